@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 FILES = sorted(SOURCE.glob("finetrap/**/*.py"))
 
 JUDGING = (
-    ("errors", "records", "numerals"),
+    ("errors", "records", "findings", "numerals"),
     ("runfolder", "rows"),
     ("store", "scoring"),
     ("compare",),

@@ -19,13 +19,12 @@ import pytest
 
 from finetrap import report, verdicts
 from finetrap.errors import StoreError
+from finetrap.findings import Effect, Findings
 from finetrap.records import (
     Answer,
     Cell,
     Costs,
-    Effect,
     Failure,
-    Findings,
     Limits,
     ModelSpec,
     Run,

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from finetrap.errors import BadInput, FinetrapError
-from finetrap.records import Findings
+from finetrap.findings import Findings
 
 app = typer.Typer(
     name="finetrap",

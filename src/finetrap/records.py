@@ -1,4 +1,4 @@
-"""The nouns: Study → Cell → Run → Effect → Findings.
+"""The nouns of measuring: Study → Cell → Run. Those of judging are in findings.py.
 
 Frozen records and their JSON form; nothing here reads a file or imports anything heavy.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 FORMAT = 1
@@ -17,6 +17,7 @@ PROTOCOL = 1
 """Version of prompts, scoring and decoding: a change makes every committed cell owed again."""
 
 TaskKind = Literal["math", "choice", "continuation", "prose"]
+Split = Literal["test", "dev"]
 Status = Literal["done", "diverged", "oom", "failed"]
 StopReason = Literal["eos", "stop", "cap", "none"]
 
@@ -81,6 +82,15 @@ class StrategySpec:
     """Passed to PEFT's configuration as it is."""
     epochs: float | None = None
     batch: int | None = None
+    replay: float | None = None
+    """Share of the training rows that are drawn from the study's replay task."""
+    rewind: tuple[float, ...] = ()
+    """Shares λ of the way from the untouched to the trained weights; one is chosen on dev."""
+
+    @property
+    def trained_as(self) -> StrategySpec:
+        """The training behind a rewound strategy: the same one without the way back."""
+        return replace(self, name=self.name.removesuffix("+rewind"), rewind=())
 
     @property
     def trains(self) -> bool:
@@ -106,6 +116,11 @@ class TrainSpec:
     """Largest norm of the gradient."""
     max_length: int = 1024
     """Tokens in a row; a longer row is an error, never cut."""
+    dev: int = 0
+    """Training problems held out to choose settings on, at most a fifth of them; never trained on
+    unless `with_dev`."""
+    with_dev: bool = False
+    """Train on the held-out problems too, once the settings are chosen."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +152,10 @@ class Cell:
     trained_on: TaskRef | None = None
     """Where training rows and exemplars come from; None where the strategy uses neither."""
     probes: tuple[TaskRef, ...] = ()
+    replayed: TaskRef | None = None
+    """Where replayed rows come from; None where the strategy replays nothing."""
+    split: Split = "test"
+    """`dev` for a trial of the search: it is asked held-out training problems, never the test."""
 
     def identity(self) -> dict[str, Any]:
         """Return what the key is made of: no path, no worker, no environment."""
@@ -152,10 +171,12 @@ class Cell:
             },
             "task": _named(self.task),
             "trained_on": _named(self.trained_on) if self.trained_on else None,
-            "strategy": asdict(self.strategy),
+            "strategy": {**asdict(self.strategy), "rewind": list(self.strategy.rewind)},
             "train": asdict(self.train) if self.trained_on else None,
             "seed": self.seed,
             "probes": [_named(p) for p in self.probes],
+            "replayed": _named(self.replayed) if self.replayed else None,
+            "split": self.split,
             "limits": limits,
         }
 
@@ -172,18 +193,17 @@ class Cell:
             parts.append(f"{self.strategy.learning_rate:g}")
         if self.seed is not None:
             parts.append(f"s{self.seed}")
+        if self.split == "dev":
+            parts.append("trial")
         text = "-".join(parts)
         return "".join(c if c.isalnum() or c in "-._" else "_" for c in text)[:80]
 
     def training_key(self) -> str:
-        """Name the solver this cell asks: cells that differ only in their test share it."""
-        identity = self.identity()
-        return content_hash(
-            {
-                name: identity[name]
-                for name in ("protocol", "model", "trained_on", "strategy", "train", "seed")
-            }
-        )
+        """Name the training behind this cell: cells that differ only in their test, or in the way
+        back towards the untouched weights, share it."""
+        identity = replace(self, strategy=self.strategy.trained_as).identity()
+        parts = ("protocol", "model", "trained_on", "replayed", "strategy", "train", "seed")
+        return content_hash({name: identity[name] for name in parts})
 
 
 @dataclass(frozen=True)
@@ -194,6 +214,18 @@ class Judge:
     """Points of accuracy within which a change is called equivalent."""
     bits_margin: float = 0.05
     """Bits per byte within which a change on prose is called equivalent."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How every trained strategy's learning rate is searched for, the same for all."""
+
+    trials: int
+    """Learning rates tried around each strategy's own."""
+    factor: float = 3.0
+    """Ratio of neighbouring rates."""
+    seed: int = 90210
+    """Of every trial; never one of the study's."""
 
 
 @dataclass(frozen=True)
@@ -210,6 +242,10 @@ class Study:
     train_task: TaskRef | None = None
     """Train on this one task and test on every task; None trains on each task it tests."""
     limits: Limits = Limits()
+    replay_task: TaskRef | None = None
+    """Where strategies that replay draw their rows from."""
+    search: Search | None = None
+    """None measures every strategy at the rates it was given."""
     judge: Judge = Judge()
     keep: Literal["adapters", "all", "none"] = "adapters"
     source: str = ""
@@ -283,62 +319,6 @@ class Run:
     evidence: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     failure: Failure | None = None
-
-
-@dataclass(frozen=True)
-class Effect:
-    """A paired change of one strategy against a baseline: a line of effects.csv.
-
-    `before`, `after`, `delta`, `low`, `high` and `margin` are points of accuracy, or bits per byte
-    where `measure` says so (there a rise is a loss).
-    """
-
-    model: str
-    task: str
-    kind: Literal["task", "transfer", "probe"]
-    strategy: str
-    learning_rate: float | None
-    setting: Literal["fixed", "tuned"]
-    against: Literal["zero-shot", "best-icl"]
-    seeds: int
-    n: int
-    before: float
-    after: float
-    delta: float
-    low: float
-    high: float
-    lost: float | None
-    """Problems right before and wrong after, mean over seeds."""
-    gained: float | None
-    p: float
-    p_adjusted: float
-    margin: float
-    verdict: Literal["harmed", "improved", "equivalent", "undecided"]
-    needed_n: int | None
-    """Problems that would decide an effect as large as the margin; None if decided or hopeless."""
-    needed_seeds: int | None
-    trained_on: str = ""
-    """Task the strategy was trained on, or drew its exemplars from."""
-    measure: Literal["accuracy", "bits_per_byte"] = "accuracy"
-    small: bool = False
-    """Harmed or improved, but shown to be within the margin."""
-    note: str = ""
-    """What a reader must know: one seed only, floor, …"""
-    per_seed: tuple[tuple[int | None, int, int, float], ...] = ()
-    """(seed, lost, gained, mid-p McNemar) of each seed: a description, never combined."""
-    noise_floor: float | None = None
-    """Problems, in points, on which two seeds of this strategy disagree; None with one seed."""
-
-
-@dataclass(frozen=True)
-class Findings:
-    """Everything judged about a set of runs."""
-
-    effects: tuple[Effect, ...]
-    cells: tuple[Mapping[str, Any], ...]
-    """Rows of cells.csv, in its column order."""
-    missing: tuple[str, ...] = ()
-    """What the study still owes, in words."""
 
 
 def content_hash(value: object) -> str:

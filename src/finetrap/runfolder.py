@@ -222,14 +222,17 @@ def _parse_answers(place: Path, data: bytes) -> tuple[Answer, ...]:
 
 
 def _parse_cell(document: Mapping[str, Any]) -> Cell:
-    trained_on = document["trained_on"]
+    strategy = {**document["strategy"], "rewind": tuple(document["strategy"]["rewind"])}
+    trained_on, replayed = document["trained_on"], document["replayed"]
     return Cell(
         model=ModelSpec(**document["model"]),
         task=TaskRef(**document["task"]),
-        strategy=StrategySpec(**document["strategy"]),
+        strategy=StrategySpec(**strategy),
         train=TrainSpec(**document["train"]),
         limits=Limits(**document["limits"]),
         seed=document["seed"],
         trained_on=TaskRef(**trained_on) if trained_on else None,
         probes=tuple(TaskRef(**probe) for probe in document["probes"]),
+        replayed=TaskRef(**replayed) if replayed else None,
+        split=document["split"],
     )

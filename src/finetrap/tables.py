@@ -10,7 +10,8 @@ from typing import Any
 
 from finetrap.arms import learning_rate, strategy_labels
 from finetrap.compare import wilson
-from finetrap.records import Answer, Effect, Run
+from finetrap.findings import Effect
+from finetrap.records import Answer, Run
 
 CELL_COLUMNS = (
     "key",

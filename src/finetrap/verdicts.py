@@ -25,8 +25,9 @@ from finetrap.compare import (
     mcnemar_mid_p,
     noise_floor,
 )
+from finetrap.findings import Effect, Findings
 from finetrap.power import Plan, Spread, accuracy_spread, bits_spread, needed
-from finetrap.records import Cell, Effect, Findings, Judge, Run, Study
+from finetrap.records import Cell, Judge, Run, Study
 from finetrap.store import Store
 from finetrap.tables import (
     CELL_COLUMNS,

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from finetrap.errors import StoreError
-from finetrap.records import Findings, Run, Study
+from finetrap.findings import Findings
+from finetrap.records import Run, Study
 from finetrap.report.terminal import verdict_rows, verdict_tables, verdict_text
 from finetrap.tables import write_cells_csv, write_effects_csv
 

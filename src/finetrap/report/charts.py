@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from finetrap.records import Effect
+from finetrap.findings import Effect
 from finetrap.report import wording
 from finetrap.report.figure import FONT, LINE, Canvas, Chart, colour, mark_style, text_width
 from finetrap.report.panels import Arm, Panel, ProbeGroup

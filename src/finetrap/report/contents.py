@@ -8,7 +8,8 @@ from random import Random
 from typing import Any, NamedTuple
 
 from finetrap.compare import wilson
-from finetrap.records import FORMAT, PROTOCOL, Answer, Effect, Findings, Run, Study
+from finetrap.findings import Effect, Findings
+from finetrap.records import FORMAT, PROTOCOL, Answer, Run, Study
 from finetrap.report import wording
 from finetrap.report.panels import Arm, ArmKey, Panel, Row, cell_key, mean, number
 from finetrap.report.untrusted import clip

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from finetrap.records import Findings, Run, Study
+from finetrap.findings import Findings
+from finetrap.records import Run, Study
 from finetrap.report import charts, contents, panels, sentences, trade_offs, untrusted, wording
 from finetrap.report.figure import Chart
 from finetrap.report.panels import Panel

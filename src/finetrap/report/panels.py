@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from finetrap.records import Effect, Findings, Run, Study
+from finetrap.findings import Effect, Findings
+from finetrap.records import Run, Study
 from finetrap.report import wording
 from finetrap.report.untrusted import one_line
 

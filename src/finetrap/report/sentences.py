@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from finetrap.records import Effect, Findings
+from finetrap.findings import Effect, Findings
 from finetrap.report import wording
 from finetrap.report.panels import Arm, Panel
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from finetrap.records import Effect, Findings
+from finetrap.findings import Effect, Findings
 from finetrap.report import wording
 from finetrap.report.panels import BASELINE
 from finetrap.report.untrusted import ascii_line

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from finetrap.records import Effect, Run
+from finetrap.findings import Effect
+from finetrap.records import Run
 from finetrap.report import wording
 from finetrap.report.figure import (
     LINE,

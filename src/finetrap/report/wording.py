@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from finetrap.records import Effect
+from finetrap.findings import Effect
 from finetrap.report.untrusted import one_line
 
 MISSING = "–"
