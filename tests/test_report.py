@@ -554,7 +554,7 @@ def test_the_report_needs_no_torch_and_starts_light(tmp_path: Path) -> None:
         "import sys\n"
         "from pathlib import Path\n"
         "from finetrap import report\n"
-        "from finetrap.records import Findings\n"
+        "from finetrap.findings import Findings\n"
         "assert not {'matplotlib', 'jinja2', 'rich', 'pandas', 'scipy.stats'} & set(sys.modules)\n"
         f"report.write(Path({str(tmp_path)!r}), Findings((), ()), [], study=None, command='')\n"
         "assert not {'torch', 'transformers', 'pandas', 'scipy.stats'} & set(sys.modules)\n"
