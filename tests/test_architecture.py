@@ -17,10 +17,11 @@ FILES = sorted(SOURCE.glob("finetrap/**/*.py"))
 JUDGING = (
     ("errors", "records", "findings", "numerals"),
     ("runfolder", "rows"),
-    ("store", "scoring"),
+    ("store", "scoring", "overlap"),
     ("compare",),
+    ("trials", "retention"),
     ("arms", "power", "predictions"),
-    ("tables",),
+    ("tables", "effects", "outcomes"),
     ("verdicts",),
     ("claims", "diagnose", "advise"),
     ("report",),
@@ -29,13 +30,25 @@ JUDGING = (
 DOING = (
     ("catalog", "meter", "miniature", "prompts", "backends", "tasks"),
     ("studyfile", "strategies"),
-    ("checkpoints", "search", "evidence"),
+    ("axes",),
+    ("checkpoints", "evidence", "rewind"),
     ("study", "runner"),
+    ("search",),
     ("engines",),
     ("terminal",),
     ("cli",),
 )
-SHARED = ("errors", "records", "runfolder", "store", "scoring", "numerals", "rows")
+SHARED = (
+    "errors",
+    "records",
+    "runfolder",
+    "store",
+    "scoring",
+    "numerals",
+    "rows",
+    "overlap",
+    "trials",
+)
 """What both halves may import."""
 HEAVY = ("torch", "transformers", "peft", "datasets", "accelerate")
 SLOW = (*HEAVY, "scipy.stats", "pandas", "matplotlib", "pydantic", "typer", "rich")
