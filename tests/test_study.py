@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from finetrap import catalog, checkpoints, study
+from finetrap import axes, catalog, checkpoints, study
 from finetrap.errors import BadInput, BadStudy
 from finetrap.records import Cell, Study, TrainSpec
 from finetrap.studyfile import checked_model, checked_strategy, parse_value
@@ -180,7 +180,7 @@ def test_every_list_in_a_peft_configuration_is_known_as_one() -> None:
     lists = set()
     for file in Path(peft.origin).parent.glob("tuners/*/config.py"):
         lists |= set(re.findall(r"^ {4}(\w+): .*(?:[Ll]ist|[Tt]uple)\[", file.read_text(), re.M))
-    assert lists <= set(study.LIST_DEPTH)
+    assert lists <= set(axes.LIST_DEPTH)
 
 
 def test_another_peft_method_does_not_inherit_the_settings_of_the_first(tmp_path: Path) -> None:

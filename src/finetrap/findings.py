@@ -63,6 +63,13 @@ class Effect:
     """Share of the ability above chance that is left, in points; None where it was near chance."""
     retention_low: float | None = None
     retention_high: float | None = None
+    churn: float | None = None
+    """Flips beyond `noise_floor`, in points: a description, never harm; None with one seed."""
+    churn_error: float | None = None
+    """Standard error of `churn`."""
+    self_flips: float | None = None
+    """Answers, in points, that the untouched model changes when it is asked again in another batch
+    order; None where it was asked once. No smaller change is called harm or improvement."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +81,8 @@ class Trial:
     """Task the dev problems are held out from."""
     strategy: str
     learning_rate: float
-    problems: int | None
-    """Training problems of its rung; None takes all."""
-    final_rung: bool
+    share: float
+    """Part of the training problems that its last rung trained on."""
     status: str
     """`done`, or how it failed: a diverged trial is data."""
     accuracy: float | None

@@ -121,6 +121,8 @@ class TrainSpec:
     unless `with_dev`."""
     with_dev: bool = False
     """Train on the held-out problems too, once the settings are chosen."""
+    share: float = 1.0
+    """Part of the training problems that an early rung of the search trains on."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,8 @@ class Cell:
     """Where replayed rows come from; None where the strategy replays nothing."""
     split: Split = "test"
     """`dev` for a trial of the search: it is asked held-out training problems, never the test."""
+    extends: bool = False
+    """A trial beyond the planned range, whose edge was best. Not in the key."""
 
     def identity(self) -> dict[str, Any]:
         """Return what the key is made of: no path, no worker, no environment."""

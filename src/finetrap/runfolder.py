@@ -235,4 +235,5 @@ def _parse_cell(document: Mapping[str, Any]) -> Cell:
         probes=tuple(TaskRef(**probe) for probe in document["probes"]),
         replayed=TaskRef(**replayed) if replayed else None,
         split=document["split"],
+        extends=document["extends"],
     )

@@ -8,29 +8,28 @@ tasks, and the trained solver where they differ only in what they are tested on.
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from finetrap import evidence, strategies, tasks
+from finetrap import evidence, rewind, strategies, tasks
 from finetrap.backends import Model, open_model
 from finetrap.errors import BadInput, Diverged
 from finetrap.meter import Meter, environment
 from finetrap.records import (
-    Answer,
     Cell,
     Costs,
     Failure,
-    Limits,
-    Problem,
     Run,
     Status,
     TaskRef,
     content_hash,
 )
 from finetrap.store import Store
+from finetrap.strategies import Questions, Trained
 
 Emit = Callable[[Mapping[str, Any]], None]
 """Takes one event: a flat mapping with `event`, `key` and the event's facts."""
@@ -86,41 +85,39 @@ def attempt(cell: Cell, desk: Desk, emit: Emit) -> Run:
 def run_cell(cell: Cell, desk: Desk, meter: Meter, emit: Emit) -> Run:
     """Measure one cell."""
     with meter.phase("load"):
-        task = desk.task(cell.task)
-        test = tasks.sample(
-            task.test, cell.limits.test_problems, purpose=f"{task.name}/test", seed=0
-        )
+        asked = desk.questions(cell)
         model = desk.model(cell)
-    train = desk.training_problems(cell)
-    nats = desk.untouched_nats(cell, train, meter)
+        train = desk.training_problems(cell)
+    with meter.phase("evidence"):
+        before = desk.before_training(cell, train)
     tokens = model.token_count()
 
     with meter.phase("train"):
-        solver = desk.solver(cell, train, meter, emit)
+        solver = desk.solver(cell, train, emit)
+    with meter.phase("rewind"):
+        rewound = desk.rewind(solver, cell)
 
     with meter.phase("eval"):
-        emit({"event": "evaluate", "key": cell.key, "task": task.name, "problems": len(test)})
-        answers = strategies.ask(solver, task.kind, test, cell.limits)
-        probes = {ref.name: _ask_probe(solver, ref, cell.limits, desk) for ref in cell.probes}
+        facts = {"task": cell.task.name, "problems": len(asked.problems)}
+        emit({"event": "evaluate", "key": cell.key, **facts})
+        answers = strategies.ask(solver, asked.kind, asked.problems, cell.limits)
+        probes = {
+            name: strategies.ask(solver, probe.kind, probe.problems, cell.limits)
+            for name, probe in asked.probes.items()
+        }
+    evaluated = model.token_count() - tokens
 
-    rows = strategies.training_rows(train, model) if cell.strategy.trains else []
+    with meter.phase("evidence"):
+        after = evidence.after(solver, cell, asked, answers)
     return Run(
         cell=cell,
         status="done",
         answers=answers,
         probes=probes,
-        costs=_costs(cell, solver, meter, model.token_count() - tokens, desk.train_s),
-        evidence=evidence.collect(solver, train, rows, nats),
+        costs=_costs(cell, solver, meter, evaluated, desk.train_s),
+        evidence={**evidence.collect(solver, train, asked), **before, **rewound, **after},
         environment=environment(),
     )
-
-
-def _ask_probe(
-    solver: strategies.Solver, ref: TaskRef, limits: Limits, desk: Desk
-) -> tuple[Answer, ...]:
-    task = desk.task(ref)
-    problems = tasks.sample(task.test, limits.probe_problems, purpose=f"{task.name}/test", seed=0)
-    return strategies.ask(solver, task.kind, problems, limits)
 
 
 @dataclass
@@ -134,7 +131,7 @@ class Desk:
     train_s: float | None = None
     """Seconds that the held solver took to train."""
     _tasks: dict[str, tasks.Task] = field(default_factory=dict)
-    _nats: dict[object, list[float]] = field(default_factory=dict)
+    _before: dict[object, Mapping[str, Any]] = field(default_factory=dict)
 
     def clear(self) -> None:
         """Forget the model and its solver, after a failure that may have left it torn."""
@@ -160,51 +157,81 @@ class Desk:
             self.held, self.held_key, self.train_s = None, "", None
         return self.opened
 
-    def training_problems(self, cell: Cell) -> Sequence[Problem]:
+    def questions(self, cell: Cell) -> Questions:
+        """Return what a cell asks: test problems, or what is held out to choose settings on."""
+        task = self.task(cell.task)
+        problems = tasks.asked(task, cell.limits.test_problems, cell.split, cell.train.dev)
+        count = cell.limits.probe_problems
+        probes = {
+            ref.name: Questions(found.kind, chosen)
+            for ref in cell.probes
+            for found in (self.task(ref),)
+            if (chosen := tasks.probed(found, count, cell.split))
+        }
+        return Questions(task.kind, problems, probes)
+
+    def training_problems(self, cell: Cell) -> Trained:
         """Return the seeded subset to train on or draw exemplars from, the same for all."""
         if cell.trained_on is None:
-            return ()
+            return Trained(())
         task = self.task(cell.trained_on)
         if cell.strategy.trains and not task.train:
             raise BadInput(f"task '{task.name}' has no training problems; use it as a probe")
-        return tasks.sample(task.train, cell.train.problems, purpose=f"{task.name}/train", seed=0)
+        problems = tasks.training(task, cell.train)
+        if cell.replayed is None or cell.strategy.replay is None:
+            return Trained(problems)
+        source = self.task(cell.replayed)
+        share = cell.strategy.replay
+        count = max(1, round(len(problems) * share / (1 - share)))
+        if len(source.train) < count:
+            raise BadInput(
+                f"replay = {share:g} of {len(problems)} training problems asks for {count} of "
+                f"'{source.name}', which has {len(source.train)} to train on; lower `replay`"
+            )
+        replayed = tasks.sample(source.train, count, purpose=f"{source.name}/replay", seed=0)
+        return Trained(problems, replayed)
 
-    def untouched_nats(
-        self, cell: Cell, train: Sequence[Problem], meter: Meter, most: int = 1000
-    ) -> list[float]:
-        """Score the training solutions with the untouched model, once for all strategies.
+    def before_training(self, cell: Cell, train: Trained) -> Mapping[str, Any]:
+        """Score the training solutions with the untouched model, once for all strategies."""
+        if not cell.strategy.trains or cell.split == "dev":
+            return {}
+        known = (self.opened_as, cell.trained_on and cell.trained_on.name, cell.train)
+        if known not in self._before and self.opened is not None and self.held is None:
+            self._before[known] = evidence.before(self.opened, train.problems, cell.limits.batch)
+        return self._before.get(known, {})
 
-        Only the first `most` rows: the subset is already in a seeded random order.
-        """
-        if not cell.strategy.trains:
-            return []
-        key = (self.opened_as, cell.trained_on and cell.trained_on.name, cell.train.problems)
-        if key not in self._nats and self.opened is not None and self.held is None:
-            with meter.phase("evidence"):
-                rows = strategies.training_rows(train[:most], self.opened)
-                pairs = [(r.prompt, r.target) for r in rows]
-                self._nats[key] = self.opened.score(pairs, batch=cell.limits.batch)
-        return self._nats.get(key, [])
-
-    def solver(
-        self, cell: Cell, train: Sequence[Problem], meter: Meter, emit: Emit
-    ) -> strategies.Solver:
+    def solver(self, cell: Cell, train: Trained, emit: Emit) -> strategies.Solver:
         """Adapt the model, or hand out the solver that the last cell of the group trained."""
+        if self.opened is None:
+            raise RuntimeError("the model is opened before it is adapted")
         if self.held is None or self.held_key != cell.training_key():
-            if self.opened is None:
-                raise RuntimeError("the model is opened before it is adapted")
 
             def progress(event: str, facts: Mapping[str, Any]) -> None:
                 emit({"event": event, "key": cell.key, **facts})
 
-            clock = Meter()
-            with clock.phase("train"):
-                self.held = strategies.adapt(
-                    self.opened, train, cell.strategy, cell.train, cell.seed, progress
-                )
+            start = time.perf_counter()
+            self.held = strategies.adapt(
+                self.opened,
+                train.problems,
+                cell.strategy,
+                cell.train,
+                cell.seed,
+                progress,
+                train.replayed,
+            )
             self.held_key = cell.training_key()
-            self.train_s = clock.seconds["train"] if cell.strategy.trains else None
+            spent = round(time.perf_counter() - start, 3)
+            self.train_s = spent if cell.strategy.trains else None
+        elif cell.strategy.trains:
+            self.opened.rewind(1.0)  # a cell before this one may have gone back
         return self.held
+
+    def rewind(self, solver: strategies.Solver, cell: Cell) -> Mapping[str, Any]:
+        """Go back towards the untouched weights as far as held-out problems say."""
+        if not cell.strategy.rewind:
+            return {}
+        dev = self.questions(replace(cell, split="dev", task=cell.trained_on or cell.task))
+        return {"rewind": rewind.settle(solver, cell.strategy.rewind, dev, cell.limits)}
 
     def weights(self, cell: Cell, keep: Keep) -> Callable[[Path], None] | None:
         """Return what writes the trained weights into a run folder, None where none are kept."""

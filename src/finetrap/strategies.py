@@ -8,9 +8,10 @@ two of them differently by accident. Test problems never reach `adapt`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import NamedTuple
 
 from finetrap import prompts, scoring
 from finetrap.backends import Completion, Model, Progress, Row, Training
@@ -40,6 +41,21 @@ class Solver:
         return prompts.plain_prefix(self.shots)
 
 
+class Trained(NamedTuple):
+    """What a strategy may learn from."""
+
+    problems: tuple[Problem, ...]
+    replayed: tuple[Problem, ...] = ()
+
+
+class Questions(NamedTuple):
+    """What a solver is asked."""
+
+    kind: TaskKind
+    problems: tuple[Problem, ...]
+    probes: Mapping[str, Questions] = {}
+
+
 def adapt(
     model: Model,
     train: Sequence[Problem],
@@ -47,16 +63,19 @@ def adapt(
     budget: TrainSpec,
     seed: int | None,
     progress: Progress | None = None,
+    replayed: Sequence[Problem] = (),
 ) -> Solver:
     """Turn an untouched model into the strategy's solver; a trained one changes the model.
 
+    `replayed` are problems or prose of another task, mixed in so that it is not forgotten.
     Raises Diverged if the loss stops being finite, BadInput if there are too few training problems.
     """
     if not strategy.trains:
         return Solver(model, draw_shots(train, strategy.shots, seed))
     if not train or seed is None:
         raise BadInput(f"strategy '{strategy.name}' needs training problems and a seed")
-    training = model.train(training_rows(train, model), strategy, budget, seed, progress)
+    rows = training_rows([*train, *replayed], model)
+    training = model.train(rows, strategy, budget, seed, progress)
     return Solver(model, training=training)
 
 
@@ -72,9 +91,11 @@ def draw_shots(train: Sequence[Problem], count: int, seed: int | None) -> tuple[
 
 
 def training_rows(train: Sequence[Problem], model: Model) -> list[Row]:
-    """Write training problems exactly as they are asked at test time."""
+    """Write training problems exactly as they are asked at test time, and prose as it stands."""
     return [
         Row(prompts.prompt(p.question, (), model.chat), prompts.target(p.solution, model.chat))
+        if p.question
+        else Row("", p.solution)
         for p in train
     ]
 

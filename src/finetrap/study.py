@@ -8,6 +8,8 @@
     seeds = [0, 1, 2]
     [train]                           # the budget of every trained strategy; `task`: train on this
     [limits] [judge] [keep]           # one task and test on every task
+    [search]                          # `trials` learning rates for each trained strategy, then its
+                                      # best beside the one that all share (train.learning_rate)
     [strategy.full]                   # overrides the catalog; with `kind` it defines a strategy
     learning_rate = [3e-5, 3e-4]      # a list is an axis of the grid
     [strategy.lora.peft]
@@ -27,13 +29,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 from finetrap import catalog, checkpoints, tasks
+from finetrap.axes import UNTOUCHED, grid, overlaid, strategy_faults
 from finetrap.errors import BadInput, BadStudy, nearest
-from finetrap.records import Cell, ModelSpec, StrategySpec, Study, TaskRef, TrainSpec
+from finetrap.records import Cell, ModelSpec, Search, StrategySpec, Study, TaskRef, TrainSpec
 from finetrap.studyfile import (
     StudyTable,
     checked,
@@ -47,35 +49,10 @@ from finetrap.studyfile import (
 
 __all__ = ["cells", "check", "load", "parse_value"]
 
-UNTOUCHED = StrategySpec("zero-shot", "prompt")
-"""What every other strategy is compared with."""
-
-LIST_DEPTH: Mapping[str, int] = {
-    **dict.fromkeys(
-        (
-            "alora_invocation_tokens",
-            "cpt_mask",
-            "cpt_token_ids",
-            "cpt_tokens_type_mask",
-            "exclude_modules",
-            "feedforward_modules",
-            "gks_adapter_names",
-            "layers_pattern",
-            "layers_to_transform",
-            "modules_to_save",
-            "target_modules",
-            "target_modules_bd_a",
-            "target_modules_bd_b",
-            "target_parameters",
-            "task_adapter_names",
-            "token_indices",
-            "trainable_token_indices",
-        ),
-        1,
-    ),
-    "layer_replication": 2,
-}
-"""PEFT settings that are lists by nature, and how deep: only a deeper list is an axis."""
+DEV = 200
+"""Training problems held out where a study chooses settings and does not say how many."""
+SHARED_RATE = 3e-4
+"""The one learning rate of all trained strategies beside a search, unless the study gives one."""
 
 
 def load(path: str | Path, overrides: Mapping[str, object] | None = None) -> Study:
@@ -102,9 +79,11 @@ def check(table: Mapping[str, Any], *, at: str, base: Path, source: str = "") ->
         strategies=reading.strategies(),
         seeds=tuple(form.seeds),
         probes=reading.probes(),
-        train=form.train.spec(),
+        train=reading.train(),
         train_task=reading.train_task(),
         limits=form.limits.spec(),
+        replay_task=reading.replay_task(),
+        search=reading.search(),
         judge=form.judge.spec(),
         keep=form.keep.weights,
         source=source,
@@ -116,10 +95,14 @@ def check(table: Mapping[str, Any], *, at: str, base: Path, source: str = "") ->
 
 
 def cells(study: Study) -> tuple[Cell, ...]:
-    """Return what has to be measured, each once: every untouched model first, then the grid."""
+    """Return what has to be measured, each once: every untouched model first, then the grid.
+
+    With a search these are the cells at the one rate that all share: `search.cells` has the rest.
+    """
+    shared = tuple(at_rate(s, study.train.learning_rate) for s in study.strategies)
     grid = [
-        _cell(study, model, task, strategy, seed)
-        for strategies in ((UNTOUCHED,), study.strategies)
+        cell(study, model, task, strategy, seed)
+        for strategies in ((UNTOUCHED,), shared if study.search else study.strategies)
         for model in study.models
         for task in study.tasks
         for strategy in strategies
@@ -128,13 +111,19 @@ def cells(study: Study) -> tuple[Cell, ...]:
     return tuple({cell.key: cell for cell in grid}.values())
 
 
+def at_rate(strategy: StrategySpec, rate: float | None) -> StrategySpec:
+    """Return a strategy at another learning rate; a prompt has none."""
+    return replace(strategy, learning_rate=rate) if strategy.trains else strategy
+
+
 def _is_random(strategy: StrategySpec) -> bool:
     return strategy.trains or strategy.shots > 0
 
 
-def _cell(
+def cell(
     study: Study, model: ModelSpec, task: TaskRef, strategy: StrategySpec, seed: int | None
 ) -> Cell:
+    """Return one cell of a study, with what decides its numbers and no more."""
     trained_on = (study.train_task or task) if _is_random(strategy) else None
     used = {task.name, trained_on.name if trained_on else task.name}
     return Cell(
@@ -146,6 +135,7 @@ def _cell(
         seed=seed,
         trained_on=trained_on,
         probes=tuple(probe for probe in study.probes if probe.name not in used),
+        replayed=study.replay_task if strategy.replay else None,
     )
 
 
@@ -153,7 +143,8 @@ def _budget(train: TrainSpec, strategy: StrategySpec) -> TrainSpec:
     """Return the part of the budget that decides this strategy's numbers, so that its key has no
     more: a prompt only draws from the training problems, and the rate is the strategy's own."""
     if not strategy.trains:
-        return TrainSpec(problems=train.problems) if strategy.shots else TrainSpec()
+        drawn_from = TrainSpec(problems=train.problems, dev=train.dev)
+        return drawn_from if strategy.shots else TrainSpec()
     return replace(
         train,
         epochs=float(strategy.epochs or train.epochs),
@@ -194,10 +185,51 @@ class _Reading:
         return self._references("probes", self.form.probes)
 
     def train_task(self) -> TaskRef | None:
-        entry = self.form.train.task
+        return self._train_reference("task")
+
+    def replay_task(self) -> TaskRef | None:
+        found = self._train_reference("replay_task")
+        replaying = [name for name in self.form.strategies if self._known_replay(name)]
+        if replaying and not self.form.train.replay_task:
+            self.faults.append(
+                f"{place('train')}: '{replaying[0]}' replays and there is nothing to replay; name "
+                'a task whose training problems are mixed in, such as replay_task = "world"'
+            )
+        return found
+
+    def search(self) -> Search | None:
+        table = self.form.search
+        if table is None:
+            return None
+        search = table.spec()
+        if search.seed in self.form.seeds:
+            self.faults.append(
+                f"{place('search', 'seed')}: {search.seed} is also one of `seeds`; trials and "
+                "final runs need different seeds"
+            )
+        return search
+
+    def train(self) -> TrainSpec:
+        """Return the budget. A search, and a strategy that goes back, choose on held-out problems;
+        under a search all trained strategies share one rate beside their own."""
+        train = self.form.train.spec()
+        chooses = self.form.search or any(map(self._known_rewind, self.form.strategies))
+        if chooses and "dev" not in self.form.train.model_fields_set:
+            train = replace(train, dev=DEV)
+        elif chooses and train.dev == 0:
+            self.faults.append(
+                f"{place('train', 'dev')}: found 0; a search or a rewind chooses on held-out "
+                f"training problems, so give a number from 1, or none for {DEV}"
+            )
+        if self.form.search and train.learning_rate is None:
+            train = replace(train, learning_rate=SHARED_RATE)
+        return train
+
+    def _train_reference(self, key: str) -> TaskRef | None:
+        entry: str = getattr(self.form.train, key)
         if not entry:
             return None
-        with self._at("train", "task"):
+        with self._at("train", key):
             reference = self._reference(entry)
             if self._kind(entry) != "math":
                 raise BadInput(f"'{entry}' has no worked solutions to train on")
@@ -215,7 +247,8 @@ class _Reading:
     def leftovers(self) -> None:
         """Refuse tables about nothing in the study, such as a misspelt `[strategy.ful]`."""
         form = self.form
-        entries = [*form.tasks, *form.probes, *filter(None, [form.train.task])]
+        trained = filter(None, [form.train.task, form.train.replay_task])
+        entries = [*form.tasks, *form.probes, *trained]
         listed = [_strategy_name(entry) for entry in form.strategies]
         defined = [name for name, table in form.strategy.items() if table.kind]
         about = (
@@ -298,17 +331,35 @@ class _Reading:
                 f"no strategy '{entry}' in the catalog; a new one needs `kind` in "
                 f"{place('strategy', name)}{nearest(entry, names)}"
             )
-        merged = _merged(known, written)
+        merged = overlaid(known, written)
         budget = self.form.train.spec()
-        if merged["kind"] != "prompt" and "learning_rate" not in written and budget.learning_rate:
-            merged["learning_rate"] = [budget.learning_rate]
-        faults = _strategy_faults(name, merged)
-        specs = [] if faults else list(_grid(name, merged))
+        shared = None if self.form.search else budget.learning_rate
+        if merged["kind"] != "prompt" and "learning_rate" not in written and shared:
+            merged["learning_rate"] = [shared]
+        faults = strategy_faults(name, merged)
+        if self.form.search and len(merged.get("learning_rate", ())) > 1:
+            faults.append("[search] tries several rates; give the one it starts from")
+        specs = [] if faults else list(grid(name, merged))
         refused = (catalog.check_peft(spec.peft) for spec in specs if spec.peft is not None)
         faults += dict.fromkeys(fault for reasons in refused for fault in reasons)
         if faults:
             raise BadStudy(name, [f"'{name}': {fault}" for fault in faults])
         return specs
+
+    def _known_replay(self, entry: str) -> bool:
+        return bool(self._setting(entry, "replay"))
+
+    def _known_rewind(self, entry: str) -> bool:
+        return bool(self._setting(entry, "rewind"))
+
+    def _setting(self, entry: str, key: str) -> Any:
+        """Return a strategy's setting as far as it can be read; its faults are found elsewhere."""
+        table = self.form.strategy.get(_strategy_name(entry))
+        written = table.model_dump(exclude_unset=True) if table else {}
+        try:
+            return {**self._known_strategy(entry), **written}.get(key)
+        except BadInput:
+            return None
 
     def _known_strategy(self, entry: str) -> dict[str, Any]:
         """Return what the catalog or a strategy file says, empty for an unknown name."""
@@ -328,62 +379,3 @@ class _Reading:
 
 def _strategy_name(entry: str) -> str:
     return Path(entry).stem if entry.endswith(".toml") else entry
-
-
-def _merged(known: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay a study's settings over the catalog's; another PEFT method replaces its whole table."""
-    old, new = known.get("peft", {}), written.get("peft", {})
-    same_method = new.get("peft_type", old.get("peft_type")) == old.get("peft_type")
-    merged = {**known, **written}
-    if old or new:
-        merged["peft"] = {**old, **new} if same_method else new
-    return merged
-
-
-def _strategy_faults(name: str, merged: Mapping[str, Any]) -> list[str]:
-    """Return what does not go together in a strategy."""
-    kind, shots = merged["kind"], merged.get("shots", [0])
-    if kind == "prompt":
-        faults = [
-            f"a prompt trains nothing; remove `{key}`"
-            for key in ("learning_rate", "epochs", "batch", "peft")
-            if merged.get(key)
-        ]
-        if name == UNTOUCHED.name and shots != [0]:
-            faults.append(f"shots is {shown(shots)}; zero-shot has none, name another strategy")
-        if name != UNTOUCHED.name and 0 in shots:
-            faults.append("without shots it is zero-shot; give shots from 1")
-        return faults
-    faults = []
-    if name == UNTOUCHED.name:
-        faults.append("zero-shot is the untouched model; give a trained strategy another name")
-    if "learning_rate" not in merged:
-        faults.append(f"no learning rate; write learning_rate in {place('strategy', name)}")
-    if kind == "full" and merged.get("peft"):
-        faults.append('full fine-tuning has no adapter; remove [peft] or write kind = "peft"')
-    faults += [
-        f"peft.{key}: an empty list is no axis; give a value"
-        for key, value in merged.get("peft", {}).items()
-        if value == [] and key not in LIST_DEPTH
-    ]
-    return faults
-
-
-def _grid(name: str, merged: Mapping[str, Any]) -> Iterator[StrategySpec]:
-    """Yield a strategy for every combination of its axes."""
-    axes = [merged.get(key, [None]) for key in ("learning_rate", "epochs", "batch")]
-    pefts = list(_peft_grid(merged.get("peft", {}))) if merged["kind"] == "peft" else [None]
-    for shots, rate, epochs, batch, peft in product(merged.get("shots", [0]), *axes, pefts):
-        yield StrategySpec(name, merged["kind"], shots, rate, peft, epochs, batch)
-
-
-def _peft_grid(table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    values = [
-        value if _depth(value) > LIST_DEPTH.get(key, 0) else [value] for key, value in table.items()
-    ]
-    for combination in product(*values):
-        yield dict(zip(table, combination, strict=True))
-
-
-def _depth(value: object) -> int:
-    return 1 + max(map(_depth, value), default=0) if isinstance(value, list) else 0

@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from finetrap.errors import BadInput, BadStudy, nearest
-from finetrap.records import Judge, Limits, TrainSpec
+from finetrap.records import Judge, Limits, Search, TrainSpec
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -63,6 +63,9 @@ Shots = Annotated[
     BeforeValidator(_listed),
     AfterValidator(_distinct),
 ]
+Shares = Annotated[
+    list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2), AfterValidator(_distinct)
+]
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_distinct)]
 
 _COUNT = "a whole number from 1"
@@ -96,10 +99,30 @@ class TrainTable(Table):
     )
     clip: Positive = Field(default=1, description=_POSITIVE)
     max_length: Count = Field(default=1, description=f"{_COUNT}, in tokens")
+    dev: Annotated[int, Field(ge=0)] = Field(default=0, description="a whole number from 0")
+    with_dev: bool = Field(default=False, description="true or false")
+    replay_task: str = Field(default="", min_length=1, description="the name of a task")
 
     def spec(self) -> TrainSpec:
         """Return the record, with its own defaults where nothing was written."""
-        return TrainSpec(**{k: v for k, v in _written(self).items() if k != "task"})
+        tasks = ("task", "replay_task")
+        return TrainSpec(**{k: v for k, v in _written(self).items() if k not in tasks})
+
+
+class SearchTable(Table):
+    """`[search]`: how learning rates are searched for."""
+
+    trials: Annotated[int, Field(ge=2, le=15)] = Field(
+        default=5, description="a whole number from 2 to 15"
+    )
+    factor: Annotated[float, Field(gt=1, le=100)] = Field(
+        default=3, description="a number above 1, at most 100"
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(default=0, description="a whole number from 0")
+
+    def spec(self) -> Search:
+        """Return the record, with its own defaults where nothing was written."""
+        return Search(**{"trials": 5, **_written(self)})
 
 
 class LimitsTable(Table):
@@ -149,6 +172,10 @@ class StrategyTable(Table):
     epochs: Positives = Field(default=[1], description=f"{_POSITIVE}, {_AXIS}")
     batch: Counts = Field(default=[1], description=f"{_COUNT}, {_AXIS}")
     peft: dict[str, JsonValue] = Field(default={}, description="a table for PEFT's configuration")
+    replay: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None, description="a number between 0 and 1"
+    )
+    rewind: Shares = Field(default=[], description="a list of different numbers from 0 to 1")
 
 
 class ModelTable(Table):
@@ -175,6 +202,7 @@ class StudyTable(Table):
     seeds: Seeds = Field(default=[0, 1, 2], description="a list of different whole numbers from 0")
     train: TrainTable = Field(default=TrainTable(), description="a table")
     limits: LimitsTable = Field(default=LimitsTable(), description="a table")
+    search: SearchTable | None = Field(default=None, description="a table")
     judge: JudgeTable = Field(default=JudgeTable(), description="a table")
     keep: KeepTable = Field(default=KeepTable(), description="a table")
     strategy: dict[str, StrategyTable] = Field(default={}, description="tables [strategy.NAME]")

@@ -39,7 +39,13 @@ def test_training_at_its_own_rate_lowers_the_loss_by_five_percent(name, model, p
     rows = strategies.training_rows(problems, model)
     pairs = [(row.prompt, row.target) for row in rows]
     before = sum(model.score(pairs, batch=64))
-    table = {"name": "one", "models": ["mini-1m"], "tasks": ["market"], "strategies": [name]}
+    table = {
+        "name": "one",
+        "models": ["mini-1m"],
+        "tasks": ["market"],
+        "strategies": [name],
+        "train": {"replay_task": "world"},
+    }
     (spec,) = study.check(table, at="one", base=Path()).strategies
     solver = strategies.adapt(model, problems, spec, BUDGET, seed=0)
     assert sum(model.score(pairs, batch=64)) <= 0.95 * before

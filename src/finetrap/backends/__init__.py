@@ -74,6 +74,17 @@ class Model(Protocol):
     ) -> Training:
         """Change this model as the strategy says. Raises Diverged, Unsupported, ContextTooLong."""
 
+    def divergence(
+        self, pairs: Sequence[tuple[str, str]], *, batch: int
+    ) -> list[tuple[float, float]]:
+        """Return KL(this‖untouched) and KL(untouched‖this) on each continuation, nats per token."""
+
+    def rewind(self, share: float) -> None:
+        """Set the weights to `share` of the way from the untouched to the trained ones.
+
+        Both ends are exact. Raises Unsupported for an adapter that is not merged into weights.
+        """
+
     def save(self, folder: Path, *, whole: bool) -> None:
         """Write `adapter/` in PEFT's format, or with `whole` also `model/` as safetensors."""
 

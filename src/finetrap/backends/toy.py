@@ -3,7 +3,8 @@
 A source is `toy:` and settings, for example `toy:base=0.6,full=-0.2,few-shot-5=0.05,sd=0.01`:
 
     base         share of problems that the untouched model solves (0.5)
-    STRATEGY     what a strategy adds to that share (0); `few-shot-N` is what N exemplars add
+    STRATEGY     what a strategy adds to that share (0); `few-shot-N` is what N exemplars add,
+                 `STRATEGY:RATE` what it adds at one learning rate (`full:0.0003=-0.4`)
     sd           standard deviation of that addition from seed to seed (0)
     churn        share of problems whose outcome a strategy draws anew, the mean unchanged (0)
     bits         bits per byte of prose (1.5)
@@ -138,6 +139,7 @@ class ToyModel:
         self.parameters = int(plan.settings["parameters"])
         self._trained: StrategySpec | None = None
         self._seed = ""
+        self._share = 1.0
         self._tokens = 0
 
     def generate(
@@ -169,7 +171,7 @@ class ToyModel:
         progress: Progress | None = None,
     ) -> Training:
         """Take on the strategy's planted ability. Raises Diverged or what else is planted."""
-        self._trained, self._seed = strategy, str(seed)
+        self._trained, self._seed, self._share = strategy, str(seed), 1.0
         time.sleep(self.plan.settings["seconds"])
         epochs = strategy.epochs or train.epochs
         steps = max(1, math.ceil(len(rows) / (strategy.batch or train.batch) * epochs))
@@ -189,6 +191,21 @@ class ToyModel:
         tokens = sum(len((row.prompt + row.target).split()) for row in rows)
         return Training(steps, round(tokens * epochs), self._trainable(), evidence)
 
+    def divergence(
+        self, pairs: Sequence[tuple[str, str]], *, batch: int
+    ) -> list[tuple[float, float]]:
+        """Return numbers that grow with the planted effect and vanish for an untouched model."""
+        name, _ = self._solver("")
+        return [
+            (moved, moved / 2)
+            for context, _ in pairs
+            for moved in (abs(self._effect(name, _last_question(context))),)
+        ]
+
+    def rewind(self, share: float) -> None:
+        """Keep a share of the planted effect."""
+        self._share = share
+
     def save(self, folder: Path, *, whole: bool) -> None:
         """Write a small file where real weights would lie."""
         place = folder / ("model" if whole else "adapter")
@@ -201,7 +218,7 @@ class ToyModel:
 
     def reset(self) -> None:
         """Forget the training."""
-        self._trained, self._seed = None, ""
+        self._trained, self._seed, self._share = None, "", 1.0
 
     def token_count(self) -> int:
         """Words read and written since the model was opened."""
@@ -257,17 +274,25 @@ class ToyModel:
         difficulty = _uniform("difficulty", question)
         strategy, seed = self._solver(prompt)
         if strategy:
-            ability += plan.effect(strategy, question) or 0.0
+            ability += self._effect(strategy, question)
             if plan.settings["sd"]:
-                ability += plan.settings["sd"] * _normal("seed", strategy, seed)
+                ability += self._share * plan.settings["sd"] * _normal("seed", strategy, seed)
             if _uniform("churn", question, strategy, seed) < plan.settings["churn"]:
                 difficulty = _uniform("difficulty", question, strategy, seed)
         return difficulty < ability
 
+    def _effect(self, strategy: str, question: str) -> float:
+        """Return what is planted for a strategy at its rate, else at any, as far as it is kept."""
+        rate = self._trained.learning_rate if self._trained else None
+        found = self.plan.effect(f"{strategy}:{rate:g}", question) if rate else None
+        if found is None:
+            found = self.plan.effect(strategy, question) or 0.0
+        return self._share * found
+
     def _solver(self, prompt: str) -> tuple[str, str]:
         """Return the name and seed of whatever was done to the model, empty if untouched."""
         if self._trained is not None:
-            return self._trained.name.lower(), self._seed
+            return self._trained.trained_as.name.lower(), self._seed
         shots = prompt.count("Question:") - _asks(prompt)
         if shots < 1:
             return "", ""

@@ -23,8 +23,10 @@ from types import ModuleType
 from typing import Any
 
 from finetrap.errors import BadData, BadInput, nearest
-from finetrap.records import Problem, TaskKind, TaskRef
+from finetrap.records import Problem, Split, TaskKind, TaskRef, TrainSpec
 
+DEV_PROBES = 100
+"""Problems of each probe that settings are chosen on."""
 USER_DATA = "jsonl"
 """The task that names its file itself: `jsonl:PATH`."""
 
@@ -99,6 +101,57 @@ def sample(
     order = list(range(len(problems)))
     Random(f"{purpose}/{seed}").shuffle(order)
     return tuple(problems[i] for i in sorted(order[:count]))
+
+
+def held_out(
+    problems: Sequence[Problem], name: str, count: int
+) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+    """Split a task's training problems: those to train on, and those to choose settings on.
+
+    The second are `count`, at most a fifth of them all.
+    """
+    dev = sample(problems, min(count, len(problems) // 5), purpose=f"{name}/dev", seed=0)
+    kept = {problem.id for problem in dev}
+    return tuple(p for p in problems if p.id not in kept), dev
+
+
+def training(task: Task, budget: TrainSpec) -> tuple[Problem, ...]:
+    """Return the seeded subset of a task to train on; a smaller share is part of a larger one.
+
+    Raises BadInput if nothing is left of a small task to choose settings on.
+    """
+    problems, dev = held_out(task.train, task.name, budget.dev)
+    count = len(problems) if budget.problems is None else min(budget.problems, len(problems))
+    count = max(1, round(count * budget.share))
+    chosen = sample(problems, count, purpose=f"{task.name}/train", seed=0)
+    return (*chosen, *dev) if budget.with_dev else chosen
+
+
+def asked(task: Task, count: int | None, split: Split, dev: int) -> tuple[Problem, ...]:
+    """Return the problems that a cell asks: of the test, or those held out of training."""
+    if split == "test":
+        return sample(task.test, count, purpose=f"{task.name}/test", seed=0)
+    problems = held_out(task.train, task.name, dev)[1]
+    if not problems:
+        raise BadInput(
+            f"task '{task.name}' has {len(task.train)} training problems, too few to hold some "
+            "out to choose settings on; give more, or a study without [search] and rewind"
+        )
+    return problems
+
+
+def probed(task: Task, count: int | None, split: Split) -> tuple[Problem, ...]:
+    """Return the problems that a probe asks.
+
+    Settings are chosen on up to 100 that no test of this size asks: of the test problems beyond
+    the sample, else of the training problems; none where there are neither.
+    """
+    chosen = sample(task.test, count, purpose=f"{task.name}/test", seed=0)
+    if split == "test":
+        return chosen
+    tested = {problem.id for problem in chosen}
+    rest = [p for p in task.test if p.id not in tested] or list(task.train)
+    return sample(rest, DEV_PROBES, purpose=f"{task.name}/dev", seed=0)
 
 
 def _module(task: str) -> ModuleType:

@@ -1,7 +1,8 @@
 """The miniature's own tasks: every family of its world, and the same problems in another style.
 
 `NAME` is a family in the style that the miniature models were pretrained on, with worked steps.
-`NAME-terse` has the same problems with answer-only solutions to train on.
+`NAME-terse` has the same problems with answer-only solutions to train on. `world` has a few of each
+family that the models know: something to replay.
 """
 
 from __future__ import annotations
@@ -19,8 +20,12 @@ TERSE = "-terse"
 SIZE = 2000
 """Problems of each split, fewer where a family has fewer distinct ones."""
 
+WORLD = "world"
 NAMES: dict[str, TaskKind] = {
-    name: "math" for family in (*world.FAMILIES, *world.UNSEEN) for name in (family, family + TERSE)
+    name: "math"
+    for family in (*world.FAMILIES, *world.UNSEEN, WORLD)
+    for name in (family, family + TERSE)
+    if name != WORLD + TERSE
 }
 
 
@@ -30,13 +35,22 @@ def revision(name: str, source: str | None, options: Mapping[str, Any]) -> str:
 
 
 def load(ref: TaskRef) -> Task:
-    """Generate a family's training and test problems."""
+    """Generate a family's training and test problems, or some of every known family's."""
+    if ref.name == WORLD:
+        return Task(ref.name, "math", _mixed("train"), _mixed("test"))
     return Task(
         name=ref.name,
         kind="math",
         train=_problems(ref.name, "train"),
         test=_problems(ref.name, "test"),
     )
+
+
+def _mixed(split: Literal["train", "test"]) -> tuple[Problem, ...]:
+    """Return the first problems of every family, in turns, so that any subset has all of them."""
+    share = SIZE // len(world.FAMILIES)
+    rows = zip(*(_problems(family, split)[:share] for family in world.FAMILIES), strict=False)
+    return tuple(problem for row in rows for problem in row)
 
 
 @cache

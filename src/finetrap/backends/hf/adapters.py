@@ -15,6 +15,8 @@ import torch
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from peft.utils import SAFETENSORS_WEIGHTS_NAME, PeftType
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from finetrap.backends.hf.network import Network
 from finetrap.catalog import NEEDS_MORE, OWN_KEYS, check_peft
@@ -97,6 +99,22 @@ def adapter_bytes(folder: Path) -> int:
     """Return the size of a written adapter's weights, in bytes."""
     weights: Path = folder / SAFETENSORS_WEIGHTS_NAME
     return weights.stat().st_size
+
+
+def can_be_scaled(folder: Path) -> bool:
+    """Say whether a share of the adapter's change is an adapter too: a plain LoRA, linear in B."""
+    with safe_open(folder / SAFETENSORS_WEIGHTS_NAME, "pt") as file:
+        return all("lora_A" in name or "lora_B" in name for name in file.keys())  # noqa: SIM118
+
+
+def scale(folder: Path, share: float) -> None:
+    """Multiply a written LoRA's change of the weights by a number."""
+    place = folder / SAFETENSORS_WEIGHTS_NAME
+    scaled = {
+        name: tensor * share if "lora_B" in name else tensor
+        for name, tensor in load_file(place).items()
+    }
+    save_file(scaled, place, metadata={"format": "pt"})
 
 
 def configuration(table: Mapping[str, Any]) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import math
 import shutil
@@ -14,16 +13,22 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from finetrap.backends import Completion, Progress, Row, Training
 from finetrap.backends.hf import train as training
-from finetrap.backends.hf.adapters import Adapter, adapter_bytes, training_parts
+from finetrap.backends.hf.adapters import (
+    Adapter,
+    adapter_bytes,
+    can_be_scaled,
+    scale,
+    training_parts,
+)
 from finetrap.backends.hf.generate import Endings, generate
 from finetrap.backends.hf.load import Opened, context_length, load, quiet
 from finetrap.backends.hf.network import Network
-from finetrap.backends.hf.score import Span, join, score, windows
+from finetrap.backends.hf.score import Span, divergence, join, score, windows
 from finetrap.backends.hf.tokens import Tokens
+from finetrap.backends.hf.weights import Originals, WayBack, cast, sharing_copy, untouched_copy
 from finetrap.errors import BadInput
 from finetrap.records import Limits, ModelSpec, StrategySpec, TrainSpec
 
@@ -57,15 +62,17 @@ class HFModel:
         )
         self.chat = self.tokens.chat
         self.parameters: int = sum(p.numel() for p in self._base.parameters())
-        self._originals = _Originals(self._base)
+        self._originals = Originals(self._base)
         self._network = Network(self._base)
         self._adapter: Path | None = None
         self._scratch: TemporaryDirectory[str] | None = None
         self._changed = self._runs_unmerged = False
+        self._way: WayBack | None = None
+        self._share = 1.0
         self._read = 0
         if dtype != torch.float32:
             self._originals.keep()
-            _cast(self._base, dtype)
+            cast(self._base, dtype)
 
     def generate(
         self, prompts: Sequence[str], *, max_new_tokens: int, stops: Sequence[str], batch: int
@@ -126,13 +133,41 @@ class HFModel:
             self.reset()
             raise
 
+    def divergence(
+        self, pairs: Sequence[tuple[str, str]], *, batch: int
+    ) -> list[tuple[float, float]]:
+        """Return KL(this‖untouched) and KL(untouched‖this) on each continuation, nats per token.
+
+        The untouched weights are loaded a second time for it.
+        """
+        if not self._changed:
+            return [(0.0, 0.0)] * len(pairs)
+        other = Network(untouched_copy(self._base, self._originals.kept))
+        spans = [join(self.tokens, *pair) for pair in pairs]
+        return divergence(self._network, other, spans, filler=self.tokens.filler, batch=batch)
+
+    def rewind(self, share: float) -> None:
+        """Go to `share` of the way from the untouched to the trained weights. Raises Unsupported.
+
+        An untrained model is at both ends at once.
+        """
+        if not self._changed or share == self._share:
+            return
+        if self._way is None:
+            self._way = WayBack(self._network.core, self._originals.kept)
+        self._way.go(share)
+        self._share = share
+
     def save(self, folder: Path, *, whole: bool) -> None:
         """Write `adapter/` in PEFT's format, and with `whole` also `model/`, exactly as evaluated.
 
-        A method that cannot be merged has no model of its own: its adapter is all there is.
+        A method that cannot be merged has no model of its own: its adapter is all there is. On the
+        way back only an adapter that is linear in its own weights still is one.
         """
-        if self._adapter is not None:
+        if self._adapter is not None and self._ships_adapter():
             shutil.copytree(self._adapter, folder / "adapter", dirs_exist_ok=True)
+            if self._share != 1.0:
+                scale(folder / "adapter", self._share)
         if whole and not self._runs_unmerged:
             with quiet():
                 self._network.core.save_pretrained(str(folder / "model"))
@@ -140,17 +175,20 @@ class HFModel:
 
     def ship_bytes(self) -> int:
         """Return the adapter file's size, or the whole checkpoint's if its weights were trained."""
-        if self._adapter is not None:
+        if not self._changed or self._share == 0.0:
+            return 0
+        if self._adapter is not None and self._ships_adapter():
             return adapter_bytes(self._adapter)
-        return self.parameters * self._stored_bytes if self._changed else 0
+        return self.parameters * self._stored_bytes
 
     def reset(self) -> None:
         """Return to the untouched weights, exactly."""
         if self._changed:
             self._originals.restore()
-            _cast(self._base, self._dtype)
+            cast(self._base, self._dtype)
         self._network = Network(self._base)
         self._changed = self._runs_unmerged = False
+        self._way, self._share = None, 1.0
         self._adapter = None
         if self._scratch is not None:
             self._scratch.cleanup()
@@ -169,7 +207,7 @@ class HFModel:
         seed: int,
         progress: Progress | None,
     ) -> Training:
-        core = _sharing_copy(self._base)
+        core = sharing_copy(self._base)
         adapter = None if strategy.kind == "full" else self._adapt(core, strategy)
         network = adapter.network if adapter else Network(core.requires_grad_(True))
         spans = training.examples(rows, self.tokens, virtual=network.virtual, max_length=max_length)
@@ -215,60 +253,15 @@ class HFModel:
             self._runs_unmerged = not adapter.merged
         network.module.requires_grad_(False).eval()
         network.module.zero_grad()
-        _cast(self._base if self._runs_unmerged else network.core, self._dtype)
+        cast(self._base if self._runs_unmerged else network.core, self._dtype)
         self._network = network
+
+    def _ships_adapter(self) -> bool:
+        return self._adapter is not None and (self._share == 1.0 or can_be_scaled(self._adapter))
 
     def _score(self, spans: Sequence[Span], batch: int) -> list[float]:
         self._read += sum(len(span.ids) for span in spans)
         return score(self._network, spans, filler=self.tokens.filler, batch=batch)
-
-
-class _Originals:
-    """The untouched tensors of a model, kept on the CPU once something is about to change them."""
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        self._model = model
-        self._kept: dict[str, Tensor] = {}
-
-    def keep(self) -> None:
-        """Copy every tensor, the first time only."""
-        if not self._kept:
-            self._kept = {name: _narrowest(t.detach()) for name, t in _tensors(self._model)}
-
-    def restore(self) -> None:
-        """Write the copies back, in fp32 where they were, and drop gradients."""
-        for name, tensor in _tensors(self._model):
-            kept = self._kept[name]
-            wide = torch.float32 if kept.is_floating_point() else kept.dtype
-            tensor.data = kept.to(device=tensor.device, dtype=wide, copy=True)
-            tensor.grad = None
-        self._model.requires_grad_(False)
-
-
-def _tensors(model: torch.nn.Module) -> list[tuple[str, Tensor]]:
-    return [*model.named_parameters(), *model.named_buffers()]
-
-
-def _narrowest(tensor: Tensor) -> Tensor:
-    """Copy a tensor to the CPU in half precision if that holds it exactly, as it does for a
-    checkpoint that was stored so."""
-    if tensor.dtype == torch.float32:
-        for half in (torch.bfloat16, torch.float16):
-            copied = tensor.to(half)
-            if torch.equal(copied.float(), tensor):
-                return copied.cpu()
-    return tensor.to("cpu", copy=True)
-
-
-def _sharing_copy(model: Any) -> Any:
-    """Copy a module tree whose parameters and buffers stay the very same tensors."""
-    return copy.deepcopy(model, {id(tensor): tensor for _, tensor in _tensors(model)})
-
-
-def _cast(model: torch.nn.Module, dtype: torch.dtype) -> None:
-    """Bring the weights to a dtype; buffers (rotary frequencies) stay as precise as they were."""
-    for parameter in model.parameters():
-        parameter.data = parameter.data.to(dtype)
 
 
 def _schedule(strategy: StrategySpec, train: TrainSpec) -> training.Schedule:

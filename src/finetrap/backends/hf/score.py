@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from finetrap.backends.hf.network import Network, marked, pad_right
 from finetrap.backends.hf.prefix import Prefix, shared_length
@@ -73,14 +74,49 @@ def score(network: Network, spans: Sequence[Span], *, filler: int, batch: int) -
     return nats
 
 
+@torch.no_grad()
+def divergence(
+    network: Network, other: Network, spans: Sequence[Span], *, filler: int, batch: int
+) -> list[tuple[float, float]]:
+    """Return KL(network‖other) and KL(other‖network), the mean over each span's scored places.
+
+    In nats, over the whole vocabulary; both distributions are held for one batch at a time.
+    """
+    found = [(0.0, 0.0)] * len(spans)
+    order = [i for i in range(len(spans)) if spans[i].scored > 0]
+    most = LOGITS // (2 * network.vocabulary)
+    for group in _groups(order, [s.scored for s in spans], batch, most):
+        rows = [spans[i] for i in group]
+        ids, keep = _inputs(network, rows, filler)
+        own = torch.log_softmax(network.logits(ids, keep).float(), -1)
+        theirs = torch.log_softmax(other.logits(ids, keep).float(), -1)
+        there, back = (
+            [float(part.mean()) for part in torch.split(kl, [s.scored for s in rows])]
+            for kl in (_kl(own, theirs), _kl(theirs, own))
+        )
+        for i, pair in zip(group, zip(there, back, strict=True), strict=True):
+            found[i] = pair
+    return found
+
+
+def _kl(one: Tensor, other: Tensor) -> Tensor:
+    """Return KL(one‖other) of log-probabilities [places, vocabulary], for each place."""
+    return torch.nn.functional.kl_div(other, one, log_target=True, reduction="none").sum(-1)
+
+
+def _inputs(network: Network, spans: Sequence[Span], filler: int) -> tuple[Tensor, Tensor]:
+    """Return ids and the places whose next token is scored, both [rows, length]."""
+    ids = pad_right([s.ids[:-1] for s in spans], filler, network.device)
+    places = [(s.start - 1, len(s.ids) - 1) for s in spans]
+    return ids, marked(places, ids.shape[1], network.device)
+
+
 def _nats(
     network: Network, spans: Sequence[Span], filler: int, prefix: Prefix | None
 ) -> list[float]:
     """Score one batch; the head sees only positions whose next token is scored."""
-    device = network.device
-    ids = pad_right([s.ids[:-1] for s in spans], filler, device)
-    keep = marked([(s.start - 1, len(s.ids) - 1) for s in spans], ids.shape[1], device)
-    targets = torch.tensor([t for s in spans for t in s.ids[s.start :]], device=device)
+    ids, keep = _inputs(network, spans, filler)
+    targets = torch.tensor([t for s in spans for t in s.ids[s.start :]], device=network.device)
     logits = network.logits(ids, keep, prefix).float()
     losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none").double()
     parts = torch.split(losses, [s.scored for s in spans])

@@ -1,0 +1,100 @@
+"""A model's weights: the untouched ones kept aside, and every place on the way back to them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from finetrap.errors import Unsupported
+
+
+class Originals:
+    """The untouched tensors of a model, kept on the CPU once something is about to change them."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._model = model
+        self.kept: dict[str, Tensor] = {}
+        """By name; empty until something is about to be changed."""
+
+    def keep(self) -> None:
+        """Copy every tensor, the first time only."""
+        if not self.kept:
+            self.kept = {name: _narrowest(t.detach()) for name, t in tensors(self._model)}
+
+    def restore(self) -> None:
+        """Write the copies back, in fp32 where they were, and drop gradients."""
+        for name, tensor in tensors(self._model):
+            kept = self.kept[name]
+            wide = torch.float32 if kept.is_floating_point() else kept.dtype
+            tensor.data = kept.to(device=tensor.device, dtype=wide, copy=True)
+            tensor.grad = None
+        self._model.requires_grad_(False)
+
+
+def tensors(model: torch.nn.Module) -> list[tuple[str, Tensor]]:
+    """Return every parameter and buffer by name, tied ones once."""
+    return [*model.named_parameters(), *model.named_buffers()]
+
+
+def _narrowest(tensor: Tensor) -> Tensor:
+    """Copy a tensor to the CPU in half precision if that holds it exactly, as it does for a
+    checkpoint that was stored so."""
+    if tensor.dtype == torch.float32:
+        for half in (torch.bfloat16, torch.float16):
+            copied = tensor.to(half)
+            if torch.equal(copied.float(), tensor):
+                return copied.cpu()
+    return tensor.to("cpu", copy=True)
+
+
+def sharing_copy(model: Any) -> Any:
+    """Copy a module tree whose parameters and buffers stay the very same tensors."""
+    return copy.deepcopy(model, {id(tensor): tensor for _, tensor in tensors(model)})
+
+
+def cast(model: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Bring the weights to a dtype; buffers (rotary frequencies) stay as precise as they were."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+
+
+class WayBack:
+    """Weights between the untouched and the trained ones: θ₀ + λ(θ − θ₀).
+
+    Raises Unsupported where the trained model is not the untouched one with other weights.
+    """
+
+    def __init__(self, trained: torch.nn.Module, originals: Mapping[str, Tensor]) -> None:
+        self._ends: list[tuple[Tensor, Tensor, Tensor]] = []
+        found = dict(tensors(trained))
+        if found.keys() != originals.keys():
+            raise Unsupported(
+                "only merged weights can go back towards the untouched model, and this method's "
+                "adapter stays beside them; leave `rewind` to full fine-tuning or a method that "
+                "merges, such as LoRA"
+            )
+        for name, tensor in found.items():
+            untouched = originals[name].to(tensor.device)
+            if not torch.equal(untouched.to(tensor.dtype), tensor):
+                self._ends.append((tensor, originals[name], tensor.detach().to("cpu", copy=True)))
+
+    @torch.no_grad()
+    def go(self, share: float) -> None:
+        """Set the weights to this share of the way; 0 and 1 are exact."""
+        for tensor, untouched, trained in self._ends:
+            if share in (0.0, 1.0):
+                tensor.copy_(trained if share else untouched)
+            else:
+                tensor.copy_(torch.lerp(untouched.float(), trained.float(), share))
+
+
+def untouched_copy(model: Any, originals: Mapping[str, Tensor]) -> Any:
+    """Return a second model, beside the one at hand, with the untouched weights."""
+    other = copy.deepcopy(model)
+    for name, tensor in tensors(other):
+        tensor.data = originals[name].to(device=tensor.device, dtype=tensor.dtype, copy=True)
+    return other
