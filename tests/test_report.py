@@ -309,7 +309,8 @@ def test_every_number_of_an_effect_is_that_of_effects_csv(page: Path) -> None:
     with (page.parent / "effects.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     shown = read(page).numbers
-    assert set(shown) == set(range(len(rows))), "every effect is on the page"
+    first = {i for i, r in enumerate(rows) if r["measure"] == "accuracy" or r["task"] == "prose"}
+    assert set(shown) == first, "every comparison is on the page"
     for line, numbers in shown.items():
         row = rows[line]
         measure = row["measure"]

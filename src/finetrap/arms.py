@@ -13,7 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetrap.compare import Components, accuracy_components, bits_components, family_rows
+from finetrap.findings import Setting
 from finetrap.records import Answer, Cell, Run, Status, StrategySpec, content_hash
+from finetrap.retention import chance
+from finetrap.trials import searched, tuned_rates
 
 Measure = Literal["accuracy", "bits_per_byte"]
 _KINDS = ("prompt", "full", "peft")
@@ -32,6 +35,11 @@ class Arm:
     """By seed, in order."""
     failed: dict[int | None, Status] = field(default_factory=dict)
     """Seeds that ended without answers, and how."""
+    settings: tuple[Setting, ...] = ("fixed",)
+    """Both where the search chose the rate that all strategies share."""
+    self_flips: float | None = None
+    """Share of these problems whose outcome changed when the same model was asked again in another
+    batch order; None where it was asked once."""
 
     @property
     def untouched(self) -> bool:
@@ -54,7 +62,10 @@ def comparisons(runs: Sequence[Run]) -> list[Comparison]:
     """Gather runs into comparisons: tasks first, then probes, models by size.
 
     Runs are comparable if they asked the same weights the same problems within the same limits.
+    Trials of a search asked other problems: they are in no comparison.
     """
+    settings = rate_settings(runs)
+    runs = [run for run in runs if run.cell.key in settings]
     labels = strategy_labels(runs)
     tests: dict[tuple[str, bool, str, str], dict[str, Arm]] = defaultdict(dict)
     for run in sorted(runs, key=lambda run: _run_order(run, labels[run.cell.key])):
@@ -62,7 +73,11 @@ def comparisons(runs: Sequence[Run]) -> list[Comparison]:
             identity = run.cell.identity()
             same = content_hash([identity["model"], identity["limits"], test])
             key = (run.cell.model.name, probe, test["name"], same)
-            arm = tests[key].setdefault(_setting(run.cell), _new_arm(run.cell, labels))
+            arm = tests[key].setdefault(
+                _setting(run.cell), _new_arm(run.cell, labels, settings[run.cell.key])
+            )
+            if not probe and arm.self_flips is None:
+                arm.self_flips = self_flips(run)
             # Cells that differ only in other tests repeat a training: its probes count once.
             if run.status == "done" and answers:
                 arm.answers.setdefault(run.cell.seed, answers)
@@ -103,9 +118,36 @@ def _run_order(run: Run, label: str) -> tuple[object, ...]:
     )
 
 
-def _new_arm(cell: Cell, labels: Mapping[str, str]) -> Arm:
+def _new_arm(cell: Cell, labels: Mapping[str, str], settings: tuple[Setting, ...]) -> Arm:
     trained_on = cell.trained_on.name if cell.trained_on else ""
-    return Arm(labels[cell.key], cell.strategy, learning_rate(cell), trained_on)
+    return Arm(labels[cell.key], cell.strategy, learning_rate(cell), trained_on, settings=settings)
+
+
+def rate_settings(runs: Sequence[Run]) -> dict[str, tuple[Setting, ...]]:
+    """Return, by cell key, the settings that each final cell serves; trials of a search serve none.
+
+    A rate that a search chose is the tuned one. It is the fixed one as well where the strategy was
+    tested at no other: then the search chose the rate that all strategies share.
+    """
+    tuned = tuned_rates(runs)
+    final = [run.cell for run in runs if run.cell.split == "test"]
+    tested: dict[tuple[str, str], set[float | None]] = defaultdict(set)
+    for cell in final:
+        tested[searched(cell), cell.strategy.name].add(learning_rate(cell))
+    found: dict[str, tuple[Setting, ...]] = {}
+    for cell in final:
+        rate, search = learning_rate(cell), searched(cell)
+        found[cell.key] = ("fixed",)
+        if rate is not None and tuned.get(search) == rate:
+            alone = len(tested[search, cell.strategy.name]) == 1
+            found[cell.key] = ("fixed", "tuned") if alone else ("tuned",)
+    return found
+
+
+def self_flips(run: Run) -> float | None:
+    """Return the share of problems whose outcome changed when they were asked a second time."""
+    again = run.evidence.get("self_flips")
+    return again["flips"] / again["n"] if again and again["n"] else None
 
 
 def learning_rate(cell: Cell) -> float | None:
@@ -119,20 +161,23 @@ def learning_rate(cell: Cell) -> float | None:
 def _setting(cell: Cell) -> str:
     """Name what the seeds of one arm share."""
     identity = cell.identity()
-    return content_hash([identity[k] for k in ("trained_on", "strategy", "train")])
+    return content_hash([identity[k] for k in ("trained_on", "replayed", "strategy", "train")])
 
 
 def strategy_labels(runs: Iterable[Run]) -> dict[str, str]:
     """Return, by cell key, the strategy's name plus the axes on which its namesakes differ.
 
     `lora` with ranks 4 and 8 becomes `lora[r=4]` and `lora[r=8]`; the learning rate and the task
-    trained on have columns of their own and are never in the name.
+    trained on have columns of their own and are never in the name. A trial of a search is called
+    like the strategy it is a trial of.
     """
     cells = {run.cell.key: run.cell for run in runs}
     namesakes: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
     settings = {key: _flat_settings(cell) for key, cell in cells.items()}
+    trials_alone = all(cell.split == "dev" for cell in cells.values())
     for key, cell in cells.items():
-        namesakes[cell.model.name, cell.strategy.name].append(settings[key])
+        if cell.split == "test" or trials_alone:
+            namesakes[cell.model.name, cell.strategy.name].append(settings[key])
     labels = {}
     for key, cell in cells.items():
         others = namesakes[cell.model.name, cell.strategy.name]
@@ -152,7 +197,7 @@ def _flat_settings(cell: Cell) -> dict[str, str]:
         for name, value in values.items():
             if isinstance(value, Mapping):
                 todo.append((f"{prefix}.{name}", value))
-            elif name != "learning_rate" and value is not None:
+            elif name not in ("learning_rate", "share") and value is not None:
                 flat[f"{prefix}.{name}"] = value if isinstance(value, str) else json.dumps(value)
     return flat
 
@@ -173,6 +218,8 @@ class Pairs:
     """Row of each problem where families are the rows."""
     families: int
     """Number of named families."""
+    chance: float
+    """Share of right answers that guessing gives."""
 
     def components(self) -> Components:
         """Analyse the variance of the change."""
@@ -186,20 +233,30 @@ class Pairs:
         return mean if self.measure == "accuracy" else mean / float(np.log(2))
 
 
-def pair(arm: Arm, base: Arm) -> tuple[Pairs | None, list[str]]:
+def measures(arm: Arm) -> tuple[Measure, ...]:
+    """Return what can be compared with this arm: right answers, and where a gold solution was
+    scored for every problem its bits per byte; for prose, which has no right answer, only these.
+    """
+    reference = next(iter(arm.answers.values()), ())
+    if all(a.correct is None for a in reference):
+        return ("bits_per_byte",)
+    scored = all(a.nats is not None and a.bytes for a in reference)
+    return ("accuracy", "bits_per_byte") if scored and len(reference) > 1 else ("accuracy",)
+
+
+def pair(arm: Arm, base: Arm, measure: Measure) -> tuple[Pairs | None, list[str]]:
     """Pair by problem id; also say which seeds cannot be used, and why.
 
     A baseline without seeds, or with one, is set against every seed. One with several is paired
     seed by seed, so that the spread of its own seeds is in the interval too.
     """
     reference = next(iter(base.answers.values()), ())
-    before, faults = _usable(base, reference)
-    after, more = _usable(arm, reference)
+    before, faults = _usable(base, reference, measure)
+    after, more = _usable(arm, reference, measure)
     faults += more
     if not before or not after:
         return None, faults
     seeds = tuple(after) if len(before) == 1 else tuple(after)[: len(before)]
-    measure = _measure(reference)
     order = [answer.id for answer in reference]
     families = [answer.family for answer in reference]
     pairs = Pairs(
@@ -210,6 +267,7 @@ def pair(arm: Arm, base: Arm) -> tuple[Pairs | None, list[str]]:
         np.array([1.0 if measure == "accuracy" else a.bytes or 0 for a in reference]),
         family_rows(families),
         len({name for name in families if name}),
+        chance([a.gold for a in reference if a.rule == "likelihood"]),
     )
     return pairs, faults
 
@@ -217,12 +275,12 @@ def pair(arm: Arm, base: Arm) -> tuple[Pairs | None, list[str]]:
 _Seeds = dict[int | None, tuple[Answer, ...]]
 
 
-def _usable(arm: Arm, reference: Sequence[Answer]) -> tuple[_Seeds, list[str]]:
+def _usable(arm: Arm, reference: Sequence[Answer], measure: Measure) -> tuple[_Seeds, list[str]]:
     """Return the seeds that answered exactly the reference's problems, and what the others lack."""
     kept: _Seeds = {}
     faults = []
     for seed, answers in arm.answers.items():
-        fault = _fault(reference, answers)
+        fault = _fault(reference, answers, measure)
         if fault is None:
             kept[seed] = answers
         else:
@@ -231,7 +289,7 @@ def _usable(arm: Arm, reference: Sequence[Answer]) -> tuple[_Seeds, list[str]]:
     return kept, faults
 
 
-def _fault(reference: Sequence[Answer], answers: Sequence[Answer]) -> str | None:
+def _fault(reference: Sequence[Answer], answers: Sequence[Answer], measure: Measure) -> str | None:
     """Say why these answers cannot be paired with the reference; None if they can."""
     golds = {answer.id: answer.gold for answer in reference}
     found = {answer.id: answer.gold for answer in answers}
@@ -243,19 +301,14 @@ def _fault(reference: Sequence[Answer], answers: Sequence[Answer]) -> str | None
         )
     if other := sum(found[i] != gold for i, gold in golds.items()):
         return f"{other} problems have another gold answer than in its baseline"
-    measure = _measure(reference)
     if measure == "accuracy":
         unscored = sum(answer.correct is None for answer in answers)
     else:
         unscored = sum(answer.nats is None or not answer.bytes for answer in answers)
         if len(answers) < 2:
             return "a change of bits per byte needs at least two texts"
-    return f"{unscored} answers have no score" if unscored else None
-
-
-def _measure(answers: Sequence[Answer]) -> Measure:
-    """Prose has no right answer, only nats; anything else is right or wrong."""
-    return "bits_per_byte" if all(a.correct is None for a in answers) else "accuracy"
+    what = "score" if measure == "accuracy" else "likelihood of the gold text"
+    return f"{unscored} answers have no {what}" if unscored else None
 
 
 def _table(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -195,6 +195,8 @@ class Estimate:
     """Between seeds; shared with sister strategies where `shared` is above 1."""
     shared: int = 1
     """Strategies whose seeds the seed variance comes from."""
+    outlying: bool = False
+    """Its seeds vary too much to be those of its sisters: it has only their degrees of freedom."""
 
     @property
     def half_width(self) -> float:
@@ -259,7 +261,7 @@ def estimate(own: Components, sisters: Sequence[Components] = ()) -> Estimate:
     # Little but seeds is in the variance of an outlying strategy, so it has their degrees of
     # freedom: those below would leave it covered by .94 where three seeds scatter by 10 points.
     df = own.seeds - 1 if outlying else _own_df(own, own.ms_seeds, own.ms_error)
-    return _estimate(own, variance, df, own.seed_variance)
+    return replace(_estimate(own, variance, df, own.seed_variance), outlying=outlying)
 
 
 def _own_df(own: Components, ms_seeds: float, ms_error: float) -> float:
@@ -344,25 +346,34 @@ class Judged(NamedTuple):
 
 
 def judge_family(
-    family: Sequence[Estimate], margin: float, *, rise_is_harm: bool = False
+    family: Sequence[Estimate],
+    margin: float,
+    *,
+    rise_is_harm: bool = False,
+    floors: Sequence[bool] = (),
+    noise: float = 0.0,
 ) -> list[Judged]:
     """Give each strategy of a family its verdict: the only place where one is made.
 
-    A change is `harmed` or `improved` if the joint procedure rejects no change. Otherwise it is
-    `equivalent` if the procedure rejects a change of the margin, and the printed interval lies
-    within the margin too, so that no page shows an equivalence that sticks out of it.
+    A change is `harmed` or `improved` if the joint procedure rejects no change, and if it is above
+    `noise`, the share of answers that change when the untouched model is asked twice. Otherwise it
+    is `equivalent` if the procedure rejects a change of the margin, and the printed interval lies
+    within the margin too, so that no page shows an equivalence that sticks out of it. Where
+    `floors` says that nothing was there to be lost, equivalence shows nothing: it is `undecided`.
     """
     difference, equivalence = holm_shaffer(
         [e.p for e in family], [e.p_equivalence(margin) for e in family]
     )
     judged = []
-    for found, p_difference, p_equivalence in zip(family, difference, equivalence, strict=True):
-        equivalent = p_equivalence <= ALPHA and found.inside(margin)
-        verdict: Verdict = "equivalent" if equivalent else "undecided"
-        if p_difference <= ALPHA:
+    for i, found in enumerate(family):
+        within = equivalence[i] <= ALPHA and found.inside(margin)
+        verdict: Verdict = "undecided"
+        if difference[i] <= ALPHA and abs(found.delta) > noise:
             verdict = "harmed" if (found.centre > 0) == rise_is_harm else "improved"
-        small = equivalent and verdict != "equivalent"
-        judged.append(Judged(verdict, small, p_difference))
+        elif within and not (floors and floors[i]):
+            verdict = "equivalent"
+        small = within and verdict in ("harmed", "improved")
+        judged.append(Judged(verdict, small, difference[i]))
     return judged
 
 
@@ -378,8 +389,23 @@ def noise_floor(after: ArrayLike) -> float | None:
     None with one seed. Flips against a baseline that are no more frequent than this are churn.
     """
     table = np.asarray(after, dtype=float)
-    seeds = table.shape[1]
-    if seeds < 2:
+    return None if table.shape[1] < 2 else float(_disagreement(table).mean())
+
+
+def churn(before: ArrayLike, after: ArrayLike) -> tuple[float, float] | None:
+    """Return the share of flips beyond the noise floor, D − D_ss, and its standard error.
+
+    None with one seed or one problem. It describes how much changed, never whether that is harm.
+    """
+    table = np.asarray(after, dtype=float)
+    if min(table.shape) < 2:
         return None
-    right = table.mean(axis=1)
-    return float((2 * right * (1 - right)).mean() * seeds / (seeds - 1))
+    excess = np.abs(table - _column(before)).mean(axis=1) - _disagreement(table)
+    return float(excess.mean()), float(excess.std(ddof=1) / math.sqrt(len(excess)))
+
+
+def _disagreement(table: Floats) -> Floats:
+    """Return, for each problem, the share of pairs of seeds of which one is right."""
+    seeds, right = table.shape[1], table.mean(axis=1)
+    pairs: Floats = 2 * right * (1 - right) * seeds / (seeds - 1)
+    return pairs

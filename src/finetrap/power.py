@@ -37,6 +37,8 @@ class Spread:
     """σ² between seeds; None plans for a single checkpoint."""
     shared: int = 1
     """Strategies that share σ²."""
+    outlying: bool = False
+    """Whether only the seeds' degrees of freedom count, as for an outlying strategy."""
 
 
 def accuracy_spread(
@@ -46,7 +48,7 @@ def accuracy_spread(
     # A change of this size cannot come from fewer flips than itself.
     total = (max(discordance, size) - size * size) * own.design_effect
     within = min((noise or 0.0) / 2 * own.design_effect, total)
-    return Spread(total, within, found.seed_variance, found.shared)
+    return Spread(total, within, found.seed_variance, found.shared, found.outlying)
 
 
 def bits_spread(own: Components, found: Estimate) -> Spread:
@@ -55,7 +57,7 @@ def bits_spread(own: Components, found: Estimate) -> Spread:
     scale = own.problems / own.rows
     within = (own.ms_error or 0.0) * scale
     between_rows = max(own.ms_rows * scale - within, 0.0) / own.seeds
-    return Spread(between_rows + within, within, found.seed_variance, found.shared)
+    return Spread(between_rows + within, within, found.seed_variance, found.shared, found.outlying)
 
 
 def difference_power(
@@ -95,7 +97,8 @@ def _precision(spread: Spread, problems: Floats, seeds: int) -> tuple[Floats, Fl
         top = ms_rows + 2 * ms_seeds - spread.within
         bottom = (2 * ms_seeds) ** 2 / (seeds - 1) + ms_rows**2 / (problems - 1)
     error = np.sqrt((ms_rows + between) / (problems * seeds))
-    return error, np.maximum(top**2 / bottom, seeds - 1)
+    df = np.maximum(top**2 / bottom, seeds - 1)
+    return error, np.full_like(df, seeds - 1) if spread.outlying else df
 
 
 Power = Callable[[Spread, float, ArrayLike, int, float], Floats]

@@ -1,16 +1,17 @@
-"""The two tables that leave finetrap: cells.csv and effects.csv (docs/protocol.md, format 1)."""
+"""The tables that leave finetrap, in CSV (docs/protocol.md, format 1)."""
 
 from __future__ import annotations
 
 import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from finetrap.arms import learning_rate, strategy_labels
+from finetrap.arms import learning_rate, rate_settings, self_flips, strategy_labels
 from finetrap.compare import wilson
-from finetrap.findings import Effect
+from finetrap.findings import Effect, Trial
 from finetrap.records import Answer, Run
 
 CELL_COLUMNS = (
@@ -39,8 +40,16 @@ CELL_COLUMNS = (
     "train_tokens",
     "trainable",
     "ship_bytes",
+    "split",
+    "self_flips",
+    "kl_forward",
+    "kl_reverse",
 )
-"""Accuracies and rates in points, `low` and `high` the Wilson interval of one cell's accuracy."""
+"""Accuracies and rates in points, `low` and `high` the Wilson interval of one cell's accuracy.
+
+`setting` is `fixed`, `tuned`, `fixed+tuned` where one learning rate is both, or `trial`;
+`kl_forward` is KL(untouched ‖ tuned) and `kl_reverse` KL(tuned ‖ untouched), nats per token.
+"""
 
 EFFECT_COLUMNS = (
     "model",
@@ -70,17 +79,29 @@ EFFECT_COLUMNS = (
     "small",
     "noise_floor",
     "note",
+    "floor",
+    "retention",
+    "retention_low",
+    "retention_high",
+    "churn",
+    "churn_error",
+    "self_flips",
 )
 """Fields of `Effect`."""
+
+TRIAL_COLUMNS = tuple(field.name for field in fields(Trial))
 
 
 def cell_rows(runs: Sequence[Run]) -> tuple[dict[str, Any], ...]:
     """Return one row of cells.csv for each run, failed ones too; a missing number is None."""
-    labels = strategy_labels(runs)
-    return tuple(_cell_row(run, labels[run.cell.key]) for run in runs)
+    labels, settings = strategy_labels(runs), rate_settings(runs)
+    return tuple(
+        _cell_row(run, labels[run.cell.key], "+".join(settings.get(run.cell.key, ("trial",))))
+        for run in runs
+    )
 
 
-def _cell_row(run: Run, label: str) -> dict[str, Any]:
+def _cell_row(run: Run, label: str, setting: str) -> dict[str, Any]:
     cell, costs = run.cell, run.costs
     return {
         "key": cell.key,
@@ -90,7 +111,7 @@ def _cell_row(run: Run, label: str) -> dict[str, Any]:
         "trained_on": cell.trained_on.name if cell.trained_on else None,
         "strategy": label,
         "learning_rate": learning_rate(cell),
-        "setting": "fixed",
+        "setting": setting,
         "seed": cell.seed,
         "status": run.status,
         "n": len(run.answers),
@@ -106,7 +127,24 @@ def _cell_row(run: Run, label: str) -> dict[str, Any]:
         "train_tokens": costs.train_tokens,
         "trainable": costs.trainable,
         "ship_bytes": costs.ship_bytes,
+        "split": cell.split,
+        "self_flips": _points(self_flips(run)),
+        "kl_forward": _divergence(run, 2),
+        "kl_reverse": _divergence(run, 1),
     }
+
+
+def _points(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def _divergence(run: Run, column: int) -> float | None:
+    """Return the mean over problems of one direction, in nats per token.
+
+    Evidence has [id, KL(tuned ‖ untouched), KL(untouched ‖ tuned)] for each problem.
+    """
+    rows = run.evidence.get("divergence") or ()
+    return math.fsum(row[column] for row in rows) / len(rows) if rows else None
 
 
 def _accuracy(answers: Sequence[Answer]) -> dict[str, float | None]:
@@ -144,6 +182,11 @@ def write_cells_csv(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None
 def write_effects_csv(path: str | Path, effects: Iterable[Effect]) -> None:
     """Write effects.csv."""
     _write(path, EFFECT_COLUMNS, (vars(effect) for effect in effects))
+
+
+def write_trials_csv(path: str | Path, trials: Iterable[Trial]) -> None:
+    """Write trials.csv: every learning rate that a search tried."""
+    _write(path, TRIAL_COLUMNS, (vars(trial) for trial in trials))
 
 
 def _write(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

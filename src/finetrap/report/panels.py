@@ -147,7 +147,7 @@ class ProbeGroup:
 def panels(findings: Findings, study: Study | None = None, runs: Sequence[Run] = ()) -> list[Panel]:
     """Arrange task and transfer effects and every cell, in the study's order where there is one."""
     baseline, tried = _split(findings.cells, runs)
-    effects = [e for e in findings.effects if e.kind != "probe"]
+    effects = [e for e in first_measure(findings.effects) if e.kind != "probe"]
     rank = _ranks(findings, study)
     keys = dict.fromkeys(
         [_panel_of_effect(e) for e in effects] + [_panel_of_cell(c) for c in tried]
@@ -166,7 +166,7 @@ def probe_groups(findings: Findings, study: Study | None = None) -> list[ProbeGr
     """Arrange the probe effects against the untouched model."""
     rank = _ranks(findings, study)
     groups: dict[tuple[str, str], dict[ArmKey, dict[str, Effect]]] = {}
-    for effect in findings.effects:
+    for effect in first_measure(findings.effects):
         if effect.kind == "probe" and effect.against == BASELINE:
             arms = groups.setdefault((effect.model, effect.trained_on), {})
             arms.setdefault(_arm_of(effect), {})[effect.task] = effect
@@ -174,6 +174,12 @@ def probe_groups(findings: Findings, study: Study | None = None) -> list[ProbeGr
         ProbeGroup(model, trained_on, tuple(sorted(arms.items(), key=lambda a: _order(a[0], rank))))
         for (model, trained_on), arms in sorted(groups.items(), key=lambda g: _places(g[0], rank))
     ]
+
+
+def first_measure(effects: Sequence[Effect]) -> list[Effect]:
+    """Keep one effect of each comparison: of accuracy, or of bits per byte where that is all."""
+    scored = {_comparison(e) for e in effects if e.measure == "accuracy"}
+    return [e for e in effects if e.measure == "accuracy" or _comparison(e) not in scored]
 
 
 def is_baseline(run: Run) -> bool:
@@ -184,6 +190,12 @@ def is_baseline(run: Run) -> bool:
 def cell_key(row: Row) -> ArmKey:
     """Return the arm that a cell belongs to."""
     return ArmKey(row["strategy"], number(row, "learning_rate"), row.get("setting") or "fixed")
+
+
+def cell_keys(row: Row) -> list[ArmKey]:
+    """Return the arms that a cell belongs to: two where its rate is both fixed and tuned."""
+    key = cell_key(row)
+    return [key._replace(setting=setting) for setting in key.setting.split("+")]
 
 
 def number(row: Row, column: str) -> float | None:
@@ -225,7 +237,8 @@ def _panel(
     rows: dict[ArmKey, list[Row]] = {_arm_of(e): [] for e in here if e.against == BASELINE}
     for cell in tried:
         if _panel_of_cell(cell) == key:
-            rows.setdefault(cell_key(cell), []).append(cell)
+            for arm in cell_keys(cell):
+                rows.setdefault(arm, []).append(cell)
     arms = [
         Arm(arm, tuple(rows[arm]), found.get((arm, "zero-shot")), found.get((arm, "best-icl")))
         for arm in sorted(rows, key=lambda a: _order(a, rank))
@@ -238,6 +251,8 @@ def _split(cells: Sequence[Row], runs: Sequence[Run]) -> tuple[list[Row], list[R
     keys = {run.cell.key for run in runs if is_baseline(run)}
     sides: tuple[list[Row], list[Row]] = ([], [])
     for cell in cells:
+        if cell.get("split") == "dev":
+            continue
         untouched = cell["key"] in keys or cell["strategy"] == BASELINE
         sides[0 if untouched else 1].append(cell)
     return sides
@@ -269,6 +284,10 @@ def _order(arm: ArmKey, rank: Mapping[str, int]) -> tuple[int, str, float]:
 
 def _arm_of(effect: Effect) -> ArmKey:
     return ArmKey(effect.strategy, effect.learning_rate, effect.setting)
+
+
+def _comparison(effect: Effect) -> tuple[str, str, str, str, ArmKey]:
+    return effect.model, effect.task, effect.against, effect.trained_on, _arm_of(effect)
 
 
 def _panel_of_effect(effect: Effect) -> PanelKey:

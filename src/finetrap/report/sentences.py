@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from finetrap.findings import Effect, Findings
 from finetrap.report import wording
-from finetrap.report.panels import Arm, Panel
+from finetrap.report.panels import Arm, Panel, first_measure
 
 VERDICTS = ("harmed", "improved", "equivalent", "undecided")
 MOST_CLAUSES = 8
@@ -47,7 +47,8 @@ def answer(panel: Panel) -> Answer:
 
 def tally(findings: Findings) -> list[tuple[str, int]]:
     """Count the verdicts on tasks against the untouched model."""
-    found = [e.verdict for e in findings.effects if e.kind != "probe" and e.against == "zero-shot"]
+    effects = first_measure(findings.effects)
+    found = [e.verdict for e in effects if e.kind != "probe" and e.against == "zero-shot"]
     return [(verdict, found.count(verdict)) for verdict in VERDICTS if verdict in found]
 
 

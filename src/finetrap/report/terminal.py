@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from finetrap.findings import Effect, Findings
 from finetrap.report import wording
-from finetrap.report.panels import BASELINE
+from finetrap.report.panels import BASELINE, first_measure
 from finetrap.report.untrusted import ascii_line
 
 if TYPE_CHECKING:
@@ -44,11 +44,10 @@ class VerdictRow(NamedTuple):
 
 def verdict_rows(findings: Findings) -> list[VerdictRow]:
     """Return a row for every model × task × strategy × learning rate that was compared."""
-    probes = [e for e in findings.effects if e.kind == "probe" and e.against == BASELINE]
+    effects = first_measure(findings.effects)
+    probes = [e for e in effects if e.kind == "probe" and e.against == BASELINE]
     return [
-        _row(e, _worst(e, probes))
-        for e in findings.effects
-        if e.kind != "probe" and e.against == BASELINE
+        _row(e, _worst(e, probes)) for e in effects if e.kind != "probe" and e.against == BASELINE
     ]
 
 

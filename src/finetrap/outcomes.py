@@ -1,0 +1,110 @@
+"""Is harm avoidable: each trained strategy's verdicts at the fixed and at its tuned rate, joined.
+
+    fixed and tuned          outcome
+    harmed at both           harm
+    harmed at one, unharmed  avoidable harm
+      (equivalent or
+      improved) at the other
+    unharmed where measured  no harm
+    anything else            cannot tell
+
+Where accuracy is at the floor the verdict on bits per byte stands in for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
+
+from finetrap.findings import Effect, Outcome, Setting, Word
+
+_Outcome = Literal["no harm", "avoidable harm", "harm", "cannot tell"]
+UNHARMED = ("equivalent", "improved")
+
+
+class _Verdict(NamedTuple):
+    """What one learning rate did."""
+
+    rate: float | None
+    word: Word
+    said: str
+    """The same in words."""
+
+
+def outcomes(effects: Iterable[Effect]) -> tuple[Outcome, ...]:
+    """Join the verdicts against the untouched model of every trained strategy on every task."""
+    found: dict[tuple[str, str, str, str], list[Effect]] = {}
+    for effect in effects:
+        if (
+            effect.kind != "probe"
+            and effect.against == "zero-shot"
+            and effect.learning_rate is not None
+        ):
+            key = (effect.model, effect.task, effect.strategy, effect.trained_on)
+            found.setdefault(key, []).append(effect)
+    return tuple(_outcome(own) for own in found.values())
+
+
+def _outcome(own: Sequence[Effect]) -> Outcome:
+    fixed, tuned = _verdicts(own, "fixed"), _verdicts(own, "tuned")
+    outcome, reason = _joined(fixed, tuned)
+    first = own[0]
+    return Outcome(
+        model=first.model,
+        task=first.task,
+        strategy=first.strategy,
+        trained_on=first.trained_on,
+        fixed_rate=fixed[0].rate if len(fixed) == 1 else None,
+        tuned_rate=tuned[0].rate if len(tuned) == 1 else None,
+        fixed=fixed[0].word if len(fixed) == 1 else None,
+        tuned=tuned[0].word if len(tuned) == 1 else None,
+        outcome=outcome,
+        reason=reason,
+    )
+
+
+def _verdicts(own: Sequence[Effect], setting: Setting) -> list[_Verdict]:
+    """Return one verdict for each learning rate of a setting."""
+    here = [e for e in own if e.setting == setting]
+    bits = {e.learning_rate: e for e in here if e.measure == "bits_per_byte"}
+    accuracy = [e for e in here if e.measure == "accuracy"]
+    return [_verdict(e, bits.get(e.learning_rate)) for e in accuracy or bits.values()]
+
+
+def _verdict(effect: Effect, bits: Effect | None) -> _Verdict:
+    """Return what accuracy says, or bits per byte where accuracy cannot show harm."""
+    rate, word = effect.learning_rate, effect.verdict
+    place = f"{word} at {rate:g}" + (" (within the margin)" if effect.small else "")
+    if not effect.floor or word != "undecided":
+        return _Verdict(rate, word, place)
+    if bits is None:
+        return _Verdict(rate, word, f"{place} (accuracy at the floor)")
+    said = f"{bits.verdict} at {rate:g} (by bits per byte: accuracy is at the floor)"
+    return _Verdict(rate, bits.verdict, said)
+
+
+def _joined(fixed: Sequence[_Verdict], tuned: Sequence[_Verdict]) -> tuple[_Outcome, str]:
+    """Return the outcome and the reason for it."""
+    seen = [*fixed, *tuned]
+    rates = len({v.rate for v in seen})
+    harmed = [v for v in seen if v.word == "harmed"]
+    unharmed = [v for v in seen if v.word in UNHARMED]
+    reason = "; ".join(dict.fromkeys(_told(fixed, "fixed rate") + _told(tuned, "tuned rate")))
+    if len(unharmed) == len(seen):
+        return "no harm", reason
+    if tuned and len(harmed) == len(seen):
+        return "harm", reason + ("; the search chose the fixed rate" if rates == 1 else "")
+    if len(fixed) == len(tuned) == 1 and harmed and unharmed:
+        return "avoidable harm", reason
+    if tuned or not harmed:
+        return "cannot tell", reason
+    if unharmed:
+        return "cannot tell", reason + (
+            "; another rate avoided it, but no search chose that rate before the test"
+        )
+    return "cannot tell", reason + "; without a search nothing says whether another rate avoids it"
+
+
+def _told(verdicts: Sequence[_Verdict], name: str) -> list[str]:
+    """Word the verdicts of one setting."""
+    return [f"{name}: " + ", ".join(v.said for v in verdicts)] if verdicts else []
