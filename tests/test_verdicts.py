@@ -1,112 +1,30 @@
 from __future__ import annotations
 
-import csv
-import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from simulated import study
-
-from finetrap.compare import mcnemar_mid_p, wilson
-from finetrap.records import (
-    Answer,
-    Cell,
-    Costs,
-    Failure,
-    Judge,
-    Limits,
-    ModelSpec,
-    Run,
-    StrategySpec,
-    TaskRef,
-    TrainSpec,
+from judged import (
+    FULL,
+    LORA,
+    MARKET,
+    MODEL,
+    SCHOOL,
+    SHOTS,
+    ZERO,
+    answers,
+    by_strategy,
+    failed,
+    prose,
+    run,
+    simulated,
+    trial,
 )
+
+from finetrap.compare import mcnemar_mid_p
+from finetrap.records import Judge, StrategySpec
 from finetrap.store import Store
-from finetrap.verdicts import (
-    CELL_COLUMNS,
-    EFFECT_COLUMNS,
-    judge,
-    judge_study,
-    write_cells_csv,
-    write_effects_csv,
-)
-
-MODEL = ModelSpec("mini", "mini", "r1", parameters=1000)
-MARKET, SCHOOL, PROSE = (TaskRef(name, "1") for name in ("market", "school", "prose"))
-ZERO = StrategySpec("zero-shot", "prompt")
-SHOTS = StrategySpec("few-shot-5", "prompt", shots=5)
-FULL = StrategySpec("full", "full", learning_rate=3e-4)
-LORA = StrategySpec("lora", "peft", learning_rate=3e-4, peft={"peft_type": "LORA", "r": 8})
-
-
-def answers(flags, families=None):
-    return tuple(
-        Answer(
-            id=f"p{i}",
-            gold="18",
-            completion="#### 18",
-            extracted="18",
-            rule="hash",
-            correct=bool(right),
-            strict=bool(right),
-            tokens=4,
-            stop="eos",
-            nats=10.0,
-            bytes=10,
-            family=families[i] if families else "",
-        )
-        for i, right in enumerate(flags)
-    )
-
-
-def prose(bits_per_byte, size=100):
-    return tuple(
-        Answer(f"w{i}", "", "", None, "none", None, None, 0, "none", b * size * math.log(2), size)
-        for i, b in enumerate(bits_per_byte)
-    )
-
-
-def run(strategy, right, seed=None, *, task=MARKET, trained_on=MARKET, probes=None, **changes):
-    cell = Cell(
-        model=changes.pop("model", MODEL),
-        task=task,
-        strategy=strategy,
-        train=TrainSpec(),
-        limits=Limits(),
-        seed=seed,
-        trained_on=None if strategy == ZERO else trained_on,
-        probes=tuple(TaskRef(name, "1") for name in probes or {}),
-    )
-    return Run(cell, "done", answers(right), probes or {}, **changes)
-
-
-def failed(strategy, seed, status="diverged"):
-    return replace(
-        run(strategy, [], seed), status=status, failure=Failure(status, "loss nan at step 3", 3)
-    )
-
-
-def simulated(*changes, n=1200, seeds=3, base=0.6, sd=0.0, seed=0):
-    """Runs of the untouched model and of strategies with planted changes of accuracy."""
-    rng = np.random.default_rng(seed)
-    before, after = study(
-        rng,
-        n=n,
-        seeds=seeds,
-        base=base,
-        changes=tuple(change for _, change in changes),
-        sd=sd,
-        agreement=0.95,
-    )
-    runs = [run(ZERO, before)]
-    for (strategy, _), table in zip(changes, after, strict=True):
-        runs += [run(strategy, table[:, s], s) for s in range(seeds)]
-    return runs
-
-
-def by_strategy(findings, against="zero-shot", kind="task"):
-    return {e.strategy: e for e in findings.effects if (e.against, e.kind) == (against, kind)}
+from finetrap.verdicts import judge, judge_study
 
 
 def test_planted_effects_are_found_and_a_planted_null_is_equivalent():
@@ -244,9 +162,10 @@ def test_more_bits_per_byte_of_prose_are_harm():
         for seed in range(3):
             after = base + rise + rng.normal(0, 0.01, 60)
             runs.append(run(strategy, flags, seed, probes={"prose": prose(after)}))
-    rows = by_strategy(judge(runs, Judge(bits_margin=0.05)), kind="probe")
+    findings = judge(runs, Judge(bits_margin=0.05))
+    rows = by_strategy(findings, kind="probe", measure="bits_per_byte")
+    assert by_strategy(findings, kind="probe") == {}
     assert rows["full"].verdict == "harmed"
-    assert rows["full"].measure == "bits_per_byte"
     assert rows["full"].delta == pytest.approx(0.3, abs=0.01)
     assert rows["full"].before == pytest.approx(base.mean())
     assert (rows["full"].margin, rows["full"].lost) == (0.05, None)
@@ -307,9 +226,139 @@ def test_an_interval_that_excludes_zero_alone_is_explained():
     assert "the verdict is drawn over 9" in row.note
 
 
-def test_near_zero_accuracy_is_called_a_floor():
-    runs = [run(ZERO, [1] + [0] * 999), run(FULL, [0] * 1000, 0)]
-    assert judge(runs).effects[0].note.count("floor") == 1
+def test_at_the_floor_accuracy_never_shows_equivalence():
+    runs = [run(ZERO, [1] + [0] * 2999), *(run(FULL, [0] * 3000, s) for s in range(3))]
+    (row,) = judge(runs).effects
+    assert -row.margin < row.low < row.high < row.margin
+    assert row.floor
+    assert row.verdict == "undecided"
+    assert row.needed_n is None
+    assert "see bits per byte" in row.note
+
+
+def test_a_gain_from_the_floor_is_a_gain():
+    runs = [run(ZERO, [0] * 3000), *(run(FULL, [1] * 50 + [0] * 2950, s) for s in range(3))]
+    (row,) = judge(runs).effects
+    assert row.floor
+    assert row.verdict == "improved"
+
+
+def test_the_floor_of_multiple_choice_is_guessing():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 4000)
+
+    def chosen(flags):
+        return tuple(
+            replace(a, rule="likelihood", stop="none", gold=str(label))
+            for a, label in zip(answers(flags), labels, strict=True)
+        )
+
+    flags = rng.random(4000) < 0.25
+    runs = [run(ZERO, flags), *(run(FULL, flags, s) for s in range(3))]
+    runs = [replace(r, answers=chosen(flags)) for r in runs]
+    (row,) = judge(runs).effects
+    assert row.floor
+    assert row.verdict == "undecided"
+    assert "guessing (25%)" in row.note
+    able = rng.random(4000) < 0.5
+    (row,) = judge([replace(r, answers=chosen(able)) for r in runs]).effects
+    assert (row.floor, row.verdict) == (False, "equivalent")
+
+
+def test_gold_solutions_are_a_second_measure_with_a_verdict_of_its_own():
+    rng = np.random.default_rng(4)
+    nats = rng.uniform(5, 15, 400)
+    wrong = [0] * 400
+    runs = [run(ZERO, wrong, nats=nats, probes={"school": answers(wrong, nats=nats)})]
+    for seed in range(3):
+        worse = nats + 2 + rng.normal(0, 0.5, 400)
+        probe = {"school": answers(wrong, nats=nats)}
+        runs.append(run(FULL, wrong, seed, nats=worse, probes=probe))
+        runs.append(run(LORA, wrong, seed, nats=nats + rng.normal(0, 0.1, 400), probes=probe))
+    findings = judge(runs, Judge(bits_margin=0.05))
+    accuracy, bits = (by_strategy(findings, measure=m) for m in ("accuracy", "bits_per_byte"))
+    assert accuracy["full"].verdict == "undecided"
+    assert bits["full"].verdict == "harmed"
+    assert bits["full"].delta == pytest.approx(0.2 / np.log(2), abs=0.01)
+    assert bits["lora"].verdict == "equivalent"
+    assert (bits["full"].floor, bits["full"].lost, bits["full"].margin) == (False, None, 0.05)
+    probes = by_strategy(findings, kind="probe", measure="bits_per_byte")
+    assert probes["full"].verdict == "equivalent"
+
+
+def test_a_run_without_likelihoods_is_left_out_of_the_second_measure_only():
+    flags = [1] * 30 + [0] * 30
+    nats = np.linspace(5, 15, 60)
+    findings = judge([run(ZERO, flags, nats=nats), run(FULL, flags, 0)])
+    assert [e.measure for e in findings.effects] == ["accuracy"]
+    assert "60 answers have no likelihood of the gold text" in findings.missing[0]
+
+
+def test_no_change_below_the_untouched_models_own_flips_is_an_effect():
+    before = np.array([1] * 1000 + [0] * 1000)
+    after = before.copy()
+    after[:30] = 0
+    trained = [run(FULL, after, s) for s in range(3)]
+
+    def change(flips):
+        again = {"self_flips": {"n": 2000, "flips": flips, "changed_texts": flips}}
+        (row,) = judge([run(ZERO, before, evidence=again), *trained], Judge(margin=3)).effects
+        return row
+
+    assert change(0).verdict == "harmed"
+    assert change(0).self_flips == 0
+    assert change(10).verdict == "harmed"
+    noisy = change(40)
+    assert (noisy.verdict, noisy.self_flips, noisy.needed_n) == ("equivalent", 2, None)
+    assert "alone changes 2 points of its answers" in noisy.note
+
+
+def test_churn_is_described_and_never_harm():
+    rng = np.random.default_rng(6)
+    before = rng.random(3000) < 0.6
+    seeds = []
+    for seed in range(3):
+        flipped = rng.random(3000) < 0.1
+        seeds.append(run(FULL, np.where(flipped, rng.random(3000) < 0.6, before), seed))
+    (row,) = judge([run(ZERO, before), *seeds], Judge(margin=3)).effects
+    assert row.verdict == "equivalent"
+    # Two seeds differ in twice as many problems as one does from the untouched model.
+    assert row.noise_floor == pytest.approx(9, abs=1.5)
+    assert row.churn == pytest.approx(-row.noise_floor / 2, abs=1)
+    assert 0 < row.churn_error < 0.5
+
+
+def test_trials_of_a_search_are_compared_with_nothing():
+    flags = [1] * 60 + [0] * 40
+    runs = [run(ZERO, flags), run(FULL, flags, 0)]
+    searched = [trial(FULL, rate, 50, 1.0) for rate in (1e-4, 3e-4)]
+    before, after = judge(runs), judge(runs + searched)
+    assert [e.seeds for e in after.effects] == [1] * len(after.effects)
+    assert {e.strategy for e in after.effects} == {"full"}
+    assert {(e.delta, e.p, e.n) for e in after.effects} == {
+        (e.delta, e.p, e.n) for e in before.effects
+    }
+    assert [(t.learning_rate, t.accuracy) for t in after.trials] == [(1e-4, 50), (3e-4, 50)]
+
+
+def test_the_searched_rate_is_the_tuned_one_and_any_other_the_fixed_one():
+    runs = simulated((FULL, -0.15), (replace(FULL, learning_rate=1e-4), 0.0))
+    runs += [trial(FULL, 3e-4, 30, 2.0), trial(FULL, 1e-4, 60, 1.0)]
+    rows = [e for e in judge(runs, Judge(margin=3)).effects if e.against == "zero-shot"]
+    assert [(e.setting, e.learning_rate, e.verdict) for e in rows] == [
+        ("tuned", 1e-4, "equivalent"),
+        ("fixed", 3e-4, "harmed"),
+    ]
+
+
+def test_a_rate_that_is_fixed_and_tuned_is_told_twice_and_counts_once():
+    runs = simulated((FULL, -0.02), (LORA, 0.01), n=400)
+    once = judge(runs).effects
+    twice = judge([*runs, trial(FULL, 3e-4, 60, 1.0), trial(FULL, 1e-4, 60, 2.0)]).effects
+    full = [e for e in twice if e.strategy == "full"]
+    assert [e.setting for e in full] == ["fixed", "tuned"]
+    assert replace(full[1], setting="fixed") == full[0] == once[0]
+    assert next(e for e in twice if e.strategy == "lora") == once[1]
 
 
 def test_many_templates_are_the_rows_and_few_are_named():
@@ -333,51 +382,6 @@ def test_models_are_judged_apart():
     other = replace(MODEL, name="large", revision="r2", parameters=5000)
     runs = [run(s, flags, x, model=m) for m in (other, MODEL) for s, x in ((ZERO, None), (FULL, 0))]
     assert [e.model for e in judge(runs).effects] == ["mini", "large"]
-
-
-def test_cells_carry_rates_intervals_and_costs(tmp_path):
-    right = run(ZERO, [1, 1, 1, 0], costs=Costs(load_s=0.5, eval_s=2.0, parameters=920_000))
-    changed = (
-        replace(right.answers[0], stop="cap"),
-        replace(right.answers[1], rule="none", strict=False),
-        *right.answers[2:],
-    )
-    findings = judge([replace(right, answers=changed), failed(FULL, 0)])
-    first, second = findings.cells
-    low, high = wilson(3, 4)
-    assert tuple(first) == CELL_COLUMNS
-    assert (first["accuracy"], first["low"], first["high"]) == (75, 100 * low, 100 * high)
-    assert (first["strict_rate"], first["no_answer_rate"], first["truncated_rate"]) == (50, 25, 25)
-    assert first["bits_per_byte"] == pytest.approx(1 / math.log(2))
-    assert first["parameters"] == 920_000
-    assert (second["status"], second["n"], second["accuracy"]) == ("diverged", 0, None)
-    write_cells_csv(tmp_path / "cells.csv", findings.cells)
-    rows = list(csv.DictReader((tmp_path / "cells.csv").open(encoding="utf-8")))
-    assert tuple(rows[0]) == CELL_COLUMNS
-    assert rows[0]["eval_s"] == "2"
-    assert rows[1]["accuracy"] == ""
-
-
-def test_effects_csv_keeps_its_contract(tmp_path):
-    findings = judge(simulated((FULL, -0.1), n=200))
-    write_effects_csv(tmp_path / "effects.csv", findings.effects)
-    (row,) = csv.DictReader((tmp_path / "effects.csv").open(encoding="utf-8"))
-    assert tuple(row) == EFFECT_COLUMNS
-    contract = (
-        "model task kind strategy learning_rate setting against seeds n before after delta low "
-        "high lost gained p p_adjusted margin verdict needed_n needed_seeds"
-    )
-    assert EFFECT_COLUMNS[:22] == tuple(contract.split())
-    assert float(row["learning_rate"]) == 3e-4
-    assert float(row["delta"]) == pytest.approx(findings.effects[0].delta)
-
-
-def test_likelihood_answers_have_no_written_rates():
-    chosen = run(ZERO, [1, 0])
-    silent = tuple(replace(a, stop="none", rule="likelihood", strict=None) for a in chosen.answers)
-    (row,) = judge([replace(chosen, answers=silent)]).cells
-    assert row["accuracy"] == 50
-    assert row["strict_rate"] is row["no_answer_rate"] is row["truncated_rate"] is None
 
 
 def test_a_runs_folder_is_judged_without_its_study(tmp_path):

@@ -77,8 +77,8 @@ def _rows(
     """Return the rows of the analysis, families linearised by their sizes, and their mean."""
     sums, sizes = values, np.ones_like(values)
     if families is not None:
-        sums = np.bincount(families, weights=values)
-        sizes = np.bincount(families, weights=sizes)
+        sums = np.bincount(families, weights=values).astype(np.float64)
+        sizes = np.bincount(families).astype(np.float64)
     sums, sizes = np.append(sums, pseudo), np.append(sizes, [1.0, 1.0])
     centre = float(sums.sum() / sizes.sum())
     return (sums - centre * sizes) / sizes.mean(), centre
