@@ -23,7 +23,11 @@ JUDGING = (
     ("arms", "power", "predictions"),
     ("tables", "effects", "outcomes"),
     ("verdicts",),
+    ("pairwise", "population", "prior"),
+    ("candidates", "noninferior"),
     ("claims", "diagnose", "advise"),
+    ("cliff",),
+    ("judgement",),
     ("report",),
 )
 """From the bottom up: a module imports only from rows below its own, or from its own package."""
@@ -35,6 +39,7 @@ DOING = (
     ("study", "runner"),
     ("search",),
     ("engines",),
+    ("tryout",),
     ("terminal",),
     ("cli",),
 )

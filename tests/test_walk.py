@@ -64,7 +64,7 @@ def test_a_second_run_has_nothing_to_do(walk):
     before = answers(walk / "runs")
     again = finetrap("run", "walk.toml", "--json", cwd=walk)
     events = [json.loads(line)["event"] for line in again.stdout.splitlines()]
-    assert events == ["study-start", "study-end"]
+    assert events == ["round", "study-end"]
     assert answers(walk / "runs") == before
 
 

@@ -120,6 +120,25 @@ def run_cell(cell: Cell, desk: Desk, meter: Meter, emit: Emit) -> Run:
     )
 
 
+def ship(cell: Cell, folder: Path, *, whole: bool) -> Path:
+    """Make what a cell measured once more, and write it to be shipped; return where it lies.
+
+    `model/` for changed weights, `adapter/` for an adapter unless `whole`, `prompt.txt` for
+    examples. Raises BadInput, Diverged.
+    """
+    desk = Desk()
+    desk.model(cell)
+    solver = desk.solver(cell, desk.training_problems(cell), lambda event: None)
+    desk.rewind(solver, cell)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not cell.strategy.trains:
+        (folder / "prompt.txt").write_text(solver.prompt("{question}"), encoding="utf-8")
+        return folder / "prompt.txt"
+    solver.model.save(folder, whole=whole or cell.strategy.kind == "full")
+    places = [folder / name for name in ("adapter", "model")]
+    return next((place for place in places if place.exists()), folder)
+
+
 @dataclass
 class Desk:
     """What lies open between the cells of a group."""

@@ -15,8 +15,8 @@ from typing_extensions import Self
 class Progress:
     """Takes the engine's events and shows them: a live bar, plain lines, JSON lines or nothing."""
 
-    def __init__(self, *, total: int, owed: int, as_json: bool, quiet: bool) -> None:
-        self.total, self.owed = total, owed
+    def __init__(self, *, as_json: bool, quiet: bool) -> None:
+        self.total = self.owed = 0
         self.done = self.failed = 0
         self.faults: list[str] = []
         """Distinct faults of the input, each with the cells it kept from running."""
@@ -27,11 +27,20 @@ class Progress:
         self._task: Any = None
 
     def __enter__(self) -> Self:
-        if self._as_json:
-            self._print({"event": "study-start", "cells": self.total, "owed": self.owed})
-        elif not self._quiet:
-            print(f"{self.total} cells, {self.owed} owed", flush=True)
-        if self._live and self.owed:
+        return self
+
+    def _begin(self, event: Mapping[str, Any]) -> None:
+        """Begin a round: what is owed now comes on top of what has ended."""
+        first = self.total == 0
+        self.total, self.owed = event["cells"], self.done + self.failed + event["owed"]
+        if self._as_json or self._quiet:
+            return
+        if event["owed"] or first:
+            searching = f", {event['searching']} searches go on" if event["searching"] else ""
+            print(f"{self.total} cells, {event['owed']} owed{searching}", flush=True)
+        if self._bar is not None:
+            self._bar.update(self._task, total=self.owed)
+        elif self._live and event["owed"]:
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
             from rich.progress import Progress as Bar
 
@@ -43,7 +52,6 @@ class Progress:
             )
             self._bar.start()
             self._task = self._bar.add_task("starting", total=self.owed)
-        return self
 
     def __exit__(
         self,
@@ -60,6 +68,8 @@ class Progress:
     def emit(self, event: Mapping[str, Any]) -> None:
         """Show one event."""
         kind = event["event"]
+        if kind == "round":
+            self._begin(event)
         self.done += kind == "cell-done"
         self.failed += kind == "cell-failed"
         if kind == "bad-input" and event["message"] not in self.faults:

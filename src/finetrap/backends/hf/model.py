@@ -154,7 +154,7 @@ class HFModel:
         if not self._changed or share == self._share:
             return
         if self._way is None:
-            self._way = WayBack(self._network.core, self._originals.kept)
+            self._way = WayBack(self._network.module, self._originals.kept)
         self._way.go(share)
         self._share = share
 

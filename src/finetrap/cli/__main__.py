@@ -1,0 +1,5 @@
+"""`python -m finetrap.cli`."""
+
+from finetrap.cli import main
+
+main()

@@ -1,0 +1,333 @@
+"""Verbs that judge what is on disk: none of them needs torch."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from finetrap.cli.options import (
+    AsJson,
+    MaxMemory,
+    MinRetention,
+    OneFile,
+    Overrides,
+    Quiet,
+    RunsFolder,
+    parsed,
+    study_file,
+)
+from finetrap.errors import BadInput
+from finetrap.findings import Advice, Findings
+from finetrap.records import Run, Study
+from finetrap.store import Store
+
+if TYPE_CHECKING:
+    from finetrap.advise import Wishes
+
+
+def report(
+    study: Annotated[
+        Path | None, typer.Argument(metavar="[STUDY]", help="Default: every run in the folder.")
+    ] = None,
+    runs: RunsFolder = Path("runs"),
+    out: Annotated[Path | None, typer.Option(help="Default: RUNS/report.")] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="Points within which a change is equivalent.")
+    ] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Judge a study's runs and draw the report.
+
+    Example: finetrap report studies/first.toml --runs runs
+    """
+    write_report(study, runs, out or runs / "report", margin, overrides, as_json, quiet)
+
+
+def diagnose(
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="A run's folder, or how its key begins.")
+    ] = None,
+    runs: RunsFolder = Path("runs"),
+    before: Annotated[Path | None, typer.Option(help="Any tool's outputs before.")] = None,
+    after: Annotated[Path | None, typer.Option(help="Any tool's outputs after.")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say why a result is worse: each suspect guilty, cleared or not testable.
+
+    Without RUN every harmed strategy of the runs folder is examined.
+
+    Example: finetrap diagnose --before base.jsonl --after tuned.jsonl
+    """
+    from finetrap import diagnose as suspects
+
+    if (before is None) != (after is None):
+        raise BadInput("--before and --after belong together: give both files")
+    if before is not None and after is not None:
+        if run is not None:
+            raise BadInput("give a run, or --before and --after, not both")
+        found = [suspects.diagnose_files(before, after)]
+    else:
+        findings, measured, _ = _judged(runs, None)
+        if run is None:
+            found = list(findings.diagnoses)
+        else:
+            found = [suspects.diagnose_run(_run_named(run, measured), measured, findings)]
+    if as_json:
+        listed = [suspects.as_json(one) for one in found]
+        print(json.dumps(listed[0] if run is not None or before is not None else listed))
+    elif not quiet:
+        print("\n\n".join(map(suspects.sentence, found)) or "nothing is harmed or at the floor")
+
+
+def _run_named(name: str, runs: Sequence[Run]) -> Run:
+    """Return the one run whose key begins so, or whose folder it is. Raises BadInput."""
+    key = Path(name).name.rpartition("--")[2]
+    found = [run for run in runs if run.cell.key.startswith(key)] if key else []
+    if len(found) != 1:
+        raise BadInput(
+            f"'{name}' names {len(found)} of {len(runs)} runs; give a run's folder or the "
+            "beginning of its key (finetrap status STUDY, or the column `key` of cells.csv)"
+        )
+    return found[0]
+
+
+def advise(
+    model: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="Without runs of it: what is published.")
+    ] = None,
+    study: Annotated[
+        Path | None, typer.Option("--study", help="Default: every run in the folder.")
+    ] = None,
+    runs: RunsFolder = Path("runs"),
+    max_memory: MaxMemory = None,
+    min_retention: MinRetention = None,
+    must_ship_one_file: OneFile = False,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say which strategy to ship, on the evidence of the runs, or else of what is published.
+
+    Example: finetrap advise mini-1m --runs finetrap-demo/runs --min-retention 95
+    """
+    from finetrap import advise as advising
+
+    wishes = wanted_limits(max_memory, min_retention, must_ship_one_file)
+    command = f"finetrap run {study or 'STUDY'} --runs {runs}"
+    findings, _, _ = _judged(runs, study, overrides, wishes=wishes, command=command)
+    found = [a for a in findings.advice if model in (None, a.model)]
+    if found:
+        documents = [advising.as_json(one) for one in found]
+        sentences = list(map(advising.sentence, found))
+    elif model is None:
+        raise BadInput(f"{runs} holds no judged runs; name a MODEL for what is published about it")
+    else:
+        known = _published(model)
+        documents, sentences = [advising.as_json(known)], [advising.sentence(known)]
+    if as_json:
+        print(json.dumps(documents if len(documents) > 1 else documents[0]))
+    elif not quiet:
+        print("\n".join(sentences))
+
+
+def wanted_limits(max_memory: float | None, retention: float | None, one_file: bool) -> Wishes:
+    """Return a user's limits; memory is given in gigabytes."""
+    from finetrap.advise import Wishes
+
+    return Wishes(None if max_memory is None else int(max_memory * 1e9), retention, one_file)
+
+
+def _published(model: str) -> Advice:
+    """Return the prior for a model that has not been measured."""
+    from finetrap import advise as advising
+    from finetrap import checkpoints
+
+    spec = checkpoints.resolve(model, Path.cwd(), {})
+    aligned = None if spec.prompt == "auto" else spec.prompt == "chat"
+    published: Advice = advising.prior(spec.name, spec.parameters, aligned)
+    return published
+
+
+def overlap(
+    train: Annotated[Path, typer.Option(help="Training rows (JSON lines).")],
+    test: Annotated[Path, typer.Option(help="Test rows (JSON lines).")],
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Count the test questions that the training rows hold, in whatever dress.
+
+    Example: finetrap overlap --train train.jsonl --test test.jsonl
+    """
+    from finetrap import overlap as overlaps
+
+    found = overlaps.find(overlaps.read(train), overlaps.read(test))
+    if as_json:
+        print(json.dumps(overlaps.as_json(found)))
+    elif not quiet:
+        print(overlaps.sentence(found))
+
+
+def compare(
+    before: Annotated[Path, typer.Argument(metavar="A.jsonl", help="Predictions before.")],
+    after: Annotated[Path, typer.Argument(metavar="B.jsonl", help="Predictions after.")],
+    margin: Annotated[float, typer.Option(help="Points within which they are equivalent.")] = 2.0,
+    filter_name: Annotated[
+        str | None, typer.Option("--filter", help="Which filter of an lm-eval log to read.")
+    ] = None,
+    common: Annotated[bool, typer.Option("--common", help="Use the shared ids only.")] = False,
+    runs: Annotated[
+        Path | None, typer.Option("--runs", help="Folder that relative paths start from.")
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Test whether two prediction files differ, problem by problem: B minus A.
+
+    Example: finetrap compare before.jsonl after.jsonl --margin 2
+    """
+    from finetrap import predictions
+
+    root = runs or Path()
+    result = predictions.compare_files(
+        root / before, root / after, margin=margin, filter=filter_name, common=common
+    )
+    if as_json:
+        print(json.dumps(result))
+    elif not quiet:
+        print(predictions.sentence(result))
+
+
+def grade(
+    file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="`completion` and `gold`.")],
+    out: Annotated[Path | None, typer.Option(help="Default: standard output.")] = None,
+    runs: Annotated[
+        Path | None, typer.Option("--runs", help="Folder that relative paths start from.")
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Grade any tool's completions: adds `extracted`, `rule`, `correct` to each row.
+
+    Example: finetrap grade outputs.jsonl --out graded.jsonl
+    """
+    from finetrap import scoring
+
+    root = runs or Path()
+    rows = list(scoring.grade_file(root / file))
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    if out is not None:
+        (root / out).write_text(lines, encoding="utf-8")
+    elif not quiet:
+        sys.stdout.write(lines)
+    if out is not None and not quiet:
+        right = sum(row["correct"] for row in rows)
+        summary = {"n": len(rows), "correct": right, "out": str(root / out)}
+        print(json.dumps(summary) if as_json else f"{right} of {len(rows)} correct: {root / out}")
+
+
+def list_names(as_json: AsJson = False, quiet: Quiet = False) -> None:
+    """List what a study can name (models, strategies, tasks) and the shipped studies.
+
+    Example: finetrap list
+    """
+    from finetrap import catalog, miniature, tasks
+
+    names: dict[str, dict[str, str]] = {
+        "models": {n: t.get("about", "") for n, t in catalog.models().items()},
+        "strategies": {n: t.get("about", "") for n, t in catalog.strategies().items()},
+        "tasks": dict(tasks.names()),
+        "studies": dict.fromkeys(miniature.studies(), "shipped with the package"),
+    }
+    if as_json:
+        print(json.dumps(names))
+    elif not quiet:
+        for title, entries in names.items():
+            print(title)
+            for name, about in entries.items():
+                print(f"  {name:22} {about}".rstrip())
+
+
+def write_report(
+    file: Path | None,
+    runs: Path,
+    out: Path,
+    margin: float | None,
+    overrides: list[str] | None,
+    as_json: bool,
+    quiet: bool,
+    command: str | None = None,
+    wishes: Wishes | None = None,
+) -> Findings:
+    """Judge, write the report, and say what was found."""
+    from finetrap import report as reports
+
+    again = f"finetrap run {file}" if file else f"finetrap report --runs {runs}"
+    findings, measured, plan = _judged(
+        runs, file, overrides, margin, wishes=wishes, command=command or again
+    )
+    page = reports.write(out, findings, measured, study=plan, command=command or again)
+    if as_json:
+        print(json.dumps({"report": str(page), **_document(findings)}))
+    elif not quiet:
+        _print_verdicts(findings)
+        print(f"report: {page}")
+    return findings
+
+
+def _judged(
+    runs: Path,
+    file: Path | None,
+    overrides: list[str] | None = None,
+    margin: float | None = None,
+    *,
+    wishes: Wishes | None = None,
+    command: str = "",
+) -> tuple[Findings, list[Run], Study | None]:
+    """Judge a study's runs, or all there are."""
+    from finetrap import judgement, search
+    from finetrap import study as studies
+
+    store = Store(runs)
+    settings = parsed(overrides)
+    if margin is not None:
+        settings["judge.margin"] = margin
+    plan = studies.load(study_file(file), settings) if file is not None else None
+    cells = search.named_cells(plan, store)[0] if plan else None
+    findings, measured = judgement.judge(
+        store, plan, cells=cells, margin=margin, wishes=wishes, command=command
+    )
+    return findings, measured, plan
+
+
+def _document(findings: Findings) -> dict[str, Any]:
+    """Return what was judged for a program; cells.csv has the cells."""
+    return {
+        name: [asdict(record) for record in getattr(findings, name)]
+        for name in ("effects", "outcomes", "trials", "claims", "diagnoses", "advice")
+    } | {"missing": findings.missing}
+
+
+def _print_verdicts(findings: Findings) -> None:
+    """Print the verdicts: as tables for a person, as plain lines where a file takes them."""
+    from finetrap import advise as advising
+    from finetrap import report as reports
+
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        Console().print(*reports.verdict_tables(findings))
+    else:
+        sys.stdout.write(reports.verdict_text(findings))
+    for outcome in findings.outcomes:
+        print(f"{outcome.model} on {outcome.task}, {outcome.strategy}: {outcome.outcome}")
+    for found in findings.advice:
+        print(advising.sentence(found))

@@ -1,0 +1,53 @@
+"""What the verbs share: their options, and how a study and its overrides are read from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from finetrap.errors import BadInput
+
+StudyFile = Annotated[
+    Path, typer.Argument(metavar="STUDY", help="A study file (TOML), or a shipped study's name.")
+]
+RunsFolder = Annotated[Path, typer.Option("--runs", help="Folder of the measured runs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one event or result a line.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Processes; default: one a core while there is work.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override the study: train.epochs=2"),
+]
+Retry = Annotated[bool, typer.Option("--retry-failed", help="Also run failed cells once more.")]
+
+MaxMemory = Annotated[float | None, typer.Option(min=0, help="Gigabytes that a training may hold.")]
+MinRetention = Annotated[
+    float | None, typer.Option(min=0, max=100, help="Percent of other abilities to be kept.")
+]
+OneFile = Annotated[
+    bool, typer.Option("--must-ship-one-file", help="Weights alone: no adapter, no examples.")
+]
+
+
+def study_file(study: Path) -> Path:
+    """Return a study's file: the path itself, or the shipped study of that name."""
+    from finetrap import miniature
+
+    return miniature.study(study.name) if str(study) in miniature.studies() else study
+
+
+def parsed(overrides: list[str] | None) -> dict[str, Any]:
+    """Read `KEY=VALUE` flags; a value is TOML, or else a plain string. Raises BadInput."""
+    from finetrap.study import parse_value
+
+    parsed: dict[str, Any] = {}
+    for entry in overrides or ():
+        key, equals, value = entry.partition("=")
+        if not key or not equals:
+            raise BadInput(f"--set {entry}: expected KEY=VALUE, for example --set train.epochs=2")
+        parsed[key.strip()] = parse_value(value.strip())
+    return parsed

@@ -1,0 +1,40 @@
+"""A whole study, in rounds: run what can be named, and ask what its searches want next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from finetrap import search
+from finetrap.engines import local
+from finetrap.records import Cell, Study
+from finetrap.store import Store
+
+
+def run(
+    study: Study,
+    store: Store,
+    *,
+    workers: int | None = None,
+    retry_failed: bool = False,
+    emit: Callable[[Mapping[str, Any]], None],
+) -> tuple[Cell, ...]:
+    """Run what a study owes and return all of its cells.
+
+    Each round begins with an event `round`: how many cells there are by now, how many are owed, and
+    how many searches go on. Cells that stay owed (a fault of the input, or another process has
+    them) are left after a round that brought nothing. Raises FinetrapError, StoreError.
+    """
+    if retry_failed:
+        store.forget_failed(search.named_cells(study, store)[0])
+    last: set[str] | None = None
+    while True:
+        cells, searching = search.named_cells(study, store)
+        store.remember(study, cells)
+        owed = store.owed(cells)
+        emit({"event": "round", "cells": len(cells), "owed": len(owed), "searching": searching})
+        keys = {cell.key for cell in owed}
+        if not owed or keys == last:
+            return cells
+        last = keys
+        local.run(owed, store, keep=study.keep, workers=workers, emit=emit)
