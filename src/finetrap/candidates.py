@@ -1,4 +1,4 @@
-"""What could be shipped for one model and training task: each strategy's costs, harms and limits."""
+"""What could be shipped for a model and training task: each strategy's costs, harms, limits."""
 
 from __future__ import annotations
 

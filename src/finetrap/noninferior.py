@@ -1,11 +1,11 @@
 """Which arms are shown to be as good as the best, whichever that is.
 
-The arm that looks best was picked by its luck too, so a test against it alone is no test against the
-best. An arm is within the margin of the best exactly if it is within the margin of every other arm:
-all pairs are tested, and its p is the largest of theirs (intersection-union test, Berger 1982). That
-is the lower confidence bound of Hsu's multiple comparisons with the best (1984) with the margin in
-place of zero, and problems, seeds and pairing as in `compare`. The arms' own p are adjusted by Holm
-(1979) with one hypothesis fewer than arms: the best is not inferior to the best (Shaffer 1986).
+The arm that looks best was picked by its luck too, so a test against it alone is no test against
+the best. An arm is within the margin of the best exactly if it is within the margin of every other
+arm: all pairs are tested, and its p is the largest of theirs (intersection-union test, Berger
+1982). That is the lower bound of Hsu's multiple comparisons with the best (1984), with the margin
+in place of zero, and problems, seeds and pairing as in `compare`. The arms' own p are adjusted by
+Holm (1979) with one hypothesis fewer than arms: the best is not inferior to itself (Shaffer 1986).
 """
 
 from __future__ import annotations
