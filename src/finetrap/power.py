@@ -1,20 +1,21 @@
 """How many problems and seeds would decide: power of the paired tests of `compare`.
 
-SE²(N, K) = σ²/K + [D − Δ² − (1 − 1/K)·D_ss/2] / N, with the degrees of freedom that `compare` uses
-at the planned mean squares (docs/protocol.md).
+SE²(N, K) = σ²/K + [D − Δ² − (1 − 1/K)·D_ss/2] / N. A test does not know it: the power is averaged
+over the standard errors and degrees of freedom that `compare` may see (docs/protocol.md).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import nctdtr, ndtr, stdtrit
+from scipy.special import fdtri, gammaincinv, ndtr, stdtrit
 
-from finetrap.compare import ALPHA, Components, Estimate
+from finetrap.compare import ALPHA, GUARD, Components, Estimate
 
 Floats = NDArray[np.float64]
 
@@ -64,41 +65,95 @@ def difference_power(
     spread: Spread, size: float, problems: ArrayLike, seeds: int, alpha: float = ALPHA
 ) -> Floats:
     """Return the power to show a true change of `size`, for each number of problems."""
-    error, df = _precision(spread, np.asarray(problems, dtype=float), seeds)
-    missed = nctdtr(df, size / error, stdtrit(df, 1 - alpha / 2))
-    # The library gives up (nan) only where the effect is hundreds of standard errors.
-    power: Floats = 1 - np.nan_to_num(missed, nan=0.0)
-    return power
+    true, seen, df = _errors(spread, np.asarray(problems, dtype=float), seeds)
+    shown: Floats = ndtr((size - stdtrit(df, 1 - alpha / 2) * seen) / true).mean(axis=0)
+    return shown
 
 
 def equivalence_power(
     spread: Spread, margin: float, problems: ArrayLike, seeds: int, alpha: float = ALPHA
 ) -> Floats:
     """Return the power to show no change to be within ±margin where there is none."""
-    error, df = _precision(spread, np.asarray(problems, dtype=float), seeds)
+    true, seen, df = _errors(spread, np.asarray(problems, dtype=float), seeds)
     # An equivalence also needs its printed interval inside the margin: never more than ALPHA / 2.
     quantile = stdtrit(df, 1 - min(alpha, ALPHA / 2))
-    power: Floats = np.maximum(0.0, 2 * ndtr(margin / error - quantile) - 1)
-    return power
+    shown: Floats = np.maximum(0.0, 2 * ndtr((margin - quantile * seen) / true) - 1).mean(axis=0)
+    return shown
 
 
-def _precision(spread: Spread, problems: Floats, seeds: int) -> tuple[Floats, Floats]:
-    """Return standard error and degrees of freedom at planned mean squares."""
-    per_problem = spread.total - (1 - 1 / seeds) * spread.within
+def _errors(spread: Spread, problems: Floats, seeds: int) -> tuple[Floats, Floats, Floats]:
+    """Return the true standard error, and equally likely ones that studies see, with their df.
+
+    Few seeds show their spread badly, and on what they show hangs whether `compare.estimate` lets a
+    strategy share that of its sisters. So the seeds' mean square runs through quantiles of its
+    distribution: the last two are (scenarios × problems).
+    """
     if seeds == 1 or spread.seed_variance is None:
-        return np.sqrt(spread.total / problems), problems - 1
-    ms_rows = seeds * per_problem
-    between = problems * spread.seed_variance
-    ms_seeds = spread.within + between
-    if spread.shared > 1:
-        top = ms_rows + between
-        bottom = ms_seeds**2 / (spread.shared * (seeds - 1)) + ms_rows**2 / (problems - 1)
-    else:
-        top = ms_rows + 2 * ms_seeds - spread.within
-        bottom = (2 * ms_seeds) ** 2 / (seeds - 1) + ms_rows**2 / (problems - 1)
-    error = np.sqrt((ms_rows + between) / (problems * seeds))
-    df = np.maximum(top**2 / bottom, seeds - 1)
-    return error, np.full_like(df, seeds - 1) if spread.outlying else df
+        error = np.sqrt(spread.total / problems)
+        return error, error[None], problems[None] - 1
+    planned = _Planned(
+        seeds * (spread.total - (1 - 1 / seeds) * spread.within),
+        spread.within + problems * spread.seed_variance,
+        spread.within,
+        problems,
+        seeds,
+    )
+    true = np.sqrt((planned.rows + planned.seeds - planned.error) / planned.scale)
+    if spread.shared < 2:
+        seen, df = planned.alone(_mean_squares(_QUANTILES, seeds - 1))
+        return true, seen, np.full_like(df, seeds - 1) if spread.outlying else df
+    # What a strategy's mean square is beside those of its sisters says nothing of their pool's.
+    steady = _QUANTILES < GUARD
+    pool_df, others = spread.shared * (seeds - 1), (spread.shared - 1) * (seeds - 1)
+    pooled = planned.pooled(
+        _mean_squares((np.arange(steady.sum()) + 0.5) / steady.sum(), pool_df), pool_df
+    )
+    alone = planned.alone(fdtri(seeds - 1, others, _QUANTILES[~steady]))
+    seen, df = (np.concatenate(pair) for pair in zip(pooled, alone, strict=True))
+    return true, seen, df
+
+
+_QUANTILES = (np.arange(16) + 0.5) / 16
+"""Of the distribution of the seeds' mean square, in its middle sixteenths."""
+
+
+def _mean_squares(quantiles: Floats, df: int) -> Floats:
+    """Return quantiles of a mean square whose expectation is 1."""
+    found: Floats = gammaincinv(df / 2, quantiles) * 2 / df
+    return found
+
+
+class _Planned(NamedTuple):
+    """Expected mean squares for each number of problems."""
+
+    rows: float
+    seeds: Floats
+    error: float
+    problems: Floats
+    count: int
+    """Seeds."""
+
+    @property
+    def scale(self) -> Floats:
+        """Answers, by which mean squares are divided."""
+        return self.problems * self.count
+
+    def alone(self, times: Floats) -> tuple[Floats, Floats]:
+        """Return standard error and df of `compare.estimate` by a strategy's own seeds, where
+        their mean square comes out as these multiples of what is expected."""
+        seen = times[:, None] * self.seeds
+        error = np.sqrt((self.rows + np.maximum(seen - self.error, 0)) / self.scale)
+        top = self.rows + np.maximum(2 * seen - self.error, 0)
+        bottom = (2 * seen) ** 2 / (self.count - 1) + self.rows**2 / (self.problems - 1)
+        return error, np.maximum(top**2 / bottom, self.count - 1)
+
+    def pooled(self, times: Floats, pool_df: int) -> tuple[Floats, Floats]:
+        """Return them by the seeds of the whole pool."""
+        seen = times[:, None] * self.seeds
+        variance = (self.rows + np.maximum(seen - self.error, 0)) / self.scale
+        bottom = (seen / self.scale) ** 2 / pool_df
+        bottom = bottom + (self.rows / self.scale) ** 2 / (self.problems - 1)
+        return np.sqrt(variance), np.maximum(variance**2 / bottom, self.count - 1)
 
 
 Power = Callable[[Spread, float, ArrayLike, int, float], Floats]
@@ -116,13 +171,17 @@ def smallest(
     def enough(problems: ArrayLike) -> NDArray[np.bool_]:
         return power(spread, margin, problems, seeds, alpha) >= POWER
 
-    grid = np.unique(np.geomspace(4, MOST_PROBLEMS, 300).astype(int))
-    first = np.flatnonzero(enough(grid))
-    if not len(first):
+    crossing = np.flatnonzero(enough(_GRID))
+    if not len(crossing):
         return None
-    low, high = int(grid[max(first[0] - 1, 0)]), int(grid[first[0]])
-    within = np.arange(low, high + 1)
-    return int(np.ceil(within[enough(within)][0] * SAFETY))
+    low, high = int(_GRID[max(crossing[0] - 1, 0)]), int(_GRID[crossing[0]])
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough([middle])[0] else (middle, high)
+    return math.ceil(high * SAFETY)
+
+
+_GRID = np.unique(np.geomspace(4, MOST_PROBLEMS, 120).astype(int))
 
 
 class Plan(NamedTuple):

@@ -28,6 +28,7 @@ class ArmKey(NamedTuple):
     strategy: str
     learning_rate: float | None
     setting: str
+    """`fixed`, `tuned`, or `fixed+tuned` where one rate is both: one arm, shown once."""
 
 
 class PanelKey(NamedTuple):
@@ -49,6 +50,8 @@ class Arm:
     """Against the untouched model; None if nothing could be compared."""
     against_best: Effect | None
     """Against the best prompt of the same model."""
+    second: tuple[Effect, ...] = ()
+    """The same comparisons by bits per byte of the gold solutions, where accuracy comes first."""
 
     @property
     def label(self) -> str:
@@ -99,8 +102,14 @@ class Panel:
     def notes(self) -> Notes:
         """What to know about the comparisons."""
         effects = [(a.label, e) for a in self.arms for e in (a.effect, a.against_best) if e]
+        effects += [(f"{a.label}, bits per byte", e) for a in self.arms for e in a.second]
         best = " against the best prompt"
         return _notes((name if e.against == BASELINE else name + best, e) for name, e in effects)
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """Names of the strategies, in order: each has one colour in every chart."""
+        return tuple(dict.fromkeys(a.key.strategy for a in self.arms))
 
     @property
     def every_cell(self) -> tuple[Row, ...]:
@@ -122,6 +131,8 @@ class ProbeGroup:
     trained_on: str
     arms: tuple[tuple[ArmKey, Mapping[str, Effect]], ...]
     """Each arm with its effects by probe name."""
+    second: tuple[tuple[ArmKey, Mapping[str, Effect]], ...] = ()
+    """The same by bits per byte, for the probes of which accuracy comes first."""
 
     @property
     def title(self) -> str:
@@ -138,8 +149,9 @@ class ProbeGroup:
     def notes(self) -> Notes:
         """What to know about the changes on the probes."""
         return _notes(
-            (f"{wording.arm(*key)} on {one_line(probe, 40)}", effect)
-            for key, effects in self.arms
+            (f"{wording.arm(*key)} on {one_line(probe, 40)}{by}", effect)
+            for arms, by in ((self.arms, ""), (self.second, ", bits per byte"))
+            for key, effects in arms
             for probe, effect in effects.items()
         )
 
@@ -147,7 +159,7 @@ class ProbeGroup:
 def panels(findings: Findings, study: Study | None = None, runs: Sequence[Run] = ()) -> list[Panel]:
     """Arrange task and transfer effects and every cell, in the study's order where there is one."""
     baseline, tried = _split(findings.cells, runs)
-    effects = [e for e in first_measure(findings.effects) if e.kind != "probe"]
+    effects = [e for e in findings.effects if e.kind != "probe"]
     rank = _ranks(findings, study)
     keys = dict.fromkeys(
         [_panel_of_effect(e) for e in effects] + [_panel_of_cell(c) for c in tried]
@@ -165,21 +177,41 @@ def panels(findings: Findings, study: Study | None = None, runs: Sequence[Run] =
 def probe_groups(findings: Findings, study: Study | None = None) -> list[ProbeGroup]:
     """Arrange the probe effects against the untouched model."""
     rank = _ranks(findings, study)
-    groups: dict[tuple[str, str], dict[ArmKey, dict[str, Effect]]] = {}
-    for effect in first_measure(findings.effects):
-        if effect.kind == "probe" and effect.against == BASELINE:
-            arms = groups.setdefault((effect.model, effect.trained_on), {})
-            arms.setdefault(_arm_of(effect), {})[effect.task] = effect
+    probes = [e for e in findings.effects if e.kind == "probe" and e.against == BASELINE]
+    first = _by_probe(first_measure(probes), rank)
+    second = _by_probe(second_measure(probes), rank)
     return [
-        ProbeGroup(model, trained_on, tuple(sorted(arms.items(), key=lambda a: _order(a[0], rank))))
-        for (model, trained_on), arms in sorted(groups.items(), key=lambda g: _places(g[0], rank))
+        ProbeGroup(*key, first[key], second.get(key, ()))
+        for key in sorted(first, key=lambda key: _places(key, rank))
     ]
+
+
+_ByProbe = tuple[tuple[ArmKey, Mapping[str, Effect]], ...]
+
+
+def _by_probe(effects: Sequence[Effect], rank: Mapping[str, int]) -> dict[tuple[str, str], _ByProbe]:
+    """Return the arms of each model and training task, with their effects by probe."""
+    groups: dict[tuple[str, str], dict[ArmKey, dict[str, Effect]]] = {}
+    keys = _arm_keys(effects)
+    for effect in effects:
+        arms = groups.setdefault((effect.model, effect.trained_on), {})
+        arms.setdefault(keys[id(effect)], {})[effect.task] = effect
+    return {
+        group: tuple(sorted(arms.items(), key=lambda arm: _order(arm[0], rank)))
+        for group, arms in groups.items()
+    }
 
 
 def first_measure(effects: Sequence[Effect]) -> list[Effect]:
     """Keep one effect of each comparison: of accuracy, or of bits per byte where that is all."""
     scored = {_comparison(e) for e in effects if e.measure == "accuracy"}
     return [e for e in effects if e.measure == "accuracy" or _comparison(e) not in scored]
+
+
+def second_measure(effects: Sequence[Effect]) -> list[Effect]:
+    """Return the effects that `first_measure` leaves out: of bits per byte beside accuracy."""
+    first = {id(e) for e in first_measure(effects)}
+    return [e for e in effects if id(e) not in first]
 
 
 def is_baseline(run: Run) -> bool:
@@ -190,12 +222,6 @@ def is_baseline(run: Run) -> bool:
 def cell_key(row: Row) -> ArmKey:
     """Return the arm that a cell belongs to."""
     return ArmKey(row["strategy"], number(row, "learning_rate"), row.get("setting") or "fixed")
-
-
-def cell_keys(row: Row) -> list[ArmKey]:
-    """Return the arms that a cell belongs to: two where its rate is both fixed and tuned."""
-    key = cell_key(row)
-    return [key._replace(setting=setting) for setting in key.setting.split("+")]
 
 
 def number(row: Row, column: str) -> float | None:
@@ -233,14 +259,21 @@ def _panel(
 ) -> Panel:
     here = [e for e in effects if _panel_of_effect(e) == key]
     untouched = tuple(c for c in baseline if (c["model"], c["task"]) == key[:2])
-    found = {(_arm_of(e), e.against): e for e in here}
-    rows: dict[ArmKey, list[Row]] = {_arm_of(e): [] for e in here if e.against == BASELINE}
+    keys = _arm_keys(here)
+    first = {(keys[id(e)], e.against): e for e in first_measure(here)}
+    second = {(keys[id(e)], e.against): e for e in second_measure(here)}
+    rows: dict[ArmKey, list[Row]] = {keys[id(e)]: [] for e in here if e.against == BASELINE}
     for cell in tried:
         if _panel_of_cell(cell) == key:
-            for arm in cell_keys(cell):
-                rows.setdefault(arm, []).append(cell)
+            rows.setdefault(cell_key(cell), []).append(cell)
     arms = [
-        Arm(arm, tuple(rows[arm]), found.get((arm, "zero-shot")), found.get((arm, "best-icl")))
+        Arm(
+            arm,
+            tuple(rows[arm]),
+            first.get((arm, "zero-shot")),
+            first.get((arm, "best-icl")),
+            tuple(e for (other, _), e in second.items() if other == arm),
+        )
         for arm in sorted(rows, key=lambda a: _order(a, rank))
     ]
     return Panel(key, tuple(arms), untouched)
@@ -282,12 +315,23 @@ def _order(arm: ArmKey, rank: Mapping[str, int]) -> tuple[int, str, float]:
     return rank.get(name, len(rank)), arm.strategy, arm.learning_rate or 0.0
 
 
-def _arm_of(effect: Effect) -> ArmKey:
-    return ArmKey(effect.strategy, effect.learning_rate, effect.setting)
+def _arm_keys(effects: Sequence[Effect]) -> dict[int, ArmKey]:
+    """Return the arm of each effect, by identity; a rate that is fixed and tuned is one arm."""
+    settings: dict[tuple[str, str, str, float | None], set[str]] = {}
+    for effect in effects:
+        settings.setdefault(_training(effect), set()).add(effect.setting)
+    return {
+        id(e): ArmKey(e.strategy, e.learning_rate, "+".join(sorted(settings[_training(e)])))
+        for e in effects
+    }
 
 
-def _comparison(effect: Effect) -> tuple[str, str, str, str, ArmKey]:
-    return effect.model, effect.task, effect.against, effect.trained_on, _arm_of(effect)
+def _training(effect: Effect) -> tuple[str, str, str, float | None]:
+    return effect.model, effect.trained_on, effect.strategy, effect.learning_rate
+
+
+def _comparison(effect: Effect) -> tuple[object, ...]:
+    return *_training(effect), effect.setting, effect.task, effect.against
 
 
 def _panel_of_effect(effect: Effect) -> PanelKey:

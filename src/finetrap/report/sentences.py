@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from finetrap.findings import Effect, Findings
+from finetrap.findings import Effect
 from finetrap.report import wording
-from finetrap.report.panels import Arm, Panel, first_measure
+from finetrap.report.panels import Arm, Panel
 
 VERDICTS = ("harmed", "improved", "equivalent", "undecided")
 MOST_CLAUSES = 8
@@ -36,7 +36,7 @@ def answer(panel: Panel) -> Answer:
     judged = sorted((a for a in panel.arms if a.effect), key=_prominence)
     failed = [a for a in panel.arms if a.effect is None and a.failed]
     clauses = [
-        _clause(arm.effect, panel.title, i == 0) for i, arm in enumerate(judged) if arm.effect
+        _clause(arm, arm.effect, panel.title, i == 0) for i, arm in enumerate(judged) if arm.effect
     ]
     clauses += [_failure(arm) for arm in failed]
     shown = clauses[:MOST_CLAUSES]
@@ -45,10 +45,9 @@ def answer(panel: Panel) -> Answer:
     return Answer(panel.title, tuple(shown), len(clauses) - len(shown), _rests_on(panel))
 
 
-def tally(findings: Findings) -> list[tuple[str, int]]:
+def tally(panels: Sequence[Panel]) -> list[tuple[str, int]]:
     """Count the verdicts on tasks against the untouched model."""
-    effects = first_measure(findings.effects)
-    found = [e.verdict for e in effects if e.kind != "probe" and e.against == "zero-shot"]
+    found = [effect.verdict for panel in panels for effect in panel.effects]
     return [(verdict, found.count(verdict)) for verdict in VERDICTS if verdict in found]
 
 
@@ -69,10 +68,9 @@ def _prominence(arm: Arm) -> tuple[int, float]:
     return VERDICTS.index(effect.verdict), -abs(wording.harm(effect))
 
 
-def _clause(effect: Effect, title: str, first: bool) -> Clause:
+def _clause(arm: Arm, effect: Effect, title: str, first: bool) -> Clause:
     """Word one verdict; the first clause names the model and the task."""
-    key = (effect.strategy, effect.learning_rate, effect.setting)
-    who = wording.arm(*key, joint=" at ")
+    who = wording.arm(*arm.key, joint=" at ")
     whom, place = (title, f" for {title}") if first else ("it", "")
     change = wording.change(effect)
     if effect.verdict in ("harmed", "improved"):

@@ -121,11 +121,14 @@ def strategy(name: str) -> str:
 
 
 def arm(name: str, learning_rate: float | None, setting: str = "fixed", *, joint: str = " ") -> str:
-    """Name a strategy at its learning rate: `LoRA 3e-4`, or `LoRA at 3e-4` in a sentence."""
+    """Name a strategy at its learning rate: `LoRA 3e-4`, or `LoRA at 3e-4` in a sentence.
+
+    The fixed setting goes without saying; `tuned` and `fixed+tuned` stand in brackets.
+    """
     text = strategy(name)
     if learning_rate is not None:
         text += f"{joint}{rate(learning_rate)}"
-    return f"{text} (tuned)" if setting == "tuned" else text
+    return text if setting == "fixed" else f"{text} ({setting.replace('+', ' and ')})"
 
 
 def harm(effect: Effect) -> float:

@@ -49,12 +49,12 @@ def load(ref: TaskRef) -> Task:
 def _mixed(split: Literal["train", "test"]) -> tuple[Problem, ...]:
     """Return the first problems of every family, in turns, so that any subset has all of them."""
     share = SIZE // len(world.FAMILIES)
-    rows = zip(*(_problems(family, split)[:share] for family in world.FAMILIES), strict=False)
+    rows = zip(*(_problems(family, split, share) for family in world.FAMILIES), strict=False)
     return tuple(problem for row in rows for problem in row)
 
 
 @cache
-def _problems(name: str, split: Literal["train", "test"]) -> tuple[Problem, ...]:
+def _problems(name: str, split: Literal["train", "test"], size: int = SIZE) -> tuple[Problem, ...]:
     family, terse = name.removesuffix(TERSE), name.endswith(TERSE)
     return tuple(
         Problem(
@@ -63,5 +63,5 @@ def _problems(name: str, split: Literal["train", "test"]) -> tuple[Problem, ...]
             solution=f"#### {item.answer}" if terse else item.solution,
             answer=item.answer,
         )
-        for index, item in enumerate(islice(world.items(family, split), SIZE))
+        for index, item in enumerate(islice(world.items(family, split), size))
     )
