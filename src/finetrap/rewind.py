@@ -20,14 +20,22 @@ for each of its `probes`."""
 
 
 def settle(
-    solver: Solver, shares: Sequence[float], dev: Questions, limits: Limits
+    solver: Solver,
+    shares: Sequence[float],
+    dev: Questions,
+    limits: Limits,
+    untouched: Step | None = None,
 ) -> dict[str, Any]:
     """Measure every λ on held-out problems, leave the model at the best, and return the path.
 
-    Raises Unsupported for an adapter that has no merged weights to interpolate.
+    `untouched` is the step at λ = 0 where it is known: it is the same for every training. Raises
+    Unsupported for an adapter that has no merged weights to interpolate.
     """
-    path = []
+    path: list[Step] = []
     for share in shares:
+        if share == 0.0 and untouched is not None:
+            path.append(untouched)
+            continue
         solver.model.rewind(share)
         path.append(_step(solver, share, dev, limits))
     chosen = choose(path)

@@ -151,6 +151,8 @@ class Desk:
     """Seconds that the held solver took to train."""
     _tasks: dict[str, tasks.Task] = field(default_factory=dict)
     _before: dict[object, Mapping[str, Any]] = field(default_factory=dict)
+    _unmoved: dict[object, rewind.Step] = field(default_factory=dict)
+    """What the untouched model does on held-out problems, at the start of every way back."""
 
     def clear(self) -> None:
         """Forget the model and its solver, after a failure that may have left it torn."""
@@ -249,8 +251,16 @@ class Desk:
         """Go back towards the untouched weights as far as held-out problems say."""
         if not cell.strategy.rewind:
             return {}
-        dev = self.questions(replace(cell, split="dev", task=cell.trained_on or cell.task))
-        return {"rewind": rewind.settle(solver, cell.strategy.rewind, dev, cell.limits)}
+        held_out = replace(cell, split="dev", task=cell.trained_on or cell.task)
+        dev = self.questions(held_out)
+        known = (self.opened_as, held_out.task.name, held_out.probes, cell.limits, cell.train.dev)
+        settled = rewind.settle(
+            solver, cell.strategy.rewind, dev, cell.limits, self._unmoved.get(known)
+        )
+        first = settled["path"][0]
+        if first["share"] == 0.0:
+            self._unmoved[known] = first
+        return {"rewind": settled}
 
     def weights(self, cell: Cell, keep: Keep) -> Callable[[Path], None] | None:
         """Return what writes the trained weights into a run folder, None where none are kept."""
