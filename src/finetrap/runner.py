@@ -151,7 +151,7 @@ class Desk:
     """Seconds that the held solver took to train."""
     _tasks: dict[str, tasks.Task] = field(default_factory=dict)
     _before: dict[object, Mapping[str, Any]] = field(default_factory=dict)
-    _unmoved: dict[object, rewind.Step] = field(default_factory=dict)
+    _unmoved: dict[str, rewind.Step] = field(default_factory=dict)
     """What the untouched model does on held-out problems, at the start of every way back."""
 
     def clear(self) -> None:
@@ -253,7 +253,9 @@ class Desk:
             return {}
         held_out = replace(cell, split="dev", task=cell.trained_on or cell.task)
         dev = self.questions(held_out)
-        known = (self.opened_as, held_out.task.name, held_out.probes, cell.limits, cell.train.dev)
+        identity = held_out.identity()
+        parts = ("model", "task", "probes", "limits")
+        known = content_hash([cell.train.dev, *(identity[part] for part in parts)])
         settled = rewind.settle(
             solver, cell.strategy.rewind, dev, cell.limits, self._unmoved.get(known)
         )
