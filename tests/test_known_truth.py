@@ -1,51 +1,29 @@
 """Effects planted in the toy are found, and planted nulls are left alone."""
 
 from collections import Counter
-from dataclasses import replace
 
-from finetrap import study, verdicts
-from finetrap.records import Judge
-from finetrap.runner import run_group
-from finetrap.store import Store
+from planted import MIXED, NULL, is_wrong, judged, task_effects
 
-TABLE = {
-    "name": "known",
-    "tasks": ["market"],
-    "strategies": ["zero-shot", "few-shot-5", "full", "lora", "dora"],
-    "seeds": [0, 1, 2],
-    "train": {"problems": 20, "epochs": 1},
-    "limits": {"test_problems": 300, "max_new_tokens": 40},
-}
 STUDIES = 10
-TRUTH = {"few-shot-5": 0.0, "full": -0.12, "lora": 0.12, "dora": 0.0}
-WORDS = {-0.12: "harmed", 0.12: "improved", 0.0: "null"}
-
-
-def judged(tmp_path, number: int):
-    """Run one study whose seeds no other study has, and judge it."""
-    effects = ",".join(f"{name}={delta}" for name, delta in TRUTH.items())
-    model = f"toy:base=0.5,{effects},sd=0.01,churn=0.05"
-    seeds = [3 * number, 3 * number + 1, 3 * number + 2]
-    plan = study.check({**TABLE, "models": [model], "seeds": seeds}, at="known", base=tmp_path)
-    store = Store(tmp_path / str(number))
-    run_group(study.cells(plan), store, "none", lambda event: None)
-    return verdicts.judge(store.runs(), replace(Judge(), margin=5.0))
 
 
 def test_planted_effects_are_found_and_planted_nulls_left_alone(tmp_path):
-    found: dict[str, Counter[str]] = {name: Counter() for name in TRUTH}
+    found: dict[str, Counter[str]] = {name: Counter() for name in MIXED}
     wrong = 0
     for number in range(STUDIES):
-        effects = [
-            e
-            for e in judged(tmp_path, number).effects
-            if e.kind == "task" and e.against == "zero-shot"
-        ]
-        assert {e.strategy for e in effects} == set(TRUTH)
+        effects = task_effects(judged(tmp_path, number, MIXED))
+        assert {e.strategy for e in effects} == set(MIXED)
         for effect in effects:
             found[effect.strategy][effect.verdict] += 1
-            truth = WORDS[TRUTH[effect.strategy]]
-            wrong += effect.verdict in {"harmed", "improved"} - {truth}
+        wrong += any(is_wrong(e, MIXED[e.strategy]) for e in effects)
     assert wrong <= 2  # 5% of ten studies, and the luck of one more
     assert found["full"]["harmed"] >= 9
     assert found["lora"]["improved"] >= 9
+
+
+def test_the_likelihood_of_gold_solutions_finds_what_is_planted_too(tmp_path):
+    for truth in (MIXED, NULL):
+        findings = judged(tmp_path / str(truth["full"]), 1000, truth)
+        effects = {e.strategy: e for e in task_effects(findings, "bits_per_byte")}
+        assert not any(is_wrong(e, truth[name]) for name, e in effects.items())
+        assert (effects["full"].verdict == "harmed") == (truth["full"] < 0)
