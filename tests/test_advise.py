@@ -96,13 +96,17 @@ def test_wide_intervals_tell_nothing_and_name_the_next_run() -> None:
 
 
 def test_a_test_that_is_used_up_asks_for_seeds() -> None:
-    found = advised(runs((LORA, 0.02), (FULL, 0.0), n=60, limits=Limits(test_problems=None)))
+    everything = Limits(test_problems=None)
+    found = advised(runs((LORA, 0.02), (FULL, 0.0), n=800, sd=0.04, limits=everything))
     assert found.ship is None
     assert "test_problems" not in found.next_command
     seeds = found.next_command.split("'seeds=[")[1].split("]")[0].split(", ")
     assert seeds[:3] == ["0", "1", "2"]
-    assert len(seeds) >= 6
+    assert len(seeds) > 3
     assert len(set(seeds)) == len(seeds)
+    hopeless = advised(runs((LORA, 0.02), (FULL, 0.0), n=40, limits=everything))
+    assert "the margin is too narrow" in hopeless.undecided
+    assert hopeless.next_command == ""
 
 
 def test_a_gain_that_is_only_seen_ships_nothing() -> None:
@@ -307,6 +311,18 @@ def test_rates_of_a_search_compete_and_trials_never_do() -> None:
     assert len(found.keys) == 3
 
 
+def test_where_a_search_chose_a_rate_the_other_is_no_rival() -> None:
+    low = replace(FULL, learning_rate=1e-5)
+    searched = trials(FULL, {1e-5: 10.0, 3e-4: 30.0})
+    measured = [*runs((FULL, 0.2), (low, 0.2), n=300, sd=0.02), *searched]
+    assert (advised(measured).ship, advised(measured).runner_up) == ("full at 1e-05", "zero-shot")
+    unsearched = advised([r for r in measured if r.cell.split == "test"])
+    assert {unsearched.ship, unsearched.runner_up} == {"full at 1e-05", "full at 0.0003"}
+    # A tuned rate that harms does not stand for the strategy.
+    harmed = [*runs((FULL, 0.2), (low, -0.2), n=300), *searched]
+    assert advised(harmed).ship == "full at 0.0003"
+
+
 def test_advice_as_json_and_as_a_sentence() -> None:
     found = advised(runs((LORA, 0.2), (FULL, -0.2), n=900))
     assert list(as_json(found)) == ["ship", "runner_up", "reason", "undecided", "next_command"]
@@ -320,7 +336,7 @@ def test_advice_as_json_and_as_a_sentence() -> None:
 def test_as_good_as_the_best_holds_for_the_true_best_in_most_studies() -> None:
     """Four equal arms and one that is worse by just the margin: it is rarely called as good."""
     wrong = 0
-    for number in range(30):
+    for number in range(20):
         measured = runs(
             *((replace(LORA, name=f"l{i}"), 0.1) for i in range(4)),
             (FULL, 0.06),
@@ -333,29 +349,29 @@ def test_as_good_as_the_best_holds_for_the_true_best_in_most_studies() -> None:
         arms = list(comparison.arms)
         place = [a.label for a in arms].index("full")
         wrong += standings(comparison, arms, "accuracy", margins)[place].shown
-    assert wrong <= 4
+    assert wrong <= 3
 
 
 def test_a_harmed_strategy_is_rarely_advised() -> None:
     """Planted: LoRA harms the task, full fine-tuning gains and harms a probe, DoRA only gains."""
     shipped: Counter[str | None] = Counter()
     probes = {"school": {"full": -0.1}}
-    for number in range(25):
+    for number in range(16):
         measured = runs(
             (SHOTS, 0.0), (LORA, -0.08), (FULL, 0.1), (DORA, 0.1),
             n=400, sd=0.01, seed=number, probes=probes,
         )  # fmt: skip
         shipped[advised(measured).ship] += 1
-    assert shipped["lora at 0.0003"] + shipped["full at 0.0003"] <= 2
-    assert shipped["dora at 0.0003"] >= 18
+    assert shipped["lora at 0.0003"] + shipped["full at 0.0003"] <= 1
+    assert shipped["dora at 0.0003"] >= 11
 
 
 def test_equal_arms_rarely_send_anyone_beyond_the_untouched_model() -> None:
     shipped: Counter[str | None] = Counter()
-    for number in range(25):
+    for number in range(16):
         measured = runs((SHOTS, 0.0), (LORA, 0.0), (FULL, 0.0), n=300, sd=0.01, seed=number)
         shipped[advised(measured).ship] += 1
-    assert sum(shipped.values()) - shipped[None] - shipped["zero-shot"] <= 3
+    assert sum(shipped.values()) - shipped[None] - shipped["zero-shot"] <= 2
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from finetrap.candidates import Candidate, Wishes
 from finetrap.choice import Choice, choose
 from finetrap.findings import Advice, Effect, Findings
 from finetrap.nextrun import More, both, command, more_for, more_on_probes
+from finetrap.power import MOST_SEEDS
 from finetrap.prior import prior
 from finetrap.records import Run
 
@@ -98,6 +99,11 @@ def _advice(
     following = command(again, more, runs) if more != More() or owed else ""
     if numbers := more.counts():
         questions.append(f"{numbers} would decide, if the runs so far are typical")
+    elif choice.unsettled():
+        questions.append(
+            f"no more problems of this test and no {MOST_SEEDS} seeds would decide: the margin is "
+            "too narrow for it"
+        )
     return Advice(
         model=model,
         task=task,

@@ -24,7 +24,7 @@ class Choice:
     floor: bool
     every: tuple[Candidate, ...]
     rated: tuple[Candidate, ...]
-    """Those with answers, within the limits and not shown harmed."""
+    """Those with answers, within the limits and not shown harmed; each at its tuned rate."""
     standing: tuple[Standing, ...]
     """Of each rated one."""
 
@@ -96,10 +96,21 @@ def choose(
     """Rate every strategy of a comparison that was trained for its own task."""
     margins = declared(findings)
     every = tuple(candidates(findings, runs, comparison, wishes))
-    rated = tuple(c for c in every if c.arm.answers and not c.barred and not c.harms)
+    free = [c for c in every if c.arm.answers and not c.barred and not c.harms]
+    rated = tuple(c for c in free if not _was_tuned(c, free))
     measure, floor = _measure(every)
     standing = standings(comparison, [c.arm for c in rated], measure, margins)
     return Choice(comparison, margins, measure, floor, every, rated, tuple(standing))
+
+
+def _was_tuned(one: Candidate, others: Sequence[Candidate]) -> bool:
+    """Say whether a search chose another rate for this strategy, which then speaks for it.
+
+    To take the rate that does better on the test would be to search on the test.
+    """
+    if "tuned" in one.arm.settings:
+        return False
+    return any(c.arm.label == one.arm.label and "tuned" in c.arm.settings for c in others)
 
 
 def _measure(every: Sequence[Candidate]) -> tuple[Measure, bool]:

@@ -190,14 +190,17 @@ def _claim(
     setting: Setting,
     margins: Judge,
 ) -> Claim:
+    lack = choice.lack or _lack(statement, gathered, choice, setting)
     text = statement.text.format(who=choice.who)
-    if choice.analogue:
+    if choice.analogue and lack and statement.test:
+        # No task of the miniature stands in for the one that is named.
+        text = statement.text.format(who=statement.who.who)
+    elif choice.analogue:
         text = f"analogue over miniature sizes, not the paper's claim: {text}"
 
     def claim(verdict: Verdict, evidence: str) -> Claim:
         return Claim(statement.id, text, setting, verdict, evidence)
 
-    lack = choice.lack or _lack(statement, gathered, choice, setting)
     if lack:
         return claim("not tested", f"not tested: {lack}")
     cases, left_out = cases_of(statement, gathered, choice.names, setting, margins)
@@ -283,16 +286,16 @@ def _partners(
     statement: Statement, arms: Sequence[Arm], setting: Setting
 ) -> Iterator[tuple[Arm, Arm]]:
     """Yield the pairs of arms to be compared: trained on the same, and as alike as there are."""
-    pairs = [
-        (arm, base)
-        for arm in filter(statement.arm.holds, arms)
-        for base in filter(statement.base.holds, arms)
-        if base.untouched or arm.trained_on == base.trained_on
-    ]
-    alike = [p for p in pairs if _variant(p[0]) == _variant(p[1])] or pairs
-    if setting == "fixed":
-        alike = [p for p in alike if p[0].learning_rate == p[1].learning_rate] or alike
-    yield from alike
+    by_strategy: dict[str, list[tuple[Arm, Arm]]] = {}
+    for arm in filter(statement.arm.holds, arms):
+        for base in filter(statement.base.holds, arms):
+            if base.untouched or arm.trained_on == base.trained_on:
+                by_strategy.setdefault(arm.label, []).append((arm, base))
+    for pairs in by_strategy.values():
+        alike = [p for p in pairs if _variant(p[0]) == _variant(p[1])] or pairs
+        if setting == "fixed":
+            alike = [p for p in alike if p[0].learning_rate == p[1].learning_rate] or alike
+        yield from alike
 
 
 def _variant(arm: Arm) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from finetrap.compare import ALPHA
 from finetrap.findings import Effect
-from finetrap.pairwise import Contrast, plan
-from finetrap.power import MOST_SEEDS
+from finetrap.pairwise import Contrast, spread
+from finetrap.power import MOST_SEEDS, difference_power, smallest
 from finetrap.records import Judge, Run
 
 
@@ -32,24 +33,54 @@ class More:
 
 
 def more_for(own: Contrast, margins: Judge, tests: int, runs: Sequence[Run]) -> More:
-    """Return what would decide a contrast among `tests` made together, within what there is."""
-    n, seeds = len(own.pairs.sizes), _seeded(own.pairs.seeds)
-    decides = plan(own, margins, tests)
-    allowed = [run.cell.limits.test_problems for run in runs if len(run.answers) == n]
+    """Return what would show an arm as good as its equal, among `tests` made together.
+
+    That is to tell a difference of none from one of the margin, by a one-sided test. Of all numbers
+    of seeds the one with the fewest answers is taken, and the fewest seeds where all problems of
+    the test are asked already. Nothing is returned where nothing up to `MOST_SEEDS` would do.
+    """
+    n, seeds = len(own.pairs.sizes), len(own.pairs.seeds)
+    variances, margin = spread(own, margins), own.margin(margins)
+    most = seeds if variances.seed_variance is None else max(seeds, MOST_SEEDS)
+    wanted = {
+        k: smallest(difference_power, variances, margin, k, 2 * ALPHA / tests)
+        for k in range(seeds, most + 1)
+    }
+    tested = [run for run in runs if run.cell.split == "test"]
+    allowed = [run.cell.limits.test_problems for run in tested if len(run.answers) == n]
     spent = any(limit is None or n < limit for limit in allowed)
-    return _within(n, seeds, decides.problems, decides.seeds, spent, probe=False)
+    plans = {
+        k: max(problems, n)
+        for k, problems in wanted.items()
+        if problems is not None and not (spent and problems > n)
+    }
+    if not plans:
+        return More()
+    if plans.get(seeds) == n:  # Enough already, if they were equal: the difference is smaller.
+        return More(seeds=min(2 * seeds, MOST_SEEDS) if most > seeds else None)
+    best = min(plans, key=lambda k: k * plans[k])
+    return More(
+        problems=plans[best] if plans[best] > n else None, seeds=best if best > seeds else None
+    )
 
 
 def more_on_probes(effects: Iterable[Effect], runs: Sequence[Run]) -> More:
     """Return what would decide undecided changes on probes; at the floor nothing does."""
     most = More()
+    allowed = {run.cell.limits.probe_problems for run in runs}
     for effect in (e for e in effects if e.kind == "probe" and not e.floor):
-        allowed = {run.cell.limits.probe_problems for run in runs}
         spent = any(limit is None or effect.n < limit for limit in allowed)
-        own = _within(
-            effect.n, effect.seeds, effect.needed_n, effect.needed_seeds, spent, probe=True
-        )
-        most = both(most, own)
+        n, seeds = effect.needed_n, effect.needed_seeds or 0
+        if n is None or (spent and n > effect.n):
+            most = both(most, More(seeds=min(max(seeds, 2 * effect.seeds), MOST_SEEDS)))
+        else:
+            most = both(
+                most,
+                More(
+                    probe_problems=n if n > effect.n else None,
+                    seeds=seeds if seeds > effect.seeds else None,
+                ),
+            )
     return most
 
 
@@ -88,22 +119,3 @@ def command(again: str, more: More, runs: Iterable[Run]) -> str:
         seeds += range(start, start + more.seeds - len(seeds))
         settings.append(f"--set 'seeds=[{', '.join(map(str, seeds))}]'")
     return " ".join([again, *settings])
-
-
-def _within(
-    n: int, seeds: int, problems: int | None, wanted: int | None, spent: bool, *, probe: bool
-) -> More:
-    """Ask for more problems where there are more, and else, or where none suffice, for seeds."""
-    if problems is None or (problems > n and spent):
-        return More(seeds=min(max(wanted or 0, 2 * seeds), MOST_SEEDS) or None)
-    number = max(problems, n)
-    more_seeds = wanted if wanted and wanted > seeds > 0 else None
-    if number == n and more_seeds is None:
-        return More(seeds=min(2 * seeds, MOST_SEEDS) or None)
-    asked = number if number > n else None
-    return More(None if probe else asked, asked if probe else None, more_seeds)
-
-
-def _seeded(seeds: Sequence[int | None]) -> int:
-    """Count the seeds; a prompt without examples has none."""
-    return sum(seed is not None for seed in seeds)

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from finetrap.arms import Arm, Comparison, Measure, Pairs, measures, pair
 from finetrap.compare import (
-    ALPHA,
     Components,
     Estimate,
     Judged,
@@ -26,7 +25,7 @@ from finetrap.compare import (
     noise_floor,
 )
 from finetrap.findings import Findings, Setting
-from finetrap.power import Plan, accuracy_spread, bits_spread, needed
+from finetrap.power import Spread, accuracy_spread, bits_spread
 from finetrap.records import Judge
 
 TINY = 1e-9
@@ -148,16 +147,14 @@ def p_above(found: Estimate, bound: float) -> float:
     return half if shifted.centre > 0 else 1 - half
 
 
-def plan(own: Contrast, margins: Judge, tests: int = 1) -> Plan:
-    """Say how many problems and seeds would decide this contrast among `tests` made together."""
-    found, margin, pairs = estimate(own.components), own.margin(margins), own.pairs
+def spread(own: Contrast, margins: Judge) -> Spread:
+    """Return the variances that a plan of further problems and seeds starts from."""
+    found, pairs = estimate(own.components), own.pairs
     if own.bits:
-        spread = bits_spread(own.components, found)
-    else:
-        flipped = float(np.abs(pairs.after - pairs.before).mean())
-        noise = sum(noise_floor(side) or 0.0 for side in (pairs.before, pairs.after))
-        spread = accuracy_spread(own.components, found, flipped, noise, margin)
-    return needed(spread, margin, len(pairs.sizes), len(pairs.seeds), ALPHA / max(tests, 1))
+        return bits_spread(own.components, found)
+    flipped = float(np.abs(pairs.after - pairs.before).mean())
+    noise = sum(noise_floor(side) or 0.0 for side in (pairs.before, pairs.after))
+    return accuracy_spread(own.components, found, flipped, noise, own.margin(margins))
 
 
 def declared(findings: Findings) -> Judge:

@@ -106,7 +106,7 @@ def best(tried: Mapping[float, Tried]) -> float | None:
     top = max(finished.values(), key=lambda t: t.accuracy)
     error = math.sqrt(top.accuracy * (1 - top.accuracy) / top.n)
     as_good = [rate for rate, t in finished.items() if t.accuracy >= top.accuracy - error]
-    return min(as_good, key=lambda rate: finished[rate].loss)
+    return min(as_good, key=lambda rate: (finished[rate].loss, rate))
 
 
 def summary(run: Run) -> Tried:
