@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from simulated import study
+from simulated import mean_squares, study
 
 from finetrap.compare import (
     ALPHA,
+    Components,
     accuracy_components,
     bits_components,
     estimate,
+    estimates,
     judge_family,
     noise_floor,
 )
@@ -23,7 +27,7 @@ from finetrap.power import (
 
 
 @pytest.mark.parametrize(
-    ("seeds", "shared", "ratio"), [(3, 1, 3.3), (5, 1, 1.7), (8, 1, 1.2), (3, 4, 1.9), (5, 4, 1.3)]
+    ("seeds", "shared", "ratio"), [(3, 1, 3.3), (5, 1, 1.7), (8, 1, 1.2), (3, 4, 2.7), (5, 4, 1.6)]
 )
 def test_without_enough_seeds_no_number_of_problems_suffices(seeds, shared, ratio):
     def endless(by: float) -> float:
@@ -31,6 +35,39 @@ def test_without_enough_seeds_no_number_of_problems_suffices(seeds, shared, rati
         return float(difference_power(spread, 0.05, [1e8], seeds)[0])
 
     assert endless(0.9 * ratio) < 0.8 < endless(1.1 * ratio)
+
+
+@pytest.mark.parametrize(("seeds", "ratio"), [(3, 2.3), (5, 1.3)])
+def test_a_plan_knows_that_sharing_is_not_certain(seeds, ratio):
+    sd, studies = 0.05 / ratio, 1500
+    drawn = mean_squares(
+        np.random.default_rng(0),
+        studies,
+        n=10**6,
+        seeds=seeds,
+        changes=(-0.05, 0, 0, 0),
+        sds=(sd,) * 4,
+    )
+    shown = np.mean([estimates(family)[0].p <= ALPHA for family in drawn])
+    spread = Spread(0.19, 0.05, sd**2, shared=4)
+    planned = difference_power(spread, 0.05, [1e6], seeds)[0]
+    assert shown == pytest.approx(planned, abs=3 * np.sqrt(0.2 / studies))
+
+
+def test_an_outlying_strategy_is_planned_with_the_degrees_of_freedom_of_its_seeds():
+    spread = Spread(0.19, 0.05, 0.005**2)
+    sharing, left_out = (
+        difference_power(replace(spread, outlying=out), 0.05, [600], 3)[0] for out in (False, True)
+    )
+    assert left_out < sharing - 0.1
+    steady = [Components(0.0, 300, 0.0, 302, 3, 0.3, m, 0.1) for m in (0.2, 0.5, 0.8)]
+    wild = Components(0.0, 300, 0.0, 302, 3, 0.3, 40.0, 0.1)
+    found = estimates([wild, *steady])
+    plans = [
+        accuracy_spread(own, e, 0.1, 0.05, 0.02)
+        for own, e in zip([wild, *steady], found, strict=True)
+    ]
+    assert [plan.outlying for plan in plans] == [True, False, False, False]
 
 
 def test_more_seeds_are_asked_for_where_problems_cannot_help():
@@ -47,8 +84,8 @@ def test_more_seeds_are_asked_for_where_problems_cannot_help():
 def test_a_single_checkpoint_is_planned_without_seeds():
     plan = needed(Spread(0.0996, 0.0, None), 0.02, n=200, seeds=1)
     assert plan.seeds == 1
-    # 10% discordance: the normal formula (1.96 + 0.84)² · 0.0996 / 0.02², and a tenth more.
-    assert plan.problems == pytest.approx(1.1 * 2.8**2 * 0.0996 / 0.0004, rel=0.02)
+    # 10% discordance: the normal formula (1.96 + 0.84)² · 0.0996 / 0.02², and a twentieth more.
+    assert plan.problems == pytest.approx(1.05 * 2.8**2 * 0.0996 / 0.0004, rel=0.02)
 
 
 def test_enough_problems_for_a_difference_turn_the_question_to_equivalence():
