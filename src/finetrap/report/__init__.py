@@ -1,8 +1,10 @@
 """The report: findings as one page, Markdown, CSV files and figures; and as a table to print.
 
-    findings → panels → sentences, tables, charts → page.html.jinja, report.md.jinja
+    findings → panels, searches, judgements → sentences, tables, charts
+             → page.html.jinja (its sections lie beside it), report.md.jinja
 
-Nothing here judges: every number shown stands in effects.csv or cells.csv.
+Nothing here judges: every number shown stands in effects.csv, cells.csv, trials.csv, claims.csv or
+in the evidence of a run.
 """
 
 from __future__ import annotations
@@ -10,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from finetrap.claims import write_claims_csv
 from finetrap.errors import StoreError
 from finetrap.findings import Findings
 from finetrap.records import Run, Study
 from finetrap.report.terminal import verdict_rows, verdict_tables, verdict_text
-from finetrap.tables import write_cells_csv, write_effects_csv
+from finetrap.tables import write_cells_csv, write_effects_csv, write_trials_csv
 
 __all__ = ["verdict_rows", "verdict_tables", "verdict_text", "write"]
 
@@ -39,6 +42,8 @@ def write(
             (figures / f"{chart.name}.svg").write_text(chart.standalone, encoding="utf-8")
         write_effects_csv(folder / "effects.csv", findings.effects)
         write_cells_csv(folder / "cells.csv", findings.cells)
+        write_trials_csv(folder / "trials.csv", findings.trials)
+        write_claims_csv(folder / "claims.csv", findings.claims)
         (folder / "report.md").write_text(page.markdown, encoding="utf-8")
         path = folder / "report.html"
         path.write_text(page.html, encoding="utf-8")

@@ -11,7 +11,7 @@ from finetrap.compare import wilson
 from finetrap.findings import Effect, Findings
 from finetrap.records import FORMAT, PROTOCOL, Answer, Run, Study
 from finetrap.report import wording
-from finetrap.report.panels import Arm, ArmKey, Panel, Row, cell_key, mean, number
+from finetrap.report.panels import Arm, ArmKey, Panel, ProbeGroup, Row, cell_key, mean, number
 from finetrap.report.untrusted import clip
 
 MOST_SAMPLES = 10
@@ -87,6 +87,35 @@ def level(cells: Sequence[Row], effect: Effect | None = None) -> Level | None:
         return None
     seeds = sum(number(c, "bits_per_byte") is not None for c in cells)
     return Level(bits, None, None, "bits_per_byte", seeds, effect)
+
+
+class Distance(NamedTuple):
+    """How far a strategy moved the distribution of the gold solutions' tokens: means over seeds."""
+
+    label: str
+    task: str
+    forward: float | None
+    """KL(untouched ‖ tuned), nats per token."""
+    reverse: float | None
+    """KL(tuned ‖ untouched), nats per token."""
+    seeds: int
+
+
+def distances(group: ProbeGroup, panels: Sequence[Panel]) -> list[Distance]:
+    """Return the divergences that were measured of the strategies of one training task."""
+    return [
+        Distance(
+            arm.label,
+            panel.key.task,
+            arm.mean("kl_forward"),
+            arm.mean("kl_reverse"),
+            sum(number(cell, "kl_forward") is not None for cell in arm.cells),
+        )
+        for panel in panels
+        if (panel.key.model, panel.key.trained_on) == (group.model, group.trained_on)
+        for arm in panel.arms
+        if arm.mean("kl_forward") is not None
+    ]
 
 
 class Change(NamedTuple):

@@ -11,8 +11,20 @@ from markupsafe import Markup
 
 from finetrap.findings import Findings
 from finetrap.records import Run, Study
-from finetrap.report import charts, contents, panels, sentences, trade_offs, untrusted, wording
+from finetrap.report import (
+    charts,
+    contents,
+    judgements,
+    panels,
+    searches,
+    sentences,
+    sizes,
+    trade_offs,
+    untrusted,
+    wording,
+)
 from finetrap.report.figure import Chart
+from finetrap.report.frontier import frontier
 from finetrap.report.panels import Panel
 
 
@@ -39,16 +51,24 @@ def render(findings: Findings, runs: Sequence[Run], *, study: Study | None, comm
     groups = panels.probe_groups(findings, study)
     forests, heat_maps = charts.forests(arranged), charts.heat_maps(groups)
     drawn = [_draw(p, i + 1, groups, by_key) for i, p in enumerate(arranged)]
+    tried = _draw_searches(findings, runs, arranged)
+    cliffs = sizes.cliffs(findings, runs, arranged)
+    by_size = sizes.charts(arranged, cliffs)
     context = {
         "name": study.name if study else "runs",
         "command": command,
         "missing": findings.missing,
-        "answers": [sentences.answer(panel) for panel in arranged],
-        "tally": sentences.tally(findings),
+        "cards": judgements.cards(arranged, findings),
+        "tally": sentences.tally(arranged),
         "forests": forests,
         "heat_maps": heat_maps,
         "drawn": drawn,
-        "groups": groups,
+        "groups": [(group, contents.distances(group, arranged)) for group in groups],
+        "searches": tried,
+        "sizes": by_size,
+        "claims": judgements.claims(findings),
+        "cliffs": cliffs,
+        "cases": judgements.cases(findings),
         "overview": contents.overview(arranged),
         "samples": contents.samples(arranged, by_key),
         "failures": contents.failures(findings, by_key),
@@ -59,7 +79,13 @@ def render(findings: Findings, runs: Sequence[Run], *, study: Study | None, comm
     return Page(
         _environment(html=True).get_template("page.html.jinja").render(context),
         _environment(html=False).get_template("report.md.jinja").render(context),
-        (*forests, *heat_maps, *(c for d in drawn for c in d.charts)),
+        (
+            *forests,
+            *heat_maps,
+            *(chart for _, chart in tried),
+            *by_size,
+            *(chart for panel in drawn for chart in panel.charts),
+        ),
     )
 
 
@@ -67,11 +93,24 @@ def _draw(
     panel: Panel, place: int, groups: Sequence[panels.ProbeGroup], runs: dict[str, Run]
 ) -> DrawnPanel:
     drawn = (
-        trade_offs.frontier(panel, groups, f"frontier-{place}"),
+        frontier(panel, groups, runs, f"frontier-{place}"),
         trade_offs.curves(panel, runs, f"curves-{place}"),
         trade_offs.costs(panel, f"costs-{place}"),
     )
     return DrawnPanel(panel, tuple(chart for chart in drawn if chart is not None))
+
+
+def _draw_searches(
+    findings: Findings, runs: Sequence[Run], arranged: Sequence[Panel]
+) -> list[tuple[searches.Search, Chart]]:
+    """Draw every search in the colours that its strategies have in the panels."""
+    found = []
+    for place, search in enumerate(searches.searches(findings, runs), start=1):
+        own = (p for p in arranged if (p.key.model, p.key.trained_on) == search[:2])
+        names = [name for panel in own for name in panel.strategies]
+        chart = searches.learning_rates(search, names, f"rates-{place}")
+        found.append((search, chart))
+    return found
 
 
 def _environment(*, html: bool) -> Environment:
@@ -96,6 +135,8 @@ def _environment(*, html: bool) -> Environment:
         unit=wording.unit,
         margin=wording.margin,
         p=wording.probability,
+        nats=wording.nats,
+        points=wording.points,
         rate=wording.rate,
         seconds=wording.seconds,
         bytes=wording.size,
@@ -109,7 +150,10 @@ def _environment(*, html: bool) -> Environment:
         identity=id,
     )
     environment.globals.update(
-        arm_label=wording.arm, cell_key=panels.cell_key, MISSING=wording.MISSING
+        arm_label=wording.arm,
+        strategy_name=wording.strategy,
+        cell_key=panels.cell_key,
+        MISSING=wording.MISSING,
     )
     return environment
 

@@ -99,6 +99,16 @@ class Panel:
         return tuple(a.effect for a in self.arms if a.effect is not None)
 
     @property
+    def second(self) -> tuple[Effect, ...]:
+        """The comparisons by bits per byte, where accuracy comes first."""
+        return tuple(e for a in self.arms for e in a.second)
+
+    @property
+    def self_flips(self) -> float | None:
+        """Points of its answers that the untouched model changes when it is asked again."""
+        return next((e.self_flips for e in self.effects if e.self_flips is not None), None)
+
+    @property
     def notes(self) -> Notes:
         """What to know about the comparisons."""
         effects = [(a.label, e) for a in self.arms for e in (a.effect, a.against_best) if e]
@@ -139,6 +149,11 @@ class ProbeGroup:
         """Name the model and the training task."""
         model, trained_on = (one_line(n, 40) for n in (self.model, self.trained_on))
         return f"{model} trained on {trained_on}"
+
+    @property
+    def retained(self) -> bool:
+        """Whether any retention is known."""
+        return any(e.retention is not None for _, own in self.arms for e in own.values())
 
     @property
     def probes(self) -> tuple[str, ...]:
@@ -189,7 +204,9 @@ def probe_groups(findings: Findings, study: Study | None = None) -> list[ProbeGr
 _ByProbe = tuple[tuple[ArmKey, Mapping[str, Effect]], ...]
 
 
-def _by_probe(effects: Sequence[Effect], rank: Mapping[str, int]) -> dict[tuple[str, str], _ByProbe]:
+def _by_probe(
+    effects: Sequence[Effect], rank: Mapping[str, int]
+) -> dict[tuple[str, str], _ByProbe]:
     """Return the arms of each model and training task, with their effects by probe."""
     groups: dict[tuple[str, str], dict[ArmKey, dict[str, Effect]]] = {}
     keys = _arm_keys(effects)

@@ -78,6 +78,16 @@ def probability(p: float | None) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def points(value: float | None) -> str:
+    """Write a number of points with its unit."""
+    return MISSING if value is None else f"{_fixed(value, 1)}{_NBSP}points"
+
+
+def nats(value: float | None) -> str:
+    """Write a divergence in nats per token with three digits."""
+    return MISSING if value is None else f"{value:.3g}"
+
+
 def rate(learning_rate: float | None) -> str:
     """Write a learning rate as people type it: `3e-4`."""
     if learning_rate is None:
@@ -115,9 +125,11 @@ def count(value: float | None) -> str:
 
 
 def strategy(name: str) -> str:
-    """Name a strategy as the field spells it; settings in brackets stay: `LoRA [r=8]`."""
+    """Name a strategy as the field spells it: `LoRA + rewind`; settings in brackets stay."""
     stem, bracket, settings = name.partition("[")
-    return one_line(TITLES.get(stem, stem) + (" " + bracket + settings if bracket else ""), 40)
+    method, *additions = stem.split("+")
+    spelt = " + ".join([TITLES.get(method, method), *additions])
+    return one_line(spelt + (f" {bracket}{settings}" if bracket else ""), 40)
 
 
 def arm(name: str, learning_rate: float | None, setting: str = "fixed", *, joint: str = " ") -> str:
