@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 FORMAT = 1
@@ -163,6 +164,10 @@ class Cell:
 
     def identity(self) -> dict[str, Any]:
         """Return what the key is made of: no path, no worker, no environment."""
+        return dict(self._identity)
+
+    @cached_property
+    def _identity(self) -> dict[str, Any]:
         limits = asdict(self.limits)
         if self.limits.dtype == "fp32":
             del limits["batch"]
@@ -184,7 +189,7 @@ class Cell:
             "limits": limits,
         }
 
-    @property
+    @cached_property
     def key(self) -> str:
         """SHA-256 of the identity as canonical JSON, in hexadecimal."""
         return content_hash(self.identity())
