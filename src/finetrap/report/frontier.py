@@ -81,7 +81,8 @@ class Path(NamedTuple):
     def label(self) -> str:
         """Name the path by what was chosen on it."""
         shares = " or ".join(f"{share:g}" for share in self.chosen)
-        return f"its path, λ = {shares}" if shares else "its path"
+        way = f"way back of {wording.rate(self.arm.key.learning_rate)}"
+        return f"{way}: λ = {shares}" if shares else way
 
 
 def frontier(

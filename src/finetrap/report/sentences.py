@@ -61,11 +61,14 @@ def signed_unit(effect: Effect) -> str:
     return f"{wording.signed(effect.delta, effect.measure)} {wording.unit(effect.measure)}"
 
 
-def _prominence(arm: Arm) -> tuple[int, float]:
+def _prominence(arm: Arm) -> tuple[float, float]:
+    """Shown harm first, then harm that is only seen, then what else is shown."""
     effect = arm.effect
     if effect is None:
-        return len(VERDICTS), 0.0
-    return VERDICTS.index(effect.verdict), -abs(wording.harm(effect))
+        return len(VERDICTS) + 1, 0.0
+    seen = effect.verdict == "undecided" and (effect.low > 0 or effect.high < 0)
+    place = 0.5 if seen and wording.harm(effect) > 1 else VERDICTS.index(effect.verdict)
+    return place, -abs(wording.harm(effect))
 
 
 def _clause(arm: Arm, effect: Effect, title: str, first: bool) -> Clause:

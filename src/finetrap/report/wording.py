@@ -84,8 +84,8 @@ def points(value: float | None) -> str:
 
 
 def nats(value: float | None) -> str:
-    """Write a divergence in nats per token with three digits."""
-    return MISSING if value is None else f"{value:.3g}"
+    """Write a divergence in nats per token with three decimals."""
+    return MISSING if value is None else _fixed(value, 3)
 
 
 def rate(learning_rate: float | None) -> str:

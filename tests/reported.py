@@ -1,0 +1,333 @@
+"""Made-up studies with planted effects, and a reader of the page that is made of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from random import Random
+
+from finetrap import advise, claims, report, verdicts
+from finetrap.findings import Effect, Findings
+from finetrap.records import (
+    Answer,
+    Cell,
+    Costs,
+    Failure,
+    Limits,
+    ModelSpec,
+    Run,
+    StrategySpec,
+    Study,
+    TaskRef,
+    TrainSpec,
+)
+
+HOSTILE = (
+    "<script>alert(1)</script></style></pre><b onclick=x>bold</b>{{ 7*7 }} \u202eleftwards\u202c "
+    "\x1b[31mred\x00 \ud800 " + "a\u0301\u0301\u0301\u0301\u0301\u0301"
+)
+STRATEGIES = (
+    StrategySpec("zero-shot", "prompt"),
+    StrategySpec("few-shot-5", "prompt", shots=5),
+    StrategySpec("full", "full", learning_rate=3e-4),
+    StrategySpec("full", "full", learning_rate=3e-5),
+    StrategySpec("lora", "peft", learning_rate=3e-4, peft={"peft_type": "LORA"}),
+)
+# Share of the problems right before, that become wrong, and that become right, on task and probes.
+PLANTED = {
+    ("few-shot-5", None): ((0.02, 0.02), (0.00, 0.0)),
+    ("full", 3e-4): ((0.45, 0.01), (0.25, 0.0)),
+    ("full", 3e-5): ((0.01, 0.01), (0.01, 0.01)),
+    ("lora", 3e-4): ((0.01, 0.30), (0.05, 0.0)),
+    ("full", 1e-5): ((0.00, 0.01), (0.01, 0.01)),
+    ("full+rewind", 3e-4): ((0.01, 0.05), (0.08, 0.0)),
+}
+
+
+def answer(index: int, right: bool, text: str = "") -> Answer:
+    completion = text or f"#### {index if right else 0}"
+    return Answer(
+        id=f"p{index:05d}",
+        gold=str(index),
+        completion=completion,
+        extracted=str(index) if right else "0",
+        rule="marker",
+        correct=right,
+        strict=right,
+        tokens=12,
+        stop="eos",
+        nats=5.0,
+        bytes=20,
+    )
+
+
+def prose(seed: object, nats: float, n: int = 20) -> tuple[Answer, ...]:
+    draw = Random(f"prose/{seed}")
+    return tuple(
+        Answer(f"t{i}", "", "", None, "none", None, None, 0, "none", nats + draw.random(), 100)
+        for i in range(n)
+    )
+
+
+def answers(purpose: str, n: int, base: float, lost: float, gained: float) -> tuple[Answer, ...]:
+    kept = Random(f"base/{n}")
+    untouched = [kept.random() < base for _ in range(n)]
+    draw = Random(purpose)
+    flips = [draw.random() < (lost if right else gained) for right in untouched]
+    return tuple(
+        answer(i, right != flip)
+        for i, (right, flip) in enumerate(zip(untouched, flips, strict=True))
+    )
+
+
+def cell(model: str, task: str, strategy: StrategySpec, seed: int | None) -> Cell:
+    trains = strategy.name != "zero-shot"
+    return Cell(
+        model=ModelSpec(model, f"built-in/{model}", "sha256:0123", parameters=919_552),
+        task=TaskRef(task, "1"),
+        strategy=strategy,
+        train=TrainSpec(),
+        limits=Limits(),
+        seed=seed if trains else None,
+        trained_on=TaskRef(task, "1") if trains else None,
+        probes=(TaskRef("sums", "1"), TaskRef("sorting", "1"), TaskRef("prose", "1")),
+    )
+
+
+def run(model: str, task: str, strategy: StrategySpec, seed: int | None, n: int = 400) -> Run:
+    here = cell(model, task, strategy, seed)
+    name = f"{model}/{task}/{strategy.name}/{strategy.learning_rate}/{seed}"
+    on_task, on_probe = PLANTED.get((strategy.name, strategy.learning_rate), ((0, 0), (0, 0)))
+    steps = [3.0 / (1 + 0.02 * i) for i in range(120)] if strategy.trains else None
+    return Run(
+        cell=here,
+        status="done",
+        answers=answers(name, n, 0.6, *on_task),
+        probes={
+            "sums": answers(name + "/sums", 200, 0.9, *on_probe),
+            "sorting": answers(name + "/sorting", 200, 0.8, on_probe[0] / 3, on_probe[1]),
+            "prose": prose(name if strategy.trains else 0, 70 + 40 * on_probe[0]),
+        },
+        costs=Costs(
+            load_s=0.4,
+            train_s=9.5 if strategy.trains else None,
+            eval_s=21.0,
+            peak_bytes=612_000_000,
+            train_tokens=91_000 if strategy.trains else 0,
+            trainable={"full": 919_552, "peft": 32_768, "prompt": 0}[strategy.kind],
+            ship_bytes={"full": 1_800_000, "peft": 140_000, "prompt": 0}[strategy.kind],
+            parameters=919_552,
+        ),
+        evidence={"loss": steps} if steps else {},
+        environment={"python": "3.11.2", "cores": 2, "packages": {"torch": "2.13.0"}},
+    )
+
+
+def diverged(model: str, task: str, seed: int, message: str = "loss nan at step 7") -> Run:
+    strategy = StrategySpec("full", "full", learning_rate=3e-2)
+    failure = Failure("diverged", message, 7)
+    return Run(cell(model, task, strategy, seed), "diverged", failure=failure)
+
+
+def grid(
+    models: Sequence[str] = ("mini-1m",), tasks: Sequence[str] = ("school",), n: int = 400
+) -> list[Run]:
+    """A study of every strategy with three seeds, and a strategy that diverged on all of them."""
+    runs = []
+    for model, task in itertools.product(models, tasks):
+        runs.append(run(model, task, STRATEGIES[0], None, n))
+        for strategy, seed in itertools.product(STRATEGIES[1:], (0, 1, 2)):
+            runs.append(run(model, task, strategy, seed, n))
+        runs += [diverged(model, task, seed) for seed in (0, 1, 2)]
+    return runs
+
+
+def study() -> Study:
+    return Study(
+        name="first",
+        models=(ModelSpec("mini-1m", "built-in", "sha256:0123"),),
+        tasks=(TaskRef("school", "1"),),
+        strategies=STRATEGIES,
+        source='name = "first"\nmodels = ["mini-1m"]\n',
+    )
+
+
+SEARCHED = {
+    "mini-0.3m": {
+        "full": ((3e-6, 1e-5, 3e-5, 9e-5, 3e-4), 3e-5),
+        "lora": ((1e-4, 3e-4, 9e-4), 3e-4),
+    },
+    "mini-1m": {"full": ((1e-5, 3e-5, 9e-5), 1e-5), "lora": ((1e-4, 3e-4, 9e-4), 3e-4)},
+}
+"""The rates that each model's search tried, and the one to be chosen."""
+PARAMETERS = {"mini-0.3m": 341_352, "mini-1m": 919_552}
+FULL, LORA = STRATEGIES[2], STRATEGIES[4]
+REWOUND = replace(FULL, name="full+rewind", rewind=(0.0, 0.5, 1.0))
+
+
+def resized(found: Run) -> Run:
+    """The same run, with the size of its model."""
+    size = PARAMETERS[found.cell.model.name]
+    return replace(found, costs=replace(found.costs, parameters=size))
+
+
+def way(base: float, loss: float) -> dict[str, object]:
+    """A path back whose middle keeps everything."""
+    path = [
+        {
+            "share": share,
+            "n": 200,
+            "accuracy": base - loss * (share > 0.5),
+            "bits": 1.0,
+            "probes": {
+                "sums": {"accuracy": 90.0 - 40 * share**2, "bits": 0.5},
+                "sorting": {"accuracy": 80.0 - 20 * share**2, "bits": 0.5},
+                "prose": {"accuracy": None, "bits": 1.2},
+            },
+        }
+        for share in (0.0, 0.5, 1.0)
+    ]
+    return {"chosen": 0.5, "path": path}
+
+
+def trial(model: str, strategy: StrategySpec, rate: float, chosen: float, share: float) -> Run:
+    """A trial: best at the chosen rate, worse above it, diverged far above."""
+    here = replace(
+        cell(model, "school", replace(strategy, learning_rate=rate), 90210),
+        split="dev",
+        extends=share == 1.0 and strategy is FULL and rate == chosen == 1e-5,
+    )
+    here = replace(here, train=replace(here.train, share=share))
+    if rate > 8 * chosen:
+        return Run(here, "diverged", failure=Failure("diverged", "loss nan at step 7", 7))
+    right = 0.8 if rate == chosen else 0.6 if rate < chosen else 0.3
+    kept = min(1.0, 0.9 * (chosen / rate) ** 0.3)
+    return Run(
+        here,
+        "done",
+        tuple(replace(answer(i, i < 200 * right), nats=4.0 / right) for i in range(200)),
+        {"sums": tuple(answer(i, i < 200 * kept) for i in range(200)), "prose": prose(0, 70)},
+    )
+
+
+def searched(models: Sequence[str] = ("mini-0.3m", "mini-1m")) -> list[Run]:
+    """A study with a search: full fine-tuning harms at 3e-4, not at its tuned rate or rewound."""
+    runs = []
+    for model in models:
+        asked = cell(model, "school", STRATEGIES[0], None)
+        untouched = tuple(answer(i, i < 120) for i in range(200))
+        sums = {"sums": tuple(answer(i, i < 198) for i in range(200)), "prose": prose(0, 70)}
+        runs.append(Run(replace(asked, split="dev"), "done", untouched, sums))
+        base = run(model, "school", STRATEGIES[0], None)
+        flips = {"n": 400, "flips": 2, "changed_texts": 3}
+        runs.append(resized(replace(base, evidence={"self_flips": flips})))
+        for strategy in (FULL, LORA):
+            rates, chosen = SEARCHED[model][strategy.name]
+            halved = len(rates) > 3
+            for rate in rates:
+                share = 0.5 if halved and rate != chosen else 1.0
+                runs.append(trial(model, strategy, rate, chosen, share))
+        tuned = replace(FULL, learning_rate=SEARCHED[model]["full"][1])
+        for strategy, seed in itertools.product((FULL, tuned, LORA, REWOUND), (0, 1, 2)):
+            done = resized(run(model, "school", strategy, seed))
+            rows = [["p00000", 0.5, 0.25], ["p00001", 1.5, 0.75]]
+            back = {"rewind": way(60.0, 40.0)} if strategy.rewind else {}
+            runs.append(replace(done, evidence={**done.evidence, "divergence": rows, **back}))
+    return runs
+
+
+def judged(runs: Sequence[Run]) -> Findings:
+    """Everything that is judged but the diagnoses, which a test makes as it needs them."""
+    found = verdicts.judge(list(runs))
+    found = replace(found, claims=claims.judge(found, runs))
+    return replace(found, advice=advise.advise(found, runs, study_command="finetrap run s.toml"))
+
+
+def written(tmp_path: Path, runs: Sequence[Run], findings: Findings | None = None) -> Path:
+    page = report.write(
+        tmp_path / "report",
+        judged(runs) if findings is None else findings,
+        runs,
+        study=study(),
+        command="finetrap run studies/first.toml",
+    )
+    assert page == tmp_path / "report" / "report.html"
+    return page
+
+
+def effect(**fields: object) -> Effect:
+    known: dict[str, object] = {
+        "model": "m",
+        "task": "prose",
+        "kind": "probe",
+        "strategy": "lora",
+        "learning_rate": 3e-4,
+        "setting": "fixed",
+        "against": "zero-shot",
+        "seeds": 3,
+        "n": 50,
+        "before": 1.0,
+        "after": 1.2,
+        "delta": 0.2,
+        "low": 0.1,
+        "high": 0.3,
+        "lost": None,
+        "gained": None,
+        "p": 0.001,
+        "p_adjusted": 0.002,
+        "margin": 0.05,
+        "verdict": "harmed",
+        "needed_n": None,
+        "needed_seeds": None,
+        "trained_on": "t",
+        "measure": "bits_per_byte",
+    }
+    return Effect(**{**known, **fields})  # type: ignore[arg-type]
+
+
+class Reader(HTMLParser):
+    """Reads a page, checking that every element is closed where it was opened."""
+
+    void = frozenset({"meta", "br", "link", "img", "input", "hr"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[tuple[str, ...], str]] = []
+        self.numbers: dict[int, dict[str, str]] = {}
+        self._row: int | None = None
+        self._column: str | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.tags.append((tag, given))
+        if tag not in self.void:
+            self.open.append(tag)
+        if "data-effect" in given:
+            self._row = int(given["data-effect"] or "")
+        self._column = given.get("data-column")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+        self._column = None
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append((tuple(self.open), data))
+        if self._column and self._row is not None:
+            self.numbers.setdefault(self._row, {})[self._column] = data
+
+
+def read(path: Path) -> Reader:
+    reader = Reader()
+    reader.feed(path.read_text(encoding="utf-8"))
+    reader.close()
+    assert reader.open == []
+    return reader

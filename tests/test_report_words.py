@@ -1,0 +1,145 @@
+"""How findings are worded: sentences, numbers, labels, and the table in the terminal."""
+
+from __future__ import annotations
+
+import html
+import itertools
+from pathlib import Path
+
+import pytest
+from reported import diverged, effect, grid, judged, study, written
+
+from finetrap import report
+from finetrap.findings import Findings
+from finetrap.records import Run
+from finetrap.report import sentences, untrusted, wording
+from finetrap.report.figure import spread
+from finetrap.report.panels import panels, probe_groups
+
+
+@pytest.fixture(scope="module")
+def runs() -> list[Run]:
+    return [*grid(("mini-0.3m", "mini-1m"), n=200), diverged("mini-1m", "school", 3)]
+
+
+@pytest.fixture(scope="module")
+def findings(runs: list[Run]) -> Findings:
+    return judged(runs)
+
+
+def test_the_answer_names_the_worst_harm_first(findings: Findings, runs: list[Run]) -> None:
+    arranged = panels(findings, study(), runs)
+    assert [p.title for p in arranged] == ["mini-1m on school", "mini-0.3m on school"], (
+        "study's order"
+    )
+    answer = sentences.answer(arranged[0])
+    assert answer.clauses[0].verdict == "harmed"
+    assert answer.clauses[0].text.startswith(
+        "Full fine-tuning at 3e-4 harmed mini-1m on school by "
+    )
+    assert answer.clauses[-1] == ("failed", "full fine-tuning at 3e-2 diverged (4 of 4 runs)")
+    assert "3 seeds, margin ±2" in answer.rests_on
+
+
+def test_a_rise_in_bits_per_byte_is_harm_and_has_its_unit(tmp_path: Path) -> None:
+    rise = effect(kind="task", task="t")
+    page = written(tmp_path, [], Findings((rise,), ()))
+    text = html.unescape(page.read_text(encoding="utf-8"))
+    assert "LoRA at 3e-4 harmed m on t by 0.200 bits per byte [+0.100,\u00a0+0.300]" in text
+    assert "Left is better: a rise is harm." in text
+    assert wording.harm(rise) == pytest.approx(4)
+
+
+def test_the_terminal_shows_each_comparison_with_its_worst_probe() -> None:
+    task = {"task": "t", "kind": "task", "measure": "accuracy", "margin": 2.0}
+    helped = effect(
+        **task, before=4.0, after=41.0, delta=37.0, low=33.0, high=41.0, verdict="improved"
+    )
+    mild = effect(task="sums", measure="accuracy", margin=2.0, delta=-3.0, low=-4.0, high=-2.0)
+    other = effect(task="prose", learning_rate=1e-3, delta=9.0)
+    shown = Findings((helped, mild, effect(), other), ())
+    (row,) = report.verdict_rows(shown)
+    assert row.change == "+37.0 [+33.0, +41.0]"
+    assert row.worst_probe == "prose +0.200 harmed", (
+        "four margins of harm are worse than one and a half"
+    )
+    assert report.verdict_text(shown).isascii()
+
+
+def test_hostile_names_reach_the_terminal_as_plain_ascii() -> None:
+    from rich.console import Console
+
+    bad = effect(kind="task", model="[red]x[/red]\x1b[2J", strategy="[/]", trained_on="")
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(*report.verdict_tables(Findings((bad,), ())))
+    text = console.export_text()
+    assert "[red]x[/red]" in text
+    assert "\x1b" not in text
+
+
+def test_probes_stand_under_the_task_that_was_trained_on(findings: Findings) -> None:
+    groups = probe_groups(findings)
+    assert {(g.model, g.trained_on) for g in groups} == {
+        ("mini-0.3m", "school"),
+        ("mini-1m", "school"),
+    }
+    assert all(g.probes == ("sums", "sorting", "prose") for g in groups)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "gap", "low", "high"),
+    [
+        ([50.0] * 5, 10, 0, 100),
+        ([0, 1, 99, 100], 10, 0, 100),
+        ([5, 5, 5], 80, 0, 100),
+        ([], 1, 0, 1),
+    ],
+)
+def test_labels_never_overlap_and_stay_inside(
+    wanted: list[float], gap: float, low: float, high: float
+) -> None:
+    placed = sorted(spread(wanted, gap, low, high))
+    room = min(gap, (high - low) / max(1, len(wanted) - 1))
+    assert all(low - 1e-9 <= p <= high + 1e-9 for p in placed)
+    assert all(b - a >= room - 1e-9 for a, b in itertools.pairwise(placed))
+
+
+def test_labels_with_room_stay_where_they_belong() -> None:
+    assert spread([70.0, 10.0, 40.0], 15, 0, 100) == [70.0, 10.0, 40.0]
+
+
+@pytest.mark.parametrize(
+    ("written_as", "number"),
+    [("3e-4", 3e-4), ("5.5e-5", 5.5e-5), ("1e-3", 0.001), ("0.1", 0.1), ("0", 0.0), ("", None)],
+)
+def test_learning_rates_read_as_people_type_them(written_as: str, number: float | None) -> None:
+    assert wording.rate(number) == written_as
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (wording.signed(-0.04), "0.0"),
+        (wording.signed(0.04), "0.0"),
+        (wording.signed(-42.06), "−42.1"),
+        (wording.signed(3.0), "+3.0"),
+        (wording.plain(None), "–"),
+        (wording.seconds(9.46), "9.46\u00a0s"),
+        (wording.seconds(300), "5\u00a0min"),
+        (wording.seconds(86_400), "24\u00a0h\u00a00\u00a0min"),
+        (wording.size(999), "999\u00a0B"),
+        (wording.size(999_900), "1\u00a0MB"),
+        (wording.count(919_552), "919,552"),
+        (wording.count(494_000_000), "494\u00a0M"),
+        (wording.probability(0.00004), "<0.001"),
+        (wording.plural(1, "seed"), "1 seed"),
+    ],
+)
+def test_numbers_have_units_and_no_minus_zero(said: str, shown: str) -> None:
+    assert said == shown
+
+
+def test_clipping_keeps_the_end_where_the_answer_stands() -> None:
+    text = "a" * 1000 + "#### 42"
+    assert untrusted.clip(text).endswith("#### 42")
+    assert untrusted.clip("short") == "short"
