@@ -88,8 +88,8 @@ def format_(case: Case) -> Suspect:
         return guilty(
             name,
             said,
-            "score with a lenient extractor (finetrap grade), and write training solutions that "
-            "end in `#### answer`",
+            "train on solutions that end in `#### answer`; where another tool scored, score again "
+            "with finetrap grade",
         )
     return cleared(name, said)
 
