@@ -66,6 +66,12 @@ def test_accuracy_decides_between_survivors_and_bits_within_its_noise():
     assert trials.best(close) == 3e-4
 
 
+def test_equal_rates_are_chosen_between_whatever_their_order():
+    rates = [1e-5, 3e-5, 1e-4]
+    chosen = {trials.best(dict.fromkeys(o, tried(0.5, 1.0))) for o in (rates, rates[::-1])}
+    assert chosen == {3e-5}
+
+
 def test_a_diverged_trial_is_data_and_never_chosen():
     plans = played(3e-4, THREE, lambda share, rate: FAILED if rate > 3e-4 else tried(0.5, 1.0))
     assert plans[-1].chosen in (1e-4, 3e-4)

@@ -106,7 +106,10 @@ def best(tried: Mapping[float, Tried]) -> float | None:
     top = max(finished.values(), key=lambda t: t.accuracy)
     error = math.sqrt(top.accuracy * (1 - top.accuracy) / top.n)
     as_good = [rate for rate, t in finished.items() if t.accuracy >= top.accuracy - error]
-    return min(as_good, key=lambda rate: (finished[rate].loss, rate))
+    least = min(finished[rate].loss for rate in as_good)
+    # Equals are ordered by rate, not by when they were tried; the middle one is no edge.
+    tied = sorted(rate for rate in as_good if finished[rate].loss == least)
+    return tied[(len(tied) - 1) // 2]
 
 
 def summary(run: Run) -> Tried:
