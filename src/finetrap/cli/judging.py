@@ -127,6 +127,9 @@ def advise(
     found = [a for a in findings.advice if model in (None, a.model)]
     if found:
         documents = [advising.as_json(one) for one in found]
+        if len(found) > 1:
+            pairs = zip(found, documents, strict=True)
+            documents = [{"model": a.model, "task": a.task, **document} for a, document in pairs]
         sentences = list(map(advising.sentence, found))
     elif model is None:
         raise BadInput(f"{runs} holds no judged runs; name a MODEL for what is published about it")
