@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from reported import HOSTILE, diverged, grid, judged, read, run, written
+from reported import HOSTILE, diverged, grid, judged, read, run, searched, written
 
 from finetrap import report, verdicts
 from finetrap.claims import CLAIM_COLUMNS
@@ -135,7 +135,6 @@ def test_every_table_reads_back_whole(page: Path, findings: Findings, runs: list
 def test_figures_are_small_and_described(page: Path) -> None:
     figures = sorted((page.parent / "figures").glob("*.svg"))
     assert {f.name.partition("-")[0] for f in figures} == {
-        "sizes",
         "forest",
         "probes",
         "frontier",

@@ -53,6 +53,8 @@ LINE = 16.0
 FAMILY = "system-ui, 'DejaVu Sans', Arial, sans-serif"
 LEGIBLE = 500.0
 """Pixels below which a figure does not shrink: it scrolls in its box on a narrow page."""
+SMALLEST = 0.8
+"""Part of its size below which a figure does not shrink either, for the sake of its text."""
 _NAMES = {value: name for name, value in COLOURS.items()}
 _measure = TextToPath()
 
@@ -217,7 +219,7 @@ def _inline(
         f'<svg class="chart" role="img" aria-labelledby="{name}-title {name}-desc" '
         'stroke-linejoin="round" '
         f'viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}" '
-        f'style="min-width:{min(width, LEGIBLE):g}px">'
+        f'style="min-width:{min(width, max(LEGIBLE, SMALLEST * width)):.0f}px">'
         f'<title id="{name}-title">{words[0]}</title><desc id="{name}-desc">{words[1]}</desc>'
         f"{body}</svg>"
     )

@@ -140,5 +140,5 @@ def _caption(threshold: Cliff | None) -> str:
     text = "Line: 95% interval; marks are the verdicts."
     if threshold is None:
         return text
-    shaded = " Shaded: where full fine-tuning stops to harm, " if threshold.low else " Threshold "
-    return f"{text}{shaded}{threshold.reason}."
+    the = "Shaded: the" if threshold.low else "The"
+    return f"{text} {the} size below which full fine-tuning harms: {threshold.reason}."
