@@ -82,8 +82,8 @@ def diagnose(
         else:
             found = [suspects.diagnose_run(_run_named(run, measured), measured, findings)]
     if as_json:
-        listed = [suspects.as_json(one) for one in found]
-        print(json.dumps(listed[0] if run is not None or before is not None else listed))
+        alone = run is not None or before is not None
+        print(json.dumps(suspects.as_json(found[0]) if alone else [asdict(one) for one in found]))
     elif not quiet:
         print("\n\n".join(map(suspects.sentence, found)) or "nothing is harmed or at the floor")
 
