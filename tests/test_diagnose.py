@@ -146,6 +146,8 @@ def test_at_the_floor_the_likelihoods_decide_about_noise() -> None:
     unlikely = [replace(a, nats=20.0 + i % 3) for i, a in enumerate(lost)]
     assert verdict("noise", trained(tuple(unlikely)), untouched(lost)) == "cleared"
     assert verdict("noise", trained(lost), untouched(lost)) == "not testable"
+    within_the_margin = tuple(replace(a, nats=2.2 + i % 3 / 100) for i, a in enumerate(lost))
+    assert verdict("noise", trained(within_the_margin), untouched(lost)) == "not testable"
 
 
 def test_without_the_untouched_model_nothing_can_be_said_of_noise() -> None:
@@ -184,12 +186,29 @@ def test_trials_of_another_strategy_say_nothing_of_this_one() -> None:
     assert verdict("learning rate", trained(), untouched(), other) == "not testable"
 
 
+def test_half_trained_trials_and_other_amounts_of_data_are_no_other_rate() -> None:
+    planned = cell(3e-4)
+    for budget in (replace(planned.train, problems=50), replace(planned.train, share=0.5)):
+        other = replace(trained(GOOD), cell=replace(cell(3e-5), train=budget))
+        assert verdict("learning rate", trained(rate=3e-4), untouched(), other) == "not testable"
+
+
+def test_a_rate_that_may_be_no_better_neither_convicts_nor_clears() -> None:
+    here, other = (answers((right, RIGHT), (N - right, WRONG_PLAN)) for right in (50, 57))
+    found = verdict("learning rate", trained(here, 3e-4), untouched(), trained(other))
+    assert found == "not testable"
+
+
 def test_one_rate_and_a_steady_loss_cannot_tell() -> None:
     assert verdict("learning rate", trained()) == "not testable"
 
 
 def test_a_loss_that_spikes_convicts_the_rate() -> None:
     assert guilty(trained(loss=[0.5, 0.4, 2.5, 0.9])) == {"learning rate"}
+
+
+def test_batches_that_scatter_are_no_spike() -> None:
+    assert verdict("learning rate", trained(loss=[2.0, 2.4, 1.9])) == "not testable"
 
 
 def test_large_updates_convict_the_rate_of_full_fine_tuning_only() -> None:
@@ -226,6 +245,12 @@ def test_a_diverged_run_is_diagnosed_from_its_curve_alone() -> None:
 def test_right_answers_that_are_not_marked_convict_the_format(unmarked: str) -> None:
     run = trained(answers((20, RIGHT), (40, unmarked)))
     assert guilty(run) == {"format instead of ability"}
+
+
+def test_a_cut_text_that_holds_the_answer_is_not_called_unmarked() -> None:
+    assert guilty(trained(answers((N, "{b} is what {a} + 5 makes, not {c}"), stop="cap"))) == {
+        "truncation and missing EOS"
+    }
 
 
 def test_marked_wrong_answers_clear_the_format() -> None:
@@ -270,6 +295,11 @@ def test_miscalculated_answers_convict_the_arithmetic() -> None:
     assert guilty(trained(answers((20, RIGHT), (40, SLIP)))) == {"arithmetic slips"}
 
 
+def test_a_few_slips_do_not_explain_a_large_loss() -> None:
+    few = answers((20, RIGHT), (8, SLIP), (32, WRONG_PLAN))
+    assert verdict("arithmetic slips", trained(few)) == "cleared"
+
+
 def test_rightly_calculated_wrong_plans_clear_the_arithmetic() -> None:
     found = suspects(trained())["arithmetic slips"]
     assert found.verdict == "cleared"
@@ -295,9 +325,12 @@ def test_a_sound_training_convicts_nobody() -> None:
 
 def test_another_template_is_guilty_and_silences_the_likelihoods() -> None:
     other = {"text": "### {question}\n{solution}", "sha256": "b"}
-    found = suspects(trained(train_template=other, swapped_nats=[1.0] * 40))
+    silenced = {"swapped_nats": [1.0] * 40, "loss": [0.5, 0.1, 0.01, 0.01, 0.01]}
+    unlikely = tuple(replace(a, nats=9.0) for a in BAD)
+    found = suspects(trained(unlikely, train_template=other, **silenced))
     assert {n for n, s in found.items() if s.verdict == "guilty"} == {"template mismatch"}
-    assert found["labels"].verdict == found["style distance"].verdict == "not testable"
+    for name in ("labels", "style distance", "too little or duplicated data"):
+        assert found[name].verdict == "not testable"
 
 
 @pytest.mark.parametrize(
@@ -330,6 +363,11 @@ def test_a_low_training_loss_is_no_fault_where_the_test_is_as_likely() -> None:
     assert guilty(trained(loss=[0.5, 0.1, 0.01, 0.01])) == set()
 
 
+def test_rows_whose_loss_rose_were_not_learnt_by_heart() -> None:
+    unlikely = tuple(replace(a, nats=90.0) for a in BAD)
+    assert guilty(trained(unlikely, loss=[0.5, 0.5, 0.51, 0.52])) == set()
+
+
 def test_a_leak_is_guilty_of_gains_not_of_harm() -> None:
     leak = {"overlap": {"train": 100, "test": N, "exact": 3, "near": 2, "pairs": []}}
     found = suspects(trained(GOOD, **leak))["train-test overlap"]
@@ -360,6 +398,12 @@ def test_a_model_that_cannot_read_solutions_does_not_judge_labels(nats: float) -
     reader = untouched(tuple(replace(a, nats=nats) for a in GOOD))
     expected = "not testable" if nats > 20 else "guilty"
     assert verdict("labels", trained(**swapped), reader) == expected
+
+
+def test_a_model_that_does_not_know_the_task_does_not_judge_labels() -> None:
+    swapped = {"swapped_nats": [2.0] * 20 + [1.0] * 20}
+    unknown = untouched(answers((5, RIGHT), (55, WRONG_PLAN)))
+    assert verdict("labels", trained(**swapped), unknown) == "not testable"
 
 
 def probe(verdict: str, **changes: Any) -> Effect:

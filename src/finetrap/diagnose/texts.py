@@ -40,18 +40,19 @@ class Equation(NamedTuple):
 
 
 def equations(text: str) -> Iterator[Equation]:
-    """Yield every calculation whose operands all stand there: `3 * 4 = 12`, and `12 + 1 = 13` in a
-    chain. Those with brackets, units or percentages between the numbers are left out.
+    """Yield every calculation whose operands all stand there: `3 * 4 = 12`.
+
+    Those with brackets, units or percentages between the numbers are left out, and in a chain such
+    as `3 * 4 = 12 + 5 = 17` all but the last.
 
     A result with decimals is right if it is the true one, rounded.
     """
     body = numerals.plain(text)
-    at, chained = 0, -1
+    at = 0
     while match := _EQUATION.search(body, at):
         before = body[max(0, match.start() - 2) : match.start()]
-        whole = match.start() == chained or not _OPEN_BEFORE.search(before)
-        at = chained = match.start("right")
-        if whole and not _OPEN_AFTER.match(body, match.end()):
+        at = match.start("right")
+        if not _OPEN_BEFORE.search(before) and not _OPEN_AFTER.match(body, match.end()):
             true = _value(match["left"])
             if true is not None:
                 yield Equation(match[0], _states(match["right"], true))

@@ -54,8 +54,8 @@ def rate(case: Case) -> Suspect:
     own = learning_rate(case.runs[0].cell)
     against, neutral = _curve(case)
     against = _diverged(case) + against
-    several = len({r.learning_rate for r in case.rates}) > 1
-    tried = [f"tried: {', '.join(map(_tried, case.rates))}"] if several else []
+    others = [r for r in case.rates if r.learning_rate != own]
+    tried = [f"tried: {', '.join(map(_tried, case.rates))}"] if others else []
     said = "; ".join(against + neutral + tried)
     better = _better(case, own)
     if better:
@@ -63,9 +63,11 @@ def rate(case: Case) -> Suspect:
     if against:
         remedy = f"learning_rate below {own:g} by a factor of ten, or [search] trials = 5"
         return guilty(name, said, remedy)
-    if several:
+    if not others:
+        return not_testable(name, "; ".join([f"only {own:g} was tried", *neutral]))
+    if all(r.word == "harmed" or r.after <= case.margin for r in others):
         return cleared(name, f"no other rate is unharmed; {said}")
-    return not_testable(name, "; ".join([f"only {own:g} was tried", *neutral]))
+    return not_testable(name, f"no other rate is shown to be better; {said}")
 
 
 def _tried(r: Rate) -> str:
@@ -74,23 +76,15 @@ def _tried(r: Rate) -> str:
 
 
 def _better(case: Case, own: float | None) -> Rate | None:
-    """Return the best rate that is not harmed where this one is, on the same problems."""
-    best = None
-    for split in ("test", "dev"):
-        rates = [r for r in case.rates if r.split == split]
-        here = next((r for r in rates if r.learning_rate == own), None)
-        if here is None or (here.word != "harmed" and here.after > case.margin):
-            continue
-        unharmed = [
-            r
-            for r in rates
-            if r.learning_rate != own
-            and r.after > max(here.after, case.margin)
-            and (r.word in ("equivalent", "improved") or r.low > here.high)
-        ]
-        if unharmed and best is None:
-            best = max(unharmed, key=lambda r: r.after)
-    return best
+    """Return the best rate that is shown to lose less than this one, asked the same problems.
+
+    Its whole interval lies above that of this one, which is harmed or at the floor.
+    """
+    better = []
+    for here in case.rates:
+        if here.learning_rate == own and (here.word == "harmed" or here.after <= case.margin):
+            better += [r for r in case.rates if r.split == here.split and r.low > here.high]
+    return max(better, key=lambda r: (r.split == "test", r.after), default=None)
 
 
 def _diverged(case: Case) -> list[str]:
