@@ -144,6 +144,9 @@ def _reasons(choice: Choice) -> Iterator[str]:
         yield _level(choice, pick) + "".join(gained)
         beside = f" ({_level(choice, best)})" if best and best is not pick else ""
         yield f"shown to be within {_margin(choice)} of the best{beside}, and the cheapest that is"
+    if pick and pick.slight_harms:
+        places = ", ".join(f"{e.task} {_numbers(e)}" for e in pick.slight_harms)
+        yield f"harmed within the margin: {places}"
     if pick and pick.arm.failed and pick.arm.answers:
         planned = len(pick.arm.failed) + len(pick.arm.answers)
         yield f"{len(pick.arm.failed)} of its {planned} seeds failed"
@@ -228,8 +231,7 @@ def _changes(choice: Choice) -> Iterator[str]:
         if not one.arm.answers:
             yield f"{one.name}, if it finished"
         elif choice.merit(one) > own and one.harms:
-            small = all(e.small for e in one.harms)
-            yield f"{one.name}, but for its harm" + (" within the margin" if small else "")
+            yield f"{one.name}, but for its harm"
         elif choice.merit(one) > own and one.barred:
             yield f"other limits: {one.name} scores {_level(choice, one)}"
         elif choice.merit(one) > own and one.doubts:

@@ -79,8 +79,16 @@ class Candidate:
 
     @property
     def harms(self) -> tuple[Effect, ...]:
-        """Where it is shown to be harmed, if only within the margin: as the report says."""
-        return tuple(e for e in self.telling if e.verdict == "harmed")
+        """Where it is shown to be harmed by what the study declares to matter.
+
+        A harm that is shown to be within the margin is one that its author has declared not to.
+        """
+        return tuple(e for e in self.telling if e.verdict == "harmed" and not e.small)
+
+    @property
+    def slight_harms(self) -> tuple[Effect, ...]:
+        """Where it is harmed within the margin."""
+        return tuple(e for e in self.telling if e.verdict == "harmed" and e.small)
 
     @property
     def doubts(self) -> tuple[Effect, ...]:

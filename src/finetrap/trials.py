@@ -123,13 +123,12 @@ def summary(run: Run) -> Tried:
 
 def searched(cell: Cell) -> str:
     """Name the search that a cell belongs to, as a trial or as a final run: all but the rate."""
-    settled = replace(
-        cell,
-        strategy=replace(cell.strategy.trained_as, learning_rate=None),
-        train=replace(cell.train, share=1.0, with_dev=False),
-    ).identity()
+    found = cell.identity()
+    name = cell.strategy.trained_as.name
+    found["strategy"] = {**found["strategy"], "name": name, "rewind": [], "learning_rate": None}
+    found["train"] = {**(found["train"] or {}), "share": 1.0, "with_dev": False}
     parts = ("protocol", "model", "trained_on", "replayed", "strategy", "train")
-    return content_hash([settled[part] for part in parts])
+    return content_hash([found[part] for part in parts])
 
 
 @dataclass(frozen=True)

@@ -42,12 +42,14 @@ SUSPECTS: tuple[Callable[[Case], Suspect], ...] = (
 def diagnose(findings: Findings, runs: Sequence[Run]) -> tuple[Diagnosis, ...]:
     """Examine every trained strategy that is harmed on its test, at the floor, or diverged."""
     found = []
+    labels, settings = strategy_labels(runs), rate_settings(runs)
     for arm in strategies(runs):
-        effects = effects_of(arm, runs, findings)
-        for setting in _settings(arm[0], runs):
+        cell = arm[0].cell
+        effects = effects_of(cell, labels[cell.key], findings)
+        for setting in settings[cell.key]:
             own = [e for e in effects if e.setting == setting]
             if _worse(own) or all(run.status == "diverged" for run in arm):
-                found.append(_diagnosis(arm, runs, own, setting))
+                found.append(_diagnosis(arm, runs, own, setting, labels[cell.key]))
     return tuple(found)
 
 
@@ -59,9 +61,10 @@ def diagnose_run(run: Run, runs: Sequence[Run], findings: Findings) -> Diagnosis
         raise BadInput(
             f"run {run.cell.slug} is a trial of a search; diagnose a final run of its strategy"
         )
-    setting = _settings(run, runs)[0]
-    effects = [e for e in effects_of([run], runs, findings) if e.setting == setting]
-    return _diagnosis([run], runs, effects, setting)
+    setting = rate_settings(runs).get(run.cell.key, ("fixed",))[0]
+    label = strategy_labels(runs).get(run.cell.key, run.cell.strategy.name)
+    effects = [e for e in effects_of(run.cell, label, findings) if e.setting == setting]
+    return _diagnosis([run], runs, effects, setting, label)
 
 
 def diagnose_files(before: Path, after: Path) -> Diagnosis:
@@ -103,10 +106,6 @@ def sentence(diagnosis: Diagnosis) -> str:
     return "\n".join(lines).encode("ascii", "replace").decode()
 
 
-def _settings(run: Run, runs: Sequence[Run]) -> tuple[Setting, ...]:
-    return rate_settings(runs).get(run.cell.key, ("fixed",))
-
-
 def _worse(effects: Sequence[Effect]) -> bool:
     """Whether a test shows harm, or cannot show any."""
     tests = [e for e in effects if e.kind != "probe"]
@@ -115,13 +114,17 @@ def _worse(effects: Sequence[Effect]) -> bool:
 
 
 def _diagnosis(
-    arm: Sequence[Run], runs: Sequence[Run], effects: Sequence[Effect], setting: Setting
+    arm: Sequence[Run],
+    runs: Sequence[Run],
+    effects: Sequence[Effect],
+    setting: Setting,
+    label: str,
 ) -> Diagnosis:
     cell = arm[0].cell
     return Diagnosis(
         model=cell.model.name,
         task=cell.task.name,
-        strategy=strategy_labels(runs).get(cell.key, cell.strategy.name),
+        strategy=label,
         learning_rate=learning_rate(cell),
         setting=setting,
         suspects=examine(gather(arm, runs, effects)),

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from finetrap.arms import learning_rate, strategy_labels
+from finetrap.arms import learning_rate
 from finetrap.compare import Estimate, accuracy_components, estimate, judge_family
 from finetrap.findings import Effect, Findings, Suspect, Word
 from finetrap.records import Answer, Cell, Run, content_hash
@@ -174,10 +174,8 @@ def gather(arm: Sequence[Run], runs: Sequence[Run], effects: Iterable[Effect]) -
     )
 
 
-def effects_of(arm: Sequence[Run], runs: Sequence[Run], findings: Findings) -> list[Effect]:
+def effects_of(cell: Cell, label: str, findings: Findings) -> list[Effect]:
     """Return a strategy's effects on its test and on its probes, against the untouched model."""
-    cell = arm[0].cell
-    label = strategy_labels(runs).get(cell.key, cell.strategy.name)
     trained_on = cell.trained_on.name if cell.trained_on else ""
     tests = {(False, cell.task.name), *((True, probe.name) for probe in cell.probes)}
     return [
