@@ -2,7 +2,7 @@
 
     PYTHONPATH=src:tests python -m benchmarks.statistics [--studies 2000] [PART ...]
 
-Prints Markdown tables of every PART unless told; `coverage` takes minutes on one core, `plans` more.
+Prints Markdown tables of every PART unless told; `coverage` takes minutes on a core, `plans` more.
 The Monte-Carlo standard error of a coverage of .95 is .005 from 2,000 studies. Corners outside the
 target are simulated again with ten times as many, so that what is listed is not the luck of a large
 grid.
