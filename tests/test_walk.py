@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import shutil
 import signal
@@ -101,20 +102,31 @@ def test_an_effect_is_the_mean_of_its_paired_answers(walk):
     cells = list(csv.DictReader((walk / "runs/report/cells.csv").open()))
     effects = list(csv.DictReader((walk / "runs/report/effects.csv").open()))
 
-    def right(row) -> dict[str, bool]:
+    def lines(row) -> dict[str, dict]:
         (folder,) = (walk / "runs").glob(f"*--{row['key']}")
-        lines = [json.loads(line) for line in (folder / "answers.jsonl").open()]
-        return {line["id"]: line["correct"] for line in lines}
+        found = [json.loads(line) for line in (folder / "answers.jsonl").open()]
+        return {line["id"]: line for line in found}
 
-    (untouched,) = (right(c) for c in cells if c["strategy"] == "zero-shot")
+    def level(answers: dict[str, dict], measure: str) -> float:
+        if measure == "accuracy":
+            return 100 * sum(a["correct"] for a in answers.values()) / len(answers)
+        nats = sum(a["nats"] for a in answers.values())
+        return nats / sum(a["bytes"] for a in answers.values()) / math.log(2)
+
+    (untouched,) = (lines(c) for c in cells if c["strategy"] == "zero-shot")
+    checked = {"accuracy": 0, "bits_per_byte": 0}
     for effect in effects:
         if effect["kind"] != "task" or effect["against"] != "zero-shot":
             continue
-        same = ("strategy", "learning_rate")
-        arms = [right(c) for c in cells if all(c[k] == effect[k] for k in same)]
+        same, measure = ("strategy", "learning_rate"), effect["measure"]
+        arms = [lines(c) for c in cells if all(c[k] == effect[k] for k in same)]
         assert len(arms) == int(effect["seeds"]) == 2
-        deltas = [arm[i] - untouched[i] for arm in arms for i in untouched]
-        assert float(effect["delta"]) == pytest.approx(100 * sum(deltas) / len(deltas), abs=0.01)
+        assert all(arm.keys() == untouched.keys() for arm in arms)
+        after = sum(level(arm, measure) for arm in arms) / len(arms)
+        expected = after - level(untouched, measure)
+        assert float(effect["delta"]) == pytest.approx(expected, abs=0.01)
+        checked[measure] += 1
+    assert checked["accuracy"] == checked["bits_per_byte"] > 0
 
 
 def test_a_copied_folder_is_judged_without_torch(walk, tmp_path):
