@@ -161,7 +161,8 @@ def test_a_table_that_peft_cannot_use_is_bad_input(model, table, message):
 
 def test_every_catalog_strategy_says_what_it_is_and_can_be_trained():
     for name, table in catalog.strategies().items():
-        assert set(table) <= {"about", "kind", "shots", "learning_rate", "peft"}, name
+        known = {"about", "kind", "shots", "learning_rate", "peft", "replay", "rewind"}
+        assert set(table) <= known, name
         assert table["about"]
         assert (table["kind"] == "peft") == ("peft" in table)
         assert (table["kind"] == "prompt") == ("learning_rate" not in table)
