@@ -1,6 +1,8 @@
 """`finetrap try`: one model, one data set, and what to ship."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -75,6 +77,19 @@ def test_own_columns_and_a_test_file_are_passed_on(problems, tmp_path):
 def test_data_that_cannot_be_read_is_told_before_anything_runs(tmp_path):
     with pytest.raises((BadData, BadInput), match=r"nothing\.jsonl"):
         planned(tmp_path / "nothing.jsonl", tmp_path / "out", 1)
+
+
+def test_it_ends_in_what_to_ship_and_may_be_repeated(problems, tmp_path):
+    model = "toy:base=0.4,lora=0.5,parameters=1000"
+    asked = ["try", model, "--train", problems, "--probe", "sums", "--budget", 0, "--workers", 1]
+    command = [sys.executable, "-m", "finetrap.cli", *map(str, asked), "--json"]
+    for _ in range(2):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        shipped = json.loads(done.stdout.splitlines()[-1])
+        assert shipped["event"] == "ship"
+        assert (tmp_path / shipped["path"] / "weights.bin").exists()
+    assert (tmp_path / "finetrap-try/report.html").exists()
 
 
 def answered(correct, nats):

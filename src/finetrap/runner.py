@@ -8,6 +8,7 @@ tasks, and the trained solver where they differ only in what they are tested on.
 
 from __future__ import annotations
 
+import shutil
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -124,8 +125,9 @@ def ship(cell: Cell, folder: Path, *, whole: bool) -> Path:
     """Make what a cell measured once more, and write it to be shipped; return where it lies.
 
     `model/` for changed weights, `adapter/` for an adapter unless `whole`, `prompt.txt` for
-    examples. Raises BadInput, Diverged.
+    examples; what lay there is replaced. Raises BadInput, Diverged.
     """
+    shutil.rmtree(folder, ignore_errors=True)
     desk = Desk()
     desk.model(cell)
     solver = desk.solver(cell, desk.training_problems(cell), lambda event: None)
