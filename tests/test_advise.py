@@ -133,6 +133,17 @@ def test_harm_on_a_probe_counts_as_harm() -> None:
     assert "lora at 0.0003 is harmed (school" in found.reason
 
 
+@pytest.mark.parametrize(("lost", "shipped"), [(12, "lora at 0.0003"), (120, "zero-shot")])
+def test_harm_within_the_declared_margin_is_said_and_bars_nothing(lost, shipped):
+    before, after = np.arange(600) < 200, np.arange(600) < 500
+    left = np.arange(1000) >= lost
+    measured = [run(ZERO, answers(before), probes={"sums": answers(np.ones(1000))})]
+    measured += [run(LORA, answers(after), s, probes={"sums": answers(left)}) for s in range(3)]
+    one = advised(measured)
+    assert one.ship == shipped
+    assert ("harmed within the margin: sums -1.2" in one.reason) == (lost == 12)
+
+
 def test_what_exemplars_do_on_a_probe_is_not_harm_of_the_model() -> None:
     probes = {"school": {"few-shot-5": -0.3}}
     assert advised(runs((SHOTS, 0.2), (FULL, 0.2), n=2000, probes=probes)).ship == "few-shot-5"
