@@ -136,8 +136,11 @@ def ship(cell: Cell, folder: Path, *, whole: bool) -> Path:
     if not cell.strategy.trains:
         (folder / "prompt.txt").write_text(solver.prompt("{question}"), encoding="utf-8")
         return folder / "prompt.txt"
-    solver.model.save(folder, whole=whole or cell.strategy.kind == "full")
-    places = [folder / name for name in ("adapter", "model")]
+    whole = whole or cell.strategy.kind == "full"
+    solver.model.save(folder, whole=whole)
+    if not any(folder.iterdir()):  # an adapter on its way back that is no adapter any more
+        solver.model.save(folder, whole=True)
+    places = [folder / name for name in (("model", "adapter") if whole else ("adapter", "model"))]
     return next((place for place in places if place.exists()), folder)
 
 

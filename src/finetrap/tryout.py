@@ -29,7 +29,7 @@ MOST_TOKENS = 512
 WAY = 5
 """Steps of a way back."""
 FILE = "study.toml"
-BACK_AND_FORTH = ("few-shot-5", "full", "lora", "lora+rewind", "full+rewind")
+STRATEGIES = ("few-shot-5", "full", "lora", "lora+rewind", "full+rewind")
 
 
 class Size(NamedTuple):
@@ -41,8 +41,8 @@ class Size(NamedTuple):
 
 
 SIZES = (
-    Size(5, BACK_AND_FORTH, 3),
-    Size(3, BACK_AND_FORTH, 3),
+    Size(5, STRATEGIES, 3),
+    Size(3, STRATEGIES, 3),
     Size(3, ("few-shot-5", "full", "lora"), 3),
     Size(3, ("few-shot-5", "lora"), 2),
 )
