@@ -15,10 +15,12 @@ The folder names no machine and no place that is needed to read it: it can be co
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from itertools import pairwise
 from math import isfinite
@@ -215,10 +217,23 @@ def _parse_answers(place: Path, data: bytes) -> tuple[Answer, ...]:
     """Parse the lines in one go: a line each would take twice the time."""
     lines = data.split(b"\n")  # never splitlines: completions hold other line ends
     try:
-        rows = json.loads(b"[" + b",".join(lines[:-1]) + b"]")
-        return tuple([Answer(**row) for row in rows])
+        with _no_garbage_sought():
+            rows = json.loads(b"[" + b",".join(lines[:-1]) + b"]")
+            return tuple([Answer(**row) for row in rows])
     except (ValueError, TypeError) as error:
         raise StoreError(f"{place}: not rows of answers ({error}); {_AGAIN}") from error
+
+
+@contextmanager
+def _no_garbage_sought() -> Iterator[None]:
+    """Pause the collector: many new objects, all kept, would have it search the whole heap."""
+    paused = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if paused:
+            gc.enable()
 
 
 def _parse_cell(document: Mapping[str, Any]) -> Cell:
