@@ -24,6 +24,16 @@ PACKAGES = (
 )
 
 
+def flops(kind: str, parameters: int, trainable: int, trained: int, evaluated: int) -> float:
+    """Return the operations of training on so many tokens, and of evaluating so many.
+
+    Kaplan et al. 2020, section 2.1: 2·N a token forward and 4·N backward, of which 2·N are for the
+    weights: frozen ones have none, so an adapter trains with 4·N + 6·`trainable` a token.
+    """
+    per_token = 6 * parameters if kind == "full" else 4 * parameters + 6 * trainable
+    return float(per_token * trained + 2 * parameters * evaluated)
+
+
 class Meter:
     """Wall-clock seconds of a cell's phases, kept apart, and the most memory its process held."""
 

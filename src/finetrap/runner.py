@@ -19,7 +19,7 @@ from typing import Any, Literal
 from finetrap import evidence, rewind, strategies, tasks
 from finetrap.backends import Model, open_model
 from finetrap.errors import BadInput, Diverged
-from finetrap.meter import Meter, environment
+from finetrap.meter import Meter, environment, flops
 from finetrap.records import (
     Cell,
     Costs,
@@ -286,8 +286,6 @@ def _costs(
     training, parameters = solver.training, solver.model.parameters
     trained = training.tokens if training else 0
     trainable = training.trainable if training else 0
-    # Kaplan et al. 2020, section 2.1: 2·N forward, 4·N backward, of which 2·N are for the weights.
-    per_token = 6 * parameters if cell.strategy.kind == "full" else 4 * parameters + 6 * trainable
     return Costs(
         load_s=meter.seconds.get("load"),
         train_s=train_s,
@@ -295,7 +293,7 @@ def _costs(
         peak_bytes=meter.peak_bytes(),
         train_tokens=trained,
         eval_tokens=eval_tokens,
-        flops=float(per_token * trained + 2 * parameters * eval_tokens),
+        flops=flops(cell.strategy.kind, parameters, trainable, trained, eval_tokens),
         parameters=parameters,
         trainable=trainable,
         ship_bytes=solver.model.ship_bytes(),

@@ -97,6 +97,14 @@ class Model(Protocol):
     def token_count(self) -> int:
         """Tokens that went through the model in `generate` and `score` since it was opened."""
 
+    def lengths(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:
+        """Return the tokens of each context and of its continuation, as `score` reads them."""
+
+    def training_tokens(
+        self, rows: Sequence[Row], strategy: StrategySpec, train: TrainSpec, seed: int
+    ) -> int:
+        """Return the tokens that `train` would see, without training. Raises ContextTooLong."""
+
 
 def open_model(spec: ModelSpec, limits: Limits) -> Model:
     """Open a model with the backend that its spec names; importing it may be slow."""

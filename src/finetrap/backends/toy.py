@@ -188,8 +188,8 @@ class ToyModel:
             "rows": [[[row.prompt, False], [row.target, True]] for row in rows[:2]],
             "eos_share": 1.0,
         }
-        tokens = sum(len((row.prompt + row.target).split()) for row in rows)
-        return Training(steps, round(tokens * epochs), self._trainable(), evidence)
+        tokens = self.training_tokens(rows, strategy, train, seed)
+        return Training(steps, tokens, self._trainable(), evidence)
 
     def divergence(
         self, pairs: Sequence[tuple[str, str]], *, batch: int
@@ -223,6 +223,17 @@ class ToyModel:
     def token_count(self) -> int:
         """Words read and written since the model was opened."""
         return self._tokens
+
+    def lengths(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:
+        """Return the words of each context and of its continuation."""
+        return [(len(context.split()), len(follow.split())) for context, follow in pairs]
+
+    def training_tokens(
+        self, rows: Sequence[Row], strategy: StrategySpec, train: TrainSpec, seed: int
+    ) -> int:
+        """Return the words that `train` would see."""
+        words = sum(len((row.prompt + row.target).split()) for row in rows)
+        return round(words * (strategy.epochs or train.epochs))
 
     def _trainable(self) -> int:
         if self._trained is None:

@@ -198,6 +198,19 @@ class HFModel:
         """Return the tokens read and written since the model was opened, training left out."""
         return self._read
 
+    def lengths(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:
+        """Return the tokens of each context and of its continuation, as `score` reads them."""
+        tokens = self.tokens
+        return [(len(tokens.prompt(a)), len(tokens.continuation(b))) for a, b in pairs]
+
+    def training_tokens(
+        self, rows: Sequence[Row], strategy: StrategySpec, train: TrainSpec, seed: int
+    ) -> int:
+        """Return the tokens that `train` would see, without training. Raises ContextTooLong."""
+        spans = training.examples(rows, self.tokens, virtual=0, max_length=train.max_length)
+        seen = chain(*_schedule(strategy, train).batches(len(spans), seed))
+        return sum(len(spans[i].ids) for i in seen)
+
     def _train(
         self,
         rows: Sequence[Row],
