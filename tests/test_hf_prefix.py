@@ -1,11 +1,14 @@
 """What all prompts start with is read once, and nothing else changes."""
 
+from contextlib import nullcontext
+
 import pytest
 import tiny
 from test_hf_generate import FAMILIES
 
 from finetrap.backends.hf import HFModel, network, open_model, prefix
 from finetrap.backends.hf.prefix import shared_length
+from finetrap.backends.hf.score import Span, _trees
 from finetrap.records import Limits
 
 SHOTS = "Question: Tom has 5 corn.\nAnswer: 5 * 60 = 300.\n\n" * 4
@@ -49,6 +52,38 @@ def test_nats_are_the_same_with_and_without_sharing(model, reads, monkeypatch):
     assert len(reads) == 1
     monkeypatch.setattr(prefix, "LEAST", 10_000)
     assert model.score(PAIRS, batch=3) == pytest.approx(shared, abs=1e-4)
+
+
+def test_endings_of_one_context_read_it_once_and_cost_what_they_cost_alone(model, monkeypatch):
+    endings = (" 7", " Tom has 3 + 4 = 7 apples.", " a", " the mill grinds corn")
+    pairs = [(text, ending) for text in (*QUESTIONS, *PROMPTS) for ending in endings]
+    read: list[int] = []
+    plain = network.Network.logits
+
+    def counted(self, ids, *args):
+        read.append(ids.numel())
+        return plain(self, ids, *args)
+
+    monkeypatch.setattr(network.Network, "logits", counted)
+    together = model.score(pairs, batch=3)
+    alone = [model.score([pair], batch=1)[0] for pair in pairs]
+    assert together == pytest.approx(alone, abs=1e-4)
+    if model._network.shares:
+        tokens = [len(model.tokens.prompt(c) + model.tokens.continuation(e)) for c, e in pairs]
+        assert sum(read[: -len(pairs)]) < sum(tokens) / 2
+
+
+def test_long_endings_of_a_short_context_stand_alone(model):
+    spans = [Span([1] + [i] * 40, 1) for i in range(5)]
+    trees = _trees(model._network, list(enumerate(spans)))
+    assert [tree.members for tree in trees] == [[0], [1], [2], [3], [4]]
+
+
+def test_an_attention_that_knows_of_no_prefix_is_found_out(tmp_path, monkeypatch):
+    model = open_model(tiny.spec(tiny.write_llama(tmp_path)), Limits())
+    assert model._network.shares
+    monkeypatch.setattr(network, "after", lambda core, prefix: nullcontext())
+    assert not network.Network(model._base).shares
 
 
 def test_a_model_with_windows_shares_nothing(model, reads):

@@ -73,3 +73,12 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the closest allowed name, or an empty string."""
     close = get_close_matches(name, list(allowed), n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def out_of_memory(fault: BaseException) -> bool:
+    """Tell an exhausted memory from other faults; torch's CPU allocator only says so in words."""
+    return (
+        isinstance(fault, MemoryError)
+        or type(fault).__name__ == "OutOfMemoryError"
+        or "DefaultCPUAllocator" in str(fault)
+    )

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from finetrap import evidence, rewind, strategies, tasks
 from finetrap.backends import Model, open_model
-from finetrap.errors import BadInput, Diverged
+from finetrap.errors import BadInput, Diverged, out_of_memory
 from finetrap.meter import Meter, environment, flops
 from finetrap.records import (
     Cell,
@@ -77,7 +77,7 @@ def attempt(cell: Cell, desk: Desk, emit: Emit) -> Run:
         run = _failed(cell, "diverged", Failure("diverged", str(fault), fault.step), desk, meter)
         return replace(run, evidence=dict(fault.curve))
     except Exception as fault:
-        status: Status = "oom" if _out_of_memory(fault) else "failed"
+        status: Status = "oom" if out_of_memory(fault) else "failed"
         cause = type(fault).__name__
         detail = "".join(traceback.format_exception(fault))
         return _failed(cell, status, Failure(cause, f"{fault}\n{detail}".strip()), desk, meter)
@@ -314,15 +314,6 @@ def _failed(cell: Cell, status: Status, failure: Failure, desk: Desk, meter: Met
         ),
         environment=environment(),
         failure=failure,
-    )
-
-
-def _out_of_memory(fault: BaseException) -> bool:
-    """Tell an exhausted memory from other faults; torch's CPU allocator only says so in words."""
-    return (
-        isinstance(fault, MemoryError)
-        or type(fault).__name__ == "OutOfMemoryError"
-        or "DefaultCPUAllocator" in str(fault)
     )
 
 

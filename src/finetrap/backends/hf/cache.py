@@ -43,6 +43,22 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         self._buffers = [buffer[:rows] for buffer in self._buffers]
         self._show(filled)
 
+    def replace(self, rows: Tensor, other: GrowingLayer) -> None:
+        """Put another layer's rows, which are no longer than these, in place of some of these.
+
+        All rows end at the same column; what stands before a shorter one is not to be read.
+        """
+        filled, width = self.get_seq_length(), other.get_seq_length()
+        for buffer, states in zip(self._buffers, (other.keys, other.values), strict=True):
+            buffer[rows, :, filled - width : filled] = states
+
+    def drop_front(self, columns: int) -> None:
+        """Forget the first columns of every row."""
+        filled = self.get_seq_length()
+        for buffer in self._buffers:
+            buffer[:, :, : filled - columns] = buffer[:, :, columns:filled].clone()
+        self._show(filled - columns)
+
     def _show(self, length: int) -> None:
         self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
 
@@ -55,6 +71,11 @@ def growing(cache: DynamicCache) -> DynamicCache:
             if layer.is_initialized:
                 cache.layers[number].update(layer.keys, layer.values)
     return cache
+
+
+def keeps_all(cache: DynamicCache) -> bool:
+    """Whether every layer keeps all it has read, so that rows can be handed on or exchanged."""
+    return all(isinstance(layer, DynamicLayer) and not layer.is_sliding for layer in cache.layers)
 
 
 def _buffer(states: Tensor, length: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Greedy decoding of many prompts: each row stops by itself, and finished rows leave the batch.
+"""Greedy decoding of many prompts: each row stops by itself, and the next prompt takes its slot.
 
 Everything about decoding is set here; a model's own generation settings are read for one thing, the
 ids that end a completion. In fp32 a completion does not depend on which rows share its batch.
@@ -6,6 +6,7 @@ ids that end a completion. In fp32 a completion does not depend on which rows sh
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,13 +15,17 @@ import torch
 from torch import Tensor
 
 from finetrap.backends import Completion
+from finetrap.backends.hf.cache import GrowingLayer
+from finetrap.backends.hf.memory import decoding_rows, release
 from finetrap.backends.hf.network import Network, pad_left
 from finetrap.backends.hf.prefix import Prefix, shared_length
 from finetrap.backends.hf.tokens import Tokens
+from finetrap.errors import out_of_memory
 from finetrap.records import StopReason
 
-COMPACT = 1 / 8
-"""Share of finished rows at which they are taken out: that copies the cache, as a step does."""
+IDLE = 1 / 16
+"""Share of finished rows at which they are replaced or taken out: either moves keys and values,
+which costs about what the finished rows cost in as many steps."""
 
 
 class Endings:
@@ -37,12 +42,12 @@ class Endings:
         self._stops = tuple(filter(None, stops))
         self._last = {stop[-1] for stop in self._stops}
         self._any_token = any(c.isspace() and c != "\n" for c in self._last)
-        self._cap = max_new_tokens
+        self.cap = max_new_tokens
         self._candidates: dict[int, bool] = {}
 
     def check(self, written: list[int]) -> Completion | None:
         """Return the completion if the token written last ends it."""
-        ended, capped = written[-1] in self._tokens.ends, len(written) >= self._cap
+        ended, capped = written[-1] in self._tokens.ends, len(written) >= self.cap
         if ended or capped or self._is_candidate(written[-1]):
             return self._complete(written, ended, capped)
         return None
@@ -74,76 +79,141 @@ def generate(
 ) -> list[Completion]:
     """Complete each prompt, the longest first so that rows of like length share a batch.
 
-    What all prompts start with is read once.
+    What all prompts start with is read once. At most `batch` rows are written at once, and fewer
+    where memory holds fewer: a batch that exhausts it is halved, and what was finished stays.
     """
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     shared = shared_length(prompts, [len(p) for p in prompts])
     prefix = network.prefix(prompts[0][:shared]) if shared else None
     own = prefix.length if prefix is not None else 0
+    tails = [prompt[own:] for prompt in prompts]
+    if tails:
+        batch = min(batch, decoding_rows(network, len(tails[order[0]]) + endings.cap))
     done: dict[int, Completion] = {}
-    for start in range(0, len(order), batch):
-        rows = order[start : start + batch]
-        tails = [prompts[i][own:] for i in rows]
-        for place, completion in _decode(network, tails, endings, filler, prefix):
-            done[rows[place]] = completion
+    while len(done) < len(prompts):
+        waiting = deque(i for i in order if i not in done)
+        try:
+            for place, completion in _decode(
+                network, tails, waiting, endings, filler, prefix, batch
+            ):
+                done[place] = completion
+        except (RuntimeError, MemoryError) as fault:
+            if not out_of_memory(fault) or batch == 1:
+                raise
+            batch = max(1, batch // 2)
+        release(network.device)
     return [done[i] for i in range(len(prompts))]
 
 
 @dataclass
-class _Live:
-    """The rows still being written; tensors and cache hold one entry per place."""
+class _Slots:
+    """The rows being written; tensors and cache hold one entry per slot."""
 
-    places: list[int]
-    """Which prompt stands at each place."""
+    prompts: list[int]
+    """Which prompt is in each slot."""
     mask: Tensor
-    """[rows, prompt + written]: what each row may read."""
-    positions: Tensor
-    """[rows]: position of the next token."""
+    """[slots, columns]: what each row may read of the cache; all rows end at the last column."""
+    places: Tensor
+    """[slots]: place of the next token in its row."""
     cache: Any
+    chosen: Tensor
+    """[slots]: the token written last."""
     finished: set[int] = field(default_factory=set)
-    """Places that are finished and not taken out yet."""
+    """Slots whose row is finished."""
 
-    def step(self, network: Network, ids: Tensor) -> Tensor:
-        """Read the token written last, [rows], and return the next logits [rows, vocabulary]."""
+    @property
+    def live(self) -> list[int]:
+        """Slots whose row is still being written."""
+        return [slot for slot in range(len(self.prompts)) if slot not in self.finished]
+
+    def step(self, network: Network, prefix: Prefix | None) -> None:
+        """Read the token written last and choose the next."""
         self.mask = torch.nn.functional.pad(self.mask, (0, 1), value=1)
-        logits = network.step(ids, self.mask, self.positions, self.cache)
-        self.positions = self.positions + 1
-        return logits
+        logits = network.step(self.chosen, self.mask, self.places, self.cache, prefix)
+        self.places = self.places + 1
+        self.chosen = logits.argmax(-1)
 
-    def compact(self, ids: Tensor) -> Tensor:
-        """Take finished rows out once they are worth a copy; return the ids [rows] that remain."""
-        if len(self.finished) < COMPACT * len(self.places):
-            return ids
-        keep = [i for i in range(len(self.places)) if i not in self.finished]
-        index = torch.tensor(keep, device=ids.device)
-        self.places = [self.places[i] for i in keep]
-        self.mask, self.positions = self.mask[index], self.positions[index]
+    def takes_new(self) -> bool:
+        """Whether a finished row can be exchanged: every layer keeps its rows apart."""
+        return all(isinstance(layer, GrowingLayer) for layer in self.cache.layers)
+
+    def refill(self, other: _Slots) -> list[int]:
+        """Put rows that are no longer than the longest here in finished slots; return the slots."""
+        slots = sorted(self.finished)[: len(other.prompts)]
+        index = torch.tensor(slots, device=self.mask.device)
+        self._drop_unread()
+        for layer, states in zip(self.cache.layers, other.cache.layers, strict=True):
+            layer.replace(index, states)
+        self.mask[index] = 0
+        self.mask[index, -other.mask.shape[1] :] = other.mask
+        self.places[index], self.chosen[index] = other.places, other.chosen
+        for slot, prompt in zip(slots, other.prompts, strict=True):
+            self.prompts[slot] = prompt
+        self.finished -= set(slots)
+        return slots
+
+    def compact(self) -> None:
+        """Take finished rows out."""
+        keep = self.live
+        index = torch.tensor(keep, device=self.mask.device)
+        self.prompts = [self.prompts[slot] for slot in keep]
+        self.mask, self.places = self.mask[index], self.places[index]
+        self.chosen = self.chosen[index]
         self.cache.batch_select_indices(index)
         self.finished = set()
-        return ids[index]
+
+    def _drop_unread(self) -> None:
+        """Forget leading columns that no live row reads, once they are a quarter of all."""
+        read = self.mask[self.live].any(0) if self.live else self.mask.any(0)
+        unread = int(read.int().argmax())
+        if unread * 4 >= read.shape[0]:
+            for layer in self.cache.layers:
+                layer.drop_front(unread)
+            self.mask = self.mask[:, unread:].clone()
 
 
 def _decode(
     network: Network,
-    prompts: Sequence[list[int]],
+    tails: Sequence[list[int]],
+    waiting: deque[int],
     endings: Endings,
     filler: int,
     prefix: Prefix | None,
+    batch: int,
 ) -> Iterator[tuple[int, Completion]]:
-    """Complete one batch, yielding each row as it finishes; prompts are without the prefix."""
-    ids, mask = pad_left(prompts, filler, network.device)
-    logits, mask, cache = network.read(ids, mask, prefix)
-    live = _Live(list(range(len(prompts))), mask, mask.sum(1), cache)
-    written: list[list[int]] = [[] for _ in prompts]
+    """Complete the waiting prompts in `batch` slots, yielding each as it finishes."""
+
+    def read(count: int) -> _Slots:
+        rows = [waiting.popleft() for _ in range(min(count, len(waiting)))]
+        ids, mask = pad_left([tails[i] for i in rows], filler, network.device)
+        logits, mask, cache = network.read(ids, mask, prefix)
+        return _Slots(rows, mask, mask.sum(1), cache, logits.argmax(-1))
+
+    written: dict[int, list[int]] = {}
+    slots = read(batch)
+    fresh = slots.live
     while True:
-        chosen = logits.argmax(-1)
-        for at, (place, token) in enumerate(zip(live.places, chosen.tolist(), strict=True)):
-            if at in live.finished:
-                continue
-            written[place].append(token)
-            if completion := endings.check(written[place]):
-                live.finished.add(at)
-                yield place, completion
-        if len(live.finished) == len(live.places):
-            return
-        logits = live.step(network, live.compact(chosen))
+        tokens = slots.chosen.tolist()
+        for slot in fresh:
+            prompt = slots.prompts[slot]
+            row = written.setdefault(prompt, [])
+            row.append(tokens[slot])
+            if completion := endings.check(row):
+                slots.finished.add(slot)
+                del written[prompt]
+                yield prompt, completion
+        live = slots.live
+        crowded = len(slots.finished) >= max(1.0, IDLE * len(slots.prompts))
+        if crowded and waiting and live and slots.takes_new():
+            fresh = slots.refill(read(len(slots.finished)))
+            continue
+        if not live:
+            if not waiting:
+                return
+            slots = read(batch)
+            fresh = slots.live
+            continue
+        if crowded:
+            slots.compact()
+        slots.step(network, prefix)
+        fresh = slots.live

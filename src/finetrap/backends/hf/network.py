@@ -1,23 +1,29 @@
 """The forward pass: one transformers model, with or without a learned prompt before every row.
 
-The model's own forward is used as it is. Two things are added from outside: the head is shown only
-the positions whose logits are asked for, and rows of different length share a batch without
-changing each other. Rows padded on the right need no mask, for under causal attention nothing reads
-what comes after it; rows padded on the left have a mask and positions of their own.
+The model's own forward is used as it is. Three things are added from outside: the head is shown
+only the positions whose logits are asked for, rows can stand after a prefix that was read once, and
+rows of different length share a batch without changing each other. Rows padded on the right need no
+mask, for under causal attention nothing reads what comes after it; rows padded on the left have a
+mask and positions of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from finetrap.backends.hf.cache import growing
-from finetrap.backends.hf.prefix import Prefix, sharable
+from finetrap.backends.hf.attention import after
+from finetrap.backends.hf.cache import growing, keeps_all
+from finetrap.backends.hf.prefix import Prefix
+
+SAME = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.01}
+"""Relative difference up to which two ways to the same logits differ by rounding alone."""
 
 
 class Network:
@@ -52,41 +58,77 @@ class Network:
         """Number of logits per position."""
         return int(self.core.get_output_embeddings().weight.shape[0])
 
-    def prefix(self, ids: Sequence[int]) -> Prefix | None:
-        """Read tokens that many rows start with; None where they cannot be shared.
+    @cached_property
+    def shares(self) -> bool:
+        """Whether rows can share what they read: a prefix, or a context with several endings.
 
-        A learned prompt stands before them, and a layer with a window forgets them.
+        A learned prompt stands before it, a layer with a window forgets it, and an attention of a
+        model's own would not know of it. The last is tried on a few tokens, not guessed.
         """
-        if not ids or self._learned is not None:
-            return None
+        cache = DynamicCache(config=self.core.config)
+        if self._learned is not None or not keeps_all(cache):
+            return False
+        if self.core.config.get_text_config()._attn_implementation != "sdpa":
+            return False
+        with torch.no_grad():
+            return self._shared_equals_apart()
+
+    def _shared_equals_apart(self) -> bool:
+        """Read eight shared tokens and two endings of four, together and apart."""
+        ids = [(7 * i + 3) % self.vocabulary for i in range(16)]
+        one, other = ids[:12], ids[:8] + ids[12:]
+        rows = torch.tensor([one, other], device=self.device)
+        late = torch.zeros_like(rows, dtype=torch.bool)
+        late[:, 8:] = True
+        apart = self.logits(rows, late)
+        prefix = self._prefix(ids[:6])
+        row = torch.tensor([ids[6:]], device=self.device)
+        seen = torch.ones(10, 10, dtype=torch.bool, device=self.device).tril()
+        seen[6:, 2:6] = False
+        places = torch.tensor([[*range(2), *range(2, 6), *range(2, 6)]], device=self.device)
+        together = self.logits(
+            row, late.new_tensor([[False] * 2 + [True] * 8]), prefix, seen[None, None], places
+        )
+        difference = (together - apart).float().norm() / apart.float().norm()
+        return bool(difference < SAME[apart.dtype])
+
+    def prefix(self, ids: Sequence[int]) -> Prefix | None:
+        """Read tokens that many rows start with; None where they cannot be shared."""
+        return self._prefix(ids) if ids and self.shares else None
+
+    def _prefix(self, ids: Sequence[int]) -> Prefix:
         row = torch.tensor([ids], device=self.device)
         cache = DynamicCache(config=self.core.config)
-        if not sharable(cache):
-            return None
-        nothing = torch.zeros_like(row, dtype=torch.bool)
-        with self._head_sees(nothing):
+        with self._head_sees(torch.zeros_like(row, dtype=torch.bool)):
             self.core(input_ids=row, past_key_values=cache, use_cache=True)
         return Prefix(tuple((layer.keys, layer.values) for layer in cache.layers), len(ids))
 
-    def logits(self, ids: Tensor, keep: Tensor, prefix: Prefix | None = None) -> Tensor:
+    def logits(
+        self,
+        ids: Tensor,
+        keep: Tensor,
+        prefix: Prefix | None = None,
+        seen: Tensor | None = None,
+        places: Tensor | None = None,
+    ) -> Tensor:
         """Return the logits [kept, vocabulary] of rows padded on the right.
 
         `ids` and the boolean `keep` are [rows, length], without the prefix that all rows share;
-        kept positions come row by row.
+        kept positions come row by row. A row that is no plain text says which of its tokens each
+        one reads, `seen` [rows, 1, length, length], and where each stands after the prefix,
+        `places` [rows, length].
         """
-        if prefix is not None:
-            cache = prefix.cache(ids.shape[0], self.core.config)
-            with self._head_sees(keep):
-                shared: Tensor = self.core(
-                    input_ids=ids, past_key_values=cache, use_cache=True
-                ).logits
-            return shared
         inputs = self._inputs(ids)
         if "inputs_embeds" in inputs:
             keep = torch.nn.functional.pad(keep, (self.virtual, 0))
-        with self._head_sees(keep):
-            output = self.core(**inputs, use_cache=False)
-        logits: Tensor = output.logits
+        if seen is not None:
+            inputs["attention_mask"] = seen
+        if prefix is not None or places is not None:
+            if places is None:
+                places = torch.arange(ids.shape[1], device=ids.device)[None]
+            inputs["position_ids"] = places + (prefix.length if prefix is not None else 0)
+        with self._head_sees(keep), after(self.core, prefix):
+            logits: Tensor = self.core(**inputs, use_cache=False).logits
         return logits
 
     def read(
@@ -94,41 +136,51 @@ class Network:
     ) -> tuple[Tensor, Tensor, Any]:
         """Read prompts [rows, length] padded on the left, after the prefix that all share.
 
-        Returns the logits after each prompt, [rows, vocabulary], the mask of all that was read,
-        [rows, places], and the cache.
+        Returns the logits after each prompt, [rows, vocabulary], the mask of what the cache holds,
+        [rows, places], and the cache, which is without the prefix.
         """
         inputs = self._inputs(ids)
-        places = prefix.length if prefix is not None else self.virtual
-        mask = torch.nn.functional.pad(mask, (places, 0), value=1)
+        start = inputs.get("past_key_values") or DynamicCache(config=self.core.config)
+        inputs["past_key_values"] = growing(start)
+        mask = torch.nn.functional.pad(mask, (self.virtual, 0), value=1)
         width = mask.shape[1] if "inputs_embeds" in inputs else ids.shape[1]
-        if prefix is not None:
-            inputs["past_key_values"] = prefix.cache(ids.shape[0], self.core.config)
-        else:
-            start = inputs.get("past_key_values") or DynamicCache(config=self.core.config)
-            inputs["past_key_values"] = growing(start)
+        places = (mask.cumsum(1) - 1).clamp(min=0)[:, -width:]
         last = torch.zeros(ids.shape[0], width, dtype=torch.bool, device=ids.device)
         last[:, -1] = True
-        with self._head_sees(last):
-            output = self.core(
-                **inputs,
-                attention_mask=mask,
-                position_ids=(mask.cumsum(1) - 1).clamp(min=0)[:, -width:],
-                use_cache=True,
-            )
+        seen = mask
+        if prefix is not None:
+            places = places + prefix.length
+            # A padded place reads itself: a row that reads nothing would have no numbers.
+            own = torch.eye(width, dtype=torch.bool, device=ids.device)
+            seen = (mask[:, None].bool() & own.new_ones(width, width).tril() | own)[:, None]
+        with self._head_sees(last), after(self.core, prefix):
+            output = self.core(**inputs, attention_mask=seen, position_ids=places, use_cache=True)
         return output.logits, mask, output.past_key_values
 
-    def step(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> Tensor:
+    def step(
+        self,
+        ids: Tensor,
+        mask: Tensor,
+        places: Tensor,
+        cache: Any,
+        prefix: Prefix | None = None,
+    ) -> Tensor:
         """Read one more token per row, [rows]: the next logits [rows, vocabulary].
 
-        `mask` [rows, places] covers the cache and the new token; `positions` is [rows].
+        `mask` [rows, places] covers the cache and the new token; `places` [rows] counts from the
+        first token that is not the prefix's.
         """
-        output = self.core(
-            input_ids=ids[:, None],
-            attention_mask=mask,
-            position_ids=positions[:, None],
-            past_key_values=cache,
-            use_cache=True,
-        )
+        seen = mask
+        if prefix is not None:
+            places, seen = places + prefix.length, mask[:, None, None].bool()
+        with after(self.core, prefix):
+            output = self.core(
+                input_ids=ids[:, None],
+                attention_mask=seen,
+                position_ids=places[:, None],
+                past_key_values=cache,
+                use_cache=True,
+            )
         logits: Tensor = output.logits[:, -1]
         return logits
 

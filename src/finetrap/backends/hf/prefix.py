@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
-
-from finetrap.backends.hf.cache import GrowingLayer
+from torch import Tensor
 
 LEAST = 32
 """Tokens from which on sharing is worth a pass of its own."""
@@ -19,17 +15,8 @@ LEAST = 32
 class Prefix:
     """Keys and values of shared tokens, one row of [1, heads, length, width] in every layer."""
 
-    layers: tuple[tuple[Any, Any], ...]
+    layers: tuple[tuple[Tensor, Tensor], ...]
     length: int
-
-    def cache(self, rows: int, config: Any) -> DynamicCache:
-        """Return a cache in which every row has read the prefix; the prefix stays as it is."""
-        cache = DynamicCache(config=config)
-        for number, (keys, values) in enumerate(self.layers):
-            layer = GrowingLayer()
-            layer.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1))
-            cache.layers[number] = layer
-        return cache
 
 
 def shared_length(rows: Sequence[list[int]], ends: Sequence[int]) -> int:
@@ -45,8 +32,3 @@ def shared_length(rows: Sequence[list[int]], ends: Sequence[int]) -> int:
     )
     length = min(len(low) if same is None else same, min(ends) - 1)
     return length if length >= LEAST else 0
-
-
-def sharable(cache: Any) -> bool:
-    """Whether every layer keeps all it has read, so that other rows can be handed it."""
-    return all(isinstance(layer, DynamicLayer) and not layer.is_sliding for layer in cache.layers)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from finetrap.backends.hf.memory import release
 from finetrap.backends.hf.network import Network, marked, pad_right
 from finetrap.backends.hf.prefix import Prefix, shared_length
 from finetrap.backends.hf.tokens import Tokens
-from finetrap.errors import ContextTooLong
+from finetrap.errors import ContextTooLong, out_of_memory
 
 LOGITS = 2**25
 """Logits held at once (128 MiB in fp32). A constant: batches are the same on every machine."""
+
+TREE = 512
+"""Tokens of a context with its endings: every pair of them is compared, read or not."""
+WORTH = 4
+"""Times its context that an ending may be long for the context to be worth sharing."""
 
 
 class Span(NamedTuple):
@@ -57,21 +64,104 @@ def windows(tokens: Tokens, text: str, prefix: str, room: int | None) -> Iterato
 def score(network: Network, spans: Sequence[Span], *, filler: int, batch: int) -> list[float]:
     """Return the negative log-likelihood of each span's scored tokens, in nats.
 
-    What all spans start with is read once.
+    What all spans start with is read once, and a context that several spans continue is read once
+    for them. A batch that exhausts the memory is halved.
     """
-    nats = [0.0] * len(spans)
     order = [i for i in range(len(spans)) if spans[i].scored > 0]
-    order.sort(key=lambda i: -len(spans[i].ids))
     shared = shared_length([spans[i].ids for i in order], [spans[i].start for i in order])
     prefix = network.prefix(spans[order[0]].ids[:shared]) if shared else None
     own = prefix.length if prefix is not None else 0
-    tails = [Span(s.ids[own:], s.start - own) for s in spans]
+    trees = _trees(network, [(i, Span(spans[i].ids[own:], spans[i].start - own)) for i in order])
+    trees.sort(key=lambda tree: -tree.length)
+    nats = [0.0] * len(spans)
     most = LOGITS // network.vocabulary
-    for group in _groups(order, [s.scored for s in spans], batch, most):
-        values = _nats(network, [tails[i] for i in group], filler, prefix)
-        for i, value in zip(group, values, strict=True):
-            nats[i] = value
+    for group in _groups(range(len(trees)), [tree.kept for tree in trees], batch, most):
+        for tree, values in _halving(network, [trees[i] for i in group], filler, prefix):
+            for i, value in zip(tree.members, values, strict=True):
+                nats[i] = value
     return nats
+
+
+class Tree(NamedTuple):
+    """A context and the endings that are scored after it, each of at least one token."""
+
+    context: list[int]
+    endings: list[list[int]]
+    members: list[int]
+    """Which span each ending is."""
+
+    @property
+    def length(self) -> int:
+        """Tokens to be read: an ending's last token is only ever a target."""
+        return len(self.context) + sum(len(ending) - 1 for ending in self.endings)
+
+    @property
+    def kept(self) -> int:
+        """Positions whose next token is scored; one serves the first token of every ending."""
+        return 1 + sum(len(ending) - 1 for ending in self.endings)
+
+    def starts(self) -> list[int]:
+        """Return where each ending's own tokens begin in the row."""
+        sizes = [len(ending) - 1 for ending in self.endings[:-1]]
+        return list(accumulate(sizes, initial=len(self.context)))
+
+    def ids(self) -> list[int]:
+        """Return the row: the context, then every ending but its last token."""
+        return self.context + [token for ending in self.endings for token in ending[:-1]]
+
+    def places(self) -> list[int]:
+        """Return where each token stands in its own text."""
+        first = len(self.context)
+        after = (first + at for ending in self.endings for at in range(len(ending) - 1))
+        return [*range(first), *after]
+
+    def reads(self) -> list[int]:
+        """Return from where on each token reads what is not the context."""
+        sizes = (len(ending) - 1 for ending in self.endings)
+        return [0] * len(self.context) + [
+            start for start, size in zip(self.starts(), sizes, strict=True) for _ in range(size)
+        ]
+
+    def sources(self) -> list[int]:
+        """Return which kept position predicts each target, ending by ending."""
+        found, at = [], 1
+        for ending in self.endings:
+            found += [0, *range(at, at + len(ending) - 1)]
+            at += len(ending) - 1
+        return found
+
+
+def _trees(network: Network, spans: Iterable[tuple[int, Span]]) -> list[Tree]:
+    """Gather spans with the same context; each stands alone where rows cannot share."""
+    trees: list[Tree] = []
+    growing: dict[tuple[int, ...], Tree] = {}
+    for number, span in spans:
+        context, ending = span.ids[: span.start], span.ids[span.start :]
+        tree = growing.get(tuple(context))
+        if tree is None or tree.length + len(ending) > TREE:
+            tree = Tree(context, [], [])
+            trees.append(tree)
+            if len(ending) <= len(context) * WORTH and network.shares:
+                growing[tuple(context)] = tree
+        tree.endings.append(ending)
+        tree.members.append(number)
+    return trees
+
+
+def _halving(
+    network: Network, trees: Sequence[Tree], filler: int, prefix: Prefix | None
+) -> Iterator[tuple[Tree, list[float]]]:
+    """Score a batch, in halves where it does not fit the memory."""
+    try:
+        yield from zip(trees, _nats(network, trees, filler, prefix), strict=True)
+        return
+    except (RuntimeError, MemoryError) as fault:
+        if not out_of_memory(fault) or len(trees) == 1:
+            raise
+    release(network.device)
+    half = len(trees) // 2
+    yield from _halving(network, trees[:half], filler, prefix)
+    yield from _halving(network, trees[half:], filler, prefix)
 
 
 @torch.no_grad()
@@ -112,15 +202,45 @@ def _inputs(network: Network, spans: Sequence[Span], filler: int) -> tuple[Tenso
 
 
 def _nats(
-    network: Network, spans: Sequence[Span], filler: int, prefix: Prefix | None
-) -> list[float]:
+    network: Network, trees: Sequence[Tree], filler: int, prefix: Prefix | None
+) -> list[list[float]]:
     """Score one batch; the head sees only positions whose next token is scored."""
-    ids, keep = _inputs(network, spans, filler)
-    targets = torch.tensor([t for s in spans for t in s.ids[s.start :]], device=network.device)
-    logits = network.logits(ids, keep, prefix).float()
-    losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none").double()
-    parts = torch.split(losses, [s.scored for s in spans])
+    device = network.device
+    ids = pad_right([tree.ids() for tree in trees], filler, device)
+    keep = marked([(len(t.context) - 1, t.length) for t in trees], ids.shape[1], device)
+    seen = places = None
+    if any(len(tree.endings) > 1 for tree in trees):
+        seen, places = _branches(trees, ids.shape[1], device)
+    logits = network.logits(ids, keep, prefix, seen, places).float()
+    found, first = [], 0
+    for tree in trees:
+        rows = logits[first : first + tree.kept]
+        first += tree.kept
+        found.append(_ending_nats(rows, tree))
+    return found
+
+
+def _ending_nats(logits: Tensor, tree: Tree) -> list[float]:
+    """Return the nats of each ending from the logits [kept, vocabulary] of its tree."""
+    targets = torch.tensor([t for ending in tree.endings for t in ending], device=logits.device)
+    sources = torch.tensor(tree.sources(), device=logits.device)
+    losses = logits.logsumexp(-1)[sources] - logits[sources, targets]
+    parts = torch.split(losses.double(), [len(ending) for ending in tree.endings])
     return [float(part.sum()) for part in parts]
+
+
+def _branches(trees: Sequence[Tree], width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return what each token reads, [rows, 1, width, width], and its place, [rows, width].
+
+    A token of an ending reads the context and its own ending up to itself.
+    """
+    places = pad_right([tree.places() for tree in trees], 0, device)
+    since = pad_right([tree.reads() for tree in trees], 0, device)[:, :, None]
+    context = torch.tensor([len(tree.context) for tree in trees], device=device)[:, None, None]
+    at = torch.arange(width, device=device)
+    earlier = at[None, None, :] <= at[None, :, None]
+    seen = earlier & ((at >= since) | (at < context))
+    return seen[:, None], places
 
 
 def _groups(

@@ -1,0 +1,63 @@
+"""How much is free, and how many rows fit."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from finetrap.backends.hf.network import Network
+
+SHARE = 1 / 4
+"""Of the free memory, for the rows of one batch: other workers and the system want some too."""
+
+_STAT = "/sys/fs/cgroup/memory.stat"
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return the memory that is free now, a container's limit included."""
+    if device.type == "cuda":
+        free: int = torch.cuda.mem_get_info(device)[0]
+        return free
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for line in _lines("/proc/meminfo"):
+        if line.startswith("MemAvailable:"):
+            free = int(line.split()[1]) * 1024
+    limit = _lines("/sys/fs/cgroup/memory.max")[:1]
+    used = _lines("/sys/fs/cgroup/memory.current")[:1]
+    if limit and used and limit[0].isdecimal():
+        files = [int(line.split()[1]) for line in _lines(_STAT) if line.startswith("inactive_file")]
+        free = min(free, int(limit[0]) - int(used[0]) + sum(files))
+    return max(0, free)
+
+
+def decoding_rows(network: Network, tokens: int) -> int:
+    """Return how many rows of `tokens` own tokens can be written at once, at least one.
+
+    A row keeps two vectors per token and layer in the cache, and its logits; reading its prompt
+    takes about four vectors of the feed-forward's width per token on top.
+    """
+    config = network.core.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    wide = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    size = next(network.core.parameters()).element_size()
+    kept = 2 * config.num_hidden_layers * heads * width
+    row = size * (tokens * (kept + 4 * wide) + 3 * network.vocabulary)
+    return max(1, int(SHARE * free_bytes(network.device) / row))
+
+
+def release(device: torch.device) -> None:
+    """Give memory that torch holds for reuse back to the GPU."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
