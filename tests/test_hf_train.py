@@ -106,7 +106,7 @@ def test_accumulated_passes_give_the_gradient_of_the_whole_batch(model, monkeypa
     network = Network(model._base.requires_grad_(True))
     losses, gradients = [], []
     for logits in (train.LOGITS, 320 * 40, 1):
-        losses.append(train.accumulate(network, spans, 0, logits))
+        losses += train.accumulate(network, [spans], 0, logits)
         gradients.append([p.grad.clone() for p in model._base.parameters()])
         model._base.zero_grad()
     for loss, gradient in zip(losses[1:], gradients[1:], strict=True):
@@ -117,8 +117,15 @@ def test_accumulated_passes_give_the_gradient_of_the_whole_batch(model, monkeypa
 
 def test_a_batch_is_cut_by_targets_and_by_padded_places():
     spans = [train.Span(list(range(n)), 2) for n in (9, 3, 5, 7)]
-    assert [[len(s.ids) for s in part] for part in train.passes(spans, 99, 18)] == [[9, 7], [5, 3]]
-    assert [[len(s.ids) for s in part] for part in train.passes(spans, 8, 99)] == [[9], [7, 5], [3]]
+
+    def lengths(*limits: int) -> list[list[int]]:
+        return [[len(s.ids) for s in rows] for (rows,) in train.passes([spans], *limits)]
+
+    assert lengths(99, 18) == [[9, 7], [5, 3]]
+    assert lengths(8, 99) == [[9], [7, 5], [3]]
+    pair = list(train.passes([spans, spans[::-1]], 99, 18))
+    assert [[len(s.ids) for s in rows] for rows, other in pair] == [[9], [7], [5], [3]]
+    assert all([len(s.ids) for s in rows] == [len(s.ids) for s in other] for rows, other in pair)
 
 
 def test_order_and_initialisation_come_from_the_seed_alone(model):

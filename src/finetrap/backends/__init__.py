@@ -41,6 +41,8 @@ class Training:
     """Tokens of all rows seen, padding not counted."""
     trainable: int
     """Parameters that were trained."""
+    seconds: float | None = None
+    """Spent in training, a pack's divided among its members; None: as long as `train` took."""
     evidence: Mapping[str, Any] = field(default_factory=dict)
     """`loss`, `gradient_norm`, `update_ratio` and `learning_rate` per step; `rows` (two rendered
     examples, each a list of [token text, in loss]); `eos_share` (rows that train their end)."""
@@ -73,6 +75,18 @@ class Model(Protocol):
         progress: Progress | None = None,
     ) -> Training:
         """Change this model as the strategy says. Raises Diverged, Unsupported, ContextTooLong."""
+
+    def train_together(
+        self,
+        rows: Sequence[Row],
+        runs: Sequence[tuple[StrategySpec, int]],
+        train: TrainSpec,
+        progress: Progress | None = None,
+    ) -> bool:
+        """Train several strategies and seeds on the same rows at once; `train` hands them out.
+
+        Returns False, having trained nothing, where the backend cannot.
+        """
 
     def divergence(
         self, pairs: Sequence[tuple[str, str]], *, batch: int

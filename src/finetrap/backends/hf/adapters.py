@@ -63,6 +63,11 @@ class Adapter:
         self.merged = False
 
     @property
+    def moves_base(self) -> bool:
+        """Whether its start was taken out of the base weights, which then are its own alone."""
+        return self._start is not None
+
+    @property
     def network(self) -> Network:
         """The forward pass through PEFT's modules."""
         core = self.model.get_base_model()

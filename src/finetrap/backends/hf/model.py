@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import shutil
-from collections.abc import Sequence
-from dataclasses import asdict
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +27,7 @@ from finetrap.backends.hf.adapters import (
 )
 from finetrap.backends.hf.generate import Endings, generate
 from finetrap.backends.hf.load import Opened, context_length, load, quiet
+from finetrap.backends.hf.lowrank import Merging, can_merge_each_step, can_train_together
 from finetrap.backends.hf.network import Network
 from finetrap.backends.hf.score import Span, divergence, join, score, windows
 from finetrap.backends.hf.tokens import Tokens
@@ -66,6 +69,7 @@ class HFModel:
         self._network = Network(self._base)
         self._adapter: Path | None = None
         self._scratch: TemporaryDirectory[str] | None = None
+        self._ahead: dict[tuple[object, ...], _Trainee] = {}
         self._changed = self._runs_unmerged = False
         self._way: WayBack | None = None
         self._share = 1.0
@@ -117,21 +121,47 @@ class HFModel:
 
         Raises Diverged, Unsupported, ContextTooLong, and BadInput for settings that cannot be used.
         """
-        schedule = _schedule(strategy, train)
-        if not rows:
-            raise BadInput(f"strategy '{strategy.name}' trains and there is no training row")
-        self.reset()
-        self._originals.keep()
-        if self._dtype != torch.float32:
-            self._originals.restore()
-        self._changed = True
+        self._start(rows, strategy)
+        trainee = self._ahead.pop(_run_key(rows, strategy, train, seed), None)
         try:
-            with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-                torch.manual_seed(_number(f"adapter/train/{seed}"))
-                return self._train(rows, strategy, schedule, train.max_length, seed, progress)
+            if trainee is None:
+                with _seeded(seed):
+                    trainee = self._prepare(rows, strategy, train, seed)
+                    self._fit([trainee], progress)
+            return self._finish(trainee)
         except BaseException:
             self.reset()
             raise
+
+    def train_together(
+        self,
+        rows: Sequence[Row],
+        runs: Sequence[tuple[StrategySpec, int]],
+        train: TrainSpec,
+        progress: Progress | None = None,
+    ) -> bool:
+        """Train adapters on the same rows in one pass; `train` hands each out later, as if alone.
+
+        Returns False, having trained nothing, where they cannot share a pass: only LoRA and DoRA of
+        one kind, without dropout, on the same layers can. They may differ in rate, seed and rank.
+        """
+        if len(runs) < 2 or any(strategy.kind == "full" for strategy, _ in runs):
+            return False
+        self._start(rows, runs[0][0])
+        trainees = []
+        for strategy, seed in runs:
+            with _seeded(seed):
+                trainees.append(self._prepare(rows, strategy, train, seed))
+        adapters = [trainee.adapter for trainee in trainees if trainee.adapter]
+        if any(adapter.moves_base for adapter in adapters):
+            return False
+        if not can_train_together([adapter.model for adapter in adapters]):
+            return False
+        self._fit(trainees, progress)
+        self.reset()
+        for trainee, (strategy, seed) in zip(trainees, runs, strict=True):
+            self._ahead[_run_key(rows, strategy, train, seed)] = trainee
+        return True
 
     def divergence(
         self, pairs: Sequence[tuple[str, str]], *, batch: int
@@ -211,51 +241,85 @@ class HFModel:
         seen = chain(*_schedule(strategy, train).batches(len(spans), seed))
         return sum(len(spans[i].ids) for i in seen)
 
-    def _train(
-        self,
-        rows: Sequence[Row],
-        strategy: StrategySpec,
-        schedule: training.Schedule,
-        max_length: int,
-        seed: int,
-        progress: Progress | None,
-    ) -> Training:
+    def _start(self, rows: Sequence[Row], strategy: StrategySpec) -> None:
+        """Make the untouched weights ready to be trained, in fp32."""
+        if not rows:
+            raise BadInput(f"strategy '{strategy.name}' trains and there is no training row")
+        self.reset()
+        self._originals.keep()
+        if self._dtype != torch.float32:
+            self._originals.restore()
+        self._changed = True
+
+    def _prepare(
+        self, rows: Sequence[Row], strategy: StrategySpec, train: TrainSpec, seed: int
+    ) -> _Trainee:
+        """Build what a strategy trains, on a copy of the module tree."""
+        schedule = _schedule(strategy, train)
         core = sharing_copy(self._base)
-        adapter = None if strategy.kind == "full" else self._adapt(core, strategy)
+        scratch = TemporaryDirectory(prefix="finetrap-")
+        adapter = None
+        if strategy.kind != "full":
+            adapter = self._adapt(core, strategy, Path(scratch.name))
         network = adapter.network if adapter else Network(core.requires_grad_(True))
-        spans = training.examples(rows, self.tokens, virtual=network.virtual, max_length=max_length)
-        trained = sum(p.numel() for p in training.trainable(network))
-        curve = training.fit(
-            network, spans, schedule, seed, filler=self.tokens.filler, progress=progress
+        spans = training.examples(
+            rows, self.tokens, virtual=network.virtual, max_length=train.max_length
         )
-        self._settle(network, adapter)
-        seen = list(chain(*schedule.batches(len(spans), seed)))
+        member = training.Member(training.trainable(network), spans, schedule, seed)
+        return _Trainee(network, adapter, member, scratch)
+
+    def _adapt(self, core: Any, strategy: StrategySpec, folder: Path) -> Adapter:
+        """Put the strategy's adapter on a model, ready to be trained."""
+        base = set(core.modules())
+        local = self._spec.revision.startswith("sha256:")
+        revision = None if local else self._spec.revision
+        source = self._spec.source
+        adapter = Adapter(core, strategy.peft or {}, folder, source=source, revision=revision)
+        training_parts(adapter.model, base)
+        return adapter
+
+    def _fit(self, trainees: Sequence[_Trainee], progress: Progress | None) -> None:
+        """Train, through merged weights where the adapters allow it.
+
+        A frozen weight needs no second copy where the untouched ones are kept and still stand.
+        """
+        start = time.perf_counter()
+        models = [trainee.adapter.model for trainee in trainees if trainee.adapter]
+        merging = None
+        if models and can_merge_each_step(models[0]):
+            merging = Merging(models, self._originals.same)
+        with merging.training() if merging else nullcontext():
+            training.fit(
+                trainees[0].network,
+                [trainee.member for trainee in trainees],
+                filler=self.tokens.filler,
+                merging=merging,
+                progress=progress,
+            )
+        for trainee in trainees:
+            trainee.seconds = (time.perf_counter() - start) / len(trainees)
+
+    def _finish(self, trainee: _Trainee) -> Training:
+        """Settle what was trained and say what it was. Raises Diverged."""
+        self._changed = True
+        member, adapter = trainee.member, trainee.adapter
+        if member.fault:
+            raise member.fault
+        self._scratch = trainee.scratch
+        self._settle(trainee.network, adapter)
+        spans = member.spans
         return Training(
-            steps=len(curve.loss),
-            tokens=sum(len(spans[i].ids) for i in seen),
-            trainable=trained,
+            steps=len(member.curve.loss),
+            tokens=sum(len(spans[i].ids) for i in chain(*member.batches)),
+            trainable=sum(weight.numel() for weight in member.weights),
+            seconds=trainee.seconds,
             evidence={
-                **asdict(curve),
+                **asdict(member.curve),
                 "rows": [training.rendered(span, self.tokens) for span in spans[:2]],
                 "eos_share": sum(s.ids[-1] == self.tokens.end for s in spans) / len(spans),
                 "merged": adapter.merged if adapter else None,
             },
         )
-
-    def _adapt(self, core: Any, strategy: StrategySpec) -> Adapter:
-        """Put the strategy's adapter on a model, ready to be trained."""
-        base = set(core.modules())
-        self._scratch = TemporaryDirectory(prefix="finetrap-")
-        local = self._spec.revision.startswith("sha256:")
-        adapter = Adapter(
-            core,
-            strategy.peft or {},
-            Path(self._scratch.name),
-            source=self._spec.source,
-            revision=None if local else self._spec.revision,
-        )
-        training_parts(adapter.model, base)
-        return adapter
 
     def _settle(self, network: Network, adapter: Adapter | None) -> None:
         """Make what was trained ready to be asked: written, merged in fp32, cast once."""
@@ -275,6 +339,34 @@ class HFModel:
     def _score(self, spans: Sequence[Span], batch: int) -> list[float]:
         self._read += sum(len(span.ids) for span in spans)
         return score(self._network, spans, filler=self.tokens.filler, batch=batch)
+
+
+@dataclass
+class _Trainee:
+    """One strategy being trained, with what it needs to be settled afterwards."""
+
+    network: Network
+    adapter: Adapter | None
+    member: training.Member
+    scratch: TemporaryDirectory[str]
+    seconds: float = 0.0
+    """Spent in training; a pack's are divided among its members."""
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Draw an adapter's start and its dropout from the seed, and leave no trace of it."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(_number(f"adapter/train/{seed}"))
+        yield
+
+
+def _run_key(
+    rows: Sequence[Row], strategy: StrategySpec, train: TrainSpec, seed: int
+) -> tuple[object, ...]:
+    """Return what one training run is decided by."""
+    method = (strategy.kind, repr(strategy.peft), strategy.epochs, strategy.batch)
+    return (tuple(rows), method, _schedule(strategy, train), train.max_length, seed)
 
 
 def _schedule(strategy: StrategySpec, train: TrainSpec) -> training.Schedule:

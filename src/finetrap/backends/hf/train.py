@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from finetrap.backends import Progress, Row
+from finetrap.backends.hf.lowrank import Merging
 from finetrap.backends.hf.network import Network, marked, pad_right
 from finetrap.backends.hf.score import Span
 from finetrap.backends.hf.tokens import Tokens
@@ -79,36 +80,72 @@ def examples(rows: Sequence[Row], tokens: Tokens, *, virtual: int, max_length: i
     return spans
 
 
+class Member:
+    """One training run: its rows, its order, its weights, its optimizer; alone or in a pack."""
+
+    def __init__(
+        self,
+        weights: Sequence[torch.nn.Parameter],
+        spans: Sequence[Span],
+        schedule: Schedule,
+        seed: int,
+    ) -> None:
+        self.weights, self.spans, self.schedule = weights, spans, schedule
+        self.batches = schedule.batches(len(spans), seed)
+        self.optimizer = torch.optim.AdamW(weights, weight_decay=schedule.weight_decay, fused=True)
+        self.curve = Curve()
+        self.fault: Diverged | None = None
+        """Set at the step at which the loss or the gradient stopped being finite."""
+
+    def rows(self, step: int) -> list[Span]:
+        """Return the rows of a step, counted from 1."""
+        return [self.spans[i] for i in self.batches[step - 1]]
+
+    def update(self, step: int, loss: float) -> None:
+        """Take an optimizer step with the gradient at hand, or note that it cannot be taken."""
+        norm = float(torch.nn.utils.clip_grad_norm_(self.weights, self.schedule.clip))
+        if not math.isfinite(loss) or not math.isfinite(norm):
+            self.fault = Diverged(step, norm if math.isfinite(loss) else loss, asdict(self.curve))
+            return
+        rate = self.schedule.rate(step, len(self.batches))
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.curve.loss.append(loss)
+        self.curve.gradient_norm.append(norm)
+        self.curve.update_ratio.append(update_ratio(self.optimizer, rate))
+        self.curve.learning_rate.append(rate)
+
+
 def fit(
     network: Network,
-    spans: Sequence[Span],
-    schedule: Schedule,
-    seed: int,
+    members: Sequence[Member],
     *,
     filler: int,
+    merging: Merging | None = None,
     progress: Progress | None = None,
-) -> Curve:
-    """Train every parameter that asks for gradients. Raises Diverged, with the step."""
-    weights = trainable(network)
-    optimizer = torch.optim.AdamW(weights, weight_decay=schedule.weight_decay, fused=True)
-    batches = schedule.batches(len(spans), seed)
-    curve = Curve()
-    for step, batch in enumerate(batches, 1):
-        rate = schedule.rate(step, len(batches))
-        optimizer.param_groups[0]["lr"] = rate
-        loss = accumulate(network, [spans[i] for i in batch], filler)
-        norm = float(torch.nn.utils.clip_grad_norm_(weights, schedule.clip))
-        if not math.isfinite(loss) or not math.isfinite(norm):
-            raise Diverged(step, norm if math.isfinite(loss) else loss, asdict(curve))
-        optimizer.step()
-        optimizer.zero_grad()
-        curve.loss.append(loss)
-        curve.gradient_norm.append(norm)
-        curve.update_ratio.append(update_ratio(optimizer, rate))
-        curve.learning_rate.append(rate)
-        if progress:
-            progress("step", {"step": step, "steps": len(batches), "loss": loss})
-    return curve
+) -> None:
+    """Train all members in one pass a step; one that diverges drops out and the others go on.
+
+    Members have equally many steps, each of equally many rows. `merging` holds their adapters,
+    if those train through merged weights; a pack needs it.
+    """
+    live = list(members)
+    for step in range(1, len(members[0].batches) + 1):
+        if merging:
+            merging.refresh()
+        losses = accumulate(network, [member.rows(step) for member in live], filler)
+        for member, loss in zip(live, losses, strict=True):
+            member.update(step, loss)
+            if progress:
+                progress("step", {"step": step, "steps": len(member.batches), "loss": loss})
+        for at in reversed(range(len(live))):
+            if live[at].fault:
+                del live[at]
+                if merging and live:
+                    merging.drop(at)
+        if not live:
+            return
 
 
 def trainable(network: Network) -> list[torch.nn.Parameter]:
@@ -116,44 +153,60 @@ def trainable(network: Network) -> list[torch.nn.Parameter]:
     return [p for p in network.module.parameters() if p.requires_grad]
 
 
-def accumulate(network: Network, spans: Sequence[Span], filler: int, logits: int = LOGITS) -> float:
-    """Add the gradient of the batch's mean loss and return the loss, in nats per target.
+def accumulate(
+    network: Network, batches: Sequence[Sequence[Span]], filler: int, logits: int = LOGITS
+) -> list[float]:
+    """Add the gradient of every member's mean loss; return the losses, in nats per target.
 
-    A batch that holds more than `logits` at once is cut; each pass divides its summed loss by the
-    targets of the *whole* batch, so that the step does not depend on how the batch is cut.
+    Batches that hold more than `logits` at once are cut, all at the same rows, the longest first;
+    each pass divides a member's summed loss by the targets of its *whole* batch, so that the step
+    does not depend on how it is cut.
     """
-    targets = sum(span.scored for span in spans)
-    total = torch.zeros((), device=network.device)
-    for part in passes(spans, logits // network.vocabulary, ACTIVATIONS // token_bytes(network)):
-        loss = summed_loss(network, part, filler) / targets
-        loss.backward()  # type: ignore[no-untyped-call]
-        total += loss.detach()
-    return float(total)
+    targets = [sum(span.scored for span in batch) for batch in batches]
+    weights = torch.tensor([1 / max(1, count) for count in targets], device=network.device)
+    total = torch.zeros(len(batches), device=network.device)
+    places = ACTIVATIONS // token_bytes(network)
+    for part in passes(batches, logits // network.vocabulary, places):
+        losses = summed_losses(network, part, filler) * weights
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+        total += losses.detach()
+    return [float(loss) for loss in total]
 
 
-def summed_loss(network: Network, spans: Sequence[Span], filler: int) -> Tensor:
-    """Return the cross-entropy in nats, summed over the spans' targets."""
+def summed_losses(network: Network, batches: Sequence[Sequence[Span]], filler: int) -> Tensor:
+    """Return each member's cross-entropy in nats, summed over its rows' targets."""
     device = network.device
+    spans = [span for batch in batches for span in batch]
     ids = pad_right([s.ids[:-1] for s in spans], filler, device)
     keep = marked([(s.start - 1, len(s.ids) - 1) for s in spans], ids.shape[1], device)
     targets = torch.tensor([t for s in spans for t in s.ids[s.start :]], device=device)
     logits = network.logits(ids, keep).float()
-    return torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+    losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    counts = [sum(span.scored for span in batch) for batch in batches]
+    return torch.stack([part.sum() for part in torch.split(losses, counts)])
 
 
-def passes(spans: Sequence[Span], targets: int, places: int) -> Iterator[list[Span]]:
-    """Cut a batch, longest rows first, into parts of at most `targets` and padded `places`."""
-    part: list[Span] = []
+def passes(
+    batches: Sequence[Sequence[Span]], targets: int, places: int
+) -> Iterator[list[list[Span]]]:
+    """Cut batches of equally many rows, the longest first, into parts that are read together.
+
+    A part has at most `targets` scored and `places` padded positions, or one row of each batch.
+    """
+    ordered = [sorted(batch, key=lambda s: -len(s.ids)) for batch in batches]
+    part: list[tuple[Span, ...]] = []
     held = 0
-    for span in sorted(spans, key=lambda s: -len(s.ids)):
-        full = part and (len(part) + 1) * len(part[0].ids) > places
-        if part and (full or held + span.scored > targets):
-            yield part
+    for rows in zip(*ordered, strict=True):
+        scored = sum(span.scored for span in rows)
+        width = max(len(span.ids) for span in (part[0] if part else rows))
+        full = (len(part) + 1) * len(rows) * width > places
+        if part and (full or held + scored > targets):
+            yield [list(column) for column in zip(*part, strict=True)]
             part, held = [], 0
-        part.append(span)
-        held += span.scored
+        part.append(rows)
+        held += scored
     if part:
-        yield part
+        yield [list(column) for column in zip(*part, strict=True)]
 
 
 def token_bytes(network: Network) -> int:

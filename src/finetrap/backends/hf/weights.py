@@ -25,6 +25,14 @@ class Originals:
         if not self.kept:
             self.kept = {name: _narrowest(t.detach()) for name, t in tensors(self._model)}
 
+    def same(self, weight: Tensor) -> Tensor | None:
+        """Return the kept copy of one of the model's tensors, None if it has moved since."""
+        for name, tensor in tensors(self._model):
+            if tensor.data_ptr() == weight.data_ptr():
+                kept = self.kept[name]
+                return kept if torch.equal(kept.to(weight.device, weight.dtype), weight) else None
+        return None
+
     def restore(self) -> None:
         """Write the copies back, in fp32 where they were, and drop gradients."""
         for name, tensor in tensors(self._model):
