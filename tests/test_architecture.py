@@ -23,7 +23,7 @@ JUDGING = (
     ("arms", "power", "predictions"),
     ("tables", "effects", "outcomes"),
     ("verdicts",),
-    ("pairwise", "prior"),
+    ("pairwise", "prior", "detectable"),
     ("candidates", "noninferior", "nextrun"),
     ("choice",),
     ("claims", "diagnose", "advise"),
@@ -40,7 +40,7 @@ DOING = (
     ("study", "runner"),
     ("search",),
     ("engines",),
-    ("tryout",),
+    ("tryout", "planning"),
     ("terminal",),
     ("cli",),
 )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import typer
 
-from finetrap.cli import doing, judging
+from finetrap.cli import doing, judging, planned
 from finetrap.errors import FinetrapError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 VERBS: dict[str, Callable[..., None]] = {
     "demo": doing.demo,
     "try": doing.try_strategies,
+    "plan": planned.plan,
     "run": doing.run,
     "status": doing.status,
     "report": judging.report,

@@ -59,17 +59,27 @@ def run(
     """
     store.sweep()
     owed = store.owed(cells)
-    crews = {cell.model: crew(cell.model, workers) for cell in owed}
-    largest_first = sorted(owed, key=lambda cell: (-parameters(cell.model), crews[cell.model]))
     try:
-        for team, members in groupby(largest_first, key=lambda cell: crews[cell.model]):
-            groups = group(tuple(members), team.workers)
+        for team, groups in shifts(owed, workers):
             if workers == 1:
                 _run_here(groups, store, keep, team, emit, run_group)
             else:
                 _Pool(groups, store, keep, team, emit, run_group).run()
     finally:
         store.sweep()
+
+
+def shifts(cells: Sequence[Cell], workers: int | None) -> list[tuple[Crew, list[Group]]]:
+    """Return each crew with the groups that it works through, in order: the largest models first.
+
+    One crew ends before the next begins.
+    """
+    crews = {cell.model: crew(cell.model, workers) for cell in cells}
+    largest_first = sorted(cells, key=lambda cell: (-parameters(cell.model), crews[cell.model]))
+    return [
+        (team, group(tuple(members), team.workers))
+        for team, members in groupby(largest_first, key=lambda cell: crews[cell.model])
+    ]
 
 
 def group(cells: Sequence[Cell], workers: int) -> list[Group]:
@@ -79,13 +89,13 @@ def group(cells: Sequence[Cell], workers: int) -> list[Group]:
     """
     units: dict[object, list[Cell]] = {}
     for cell in cells:
-        units.setdefault((_opened_as(cell), cell.training_key()), []).append(cell)
+        units.setdefault((opened_as(cell), cell.training_key()), []).append(cell)
     ordered = sorted(units.values(), key=lambda unit: (not _untouched(unit), -_work(unit)))
     share = _work(cells) / (GROUPS_PER_WORKER * workers) if workers > 1 else float("inf")
     filling: dict[object, list[Cell]] = {}
     groups: list[Group] = []
     for unit in ordered:
-        open_group = filling.setdefault(_opened_as(unit[0]), [])
+        open_group = filling.setdefault(opened_as(unit[0]), [])
         if open_group and _work(open_group) + _work(unit) > share:
             groups.append(tuple(open_group))
             open_group.clear()
@@ -94,7 +104,8 @@ def group(cells: Sequence[Cell], workers: int) -> list[Group]:
     return sorted(groups, key=lambda members: (not _untouched(members), -_work(members)))
 
 
-def _opened_as(cell: Cell) -> object:
+def opened_as(cell: Cell) -> object:
+    """Name what cells share that use one opened model."""
     return (cell.model.name, cell.model.revision, cell.model.prompt, cell.limits.dtype)
 
 

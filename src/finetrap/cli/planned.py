@@ -1,0 +1,174 @@
+"""The verb that plans: what a study will take and what it can show, before anything runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from finetrap.cli.options import (
+    AsJson,
+    Overrides,
+    Quiet,
+    RunsFolder,
+    StudyFile,
+    Workers,
+    parsed,
+    study_file,
+)
+from finetrap.report.untrusted import ascii_line
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from finetrap.detectable import Detectable
+    from finetrap.planning import Plan
+    from finetrap.planning.forecast import CellForecast
+
+MOST = 1000
+"""Characters of a line that is shown."""
+
+
+def plan(
+    study: StudyFile,
+    runs: RunsFolder = Path("runs"),
+    workers: Workers = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say what a study will take on this machine, and the smallest effect that it can show.
+
+    Its models are opened and a few of its calls are timed; nothing is measured or kept.
+
+    Example: finetrap plan studies/first.toml
+    """
+    from finetrap import detectable, planning
+    from finetrap import study as studies
+    from finetrap.store import Store
+
+    read, store = studies.load(study_file(study), parsed(overrides)), Store(runs)
+    say = _silent if as_json or quiet else _progress
+    found = planning.plan(read, store, workers=workers, say=say)
+    effects = detectable.detectable(found.cells, found.asked, store.runs(set(found.statuses)))
+    warnings = [*found.warnings(), *detectable.warnings(effects, read.judge.margin)]
+    if as_json:
+        document = {**found.as_json(), "detectable": list(map(asdict, effects))}
+        print(json.dumps({**document, "warnings": warnings}))
+    elif not quiet:
+        _show(found, effects, warnings)
+
+
+def _silent(text: str) -> None:
+    """Say nothing."""
+
+
+def _progress(text: str) -> None:
+    """Show what is being timed, on one line of a terminal."""
+    line = ascii_line(f"timing {text}", 78)
+    end = "\r" if sys.stderr.isatty() else "\n"
+    print(f"{line:78}" if end == "\r" else line, end=end, file=sys.stderr, flush=True)
+
+
+def _show(found: Plan, effects: list[Detectable], warnings: list[str]) -> None:
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=110)
+    if found.owed:
+        console.print(_costs(found))
+    if effects:
+        console.print(_effects(effects))
+    for line in [_sentence(found), *found.notes(), *(f"warning: {text}" for text in warnings)]:
+        console.print(ascii_line(line, MOST), markup=False, highlight=False, soft_wrap=True)
+
+
+def _table(title: str, names: Iterable[str], left: int) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.ASCII2)
+    for number, name in enumerate(names):
+        table.add_column(name, justify="left" if number < left else "right")
+    return table
+
+
+def _costs(found: Plan) -> Table:
+    """Return a row for each strategy of each model: what its owed cells take together."""
+    names = ("model", "strategy", "cells", "tokens", "FLOP", "peak GB", "worker s")
+    table = _table("What is owed", names, left=2)
+    order = sorted(found.owed, key=_named)
+    for (model, strategy), members in groupby(order, key=_named):
+        cells = list(members)
+        table.add_row(ascii_line(model), ascii_line(strategy), *_sums(cells))
+    table.add_section()
+    table.add_row("all", "", *_sums(found.owed))
+    return table
+
+
+def _named(told: CellForecast) -> tuple[str, str]:
+    trial = " (search)" if told.cell.split == "dev" else ""
+    return told.cell.model.name, told.cell.strategy.name + trial
+
+
+def _sums(cells: Iterable[CellForecast]) -> tuple[str, ...]:
+    told = list(cells)
+    tokens = sum(t.eval_tokens + (t.train_tokens if t.trains else 0) for t in told)
+    held = max((t.bytes or 0 for t in told), default=0)
+    return (
+        f"{len(told)}",
+        f"{tokens:,}",
+        f"{sum(t.flops for t in told):.2e}",
+        f"{held / 1e9:.2f}" if held else "unknown",
+        f"{sum(t.parts.total for t in told):,.0f}",
+    )
+
+
+def _effects(effects: Iterable[Detectable]) -> Table:
+    names = (
+        "model",
+        "test",
+        "problems",
+        "seeds",
+        "strategies",
+        "smallest effect",
+        "answers that flip",
+    )
+    table = _table("What it can show (power .8)", names, left=2)
+    for one in effects:
+        table.add_row(
+            ascii_line(one.model),
+            ascii_line(one.test) + (" (probe)" if one.probe else ""),
+            f"{one.problems:,}",
+            f"{one.seeds}",
+            f"{one.strategies}",
+            "none" if one.points is None else f"{one.points:.1f} points",
+            f"{one.flips:.0f}% {'measured' if one.measured else 'assumed'}",
+        )
+    return table
+
+
+def _sentence(found: Plan) -> str:
+    ended = len(found.cells) - len(found.owed)
+    text = f"{len(found.cells)} cells, {ended} done, {len(found.owed)} owed"
+    most = found.dominates()
+    if most is None:
+        return text
+    workers = max(r.at_once for r in found.rounds)
+    return (
+        f"{text}: about {_duration(found.seconds)} with {workers} "
+        f"worker{'' if workers == 1 else 's'}; {most['part']} takes "
+        f"{100 * most['part_share']:.0f}%, the strategy {most['strategy']} "
+        f"{100 * most['strategy_share']:.0f}%"
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.1f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
