@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM
 
 from finetrap.backends import Row
 from finetrap.backends.hf import HFModel, open_model, train
-from finetrap.backends.hf.model import _number
 from finetrap.backends.hf.network import Network
+from finetrap.backends.hf.trainee import _number
 from finetrap.errors import BadInput, ContextTooLong, Diverged
 from finetrap.records import Limits, StrategySpec, TrainSpec
 

@@ -20,6 +20,7 @@ from finetrap import evidence, rewind, strategies, tasks
 from finetrap.backends import Model, open_model
 from finetrap.errors import BadInput, Diverged, out_of_memory
 from finetrap.meter import Meter, environment, flops
+from finetrap.packs import Packs
 from finetrap.records import (
     Cell,
     Costs,
@@ -43,7 +44,7 @@ def run_group(cells: Sequence[Cell], store: Store, keep: Keep, emit: Emit) -> No
     A cell that another process holds is left to it. A fault of the input (BadInput) is told and
     leaves its cell owed: it is not a measurement.
     """
-    desk = Desk()
+    desk = Desk(packs=Packs(cells))
     for cell in cells:
         with store.lock(cell.key) as mine:
             if not mine or not store.owed([cell]):
@@ -154,6 +155,7 @@ class Desk:
     held_key: str = ""
     train_s: float | None = None
     """Seconds that the held solver took to train."""
+    packs: Packs = field(default_factory=Packs)
     _tasks: dict[str, tasks.Task] = field(default_factory=dict)
     _before: dict[object, Mapping[str, Any]] = field(default_factory=dict)
     _unmoved: dict[str, rewind.Step] = field(default_factory=dict)
@@ -235,6 +237,9 @@ class Desk:
             def progress(event: str, facts: Mapping[str, Any]) -> None:
                 emit({"event": event, "key": cell.key, **facts})
 
+            together = self.packs.begin(cell)
+            if len(together) > 1:
+                strategies.adapt_ahead(self.opened, train, together, progress)
             start = time.perf_counter()
             self.held = strategies.adapt(
                 self.opened,
@@ -245,9 +250,12 @@ class Desk:
                 progress,
                 train.replayed,
             )
-            self.held_key = cell.training_key()
-            spent = round(time.perf_counter() - start, 3)
-            self.train_s = spent if cell.strategy.trains else None
+            self.held_key, self.train_s = cell.training_key(), None
+            if training := self.held.training:
+                spent = time.perf_counter() - start + training.ahead_s
+                self.train_s = round(spent, 3)
+                members = training.evidence.get("pack", 1)
+                self.packs.trained(cell, training.steps, spent, members)
         elif cell.strategy.trains:
             self.opened.rewind(1.0)  # a cell before this one may have gone back
         return self.held

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from finetrap import prompts, scoring
 from finetrap.backends import Completion, Model, Progress, Row, Training
 from finetrap.errors import BadInput
-from finetrap.records import Answer, Limits, Problem, StrategySpec, TaskKind, TrainSpec
+from finetrap.records import Answer, Cell, Limits, Problem, StrategySpec, TaskKind, TrainSpec
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,15 @@ def adapt(
     rows = training_rows([*train, *replayed], model)
     training = model.train(rows, strategy, budget, seed, progress)
     return Solver(model, training=training)
+
+
+def adapt_ahead(
+    model: Model, train: Trained, cells: Sequence[Cell], progress: Progress | None = None
+) -> None:
+    """Train what several cells need in one pass, where the backend can; `adapt` hands it out."""
+    rows = training_rows([*train.problems, *train.replayed], model)
+    runs = [(cell.strategy, cell.seed) for cell in cells if cell.seed is not None]
+    model.train_together(rows, runs, cells[0].train, progress)
 
 
 def draw_shots(train: Sequence[Problem], count: int, seed: int | None) -> tuple[prompts.Shot, ...]:

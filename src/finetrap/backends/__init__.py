@@ -41,11 +41,12 @@ class Training:
     """Tokens of all rows seen, padding not counted."""
     trainable: int
     """Parameters that were trained."""
-    seconds: float | None = None
-    """Spent in training, a pack's divided among its members; None: as long as `train` took."""
     evidence: Mapping[str, Any] = field(default_factory=dict)
     """`loss`, `gradient_norm`, `update_ratio` and `learning_rate` per step; `rows` (two rendered
-    examples, each a list of [token text, in loss]); `eos_share` (rows that train their end)."""
+    examples, each a list of [token text, in loss]); `eos_share` (rows that train their end); `pack`
+    (runs that were trained in one pass)."""
+    ahead_s: float = 0.0
+    """Seconds it had taken before `train` was called: its share of a pack's."""
 
 
 class Model(Protocol):

@@ -137,7 +137,9 @@ class MergedLayer:
 
     def forward(self, inputs: Tensor, *_: Any, **__: Any) -> Tensor:
         """Apply the merged weight to [rows, length, in]; members' rows stand one after another."""
-        output: Tensor = _Apply.apply(inputs, self, *self.down, *self.up, *self.magnitude)
+        output: Tensor = _Apply.apply(  # type: ignore[no-untyped-call]
+            inputs, self, *self.down, *self.up, *self.magnitude
+        )
         return output
 
     @torch.no_grad()
@@ -198,11 +200,11 @@ class _Apply(torch.autograd.Function):
         else:
             ctx.save_for_backward(flat)
         ctx.layer, ctx.shape = layer, inputs.shape
-        shaped = output.view(*inputs.shape[:-1], -1)
+        shaped: Tensor = output.view(*inputs.shape[:-1], -1)
         return shaped if layer.bias is None else shaped + layer.bias
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
         layer: MergedLayer = ctx.layer
         flat, *output = ctx.saved_tensors
         over = layer.flat(gradient)
@@ -210,7 +212,9 @@ class _Apply(torch.autograd.Function):
         # Tokens stand last in every thin product: a CPU takes a third of the time for it.
         downs = layer.split((layer.ups.mT @ over.mT) @ flat)
         ups = layer.split((layer.downs @ flat.mT @ over).mT)
-        scales = layer.scaling if layer.factors is None else layer.split(layer.factors)
+        scales: Sequence[Any] = layer.scaling
+        if layer.factors is not None:
+            scales = layer.split(layer.factors)
         downs = [part[: own.shape[0]] for part, own in zip(downs, layer.down, strict=True)]
         ups = [
             part[:, : own.shape[1]] * scale

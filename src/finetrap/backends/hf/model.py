@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,8 +29,9 @@ from finetrap.backends.hf.lowrank import Merging, can_merge_each_step, can_train
 from finetrap.backends.hf.network import Network
 from finetrap.backends.hf.score import Span, divergence, join, score, windows
 from finetrap.backends.hf.tokens import Tokens
+from finetrap.backends.hf.trainee import Trainee, run_key, schedule_of, seeded
 from finetrap.backends.hf.weights import Originals, WayBack, cast, sharing_copy, untouched_copy
-from finetrap.errors import BadInput
+from finetrap.errors import BadInput, out_of_memory
 from finetrap.records import Limits, ModelSpec, StrategySpec, TrainSpec
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -69,7 +68,7 @@ class HFModel:
         self._network = Network(self._base)
         self._adapter: Path | None = None
         self._scratch: TemporaryDirectory[str] | None = None
-        self._ahead: dict[tuple[object, ...], _Trainee] = {}
+        self._ahead: dict[tuple[object, ...], Trainee] = {}
         self._changed = self._runs_unmerged = False
         self._way: WayBack | None = None
         self._share = 1.0
@@ -122,10 +121,10 @@ class HFModel:
         Raises Diverged, Unsupported, ContextTooLong, and BadInput for settings that cannot be used.
         """
         self._start(rows, strategy)
-        trainee = self._ahead.pop(_run_key(rows, strategy, train, seed), None)
+        trainee = self._ahead.pop(run_key(rows, strategy, train, seed), None)
         try:
             if trainee is None:
-                with _seeded(seed):
+                with seeded(seed):
                     trainee = self._prepare(rows, strategy, train, seed)
                     self._fit([trainee], progress)
             return self._finish(trainee)
@@ -148,20 +147,20 @@ class HFModel:
         if len(runs) < 2 or any(strategy.kind == "full" for strategy, _ in runs):
             return False
         self._start(rows, runs[0][0])
-        trainees = []
-        for strategy, seed in runs:
-            with _seeded(seed):
-                trainees.append(self._prepare(rows, strategy, train, seed))
-        adapters = [trainee.adapter for trainee in trainees if trainee.adapter]
-        if any(adapter.moves_base for adapter in adapters):
+        start = time.perf_counter()
+        try:
+            trainees = self._fit_together(rows, runs, train, progress)
+        except (RuntimeError, MemoryError) as fault:
+            if not out_of_memory(fault):
+                raise
             return False
-        if not can_train_together([adapter.model for adapter in adapters]):
-            return False
-        self._fit(trainees, progress)
-        self.reset()
-        for trainee, (strategy, seed) in zip(trainees, runs, strict=True):
-            self._ahead[_run_key(rows, strategy, train, seed)] = trainee
-        return True
+        finally:
+            self.reset()
+        for trainee, (strategy, seed) in zip(trainees, runs, strict=False):
+            trainee.pack = len(runs)
+            trainee.ahead_s = (time.perf_counter() - start) / len(runs)
+            self._ahead[run_key(rows, strategy, train, seed)] = trainee
+        return bool(trainees)
 
     def divergence(
         self, pairs: Sequence[tuple[str, str]], *, batch: int
@@ -238,7 +237,7 @@ class HFModel:
     ) -> int:
         """Return the tokens that `train` would see, without training. Raises ContextTooLong."""
         spans = training.examples(rows, self.tokens, virtual=0, max_length=train.max_length)
-        seen = chain(*_schedule(strategy, train).batches(len(spans), seed))
+        seen = chain(*schedule_of(strategy, train).batches(len(spans), seed))
         return sum(len(spans[i].ids) for i in seen)
 
     def _start(self, rows: Sequence[Row], strategy: StrategySpec) -> None:
@@ -253,9 +252,9 @@ class HFModel:
 
     def _prepare(
         self, rows: Sequence[Row], strategy: StrategySpec, train: TrainSpec, seed: int
-    ) -> _Trainee:
+    ) -> Trainee:
         """Build what a strategy trains, on a copy of the module tree."""
-        schedule = _schedule(strategy, train)
+        schedule = schedule_of(strategy, train)
         core = sharing_copy(self._base)
         scratch = TemporaryDirectory(prefix="finetrap-")
         adapter = None
@@ -266,7 +265,7 @@ class HFModel:
             rows, self.tokens, virtual=network.virtual, max_length=train.max_length
         )
         member = training.Member(training.trainable(network), spans, schedule, seed)
-        return _Trainee(network, adapter, member, scratch)
+        return Trainee(network, adapter, member, scratch)
 
     def _adapt(self, core: Any, strategy: StrategySpec, folder: Path) -> Adapter:
         """Put the strategy's adapter on a model, ready to be trained."""
@@ -278,12 +277,11 @@ class HFModel:
         training_parts(adapter.model, base)
         return adapter
 
-    def _fit(self, trainees: Sequence[_Trainee], progress: Progress | None) -> None:
+    def _fit(self, trainees: Sequence[Trainee], progress: Progress | None) -> None:
         """Train, through merged weights where the adapters allow it.
 
         A frozen weight needs no second copy where the untouched ones are kept and still stand.
         """
-        start = time.perf_counter()
         models = [trainee.adapter.model for trainee in trainees if trainee.adapter]
         merging = None
         if models and can_merge_each_step(models[0]):
@@ -296,10 +294,28 @@ class HFModel:
                 merging=merging,
                 progress=progress,
             )
-        for trainee in trainees:
-            trainee.seconds = (time.perf_counter() - start) / len(trainees)
 
-    def _finish(self, trainee: _Trainee) -> Training:
+    def _fit_together(
+        self,
+        rows: Sequence[Row],
+        runs: Sequence[tuple[StrategySpec, int]],
+        train: TrainSpec,
+        progress: Progress | None,
+    ) -> list[Trainee]:
+        """Train all runs in one pass; none, where they cannot share it."""
+        trainees = []
+        for strategy, seed in runs:
+            with seeded(seed):
+                trainees.append(self._prepare(rows, strategy, train, seed))
+        adapters = [trainee.adapter for trainee in trainees if trainee.adapter]
+        if any(adapter.moves_base for adapter in adapters):
+            return []
+        if not can_train_together([adapter.model for adapter in adapters]):
+            return []
+        self._fit(trainees, progress)
+        return trainees
+
+    def _finish(self, trainee: Trainee) -> Training:
         """Settle what was trained and say what it was. Raises Diverged."""
         self._changed = True
         member, adapter = trainee.member, trainee.adapter
@@ -312,12 +328,13 @@ class HFModel:
             steps=len(member.curve.loss),
             tokens=sum(len(spans[i].ids) for i in chain(*member.batches)),
             trainable=sum(weight.numel() for weight in member.weights),
-            seconds=trainee.seconds,
+            ahead_s=trainee.ahead_s,
             evidence={
                 **asdict(member.curve),
                 "rows": [training.rendered(span, self.tokens) for span in spans[:2]],
                 "eos_share": sum(s.ids[-1] == self.tokens.end for s in spans) / len(spans),
                 "merged": adapter.merged if adapter else None,
+                "pack": trainee.pack,
             },
         )
 
@@ -339,56 +356,6 @@ class HFModel:
     def _score(self, spans: Sequence[Span], batch: int) -> list[float]:
         self._read += sum(len(span.ids) for span in spans)
         return score(self._network, spans, filler=self.tokens.filler, batch=batch)
-
-
-@dataclass
-class _Trainee:
-    """One strategy being trained, with what it needs to be settled afterwards."""
-
-    network: Network
-    adapter: Adapter | None
-    member: training.Member
-    scratch: TemporaryDirectory[str]
-    seconds: float = 0.0
-    """Spent in training; a pack's are divided among its members."""
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Draw an adapter's start and its dropout from the seed, and leave no trace of it."""
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(_number(f"adapter/train/{seed}"))
-        yield
-
-
-def _run_key(
-    rows: Sequence[Row], strategy: StrategySpec, train: TrainSpec, seed: int
-) -> tuple[object, ...]:
-    """Return what one training run is decided by."""
-    method = (strategy.kind, repr(strategy.peft), strategy.epochs, strategy.batch)
-    return (tuple(rows), method, _schedule(strategy, train), train.max_length, seed)
-
-
-def _schedule(strategy: StrategySpec, train: TrainSpec) -> training.Schedule:
-    rate = strategy.learning_rate if strategy.learning_rate is not None else train.learning_rate
-    if rate is None or not rate > 0 or not math.isfinite(rate):
-        raise BadInput(
-            f"strategy '{strategy.name}' trains and its learning rate is {rate}; give a number "
-            f"above zero in [strategy.{strategy.name}] or [train]"
-        )
-    return training.Schedule(
-        epochs=strategy.epochs if strategy.epochs is not None else train.epochs,
-        batch=strategy.batch if strategy.batch is not None else train.batch,
-        learning_rate=rate,
-        warmup=train.warmup,
-        weight_decay=train.weight_decay,
-        clip=train.clip,
-    )
-
-
-def _number(purpose: str) -> int:
-    """Return the seed of a torch generator that serves one purpose."""
-    return int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "big") >> 1
 
 
 def _listed(ids: int | list[int] | None) -> list[int]:
