@@ -33,7 +33,7 @@ JUDGING = (
 )
 """From the bottom up: a module imports only from rows below its own, or from its own package."""
 DOING = (
-    ("catalog", "meter", "miniature", "prompts", "backends", "tasks"),
+    ("catalog", "meter", "miniature", "packs", "prompts", "backends", "tasks"),
     ("studyfile", "strategies"),
     ("axes",),
     ("checkpoints", "evidence", "rewind"),
