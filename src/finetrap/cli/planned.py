@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from finetrap.cli.options import (
     AsJson,
@@ -60,7 +60,7 @@ def plan(
         document = {**found.as_json(), "detectable": list(map(asdict, effects))}
         print(json.dumps({**document, "warnings": warnings}))
     elif not quiet:
-        _show(found, effects, warnings)
+        show(found, effects, warnings)
 
 
 def _silent(text: str) -> None:
@@ -74,7 +74,8 @@ def _progress(text: str) -> None:
     print(f"{line:78}" if end == "\r" else line, end=end, file=sys.stderr, flush=True)
 
 
-def _show(found: Plan, effects: list[Detectable], warnings: list[str]) -> None:
+def show(found: Plan, effects: list[Detectable], warnings: list[str]) -> None:
+    """Print costs and effects as tables, then what they come to."""
     from rich.console import Console
 
     console = Console()
@@ -94,7 +95,8 @@ def _table(title: str, names: Iterable[str], left: int) -> Table:
 
     table = Table(title=title, title_justify="left", box=box.ASCII2)
     for number, name in enumerate(names):
-        table.add_column(name, justify="left" if number < left else "right")
+        justify: Literal["left", "right"] = "left" if number < left else "right"
+        table.add_column(name, justify=justify, overflow="fold")
     return table
 
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from finetrap.engines.local import opened_as
 from finetrap.engines.machine import Crew, crew, has_gpu, memory
-from finetrap.planning.ahead import Ahead, ahead
+from finetrap.planning.ahead import Ahead, look_ahead
 from finetrap.planning.calibration import Calibrated, Say, calibrate
-from finetrap.planning.forecast import CellForecast, Forecaster, Parts, Round, added, forecast
+from finetrap.planning.forecast import CellForecast, Forecaster, Parts, Round, added, timetable
 from finetrap.planning.rehearsal import signature
 from finetrap.records import Cell, Status, Study
 from finetrap.runner import Desk
@@ -143,11 +143,11 @@ def plan(study: Study, store: Store, *, workers: int | None = None, say: Say) ->
 
     Raises BadInput for what the run would refuse, FinetrapError where a calibrator died.
     """
-    found = ahead(study, store)
+    found = look_ahead(study, store)
     asked = _asked(found.cells)
     known = _calibrated(found, workers, say)
     told, other = (
-        forecast(found.rounds, workers, Forecaster(known, like_solutions=flag))
+        timetable(found.rounds, workers, Forecaster(known, like_solutions=flag))
         for flag in (False, True)
     )
     keys = {cell.key for cell in found.cells}

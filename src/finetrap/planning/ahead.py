@@ -25,7 +25,7 @@ class Ahead(NamedTuple):
     """What is owed: in the first round what can be named by now, then what searches will want."""
 
 
-def ahead(study: Study, store: Store) -> Ahead:
+def look_ahead(study: Study, store: Store) -> Ahead:
     """Return the cells of a study and the rounds in which the owed ones are run."""
     supposed = _Supposed(study, store)
     rounds: list[tuple[Cell, ...]] = []

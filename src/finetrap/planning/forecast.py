@@ -183,7 +183,7 @@ class Round(NamedTuple):
     """Most workers at once."""
 
 
-def forecast(
+def timetable(
     rounds: Sequence[Sequence[Cell]], workers: int | None, teller: Forecaster
 ) -> list[Round]:
     """Forecast each round as the local engine runs it: crew after crew, group by group.

@@ -178,7 +178,8 @@ class Ledger:
         read, scored = (sum(column) for column in zip(*lengths, strict=True))
         contexts = list(dict.fromkeys(context for context, _ in pairs))
         known = {pair[0]: length[0] for pair, length in zip(pairs, lengths, strict=True)}
-        shared = self.lengths([(_start(contexts), "")])[0][0]
+        start_of_all = _start(contexts)
+        shared = self.lengths([(start_of_all, "")])[0][0] if start_of_all else 0
         once = shared + sum(max(0, known[context] - shared) for context in contexts)
         rows = len(pairs) if kind == "prose" else len(contexts)
         self.calls.append(
