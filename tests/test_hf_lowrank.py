@@ -9,6 +9,7 @@ from test_hf_train import LINEAR, ROWS, STRATEGIES
 
 from finetrap.backends import Row
 from finetrap.backends.hf import HFModel, open_model, train
+from finetrap.backends.hf import halves as halving
 from finetrap.backends.hf import model as hf_model
 from finetrap.backends.hf.lowrank import Merging
 from finetrap.errors import Diverged
@@ -200,3 +201,49 @@ def test_a_pack_leaves_the_untouched_weights(llama):
     llama.train(ROWS, strategy("dora"), BUDGET, 1)
     llama.reset()
     assert torch.equal(torch.cat([p.flatten() for p in llama._base.parameters()]), before)
+
+
+@pytest.fixture
+def halves(monkeypatch) -> None:
+    """A processor that is fast in bfloat16, if only in name."""
+    monkeypatch.setattr(hf_model, "fast_half", lambda device: True)
+
+
+@pytest.mark.parametrize("name", ["full", *METHODS])
+def test_passes_in_bfloat16_follow_those_in_fp32(model, name, request):
+    spec = STRATEGIES["full"] if name == "full" else strategy(name)
+    exact = model.train(ROWS, spec, BUDGET, seed=0).evidence
+    request.getfixturevalue("halves")
+    rounded = model.train(ROWS, spec, BUDGET, seed=0).evidence
+    assert rounded["loss"] != exact["loss"]
+    assert rounded["loss"] == pytest.approx(exact["loss"], rel=0.03)
+    assert rounded["gradient_norm"][0] == pytest.approx(exact["gradient_norm"][0], rel=0.03)
+    assert rounded["update_ratio"] == pytest.approx(exact["update_ratio"], rel=0.2)
+
+
+def test_weights_stay_in_fp32_where_passes_run_in_bfloat16(llama, halves):
+    """A step too small for bfloat16 moves them all the same."""
+    before = [p.detach().clone() for p in llama._base.parameters()]
+    llama.train(ROWS, replace(STRATEGIES["full"], learning_rate=1e-6), TrainSpec(batch=6), seed=0)
+    for old, new in zip(before, llama._base.parameters(), strict=True):
+        assert new.dtype == torch.float32
+        moved = (new - old).abs()
+        assert 0 < float(moved.max()) < 1e-4
+        assert not torch.equal(new.bfloat16().float(), new)
+
+
+def test_a_pack_in_bfloat16_has_the_losses_of_its_members(llama, halves):
+    runs = [(strategy("dora", rate), seed) for rate, seed in ((1e-4, 0), (3e-4, 1))]
+    alone = [llama.train(ROWS, spec, BUDGET, seed).evidence["loss"] for spec, seed in runs]
+    assert llama.train_together(ROWS, runs, BUDGET)
+    for (spec, seed), own in zip(runs, alone, strict=True):
+        assert llama.train(ROWS, spec, BUDGET, seed).evidence["loss"] == pytest.approx(
+            own, rel=0.02
+        )
+
+
+@pytest.mark.parametrize(("speed", "chosen"), [(3.0, True), (1.1, False), (0.02, False)])
+def test_bfloat16_is_chosen_by_timing_it(speed, chosen, monkeypatch):
+    takes = {torch.float32: 1.0, torch.bfloat16: 1.0 / speed}
+    monkeypatch.setattr(halving, "_seconds", lambda act, device: takes[act.args[0].dtype])
+    assert halving.fast_half.__wrapped__(torch.device("cpu")) is chosen

@@ -11,8 +11,12 @@ PEFT). With g the gradient of the output, summed over tokens,
 
     dx = g·E,   dB = s·c∘gᵀ(x·Aᵀ),   dA = (g·(s·c∘B))ᵀx,   dm = Σ g∘(x·Vᵀ) / ‖V‖ = Σ g∘(x·Eᵀ) / m,
 
-so the frozen weight has no gradient. Several adapters of one shape train as a pack: their weights
-are stacked, [members, out, in], and each has its own share of the rows.
+so the frozen weight has no gradient. Where passes run in bfloat16 a merged weight would round the
+adapter away: there the small products stay beside the frozen one, and the norm is computed without
+V, ‖V‖² = ‖W‖² + 2s⟨W·Aᵀ, B⟩ + s²⟨B·(A·Aᵀ), B⟩ by row, in fp32, once a step too.
+
+Several adapters of one shape train as a pack: their weights are stacked, [members, out, in], and
+each has its own share of the rows.
 """
 
 from __future__ import annotations
@@ -75,23 +79,28 @@ def _is_plain(layer: Any) -> bool:
 class Merging:
     """The adapted layers of one or several members that train together on one core."""
 
-    def __init__(self, models: Sequence[Any], kept: Kept) -> None:
-        self._tables = [_linears(model) for model in models]
-        self._layers = {
-            name: MergedLayer([table[name] for table in self._tables], kept)
-            for name in self._tables[0]
-        }
+    def __init__(self, cores: Sequence[Any], kept: Kept, half: Any = None) -> None:
+        """Adapt the first core for all, or `half`, its copy in bfloat16."""
+        tables = [_linears(core) for core in cores]
+        self._runs = tables[0] if half is None else _linears(half)
+        self._layers: dict[str, AdaptedLayer] = {}
+        for name in tables[0]:
+            members = [table[name] for table in tables]
+            if half is None:
+                self._layers[name] = MergedLayer(members, kept)
+            else:
+                self._layers[name] = BesideLayer(members, self._runs[name].base_layer)
 
     @contextmanager
     def training(self) -> Iterator[None]:
-        """Train the first member's core through merged weights; its own come back at the end."""
+        """Let the core compute with the adapters; its own weights come back at the end."""
         try:
             for name, layer in self._layers.items():
-                self._tables[0][name].forward = layer.forward
+                self._runs[name].forward = layer.forward
             yield
         finally:
             for name, layer in self._layers.items():
-                del self._tables[0][name].forward
+                del self._runs[name].forward
                 layer.restore()
 
     def refresh(self) -> None:
@@ -109,31 +118,21 @@ def _linears(model: Any) -> dict[str, Any]:
     return {name: m for name, m in model.named_modules() if isinstance(m, BaseTunerLayer)}
 
 
-class MergedLayer:
+class AdaptedLayer:
     """One linear layer of all members. With a single member there is no leading dimension."""
 
-    def __init__(self, layers: Sequence[Any], kept: Kept) -> None:
-        base = layers[0].base_layer
-        self.bias: Tensor | None = base.bias
-        self._base: Tensor = base.weight
-        self._origin = kept(base.weight)
+    def __init__(self, layers: Sequence[Any], bias: Tensor | None) -> None:
+        self.bias = bias
+        self.weight: Tensor = layers[0].base_layer.weight
         name = layers[0].active_adapters[0]
         self.down = [layer.lora_A[name].weight for layer in layers]
         self.up = [layer.lora_B[name].weight for layer in layers]
         self.scaling = [float(layer.scaling[name]) for layer in layers]
-        self.magnitude = (
-            [layer.lora_magnitude_vector[name].weight for layer in layers]
-            if layers[0].lora_variant.get(name) is not None
-            else []
-        )
+        self.magnitude: list[Tensor] = []
+        if layers[0].lora_variant.get(name) is not None:
+            self.magnitude = [layer.lora_magnitude_vector[name].weight for layer in layers]
         self._rank = max(weight.shape[0] for weight in self.down)
-        self._alone = len(layers) == 1
-        if self._alone and self._origin is None:
-            self._origin = base.weight.detach().clone()
-        if self._alone:
-            self.effective = base.weight.detach()
-        else:
-            self.effective = base.weight.detach().expand(len(layers), -1, -1).clone()
+        self.alone = len(layers) == 1
 
     def forward(self, inputs: Tensor, *_: Any, **__: Any) -> Tensor:
         """Apply the merged weight to [rows, length, in]; members' rows stand one after another."""
@@ -144,57 +143,156 @@ class MergedLayer:
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Compute the merged weight, and what the backward pass needs of it."""
-        weights = [self.effective] if self._alone else list(self.effective)
+        """Compute what the passes of one optimizer step need."""
         ups, factors = [], []
-        for at, weight in enumerate(weights):
-            weight.copy_(self._origin if self._alone else self._base)
-            weight.addmm_(self.up[at], self.down[at], alpha=self.scaling[at])
-            up = self.up[at] * self.scaling[at]
+        for at, (up, scaling) in enumerate(zip(self.up, self.scaling, strict=True)):
+            scaled = up * scaling
             if self.magnitude:
-                factor = (self.magnitude[at] / weight.norm(dim=1))[:, None]
-                weight.mul_(factor)
-                up = up * factor
-                factors.append(factor * self.scaling[at])
-            ups.append(_ranked(up, self._rank, 1))
+                factor = self.magnitude[at] / self.adapt(at)
+                scaled = scaled * factor[:, None]
+                factors.append(factor)
+            else:
+                self.adapt(at)
+            ups.append(_ranked(scaled, self._rank, 1))
         downs = [_ranked(down, self._rank, 0) for down in self.down]
-        self.ups, self.downs = self._stacked(ups), self._stacked(downs)
-        self.factors = self._stacked(factors) if factors else None
+        self.ups, self.downs = self.stacked(ups), self.stacked(downs)
+        self.factors = self.stacked(factors)[..., None] if factors else None
+        self.scale()
+
+    def adapt(self, member: int) -> Tensor:
+        """Form a member's weight; return the norms of its rows, [out]."""
+        raise NotImplementedError
+
+    def scale(self) -> None:
+        """Bring what `refresh` found to where the products need it."""
+
+    def product(self, flat: Tensor) -> Tensor:
+        """Return x·Eᵀ."""
+        raise NotImplementedError
+
+    def to_inputs(self, over: Tensor) -> Tensor:
+        """Return g·E."""
+        raise NotImplementedError
+
+    def restore(self) -> None:
+        """Leave the frozen weight as it was."""
 
     def drop(self, member: int) -> None:
         """Take a member out."""
         for kept in (self.down, self.up, self.scaling, self.magnitude):
             if kept:
                 del kept[member]
-        rest = [at for at in range(self.effective.shape[0]) if at != member]
-        self.effective = self.effective[rest]
 
-    def restore(self) -> None:
-        """Write the frozen weight back where the merged one stood."""
-        if self._alone and self._origin is not None:
-            with torch.no_grad():
-                self._base.copy_(self._origin)
+    def up_scales(self) -> Sequence[Any]:
+        """Return s·c of each member: what the gradient of B is multiplied by."""
+        if self.factors is None:
+            return self.scaling
+        factors = self.split(self.factors)
+        return [factor * scaling for factor, scaling in zip(factors, self.scaling, strict=True)]
 
-    def _stacked(self, tensors: list[Tensor]) -> Tensor:
-        return tensors[0] if self._alone else torch.stack(tensors)
+    def stacked(self, tensors: list[Tensor]) -> Tensor:
+        """Return members' tensors as one."""
+        return tensors[0] if self.alone else torch.stack(tensors)
 
     def split(self, stacked: Tensor) -> list[Tensor]:
         """Return a member's part of a stacked gradient each."""
-        return [stacked] if self._alone else list(stacked)
+        return [stacked] if self.alone else list(stacked)
 
     def flat(self, states: Tensor) -> Tensor:
         """Return [tokens, width], or [members, tokens, width] in a pack."""
-        members = () if self._alone else (self.effective.shape[0],)
+        members = () if self.alone else (len(self.down),)
         return states.reshape(*members, -1, states.shape[-1])
+
+
+class MergedLayer(AdaptedLayer):
+    """Computes with E itself, which takes the frozen weight's place where there is one member."""
+
+    def __init__(self, layers: Sequence[Any], kept: Kept) -> None:
+        super().__init__(layers, layers[0].base_layer.bias)
+        self._origin: Tensor = self.weight
+        self._effective = self.weight.detach()
+        if self.alone:
+            copy = kept(self.weight)
+            self._origin = self.weight.detach().clone() if copy is None else copy
+        else:
+            self._effective = self._effective.expand(len(layers), -1, -1).clone()
+
+    def adapt(self, member: int) -> Tensor:
+        """Form a member's weight; return the norms of its rows."""
+        weight = self._effective if self.alone else self._effective[member]
+        weight.copy_(self._origin)
+        weight.addmm_(self.up[member], self.down[member], alpha=self.scaling[member])
+        return weight.norm(dim=1) if self.magnitude else weight.new_ones(())
+
+    def scale(self) -> None:
+        """Bring the factors into the weights, or what is used into bfloat16."""
+        if self.factors is not None:
+            self._effective.mul_(self.factors)
+
+    def product(self, flat: Tensor) -> Tensor:
+        """Return x·Eᵀ."""
+        return flat @ self._effective.mT
+
+    def to_inputs(self, over: Tensor) -> Tensor:
+        """Return g·E."""
+        return over @ self._effective
+
+    def restore(self) -> None:
+        """Write the frozen weight back where the merged one stood."""
+        if self.alone:
+            with torch.no_grad():
+                self.weight.copy_(self._origin)
+
+    def drop(self, member: int) -> None:
+        """Take a member and its weight out."""
+        super().drop(member)
+        rest = [at for at in range(self._effective.shape[0]) if at != member]
+        self._effective = self._effective[rest]
+
+
+class BesideLayer(AdaptedLayer):
+    """Computes with the frozen weight in bfloat16, and the adapters' small products beside it."""
+
+    def __init__(self, layers: Sequence[Any], half: Any) -> None:
+        super().__init__(layers, half.bias)
+        self._half: Tensor = half.weight.detach()
+        self._square = self.weight.detach().square().sum(1)
+
+    def adapt(self, member: int) -> Tensor:
+        """Form a member's weight; return the norms of its rows."""
+        if not self.magnitude:
+            return self._square
+        down, up, scaling = self.down[member], self.up[member], self.scaling[member]
+        crossed = ((self.weight @ down.mT) * up).sum(1)
+        own = ((up @ (down @ down.mT)) * up).sum(1)
+        squares: Tensor = self._square + 2 * scaling * crossed + scaling**2 * own
+        return squares.clamp(min=0).sqrt()
+
+    def scale(self) -> None:
+        """Bring the factors into the weights, or what is used into bfloat16."""
+        self.ups, self.downs = self.ups.to(self._half.dtype), self.downs.to(self._half.dtype)
+        self._rows = None if self.factors is None else self.factors.mT.to(self._half.dtype)
+
+    def product(self, flat: Tensor) -> Tensor:
+        """Return x·Eᵀ."""
+        output = flat @ self._half.mT
+        if self._rows is not None:
+            output.mul_(self._rows)
+        return output.add_((flat @ self.downs.mT) @ self.ups.mT)
+
+    def to_inputs(self, over: Tensor) -> Tensor:
+        """Return g·E."""
+        scaled = over if self._rows is None else over * self._rows
+        return (scaled @ self._half).add_((over @ self.ups) @ self.downs)
 
 
 class _Apply(torch.autograd.Function):
     """x·Eᵀ + bias, with gradients for x and the members' A, B and m."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, layer: MergedLayer, *leaves: Tensor) -> Tensor:
+    def forward(ctx: Any, inputs: Tensor, layer: AdaptedLayer, *leaves: Tensor) -> Tensor:
         flat = layer.flat(inputs)
-        output = flat @ layer.effective.mT
+        output = layer.product(flat)
         if layer.magnitude:
             ctx.save_for_backward(flat, output)
         else:
@@ -205,28 +303,28 @@ class _Apply(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        layer: MergedLayer = ctx.layer
+        layer: AdaptedLayer = ctx.layer
         flat, *output = ctx.saved_tensors
         over = layer.flat(gradient)
-        to_inputs = (over @ layer.effective).view(ctx.shape) if ctx.needs_input_grad[0] else None
+        to_inputs = None
+        if ctx.needs_input_grad[0]:
+            to_inputs = layer.to_inputs(over).view(ctx.shape)
         # Tokens stand last in every thin product: a CPU takes a third of the time for it.
         downs = layer.split((layer.ups.mT @ over.mT) @ flat)
         ups = layer.split((layer.downs @ flat.mT @ over).mT)
-        scales: Sequence[Any] = layer.scaling
-        if layer.factors is not None:
-            scales = layer.split(layer.factors)
         downs = [part[: own.shape[0]] for part, own in zip(downs, layer.down, strict=True)]
         ups = [
             part[:, : own.shape[1]] * scale
-            for part, own, scale in zip(ups, layer.up, scales, strict=True)
+            for part, own, scale in zip(ups, layer.up, layer.up_scales(), strict=True)
         ]
         magnitudes = []
         if output:
-            total = torch.linalg.vecdot(over, output[0], dim=-2)
+            total = torch.linalg.vecdot(over.float(), output[0].float(), dim=-2)
             magnitudes = [
                 part / own for part, own in zip(layer.split(total), layer.magnitude, strict=True)
             ]
-        return to_inputs, None, *downs, *ups, *magnitudes
+        leaves = (part.float() for part in (*downs, *ups, *magnitudes))
+        return to_inputs, None, *leaves
 
 
 def _ranked(weight: Tensor, rank: int, dim: int) -> Tensor:

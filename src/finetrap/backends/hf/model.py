@@ -24,8 +24,10 @@ from finetrap.backends.hf.adapters import (
     training_parts,
 )
 from finetrap.backends.hf.generate import Endings, generate
+from finetrap.backends.hf.halves import Copies, fast_half, halved
 from finetrap.backends.hf.load import Opened, context_length, load, quiet
 from finetrap.backends.hf.lowrank import Merging, can_merge_each_step, can_train_together
+from finetrap.backends.hf.memory import keep_freed
 from finetrap.backends.hf.network import Network
 from finetrap.backends.hf.score import Span, divergence, join, score, windows
 from finetrap.backends.hf.tokens import Tokens
@@ -39,6 +41,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 def open_model(spec: ModelSpec, limits: Limits) -> HFModel:
     """Open a model on the GPU if there is one, else on the CPU. Raises BadModel."""
+    keep_freed()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return HFModel(spec, load(spec, device), DTYPES[limits.dtype])
 
@@ -282,13 +285,20 @@ class HFModel:
 
         A frozen weight needs no second copy where the untouched ones are kept and still stand.
         """
-        models = [trainee.adapter.model for trainee in trainees if trainee.adapter]
-        merging = None
-        if models and can_merge_each_step(models[0]):
-            merging = Merging(models, self._originals.same)
+        network = trainees[0].network
+        merging: Copies | Merging | None = None
+        half = fast_half(network.device)
+        if trainees[0].adapter is None:
+            if half:
+                merging = Copies(network)
+                network = merging.network
+        elif can_merge_each_step(trainees[0].adapter.model):
+            cores = [trainee.network.core for trainee in trainees]
+            network = Network(halved(network.core)) if half else network
+            merging = Merging(cores, self._originals.same, network.core if half else None)
         with merging.training() if merging else nullcontext():
             training.fit(
-                trainees[0].network,
+                network,
                 [trainee.member for trainee in trainees],
                 filler=self.tokens.filler,
                 merging=merging,

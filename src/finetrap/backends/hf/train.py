@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from finetrap.backends import Progress, Row
+from finetrap.backends.hf.halves import Copies
 from finetrap.backends.hf.lowrank import Merging
 from finetrap.backends.hf.network import Network, marked, pad_right
 from finetrap.backends.hf.score import Span
@@ -122,13 +123,13 @@ def fit(
     members: Sequence[Member],
     *,
     filler: int,
-    merging: Merging | None = None,
+    merging: Merging | Copies | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Train all members in one pass a step; one that diverges drops out and the others go on.
 
-    Members have equally many steps, each of equally many rows. `merging` holds their adapters,
-    if those train through merged weights; a pack needs it.
+    Members have equally many steps, each of equally many rows. `merging` is what is
+    computed once a step from their weights; a pack needs it.
     """
     live = list(members)
     for step in range(1, len(members[0].batches) + 1):
