@@ -233,13 +233,14 @@ def test_completions_that_were_cut_go_on_at_the_rate_at_which_others_ended():
     assert sum(lengths[50:]) / 50 == pytest.approx(10 + 14, rel=0.1)
 
 
-def test_sizes_grow_while_they_fit_and_are_at_least_two():
-    def timed(per_row, most=100):
+def test_sizes_grow_while_they_fit_and_as_far_as_is_needed():
+    def timed(per_row, most=100, least=2):
         sizes = []
-        timing.grow(lambda n: sizes.append(n) or n * per_row, most, 1.0)
+        timing.grow(lambda n: sizes.append(n) or n * per_row, most, 1.0, least)
         return sizes
 
     assert timed(10.0) == [1, 2]
+    assert timed(10.0, least=1) == [1]
     assert timed(10.0, most=1) == [1]
     assert timed(1e-6)[-1] == 100
     assert sum(timed(0.01)) * 0.01 <= 1.0

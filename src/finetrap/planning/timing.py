@@ -2,7 +2,7 @@
 
 Every kind of call that a study makes is timed on the study's own rows, evenly spread over their
 lengths. Sizes grow from one row until `PATIENCE` is spent, so that a small model is timed at the
-size of the study, and a large one on a few rows.
+size of the study, and a large one on one or a few rows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from finetrap.planning.rehearsal import Call, Counted, Ledger
 from finetrap.records import Cell, Limits, StrategySpec, TrainSpec, content_hash
 
 PATIENCE = 0.3
-"""Seconds for timing one kind of call; a slow model takes what its two smallest sizes take."""
+"""Seconds for timing one kind of call; a slow model takes what its smallest sizes take."""
 STEPS = (2, 6)
 """Optimizer steps of a timed training, slow and quick; the first sets the optimizer up."""
 NO_HARM = 1e-6
@@ -110,9 +110,9 @@ def score_features(call: Call) -> tuple[float, ...]:
 
 
 def spread(items: Sequence[Item], count: int, size: Callable[[Item], int]) -> list[Item]:
-    """Return items spread evenly over their sizes; the largest is always one of them."""
-    order = sorted(items, key=size, reverse=True)
-    return [order[i * len(order) // count] for i in range(min(count, len(order)))]
+    """Return items spread evenly over their sizes: one is of the middle size."""
+    order, count = sorted(items, key=size), min(count, len(items))
+    return [order[(2 * i + 1) * len(order) // (2 * count)] for i in range(count)]
 
 
 def by_context(pairs: Sequence[tuple[str, str]]) -> list[Pairs]:
@@ -127,15 +127,15 @@ def _characters(pairs: Pairs) -> int:
     return len(pairs[0][0]) + sum(len(follow) for _, follow in pairs)
 
 
-def grow(run: Callable[[int], float], most: int, patience: float) -> int:
-    """Call `run` with growing sizes, at least two, while they fit; return the last size."""
+def grow(run: Callable[[int], float], most: int, patience: float, least: int = 1) -> None:
+    """Call `run` with growing sizes while they fit, and up to `least` in any case."""
     size, spent = 1, 0.0
     while True:
         seconds = run(size)
         spent += seconds
         room = (patience - spent) / max(seconds, 1e-4)
-        if size >= most or (size > 1 and room < 1.5):
-            return size
+        if size >= most or (size >= least and room < 1.5):
+            return
         size = min(most, max(size + 1, int(size * min(8.0, room))))
 
 
@@ -181,7 +181,7 @@ class Stopwatch:
             return STEPS[not slow] * timed[-1].step_s
 
         most = min(spec.batch or cell.train.batch, len(rows))
-        grow(run, most, 4 * PATIENCE)
+        grow(run, most, 4 * PATIENCE, least=2)  # a step has a part that is the same for any batch
         self._trained(spec, name, merged=timed[-1].merged)
         with self._timed() as spent:
             self.model.reset()
@@ -231,7 +231,9 @@ class Stopwatch:
     def _timed_decode(
         self, test: str, shots: bool, asked: Sequence[str], rows: int, cap: int
     ) -> float:
-        chosen, meter = spread(asked, rows, len), Meter()
+        # The longest prompt is one of them: one that does not fit is better told now.
+        *others, longest = sorted(asked, key=len)
+        chosen, meter = [longest, *spread(others, rows - 1, len)], Meter()
         with self._timed() as spent:
             lengths = self._generate(chosen, cap)
         call = self._called("decode", shots, [(prompt, "") for prompt in chosen])
