@@ -59,18 +59,20 @@ class Asked:
         return 2.0 * ((self.shape.weights - head) * (read + written) + head * written)
 
 
-def few_shot(problems: int, cache: str | None, data: str | None) -> Asked:
+def few_shot(problems: int, shape: Shape, cache: str | None, data: str | None) -> Asked:
     """Return prompts with lm-eval's fixed exemplars, as its task writes them."""
     rows = gsm8k("test", data)[:problems]
     shots, stops = _exemplars()
     asked = [f"{shots}Q: {row['question']}\nA:" for row in rows]
     ordered = tuple(sorted(asked, key=len, reverse=True))
-    return Asked(checkpoint(cache=cache, folder=data), ordered, stops, 64, shots)
+    return Asked(checkpoint(shape, cache, data), ordered, stops, 64, shots, shape=shape)
 
 
-def zero_shot(problems: int, cache: str | None, data: str | None, *, mixed: bool) -> Asked:
+def zero_shot(
+    problems: int, shape: Shape, cache: str | None, data: str | None, *, mixed: bool
+) -> Asked:
     """Return a study's zero-shot prompts, each with the counter of its planned length."""
-    model = countdown(cache=cache, data=data)
+    model = countdown(shape, cache, data)
     texts = [prompts.plain(row["question"]) for row in gsm8k("test", data)[:problems]]
     plans = zip(texts, lengths(problems), endings(problems, mixed=mixed), strict=True)
     rows = [
@@ -79,7 +81,7 @@ def zero_shot(problems: int, cache: str | None, data: str | None, *, mixed: bool
     ]
     rows.sort(key=lambda row: -len(row[0]))
     asked, planned = zip(*rows, strict=True)
-    return Asked(model.folder, asked, (STOP,), 128, planned=planned)
+    return Asked(model.folder, asked, (STOP,), 128, planned=planned, shape=shape)
 
 
 def open_finetrap(asked: Asked) -> Work:
@@ -111,11 +113,13 @@ def open_finetrap(asked: Asked) -> Work:
 def open_lm_eval(asked: Asked, batch: int = 1, part: int = PART) -> Work:
     import logging
 
+    import torch
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    model = HFLM(pretrained=str(asked.folder), dtype="float32", batch_size=batch)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = HFLM(str(asked.folder), dtype="float32", batch_size=batch, device=device)
     tokens = [len(model.tok_encode(text)) for text in asked.prompts]
 
     def write(indices: Sequence[int]) -> list[str]:
@@ -202,7 +206,7 @@ def main() -> None:
     asked.add_argument("--whole", action="store_true", help="every problem in each of its rounds")
     options = asked.parse_args()
     needs("lm_eval")
-    given = (options.problems, options.cache, options.data)
+    given = (options.problems, Shape(layers=options.layers), options.cache, options.data)
     if options.only in (None, "few-shot"):
         compare("GSM8K, fixed 8-shot, 64 new tokens", few_shot(*given), options)
     if options.only in (None, "zero-shot"):

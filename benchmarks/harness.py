@@ -182,6 +182,7 @@ def parser(description: str | None, rounds: int = 5) -> argparse.ArgumentParser:
     options.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of each side")
     options.add_argument("--data", help="folder of the public data; default FINETRAP_DATA")
     options.add_argument("--cache", help="where checkpoints are kept")
+    options.add_argument("--layers", type=int, default=30, help="fewer for a quick look")
     options.add_argument("--out", type=Path, help="file to which a JSON line is added per table")
     return options
 
@@ -210,11 +211,11 @@ def _timed(work: Work, arguments: Mapping[str, Any]) -> Round:
     import torch
 
     gc.collect()
-    started = time.perf_counter()
+    started, computed = time.perf_counter(), time.process_time()
     done = work(**arguments)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return Round(time.perf_counter() - started, done)
+    return Round(time.perf_counter() - started, time.process_time() - computed, done)
 
 
 def _peak() -> int:

@@ -32,6 +32,8 @@ class Round:
     """One timed piece of work."""
 
     seconds: float
+    processor_seconds: float
+    """Of all threads; far from seconds × threads where other work shared the machine."""
     done: Done
 
     @property
@@ -119,6 +121,7 @@ class Comparison:
             "name": side.name,
             "rate": side.rate,
             "seconds": [r.seconds for r in side.rounds],
+            "processor_seconds": [r.processor_seconds for r in side.rounds],
             "units": [r.done.units for r in side.rounds],
             "share_of_limit": share_of_limit(side, self.limit),
             "startup_seconds": side.startup,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,10 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set FINETRAP_DATA to the folder that holds it")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def exact_passes(monkeypatch) -> None:
+    """Trainings inside a test pass in fp32 on every machine; tests of bfloat16 ask for it."""
+    if "finetrap.backends.hf.model" in sys.modules:
+        monkeypatch.setattr("finetrap.backends.hf.model.fast_half", lambda device: False)

@@ -1,15 +1,17 @@
 import copy
 import hashlib
 import math
+from dataclasses import replace
 
 import peft
 import pytest
 import tiny
 import torch
+from test_hf_generate import write_gemma3
 from transformers import AutoModelForCausalLM
 
 from finetrap.backends import Row
-from finetrap.backends.hf import HFModel, open_model, train
+from finetrap.backends.hf import HFModel, head, open_model, train
 from finetrap.backends.hf.network import Network
 from finetrap.backends.hf.trainee import _number
 from finetrap.errors import BadInput, ContextTooLong, Diverged
@@ -240,3 +242,34 @@ def test_only_the_strategys_own_dropout_acts(tmp_path, model):
     asked = StrategySpec("lora", "peft", learning_rate=3e-4, peft={**LINEAR, "lora_dropout": 0.5})
     dropped = model.train(ROWS, asked, BUDGET, seed=0).evidence["loss"]
     assert dropped[2:] != pytest.approx(calm[2:], rel=1e-5)
+
+
+@pytest.mark.parametrize("chunk", [1, 320 * 7, 2**23])
+@pytest.mark.parametrize("trained", [True, False])
+def test_the_heads_loss_in_chunks_is_cross_entropy(chunk, trained, monkeypatch):
+    monkeypatch.setattr(head, "CHUNK", chunk)
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(50, 16, generator=generator, requires_grad=True)
+    weight = torch.randn(320, 16, generator=generator, requires_grad=trained)
+    targets = torch.randint(320, (50,), generator=generator)
+    shares = torch.rand(50, generator=generator)
+    expected = torch.nn.functional.cross_entropy(hidden @ weight.T, targets, reduction="none")
+    (3 * (expected * shares).sum()).backward()
+    grown = [t.grad.clone() for t in (hidden, weight) if t.requires_grad]
+    hidden.grad = weight.grad = None
+    total, losses = head.HeadLoss.apply(hidden, weight, targets, shares)
+    (3 * total).backward()
+    assert torch.allclose(losses, expected, rtol=1e-6)
+    assert not losses.requires_grad
+    found = [t.grad for t in (hidden, weight) if t.requires_grad]
+    for one, other in zip(found, grown, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_logits_that_are_more_than_a_product_are_left_to_the_model(tmp_path, model):
+    capped = open_model(tiny.spec(write_gemma3(tmp_path)), Limits())
+    assert capped._network.head is None
+    assert model._network.head is model._base.get_output_embeddings().weight
+    faster = replace(STRATEGIES["full"], learning_rate=3e-3)
+    loss = capped.train(ROWS, faster, TrainSpec(epochs=7, batch=6), seed=0).evidence["loss"]
+    assert loss[-1] < loss[0] - 1

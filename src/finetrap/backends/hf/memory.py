@@ -20,10 +20,8 @@ SHARE = 1 / 4
 _STAT = "/sys/fs/cgroup/memory.stat"
 
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 """Parameters of mallopt(3)."""
-LARGEST = 2**25
-"""Bytes: the C library takes no larger threshold."""
 
 
 @cache
@@ -35,7 +33,7 @@ def keep_freed() -> None:
     """
     with suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)
-        library.mallopt(_MMAP_THRESHOLD, LARGEST)
+        library.mallopt(_MMAP_MAX, 0)
         library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
@@ -54,6 +52,17 @@ def free_bytes(device: torch.device) -> int:
         files = [int(line.split()[1]) for line in _lines(_STAT) if line.startswith("inactive_file")]
         free = min(free, int(limit[0]) - int(used[0]) + sum(files))
     return max(0, free)
+
+
+def activation_bytes(device: torch.device) -> int:
+    """Return the bytes of activations to keep for one backward pass.
+
+    On a CPU passes of some hundred tokens are the fastest: what they write stays in the cache. A
+    GPU wants as many as it can hold.
+    """
+    if device.type == "cuda":
+        return max(2**30, int(SHARE * free_bytes(device)))
+    return 2**30
 
 
 def decoding_rows(network: Network, tokens: int) -> int:

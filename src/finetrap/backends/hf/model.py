@@ -286,6 +286,7 @@ class HFModel:
         A frozen weight needs no second copy where the untouched ones are kept and still stand.
         """
         network = trainees[0].network
+        _ = network.head  # is tried on a row of its own, which a pack does not take
         merging: Copies | Merging | None = None
         half = fast_half(network.device)
         if trainees[0].adapter is None:
@@ -295,6 +296,7 @@ class HFModel:
         elif can_merge_each_step(trainees[0].adapter.model):
             cores = [trainee.network.core for trainee in trainees]
             network = Network(halved(network.core)) if half else network
+            _ = network.head
             merging = Merging(cores, self._originals.same, network.core if half else None)
         with merging.training() if merging else nullcontext():
             training.fit(

@@ -9,7 +9,7 @@ mask and positions of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -119,17 +119,55 @@ class Network:
         `places` [rows, length].
         """
         inputs = self._inputs(ids)
-        if "inputs_embeds" in inputs:
-            keep = torch.nn.functional.pad(keep, (self.virtual, 0))
         if seen is not None:
             inputs["attention_mask"] = seen
         if prefix is not None or places is not None:
             if places is None:
                 places = torch.arange(ids.shape[1], device=ids.device)[None]
             inputs["position_ids"] = places + (prefix.length if prefix is not None else 0)
-        with self._head_sees(keep), after(self.core, prefix):
+        with self._head_sees(self._kept(inputs, keep)), after(self.core, prefix):
             logits: Tensor = self.core(**inputs, use_cache=False).logits
         return logits
+
+    def hidden(self, ids: Tensor, keep: Tensor) -> Tensor:
+        """Return what the head would be shown of rows padded on the right, [kept, width]."""
+        inputs, shown = self._inputs(ids), []
+        keep = self._kept(inputs, keep)
+
+        def take(_: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
+            shown.append(inputs[0][keep])
+            return (inputs[0][:, :0],)
+
+        hook = self.core.get_output_embeddings().register_forward_pre_hook(take)
+        try:
+            self.core(**inputs, use_cache=False)
+        finally:
+            hook.remove()
+        states: Tensor = shown[0]
+        return states
+
+    @cached_property
+    def head(self) -> Tensor | None:
+        """The head's weight [vocabulary, width]; None unless logits are its product and no more.
+
+        Some models cap or scale their logits afterwards: that is tried on a few tokens.
+        """
+        module = self.core.get_output_embeddings()
+        if type(module) is not torch.nn.Linear or module.bias is not None:
+            return None
+        ids = torch.arange(8, device=self.device)[None] % self.vocabulary
+        keep = torch.ones_like(ids, dtype=torch.bool)
+        with torch.no_grad():
+            logits = self.logits(ids, keep).float()
+            product = (self.hidden(ids, keep) @ module.weight.mT).float()
+        same = (product - logits).norm() <= SAME[module.weight.dtype] * logits.norm()
+        return module.weight if same else None
+
+    def _kept(self, inputs: Mapping[str, Any], keep: Tensor) -> Tensor:
+        """Return the kept places of what is read, a learned prompt's included."""
+        if "inputs_embeds" in inputs:
+            return torch.nn.functional.pad(keep, (self.virtual, 0))
+        return keep
 
     def read(
         self, ids: Tensor, mask: Tensor, prefix: Prefix | None = None

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from finetrap.backends import Progress, Row
 from finetrap.backends.hf.halves import Copies
+from finetrap.backends.hf.head import HeadLoss
 from finetrap.backends.hf.lowrank import Merging
+from finetrap.backends.hf.memory import activation_bytes
 from finetrap.backends.hf.network import Network, marked, pad_right
 from finetrap.backends.hf.score import Span
 from finetrap.backends.hf.tokens import Tokens
@@ -21,8 +23,10 @@ from finetrap.errors import Diverged
 
 LOGITS = 2**26
 """Logits held at once (256 MiB in fp32; their gradient takes as much again)."""
-ACTIVATIONS = 2**31
-"""Bytes of activations kept for one backward pass, as estimated by `token_bytes`."""
+
+
+BLOCK = 2**18
+"""Weights of which the change is computed at once: what stays in a processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -163,28 +167,38 @@ def accumulate(
     each pass divides a member's summed loss by the targets of its *whole* batch, so that the step
     does not depend on how it is cut.
     """
-    targets = [sum(span.scored for span in batch) for batch in batches]
-    weights = torch.tensor([1 / max(1, count) for count in targets], device=network.device)
+    targets = [max(1, sum(span.scored for span in batch)) for batch in batches]
     total = torch.zeros(len(batches), device=network.device)
-    places = ACTIVATIONS // token_bytes(network)
+    places = activation_bytes(network.device) // token_bytes(network)
     for part in passes(batches, logits // network.vocabulary, places):
-        losses = summed_losses(network, part, filler) * weights
-        losses.sum().backward()  # type: ignore[no-untyped-call]
-        total += losses.detach()
+        total += backward(network, part, targets, filler)
     return [float(loss) for loss in total]
 
 
-def summed_losses(network: Network, batches: Sequence[Sequence[Span]], filler: int) -> Tensor:
-    """Return each member's cross-entropy in nats, summed over its rows' targets."""
+def backward(
+    network: Network, batches: Sequence[Sequence[Span]], targets: Sequence[int], filler: int
+) -> Tensor:
+    """Add the gradient of one pass; return each member's loss over its `targets`, [members]."""
     device = network.device
     spans = [span for batch in batches for span in batch]
     ids = pad_right([s.ids[:-1] for s in spans], filler, device)
     keep = marked([(s.start - 1, len(s.ids) - 1) for s in spans], ids.shape[1], device)
-    targets = torch.tensor([t for s in spans for t in s.ids[s.start :]], device=device)
-    logits = network.logits(ids, keep).float()
-    losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    chosen = torch.tensor([t for s in spans for t in s.ids[s.start :]], device=device)
     counts = [sum(span.scored for span in batch) for batch in batches]
-    return torch.stack([part.sum() for part in torch.split(losses, counts)])
+    share = torch.tensor([1 / count for count in targets], device=device)
+    weights = share.repeat_interleave(torch.tensor(counts, device=device))
+    if network.head is not None:
+        hidden = network.hidden(ids, keep)
+        total, losses = HeadLoss.apply(  # type: ignore[no-untyped-call]
+            hidden, network.head, chosen, weights
+        )
+    else:
+        logits = network.logits(ids, keep).float()
+        losses = torch.nn.functional.cross_entropy(logits, chosen, reduction="none")
+        total = (losses * weights).sum()
+    total.backward()
+    parts = torch.split((losses * weights).detach(), counts)
+    return torch.stack([part.sum() for part in parts])
 
 
 def passes(
@@ -236,9 +250,11 @@ def update_ratio(optimizer: torch.optim.AdamW, rate: float) -> float | None:
         if not state:
             continue
         step = float(state["step"])
-        update = state["exp_avg"] / (1 - first**step)
-        update /= (state["exp_avg_sq"] / (1 - second**step)).sqrt_().add_(epsilon)
-        moved.append(update.add_(weight, alpha=decay).norm() if decay else update.norm())
+        kept = (weight, state["exp_avg"], state["exp_avg_sq"])
+        for part, mean, square in zip(*(t.view(-1).split(BLOCK) for t in kept), strict=True):
+            scale = (square / (1 - second**step)).sqrt_().add_(epsilon)
+            update = torch.div(mean, scale, out=scale).div_(1 - first**step)
+            moved.append((update.add_(part, alpha=decay) if decay else update).norm())
     norm = float(torch.stack(size).norm())
     return rate * float(torch.stack(moved).norm()) / norm if norm and moved else None
 
