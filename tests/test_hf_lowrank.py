@@ -8,9 +8,8 @@ import torch
 from test_hf_train import LINEAR, ROWS, STRATEGIES
 
 from finetrap.backends import Row
-from finetrap.backends.hf import HFModel, open_model, train
+from finetrap.backends.hf import HFModel, open_model, passes, train
 from finetrap.backends.hf import halves as halving
-from finetrap.backends.hf import model as hf_model
 from finetrap.backends.hf.lowrank import Merging
 from finetrap.errors import Diverged
 from finetrap.records import Limits, StrategySpec, TrainSpec
@@ -99,7 +98,7 @@ def test_loss_and_gradients_equal_pefts_in_twenty_states_of_a_run(model, name, m
 @pytest.mark.parametrize("name", METHODS)
 def test_fifty_steps_follow_pefts_own_layers(model, name, monkeypatch):
     ours = model.train(ROWS, strategy(name), BUDGET, seed=0)
-    monkeypatch.setattr(hf_model, "can_merge_each_step", lambda _: False)
+    monkeypatch.setattr(passes, "can_merge_each_step", lambda _: False)
     theirs = model.train(ROWS, strategy(name), BUDGET, seed=0)
     assert ours.steps == 54
     assert ours.evidence["loss"] == pytest.approx(theirs.evidence["loss"], rel=1e-4)
@@ -206,7 +205,8 @@ def test_a_pack_leaves_the_untouched_weights(llama):
 @pytest.fixture
 def halves(monkeypatch) -> None:
     """A processor that is fast in bfloat16, if only in name."""
-    monkeypatch.setattr(hf_model, "fast_half", lambda device: True)
+    monkeypatch.setattr(passes, "fast_half", lambda device: True)
+    monkeypatch.setattr(passes, "GAIN", 0.0)
 
 
 @pytest.mark.parametrize("name", ["full", *METHODS])
@@ -214,7 +214,9 @@ def test_passes_in_bfloat16_follow_those_in_fp32(model, name, request):
     spec = STRATEGIES["full"] if name == "full" else strategy(name)
     exact = model.train(ROWS, spec, BUDGET, seed=0).evidence
     request.getfixturevalue("halves")
+    model._halves.clear()
     rounded = model.train(ROWS, spec, BUDGET, seed=0).evidence
+    assert (exact["passes"], rounded["passes"]) == ("fp32", "bf16")
     assert rounded["loss"] != exact["loss"]
     assert rounded["loss"] == pytest.approx(exact["loss"], rel=0.03)
     assert rounded["gradient_norm"][0] == pytest.approx(exact["gradient_norm"][0], rel=0.03)
@@ -240,6 +242,30 @@ def test_a_pack_in_bfloat16_has_the_losses_of_its_members(llama, halves):
         assert llama.train(ROWS, spec, BUDGET, seed).evidence["loss"] == pytest.approx(
             own, rel=0.02
         )
+
+
+@pytest.mark.parametrize(("speed", "chosen"), [(1.5, "bf16"), (1.05, "fp32"), (0.5, "fp32")])
+@pytest.mark.parametrize("name", ["full", "dora"])
+def test_precision_is_chosen_by_timing_passes_and_leaves_no_trace(
+    llama, name, speed, chosen, monkeypatch
+):
+    spec = STRATEGIES["full"] if name == "full" else strategy(name)
+    before = llama.train(ROWS, spec, BUDGET, seed=0).evidence
+    monkeypatch.setattr(passes, "fast_half", lambda device: True)
+    times = iter([1.0, speed])
+
+    def timed(act):
+        act()
+        return next(times)
+
+    monkeypatch.setattr(passes, "_seconds", timed)
+    llama._halves.clear()
+    after = llama.train(ROWS, spec, BUDGET, seed=0).evidence
+    assert after["passes"] == chosen
+    if chosen == "fp32":
+        assert after["loss"] == before["loss"]
+    again = llama.train(ROWS, spec, BUDGET, seed=0).evidence
+    assert again["loss"] == after["loss"], "it is timed once a model"
 
 
 @pytest.mark.parametrize(("speed", "chosen"), [(3.0, True), (1.1, False), (0.02, False)])

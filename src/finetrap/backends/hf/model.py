@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 
 from finetrap.backends import Completion, Progress, Row, Training
+from finetrap.backends.hf import passes
 from finetrap.backends.hf import train as training
 from finetrap.backends.hf.adapters import (
     Adapter,
@@ -24,9 +24,8 @@ from finetrap.backends.hf.adapters import (
     training_parts,
 )
 from finetrap.backends.hf.generate import Endings, generate
-from finetrap.backends.hf.halves import Copies, fast_half, halved
 from finetrap.backends.hf.load import Opened, context_length, load, quiet
-from finetrap.backends.hf.lowrank import Merging, can_merge_each_step, can_train_together
+from finetrap.backends.hf.lowrank import can_train_together
 from finetrap.backends.hf.memory import keep_freed
 from finetrap.backends.hf.network import Network
 from finetrap.backends.hf.score import Span, divergence, join, score, windows
@@ -72,6 +71,7 @@ class HFModel:
         self._adapter: Path | None = None
         self._scratch: TemporaryDirectory[str] | None = None
         self._ahead: dict[tuple[object, ...], Trainee] = {}
+        self._halves: dict[str, bool] = {}
         self._changed = self._runs_unmerged = False
         self._way: WayBack | None = None
         self._share = 1.0
@@ -281,30 +281,21 @@ class HFModel:
         return adapter
 
     def _fit(self, trainees: Sequence[Trainee], progress: Progress | None) -> None:
-        """Train, through merged weights where the adapters allow it.
-
-        A frozen weight needs no second copy where the untouched ones are kept and still stand.
-        """
-        network = trainees[0].network
-        _ = network.head  # is tried on a row of its own, which a pack does not take
-        merging: Copies | Merging | None = None
-        half = fast_half(network.device)
-        if trainees[0].adapter is None:
-            if half:
-                merging = Copies(network)
-                network = merging.network
-        elif can_merge_each_step(trainees[0].adapter.model):
-            cores = [trainee.network.core for trainee in trainees]
-            network = Network(halved(network.core)) if half else network
-            _ = network.head
-            merging = Merging(cores, self._originals.same, network.core if half else None)
-        with merging.training() if merging else nullcontext():
+        """Train, in the precision in which this model's passes are faster here."""
+        _ = trainees[0].network.head  # is tried on a row of its own, which a pack does not take
+        kept, filler = self._originals.same, self.tokens.filler
+        kind = "full" if trainees[0].adapter is None else "adapter"
+        if kind not in self._halves:
+            self._halves[kind] = passes.gains_from_half(trainees, kept, filler)
+        way = passes.rounded(trainees, kept) if self._halves[kind] else None
+        for trainee in trainees:
+            trainee.precision = "bf16" if way else "fp32"
+        way = way or passes.exact(trainees, kept)
+        _ = way.network.head
+        members = [trainee.member for trainee in trainees]
+        with way.ready():
             training.fit(
-                network,
-                [trainee.member for trainee in trainees],
-                filler=self.tokens.filler,
-                merging=merging,
-                progress=progress,
+                way.network, members, filler=filler, merging=way.merging, progress=progress
             )
 
     def _fit_together(
@@ -347,6 +338,7 @@ class HFModel:
                 "eos_share": sum(s.ids[-1] == self.tokens.end for s in spans) / len(spans),
                 "merged": adapter.merged if adapter else None,
                 "pack": trainee.pack,
+                "passes": trainee.precision,
             },
         )
 

@@ -29,6 +29,8 @@ class Trainee:
     scratch: TemporaryDirectory[str]
     pack: int = 1
     """Runs that were trained in one pass."""
+    precision: str = "fp32"
+    """In which passes were computed; the weights proper are always in fp32."""
     ahead_s: float = 0.0
     """This run's share of the seconds that a pack took."""
 
