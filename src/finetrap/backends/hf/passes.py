@@ -1,0 +1,115 @@
+"""How a step's passes are computed: on the weights themselves, through merged ones, or in bfloat16.
+
+Which precision is faster depends on the processor and on the model: products gain from bfloat16
+where there are instructions for it, everything else mostly loses, and in a small model products are
+the lesser part. So both are timed on the rows of the first step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import NamedTuple
+
+import torch
+
+from finetrap.backends.hf.halves import Copies, fast_half, halved
+from finetrap.backends.hf.lowrank import Kept, Merging, can_merge_each_step
+from finetrap.backends.hf.network import Network
+from finetrap.backends.hf.score import Span
+from finetrap.backends.hf.train import backward
+from finetrap.backends.hf.trainee import Trainee
+
+TOKENS = 512
+"""Read in a pass that is timed, or one row where that is longer."""
+GAIN = 1.1
+"""Times as fast as fp32 from which on bfloat16 is used: what differs by less may be chance."""
+
+
+class Passes(NamedTuple):
+    """The network that computes, and what it needs anew after each optimizer step."""
+
+    network: Network
+    merging: Copies | Merging | None
+
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        """Let the network compute what is trained."""
+        if self.merging is None:
+            yield
+            return
+        with self.merging.training():
+            yield
+
+
+def exact(trainees: Sequence[Trainee], kept: Kept) -> Passes:
+    """Return passes in fp32; adapters that can be are merged once a step.
+
+    A frozen weight needs no second copy where `kept` finds the untouched one.
+    """
+    network = trainees[0].network
+    if _merges(trainees):
+        return Passes(network, Merging([trainee.network.core for trainee in trainees], kept))
+    return Passes(network, None)
+
+
+def rounded(trainees: Sequence[Trainee], kept: Kept) -> Passes | None:
+    """Return passes in bfloat16 over fp32 weights; None where PEFT's own layers compute."""
+    network = trainees[0].network
+    if trainees[0].adapter is None:
+        copies = Copies(network)
+        return Passes(copies.network, copies)
+    if _merges(trainees):
+        half = Network(halved(network.core))
+        cores = [trainee.network.core for trainee in trainees]
+        return Passes(half, Merging(cores, kept, half.core))
+    return None
+
+
+def _merges(trainees: Sequence[Trainee]) -> bool:
+    adapter = trainees[0].adapter
+    return adapter is not None and can_merge_each_step(adapter.model)
+
+
+def gains_from_half(trainees: Sequence[Trainee], kept: Kept, filler: int) -> bool:
+    """Whether a pass over the first step's rows is faster in bfloat16, by trying both."""
+    if not fast_half(trainees[0].network.device):
+        return False
+    half = rounded(trainees, kept)
+    if half is None:
+        return False
+    batches = [_first_rows(trainee.member.rows(1)) for trainee in trainees]
+    weights = [weight for trainee in trainees for weight in trainee.member.weights]
+    seconds = []
+    for passes in (half, exact(trainees, kept)):
+        # Dropout draws from the seeded generator: what was only timed leaves no trace in it.
+        with passes.ready(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            seconds.append(_seconds(partial(_pass, passes, batches, filler)))
+    for weight in weights:
+        weight.grad = None
+    return seconds[1] > GAIN * seconds[0]
+
+
+def _first_rows(spans: Sequence[Span]) -> list[Span]:
+    width = max(len(span.ids) for span in spans)
+    return list(spans[: max(1, TOKENS // width)])
+
+
+def _pass(passes: Passes, batches: Sequence[Sequence[Span]], filler: int) -> None:
+    if passes.merging:
+        passes.merging.refresh()
+    targets = [sum(span.scored for span in batch) for batch in batches]
+    backward(passes.network, batches, targets, filler).tolist()
+
+
+def _seconds(act: Callable[[], None]) -> float:
+    """Return the shortest of two times, after one that is not counted."""
+    act()
+    times = []
+    for _ in range(2):
+        start = time.perf_counter()
+        act()
+        times.append(time.perf_counter() - start)
+    return min(times)
