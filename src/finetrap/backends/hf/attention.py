@@ -1,9 +1,15 @@
-"""Attention of many rows to one prefix: its keys and values are read once, not once a row.
+"""Attention where transformers' own is the bottleneck: after a shared prefix, and in training.
+
+Of many rows after one prefix, its keys and values are read once, not once a row.
 
 A softmax over a prefix and a row's own tokens falls into a softmax over each, weighed by their sums
 of exponentials (Juravsky et al. 2024, "Hydragen", section 3.1). So the queries of all rows meet the
 prefix in one matrix product, and no row holds a copy of it. The split is exact; sums are rounded in
 another order.
+
+In training on a processor torch's fused kernel takes blocks too small for the matrix units, and
+smaller ones backwards. Rows of some hundred tokens are attended to faster in whole products, at the
+cost of keeping [rows, heads, length, length] shares.
 """
 
 from __future__ import annotations
@@ -22,6 +28,9 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from finetrap.backends.hf.prefix import Prefix
 
 NAME = "finetrap_shared"
+WHOLE = "finetrap_whole"
+LONGEST = {torch.float32: 256, torch.bfloat16: 512}
+"""Tokens up to which whole products are faster than the fused kernel's blocks."""
 _before: ContextVar[Prefix | None] = ContextVar("_before", default=None)
 
 
@@ -122,5 +131,77 @@ def _softmax(
     return (scores - mass[..., None]).exp().to(value.dtype) @ value, mass
 
 
+@contextmanager
+def whole_products(core: Any) -> Iterator[None]:
+    """Let the model attend in whole products inside, where that is faster: on a processor."""
+    config = core.config.get_text_config()
+    plain = config._attn_implementation
+    if plain == "sdpa" and next(core.parameters()).device.type == "cpu":
+        config._attn_implementation = WHOLE
+    try:
+        yield
+    finally:
+        config._attn_implementation = plain
+
+
+def attend_whole(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Attend causally in whole products; what is not plain causal attention is left to torch.
+
+    Shapes are those of `attend`.
+    """
+    short = query.shape[2] == key.shape[2] <= LONGEST.get(query.dtype, 0)
+    if attention_mask is not None or dropout or not short or not getattr(module, "is_causal", True):
+        output: tuple[Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+        return output
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    attended: Tensor = _Causal.apply(query, key, value, scale)  # type: ignore[no-untyped-call]
+    return attended.transpose(1, 2), None
+
+
+class _Causal(torch.autograd.Function):
+    """softmax(scale · q·kᵀ + causal mask)·v, with the queries of a group stacked on its one key."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        rows, heads, length, width = query.shape
+        groups = rows * key.shape[1]
+        flat = query.reshape(groups, -1, width)
+        key, value = (t.reshape(groups, length, width) for t in (key, value))
+        later = torch.full((length, length), float("-inf"), device=query.device).triu(1)
+        mask = later.repeat(heads // (groups // rows), 1)
+        # In fp32 whatever the inputs: bfloat16 would round a score of ten by its eightieth part.
+        scores = torch.baddbmm(mask[None], flat.float(), key.float().mT, alpha=scale)
+        shares = torch.softmax(scores, -1).to(query.dtype)
+        ctx.save_for_backward(flat, key, value, shares)
+        ctx.scale = scale
+        return (shares @ value).view(query.shape)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+        flat, key, value, shares = ctx.saved_tensors
+        shape, (groups, length, width) = gradient.shape, key.shape
+        over = gradient.reshape(flat.shape)
+        to_shares = over @ value.mT
+        to_scores = torch.ops.aten._softmax_backward_data(to_shares, shares, -1, shares.dtype)
+        to_query = (to_scores @ key).mul_(ctx.scale)
+        to_key = (to_scores.mT @ flat).mul_(ctx.scale)
+        to_value = shares.mT @ over
+        own = (shape[0], groups // shape[0], length, width)
+        return to_query.view(shape), to_key.view(own), to_value.view(own), None
+
+
 AttentionInterface.register(NAME, attend)
+AttentionInterface.register(WHOLE, attend_whole)
+AttentionMaskInterface.register(WHOLE, sdpa_mask)
 AttentionMaskInterface.register(NAME, sdpa_mask)

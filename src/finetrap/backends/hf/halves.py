@@ -18,6 +18,9 @@ from torch import Tensor
 
 from finetrap.backends.hf.network import Network
 
+Kept = Callable[[Tensor], Tensor | None]
+"""Finds the untouched copy of a weight, None where there is none."""
+
 SIZE = 384
 """Rows and columns of the product that is timed: milliseconds at any precision."""
 FASTER = 1.2
@@ -37,12 +40,18 @@ def fast_half(device: torch.device) -> bool:
     return times[torch.float32] > FASTER * times[torch.bfloat16]
 
 
-def halved(core: Any) -> Any:
-    """Copy a module tree with its parameters in bfloat16; buffers stay as precise as they are."""
-    copies = {
-        id(p): torch.nn.Parameter(p.detach().to(torch.bfloat16), requires_grad=p.requires_grad)
-        for p in core.parameters()
-    }
+def halved(core: Any, kept: Kept = lambda _: None) -> Any:
+    """Copy a module tree with its parameters in bfloat16; buffers stay as precise as they are.
+
+    Where a frozen one is `kept` in bfloat16 already, as of a checkpoint that was stored so, that is
+    taken instead of a copy.
+    """
+    copies = {}
+    for p in core.parameters():
+        same = None if p.requires_grad else kept(p)
+        half = p.detach() if same is None else same
+        half = half.to(device=p.device, dtype=torch.bfloat16)
+        copies[id(p)] = torch.nn.Parameter(half, requires_grad=p.requires_grad)
     return copy.deepcopy(core, copies)
 
 

@@ -21,7 +21,7 @@ each has its own share of the rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,8 +31,7 @@ from peft.tuners.lora.variants import DoraLinearVariant
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 
-Kept = Callable[[Tensor], Tensor | None]
-"""Finds the untouched copy of a weight, None where there is none."""
+from finetrap.backends.hf.halves import Kept
 
 
 def can_merge_each_step(model: Any) -> bool:
@@ -184,10 +183,10 @@ class AdaptedLayer:
                 del kept[member]
 
     def up_scales(self) -> Sequence[Any]:
-        """Return s·c of each member: what the gradient of B is multiplied by."""
+        """Return s·c of each member, one or [out]: what the gradient of Bᵀ is multiplied by."""
         if self.factors is None:
             return self.scaling
-        factors = self.split(self.factors)
+        factors = self.split(self.factors[..., 0])
         return [factor * scaling for factor, scaling in zip(factors, self.scaling, strict=True)]
 
     def stacked(self, tensors: list[Tensor]) -> Tensor:
@@ -278,12 +277,12 @@ class BesideLayer(AdaptedLayer):
         output = flat @ self._half.mT
         if self._rows is not None:
             output.mul_(self._rows)
-        return output.add_((flat @ self.downs.mT) @ self.ups.mT)
+        return _plus(output, flat @ self.downs.mT, self.ups.mT)
 
     def to_inputs(self, over: Tensor) -> Tensor:
         """Return g·E."""
         scaled = over if self._rows is None else over * self._rows
-        return (scaled @ self._half).add_((over @ self.ups) @ self.downs)
+        return _plus(scaled @ self._half, over @ self.ups, self.downs)
 
 
 class _Apply(torch.autograd.Function):
@@ -311,20 +310,25 @@ class _Apply(torch.autograd.Function):
             to_inputs = layer.to_inputs(over).view(ctx.shape)
         # Tokens stand last in every thin product: a CPU takes a third of the time for it.
         downs = layer.split((layer.ups.mT @ over.mT) @ flat)
-        ups = layer.split((layer.downs @ flat.mT @ over).mT)
+        ups = layer.split(layer.downs @ flat.mT @ over)
         downs = [part[: own.shape[0]] for part, own in zip(downs, layer.down, strict=True)]
         ups = [
-            part[:, : own.shape[1]] * scale
+            part[: own.shape[1]].mul_(scale).mT
             for part, own, scale in zip(ups, layer.up, layer.up_scales(), strict=True)
         ]
         magnitudes = []
         if output:
-            total = torch.linalg.vecdot(over.float(), output[0].float(), dim=-2)
+            total = (over * output[0]).sum(-2, dtype=torch.float32)
             magnitudes = [
                 part / own for part, own in zip(layer.split(total), layer.magnitude, strict=True)
             ]
         leaves = (part.float() for part in (*downs, *ups, *magnitudes))
         return to_inputs, None, *leaves
+
+
+def _plus(output: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """Add a product in place, in a pack each member's: the product is never held by itself."""
+    return output.addmm_(one, other) if output.ndim == 2 else output.baddbmm_(one, other)
 
 
 def _ranked(weight: Tensor, rank: int, dim: int) -> Tensor:

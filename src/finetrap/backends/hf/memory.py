@@ -62,7 +62,7 @@ def activation_bytes(device: torch.device) -> int:
     """
     if device.type == "cuda":
         return max(2**30, int(SHARE * free_bytes(device)))
-    return 2**30
+    return 3 * 2**28
 
 
 def decoding_rows(network: Network, tokens: int) -> int:

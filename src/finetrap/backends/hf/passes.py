@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import NamedTuple
 
 import torch
 
-from finetrap.backends.hf.halves import Copies, fast_half, halved
-from finetrap.backends.hf.lowrank import Kept, Merging, can_merge_each_step
+from finetrap.backends.hf.attention import whole_products
+from finetrap.backends.hf.halves import Copies, Kept, fast_half, halved
+from finetrap.backends.hf.lowrank import Merging, can_merge_each_step
 from finetrap.backends.hf.network import Network
 from finetrap.backends.hf.score import Span
 from finetrap.backends.hf.train import backward
@@ -37,10 +38,8 @@ class Passes(NamedTuple):
     @contextmanager
     def ready(self) -> Iterator[None]:
         """Let the network compute what is trained."""
-        if self.merging is None:
-            yield
-            return
-        with self.merging.training():
+        merged = self.merging.training() if self.merging else nullcontext()
+        with whole_products(self.network.core), merged:
             yield
 
 
@@ -62,7 +61,7 @@ def rounded(trainees: Sequence[Trainee], kept: Kept) -> Passes | None:
         copies = Copies(network)
         return Passes(copies.network, copies)
     if _merges(trainees):
-        half = Network(halved(network.core))
+        half = Network(halved(network.core, kept))
         cores = [trainee.network.core for trainee in trainees]
         return Passes(half, Merging(cores, kept, half.core))
     return None
@@ -82,26 +81,26 @@ def gains_from_half(trainees: Sequence[Trainee], kept: Kept, filler: int) -> boo
         return False
     batches = [_first_rows(trainee.member.rows(1)) for trainee in trainees]
     weights = [weight for trainee in trainees for weight in trainee.member.weights]
+
+    def work(passes: Passes) -> None:
+        if passes.merging:
+            passes.merging.refresh()
+        targets = [sum(span.scored for span in batch) for batch in batches]
+        backward(passes.network, batches, targets, filler).tolist()
+        for weight in weights:
+            weight.grad = None
+
     seconds = []
     for passes in (half, exact(trainees, kept)):
         # Dropout draws from the seeded generator: what was only timed leaves no trace in it.
         with passes.ready(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            seconds.append(_seconds(partial(_pass, passes, batches, filler)))
-    for weight in weights:
-        weight.grad = None
+            seconds.append(_seconds(partial(work, passes)))
     return seconds[1] > GAIN * seconds[0]
 
 
 def _first_rows(spans: Sequence[Span]) -> list[Span]:
     width = max(len(span.ids) for span in spans)
     return list(spans[: max(1, TOKENS // width)])
-
-
-def _pass(passes: Passes, batches: Sequence[Sequence[Span]], filler: int) -> None:
-    if passes.merging:
-        passes.merging.refresh()
-    targets = [sum(span.scored for span in batch) for batch in batches]
-    backward(passes.network, batches, targets, filler).tolist()
 
 
 def _seconds(act: Callable[[], None]) -> float:

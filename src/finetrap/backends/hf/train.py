@@ -23,10 +23,8 @@ from finetrap.errors import Diverged
 
 LOGITS = 2**26
 """Logits held at once (256 MiB in fp32; their gradient takes as much again)."""
-
-
-BLOCK = 2**18
-"""Weights of which the change is computed at once: what stays in a processor's cache."""
+SAMPLED, BLOCKS = 2**16, 16
+"""Weights of a large tensor that stand for all in the size of an update, and in how many places."""
 
 
 @dataclass(frozen=True)
@@ -227,36 +225,49 @@ def passes(
 def token_bytes(network: Network) -> int:
     """Estimate the bytes of activations that one token keeps for the backward pass.
 
-    Per layer about sixteen vectors of the model's width and four of the feed-forward's, in fp32
-    (attention's own matrix is not kept by the fused kernel).
+    Per layer about sixteen vectors of the model's width and four of the feed-forward's; attention
+    over rows of some hundred tokens keeps less than these.
     """
     config = network.core.config.get_text_config()
     wide = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    return int(4 * config.num_hidden_layers * (16 * config.hidden_size + 4 * wide))
+    size = next(network.core.parameters()).element_size()
+    return int(size * config.num_hidden_layers * (16 * config.hidden_size + 4 * wide))
 
 
 @torch.no_grad()
 def update_ratio(optimizer: torch.optim.AdamW, rate: float) -> float | None:
     """Return ‖Δw‖ / ‖w‖ of the step just taken, from AdamW's own moments: no copy of the weights.
 
-    Δw = −rate · (m̂ / (√v̂ + ε) + decay · w), Loshchilov & Hutter 2019, algorithm 2.
+    Δw = −rate · (m̂ / (√v̂ + ε) + decay · w), Loshchilov & Hutter 2019, algorithm 2. Of a tensor of
+    more than `SAMPLED` weights that many, evenly spread, stand for all.
     """
     group = optimizer.param_groups[0]
     (first, second), epsilon, decay = group["betas"], group["eps"], group["weight_decay"]
     moved, size = [], []
     for weight in group["params"]:
         state: dict[str, Any] = optimizer.state.get(weight, {})
-        size.append(weight.norm())
+        part = _sample(weight)
+        share = part.numel() / weight.numel()
+        size.append(part.square().sum() / share)
         if not state:
             continue
         step = float(state["step"])
-        kept = (weight, state["exp_avg"], state["exp_avg_sq"])
-        for part, mean, square in zip(*(t.view(-1).split(BLOCK) for t in kept), strict=True):
-            scale = (square / (1 - second**step)).sqrt_().add_(epsilon)
-            update = torch.div(mean, scale, out=scale).div_(1 - first**step)
-            moved.append((update.add_(part, alpha=decay) if decay else update).norm())
-    norm = float(torch.stack(size).norm())
-    return rate * float(torch.stack(moved).norm()) / norm if norm and moved else None
+        mean, square = _sample(state["exp_avg"]), _sample(state["exp_avg_sq"])
+        scale = (square / (1 - second**step)).sqrt_().add_(epsilon)
+        update = torch.div(mean, scale, out=scale).div_(1 - first**step)
+        update = update.add_(part, alpha=decay) if decay else update
+        moved.append(update.square_().sum() / share)
+    norm = float(torch.stack(size).sum().sqrt())
+    return rate * float(torch.stack(moved).sum().sqrt()) / norm if norm and moved else None
+
+
+def _sample(tensor: Tensor) -> Tensor:
+    """Return a view of evenly spread pieces of a large tensor, of a small one all."""
+    flat = tensor.detach().view(-1)
+    if len(flat) <= SAMPLED:
+        return flat
+    apart = len(flat) // BLOCKS
+    return flat[: apart * BLOCKS].view(BLOCKS, apart)[:, : SAMPLED // BLOCKS]
 
 
 def rendered(span: Span, tokens: Tokens) -> list[list[Any]]:
