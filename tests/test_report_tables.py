@@ -233,3 +233,18 @@ def test_the_script_reads_the_page_and_writes_no_markup(page: Path) -> None:
     assert not re.search(
         r"innerHTML|insertAdjacentHTML|document\.write|eval\(|fetch\(|http", source
     )
+
+
+def test_on_a_phone_each_chart_has_its_names_below(page: Path, arranged: list[Panel]) -> None:
+    chart = rates.rates(arranged[0], "tested-1")
+    assert chart is not None
+    assert [label for label, _ in chart.key] == [
+        "full fine-tuning",
+        "LoRA",
+        "full fine-tuning + rewind",
+    ]
+    assert len({colour for _, colour in chart.key}) == 3
+    text = page.read_text(encoding="utf-8")
+    for label, colour in chart.key:
+        assert f'<li class="key-{colour}">{label}</li>' in text
+        assert f".key-{colour}::before" in text

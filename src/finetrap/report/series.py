@@ -58,6 +58,7 @@ def plot(labels: Sequence[str], height: float, plot_width: float) -> tuple[Canva
 
 def label_column(canvas: Canvas, axes: Any, labels: Sequence[Label]) -> None:
     """Write the labels at the right of the axes, none over another, each led to its point."""
+    canvas.key += [(label.text, label.colour) for label in labels]
     box = axes.get_window_extent()
     edge, top, bottom = float(box.x1), canvas.height - float(box.y1), canvas.height - float(box.y0)
     heights = spread([label.y for label in labels], LINE, top + 4, bottom - 4)
