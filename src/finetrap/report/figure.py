@@ -73,6 +73,10 @@ class Chart:
     """SVG element coloured by the page."""
     standalone: str
     """Whole SVG file in the colours of the light page."""
+    narrow: Markup | None = None
+    """The same for a phone, where the figure was drawn for it too."""
+    key: tuple[tuple[str, str], ...] = ()
+    """Names beside the plot with the names of their colours: on a phone they lie out of sight."""
 
 
 def colour(name: str) -> str:
@@ -93,6 +97,7 @@ class Canvas:
 
     def __init__(self, width: float, height: float) -> None:
         self.width, self.height = width, height
+        self.key: list[tuple[str, str]] = []
         self.figure: Any = Figure(figsize=(width / 72, height / 72), dpi=72)
         self.figure.patch.set_alpha(0)
         FigureCanvasSVG(self.figure)
@@ -145,7 +150,8 @@ class Canvas:
         words = (escape(visible(title)), escape(visible(description)))
         inline = _inline(name, body, self.width, self.height, words)
         alone = _standalone(body, self.width, self.height, words)
-        return Chart(name, self.width, title, caption, inline, alone)
+        key = tuple((text, _NAMES[code]) for text, code in self.key)
+        return Chart(name, self.width, title, caption, inline, alone, key=key)
 
 
 def mark_style(verdict: str, size: float = 7) -> dict[str, Any]:

@@ -58,6 +58,7 @@ def plot(labels: Sequence[str], height: float, plot_width: float) -> tuple[Canva
 
 def label_column(canvas: Canvas, axes: Any, labels: Sequence[Label]) -> None:
     """Write the labels at the right of the axes, none over another, each led to its point."""
+    canvas.key += [(label.text, label.colour) for label in labels]
     box = axes.get_window_extent()
     edge, top, bottom = float(box.x1), canvas.height - float(box.y1), canvas.height - float(box.y0)
     heights = spread([label.y for label in labels], LINE, top + 4, bottom - 4)
@@ -84,3 +85,11 @@ def limit(set_limits: Callable[[float, float], object], values: Sequence[float])
     low, high = min(values), max(values)
     pad = (high - low or 1.0) * 0.08
     set_limits(low - pad, high + pad)
+
+
+def margin_band(axes: Any, effects: Sequence[Effect]) -> None:
+    """Shade the margin, where it is the same for all of these changes."""
+    margins = {effect.margin for effect in effects}
+    if len(margins) == 1:
+        size = margins.pop()
+        axes.axhspan(-size, size, color=colour("band"), linewidth=0, zorder=0)
