@@ -214,7 +214,7 @@ class _Pool:
         process = context.Process(
             target=_serve, args=(theirs, self.store, self.keep, self.run_group), daemon=True
         )
-        with _environment(OMP_NUM_THREADS=str(self.team.threads)):
+        with _environment(OMP_NUM_THREADS=str(self.team.threads)), _deaf():
             process.start()
         theirs.close()
         self.workers.append(_Worker(process, ours))
@@ -338,9 +338,18 @@ def _environment(**variables: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Keep Ctrl-C from a child that is started inside: it reaches all, and the parent decides."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _serve(pipe: Connection, store: Store, keep: Keep, run_group: RunGroup | None) -> None:
     """Be a worker: run group after group until told that there is none."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent decides
     _die_with_parent()
 
     def tell(kind: str, content: object = None) -> None:
