@@ -139,10 +139,12 @@ def _solve(
     solver: Solver, problems: Sequence[Problem], limits: Limits, told: Told | None
 ) -> tuple[Answer, ...]:
     """Generate a solution to each problem and grade it; also score the gold solution."""
+    grades: dict[int, scoring.Grade] = {}
 
     def written(number: int, completion: Completion) -> None:
+        grades[number] = scoring.grade(completion.text, problems[number].answer)
         if told is not None:
-            told("answers", scoring.grade(completion.text, problems[number].answer).correct)
+            told("answers", grades[number].correct)
 
     asked = [solver.prompt(p.question) for p in problems]
     completions = solver.model.generate(
@@ -154,11 +156,11 @@ def _solve(
     )
     pairs = [(a, solver.target(p.solution)) for a, p in zip(asked, problems, strict=True)]
     nats = solver.model.score(pairs, batch=limits.batch, scored=each(told, "solutions"))
-    return tuple(map(_graded, problems, completions, nats))
+    ordered = (grades[number] for number in range(len(problems)))
+    return tuple(map(_graded, problems, completions, ordered, nats))
 
 
-def _graded(problem: Problem, completion: Completion, nats: float) -> Answer:
-    grade = scoring.grade(completion.text, problem.answer)
+def _graded(problem: Problem, completion: Completion, grade: scoring.Grade, nats: float) -> Answer:
     return Answer(
         id=problem.id,
         gold=problem.answer,

@@ -25,7 +25,7 @@ class Completion:
 
 
 Written = Callable[[int, Completion], None]
-"""Called with a prompt's number and its completion as soon as it is whole, in any order."""
+"""Called once with each prompt's number and completion, as soon as it is whole, in any order."""
 Scored = Callable[[int, float], None]
 """Called with the number of what is scored and its nats as soon as they are known, in any order."""
 

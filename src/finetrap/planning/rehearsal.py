@@ -97,7 +97,11 @@ class Ledger:
     ) -> list[Completion]:
         """Note a decoding; every completion is short and ends by itself."""
         self.note("decode", [(p, "") for p in prompts], batch, cap=max_new_tokens)
-        return [Completion("#### 0", 0, "eos")] * len(prompts)
+        completions = [Completion("#### 0", 0, "eos")] * len(prompts)
+        if written is not None:
+            for number, completion in enumerate(completions):
+                written(number, completion)
+        return completions
 
     def score(
         self, pairs: Sequence[tuple[str, str]], *, batch: int, scored: Scored | None = None
