@@ -19,6 +19,8 @@ class CellState:
     name: str
     phase: str = "starting"
     detail: str = ""
+    answers: str = ""
+    """Its answers so far, which stay while their gold solutions are scored."""
     tests: int = 0
     """Tests that it has begun to answer: its task, then its probes."""
 
@@ -85,9 +87,14 @@ class State:
 def _follow(cell: CellState, event: Mapping[str, Any]) -> None:
     kind = event["event"]
     if kind == "phase":
-        cell.phase, cell.detail = words.phase(event), ""
+        cell.phase, cell.detail, cell.answers = words.phase(event), "", ""
         cell.tests += event["phase"] == "answer"
     elif kind == "step":
         cell.detail = words.step(event)
     elif kind == "rows":
-        cell.detail = words.rows(event)
+        said = words.rows(event)
+        if event["right"] is not None:
+            cell.answers = said
+        elif cell.answers:
+            said = f"{cell.answers}; {said}"
+        cell.detail = said

@@ -45,7 +45,7 @@ def phase(event: Mapping[str, Any]) -> str:
         return f"going back to the untouched weights in {event['steps']} steps"
     if kind == "answer":
         return f"answering {event['problems']:,} problems of {ascii_line(event['task'])}"
-    return "measuring how far it has moved"
+    return "measuring noise, or how far it has moved"
 
 
 def step(event: Mapping[str, Any]) -> str:
