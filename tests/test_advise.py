@@ -42,17 +42,17 @@ def advised(measured: list[Run], limits: Wishes | None = None, **more: str) -> A
 
 def test_the_best_is_shipped_where_nothing_cheaper_comes_near() -> None:
     found = advised(runs((SHOTS, 0.0), (LORA, 0.2), (FULL, -0.1)))
-    assert found.ship == "lora at 0.0003"
+    assert found.ship == "lora at 3e-4"
     assert "improved" in found.reason
-    assert "full at 0.0003 is harmed" in found.reason
+    assert "full at 3e-4 is harmed" in found.reason
     assert len(found.keys) == 3
 
 
 def test_of_equals_the_cheapest_is_shipped() -> None:
     found = advised(runs((SHOTS, 0.2), (LORA, 0.2), (FULL, 0.2), n=2000))
     assert found.ship == "few-shot-5"
-    assert found.runner_up == "lora at 0.0003"
-    assert advised(runs((LORA, 0.2), (FULL, 0.2), n=2000)).ship == "lora at 0.0003"
+    assert found.runner_up == "lora at 3e-4"
+    assert advised(runs((LORA, 0.2), (FULL, 0.2), n=2000)).ship == "lora at 3e-4"
 
 
 def in_order(measured: list[Run]) -> list[str]:
@@ -63,7 +63,7 @@ def in_order(measured: list[Run]) -> list[str]:
 def test_nothing_to_ship_is_cheapest_then_a_prompt_an_adapter_and_whole_weights() -> None:
     measured = runs((REWIND, 0), (FULL, 0), (LORA, 0), (SHOTS, 0), n=20, seeds=1)
     slow = [replace(r, costs=replace(r.costs, eval_s=1000.0)) for r in measured[:1]]
-    assert in_order([*slow, *measured[1:]])[:3] == ["zero-shot", "few-shot-5", "lora at 0.0003"]
+    assert in_order([*slow, *measured[1:]])[:3] == ["zero-shot", "few-shot-5", "lora at 3e-4"]
 
 
 @pytest.mark.parametrize(("seconds", "first"), [(1.0, "dora"), (99.0, "lora"), (None, "lora")])
@@ -121,7 +121,7 @@ def test_a_gain_that_is_only_seen_ships_nothing() -> None:
     found = replace(found, effects=tuple(replace(e, verdict="undecided") for e in found.effects))
     (one,) = advise(found, measured, study_command=STUDY)
     assert one.ship is None
-    assert one.runner_up == "lora at 0.0003"
+    assert one.runner_up == "lora at 3e-4"
     assert "no gain over the untouched model is shown" in one.undecided
     assert one.next_command
 
@@ -129,11 +129,11 @@ def test_a_gain_that_is_only_seen_ships_nothing() -> None:
 def test_harm_on_a_probe_counts_as_harm() -> None:
     probes = {"school": {"lora": -0.2}}
     found = advised(runs((LORA, 0.2), (FULL, 0.2), n=2000, probes=probes))
-    assert found.ship == "full at 0.0003"
-    assert "lora at 0.0003 is harmed (school" in found.reason
+    assert found.ship == "full at 3e-4"
+    assert "lora at 3e-4 is harmed (school" in found.reason
 
 
-@pytest.mark.parametrize(("lost", "shipped"), [(12, "lora at 0.0003"), (120, "zero-shot")])
+@pytest.mark.parametrize(("lost", "shipped"), [(12, "lora at 3e-4"), (120, "zero-shot")])
 def test_harm_within_the_declared_margin_is_said_and_bars_nothing(lost, shipped):
     before, after = np.arange(600) < 200, np.arange(600) < 500
     left = np.arange(1000) >= lost
@@ -174,8 +174,8 @@ def test_what_is_undecided_on_probes_is_said_of_what_is_shipped() -> None:
     measured = runs((LORA, 0.2), n=600, probes={"school": {}})
     short = [replace(r, probes={"school": r.probes["school"][:40]}) for r in measured]
     found = advised(short)
-    assert found.ship == "lora at 0.0003"
-    assert "whether lora at 0.0003 forgets on school" in found.undecided
+    assert found.ship == "lora at 3e-4"
+    assert "whether lora at 3e-4 forgets on school" in found.undecided
     assert "limits.probe_problems=" in found.next_command or "seeds" in found.next_command
     unprobed = advised(runs((LORA, 0.2)))
     assert "no probe was measured" in unprobed.undecided
@@ -184,11 +184,11 @@ def test_what_is_undecided_on_probes_is_said_of_what_is_shipped() -> None:
 
 def test_memory_bars_what_holds_more_and_what_is_not_known() -> None:
     measured = runs((LORA, 0.1), (FULL, 0.25), n=1500)
-    assert advised(measured).ship == "full at 0.0003"
+    assert advised(measured).ship == "full at 3e-4"
     found = advised(measured, Wishes(max_memory=3 * 10**8))
-    assert found.ship == "lora at 0.0003"
+    assert found.ship == "lora at 3e-4"
     assert "it held 0.5 GB of 0.3 GB allowed" in found.reason
-    assert any("full at 0.0003" in change for change in found.would_change)
+    assert any("full at 3e-4" in change for change in found.would_change)
     silent = [
         replace(r, costs=replace(r.costs, peak_bytes=None)) if r.cell.strategy == FULL else r
         for r in measured
@@ -214,9 +214,9 @@ def test_retention_bars_what_kept_too_little_and_what_is_not_known() -> None:
         (one,) = advise(given, measured, Wishes(min_retention=least), study_command=STUDY)
         return one
 
-    assert asked(85, effects).ship == "lora at 0.0003"
+    assert asked(85, effects).ship == "lora at 3e-4"
     assert "it may be as little as 80%" in asked(85, effects).undecided
-    assert asked(90, effects).ship != "lora at 0.0003"
+    assert asked(90, effects).ship != "lora at 3e-4"
     assert "it retains 88% on school, 90% are asked for" in asked(90, effects).reason
     blank = [replace(e, retention=None, retention_low=None) for e in effects]
     assert "its retention is not known" in asked(10, blank).reason
@@ -225,24 +225,24 @@ def test_retention_bars_what_kept_too_little_and_what_is_not_known() -> None:
 def test_one_file_leaves_whole_weights_and_merged_adapters() -> None:
     one_file = Wishes(must_ship_one_file=True)
     measured = runs((SHOTS, 0.2), (LORA, 0.2), (FULL, 0.2), n=1500)
-    assert advised(measured, one_file).ship == "full at 0.0003"
+    assert advised(measured, one_file).ship == "full at 3e-4"
     merged = [
         replace(r, evidence={"merged": True}) if r.cell.strategy == LORA else r for r in measured
     ]
-    assert advised(merged, one_file).ship == "lora at 0.0003"
+    assert advised(merged, one_file).ship == "lora at 3e-4"
     apart = [
         replace(r, evidence={"merged": False}) if r.cell.strategy == LORA else r for r in measured
     ]
     found = advised(apart, one_file)
-    assert found.ship == "full at 0.0003"
+    assert found.ship == "full at 3e-4"
     assert "its exemplars are shipped beside the model" in found.reason
-    assert advised(runs((REWIND, 0.2), n=1500), one_file).ship == "full+rewind at 0.0003"
+    assert advised(runs((REWIND, 0.2), n=1500), one_file).ship == "full+rewind at 3e-4"
 
 
 def test_a_rewound_strategy_is_a_candidate_like_others() -> None:
     probes = {"school": {"full": -0.2}}
     found = advised(runs((FULL, 0.2), (REWIND, 0.18), n=1500, probes=probes))
-    assert found.ship == "full+rewind at 0.0003"
+    assert found.ship == "full+rewind at 3e-4"
 
 
 def test_at_the_floor_bits_per_byte_decide() -> None:
@@ -251,9 +251,9 @@ def test_at_the_floor_bits_per_byte_decide() -> None:
         return advised(measured)
 
     found = floored({"lora": -4.0, "full": 4.0})
-    assert found.ship == "lora at 0.0003"
+    assert found.ship == "lora at 3e-4"
     assert "accuracy is at the floor, so bits per byte" in found.reason
-    assert "full at 0.0003 is harmed" in found.reason
+    assert "full at 3e-4 is harmed" in found.reason
     assert floored({"lora": 4.0, "full": 4.0}).ship == "zero-shot"
 
 
@@ -268,9 +268,9 @@ def test_at_the_floor_without_likelihoods_nothing_can_be_told() -> None:
 def test_an_arm_that_diverged_is_ruled_out_and_said() -> None:
     measured = [*runs((LORA, 0.2), n=1000), *(failed(FULL, s) for s in range(3))]
     found = advised(measured)
-    assert found.ship == "lora at 0.0003"
-    assert "full at 0.0003 has no answers (diverged)" in found.reason
-    assert "full at 0.0003, if it finished" in found.would_change
+    assert found.ship == "lora at 3e-4"
+    assert "full at 3e-4 has no answers (diverged)" in found.reason
+    assert "full at 3e-4, if it finished" in found.would_change
     partly = [*runs((LORA, 0.2), n=1000), failed(LORA, 3, status="oom")]
     assert "1 of its 4 seeds failed" in advised(partly).reason
 
@@ -283,7 +283,7 @@ def test_without_the_untouched_model_nothing_is_advised() -> None:
 
 def test_what_is_owed_is_to_be_run_first() -> None:
     found = advised(runs((LORA, 0.2), n=1000), left="mini-market-full-s0 is owed")
-    assert found.ship == "lora at 0.0003"
+    assert found.ship == "lora at 3e-4"
     assert "mini-market-full-s0 is owed" in found.undecided
     assert found.next_command.startswith(STUDY)
 
@@ -308,7 +308,7 @@ def test_each_model_and_task_has_its_own_advice() -> None:
     ]
     found = advise(judge(measured, MARGIN), measured)
     assert {(a.model, a.task): a.ship for a in found} == {
-        ("mini", "market"): "lora at 0.0003",
+        ("mini", "market"): "lora at 3e-4",
         ("mini", "school"): "zero-shot",
         ("other", "market"): "zero-shot",
     }
@@ -318,7 +318,7 @@ def test_rates_of_a_search_compete_and_trials_never_do() -> None:
     low = replace(FULL, learning_rate=1e-5)
     measured = runs((FULL, -0.2), (low, 0.2), n=900)
     found = advised([*measured, *trials(FULL, {1e-5: 10.0, 3e-4: 30.0})])
-    assert found.ship == "full at 1e-05"
+    assert found.ship == "full at 1e-5"
     assert len(found.keys) == 3
 
 
@@ -326,18 +326,18 @@ def test_where_a_search_chose_a_rate_the_other_is_no_rival() -> None:
     low = replace(FULL, learning_rate=1e-5)
     searched = trials(FULL, {1e-5: 10.0, 3e-4: 30.0})
     measured = [*runs((FULL, 0.2), (low, 0.2), n=300, sd=0.02), *searched]
-    assert (advised(measured).ship, advised(measured).runner_up) == ("full at 1e-05", "zero-shot")
+    assert (advised(measured).ship, advised(measured).runner_up) == ("full at 1e-5", "zero-shot")
     unsearched = advised([r for r in measured if r.cell.split == "test"])
-    assert {unsearched.ship, unsearched.runner_up} == {"full at 1e-05", "full at 0.0003"}
+    assert {unsearched.ship, unsearched.runner_up} == {"full at 1e-5", "full at 3e-4"}
     # A tuned rate that harms does not stand for the strategy.
     harmed = [*runs((FULL, 0.2), (low, -0.2), n=300), *searched]
-    assert advised(harmed).ship == "full at 0.0003"
+    assert advised(harmed).ship == "full at 3e-4"
 
 
 def test_advice_as_json_and_as_a_sentence() -> None:
     found = advised(runs((LORA, 0.2), (FULL, -0.2), n=900))
     assert list(as_json(found)) == ["ship", "runner_up", "reason", "undecided", "next_command"]
-    assert sentence(found).startswith("mini on market: ship lora at 0.0003: ")
+    assert sentence(found).startswith("mini on market: ship lora at 3e-4: ")
     assert sentence(found).isascii()
     none = advised(runs((LORA, 0.02), n=40))
     assert as_json(none)["ship"] is None
@@ -373,8 +373,8 @@ def test_a_harmed_strategy_is_rarely_advised() -> None:
             n=400, sd=0.01, seed=number, probes=probes,
         )  # fmt: skip
         shipped[advised(measured).ship] += 1
-    assert shipped["lora at 0.0003"] + shipped["full at 0.0003"] <= 1
-    assert shipped["dora at 0.0003"] >= 11
+    assert shipped["lora at 3e-4"] + shipped["full at 3e-4"] <= 1
+    assert shipped["dora at 3e-4"] >= 11
 
 
 def test_equal_arms_rarely_send_anyone_beyond_the_untouched_model() -> None:

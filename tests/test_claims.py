@@ -78,7 +78,7 @@ def test_claims_on_two_arms_compare_these_arms_and_not_their_verdicts() -> None:
     chat = model("x-0.5b-instruct", 500_000_000)
     measured = runs((FULL, 0.15), (LORA, 0.3), n=800, model=chat)
     assert fixed(measured, 6).verdict == "supported"
-    assert "lora at 0.0003 against full at 0.0003" in fixed(measured, 6).evidence
+    assert "lora at 3e-4 against full at 3e-4" in fixed(measured, 6).evidence
     turned = runs((FULL, 0.3), (LORA, 0.15), n=800, model=chat)
     assert fixed(turned, 6).verdict == "contradicted"
 
@@ -164,7 +164,7 @@ def test_each_setting_is_judged_at_its_own_rate() -> None:
     found = judged(measured)
     assert found[1, "fixed"].verdict == "supported"
     assert found[1, "tuned"].verdict == "contradicted"
-    assert "full at 1e-05" in found[1, "tuned"].evidence
+    assert "full at 1e-5" in found[1, "tuned"].evidence
 
 
 def test_of_several_fixed_rates_the_shared_one_counts() -> None:
@@ -198,7 +198,7 @@ def test_a_diverged_arm_is_said_and_nothing_is_supported_without_it() -> None:
     claim = fixed(measured, 1)
     assert claim.verdict == "cannot tell"
     assert (
-        "other-200m, full at 0.0003 against zero-shot on market: full has no answers (diverged)"
+        "other-200m, full at 3e-4 against zero-shot on market: full has no answers (diverged)"
         in (claim.evidence)
     )
 

@@ -162,7 +162,7 @@ def test_without_the_untouched_model_nothing_can_be_said_of_noise() -> None:
 def test_a_rate_is_guilty_where_another_does_no_harm() -> None:
     found = suspects(trained(rate=3e-4), untouched(), trained(GOOD, rate=3e-5))
     assert found["learning rate"].verdict == "guilty"
-    assert found["learning rate"].remedy == "learning_rate = 3e-05 instead of 0.0003"
+    assert found["learning rate"].remedy == "learning_rate = 3e-5 instead of 3e-4"
 
 
 def test_a_rate_is_cleared_where_every_other_is_as_bad() -> None:
@@ -487,7 +487,7 @@ def test_a_diagnosis_is_told_to_a_program_and_to_a_person() -> None:
     assert all(set(row) == {"suspect", "verdict", "evidence", "remedy"} for row in listed)
     json.dumps(listed)
     lines = diagnose.sentence(found).splitlines()
-    assert lines[0] == "m on sums, full at 3e-05"
+    assert lines[0] == "m on sums, full at 3e-5"
     assert lines[1].startswith("  guilty        learning rate: ")
     assert lines[2].strip().startswith("remedy: learning_rate")
     assert diagnose.sentence(found).isascii()

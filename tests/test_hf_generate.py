@@ -134,6 +134,14 @@ def test_finished_rows_leave_the_batch(model, monkeypatch):
     assert rows == sorted(rows, reverse=True)
 
 
+def test_each_completion_is_told_once_as_it_ends(model):
+    told = []
+    settings = {"max_new_tokens": CAP, "stops": ["ap", "m"], "batch": 3}
+    done = model.generate(PROMPTS, **settings, written=lambda *row: told.append(row))
+    assert sorted(told, key=lambda row: row[0]) == list(enumerate(done))
+    assert [number for number, _ in told] != list(range(len(PROMPTS)))
+
+
 def test_a_prompt_that_does_not_fit_is_an_error_that_names_it(model):
     with pytest.raises(ContextTooLong, match=r"prompt 2 with 8 new tokens .* context is 256"):
         model.generate(["a", "mill " * 300], max_new_tokens=8, stops=(), batch=2)

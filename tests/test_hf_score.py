@@ -57,6 +57,20 @@ def test_nats_do_not_depend_on_the_batch_nor_on_how_logits_are_cut(model, monkey
     assert model.score(PAIRS, batch=16) == pytest.approx(alone, abs=1e-4)
 
 
+def test_nats_are_told_once_as_they_are_known(model):
+    told = {}
+
+    def scored(number, nats):
+        assert number not in told
+        told[number] = nats
+
+    assert told == dict(enumerate(model.score(PAIRS, batch=2, scored=scored)))
+    told.clear()
+    texts = [tiny.TEXTS[0] * 40, tiny.TEXTS[1]]
+    whole = model.score_prose(texts, prefix="", batch=1, scored=scored)
+    assert told == pytest.approx(dict(enumerate(whole)))
+
+
 def test_an_empty_continuation_costs_nothing(model):
     assert model.score([("Tom", ""), ("Tom", " has")], batch=2)[0] == 0.0
 

@@ -40,7 +40,7 @@ def test_both_settings_together_say_whether_harm_is_avoidable(fixed, tuned, outc
     assert found.outcome == outcome
     assert (found.fixed_rate, found.tuned_rate) == (3e-4, 1e-4)
     assert (found.fixed, found.tuned) == (fixed, tuned)
-    assert found.reason == f"fixed rate: {fixed} at 0.0003; tuned rate: {tuned} at 0.0001"
+    assert found.reason == f"fixed rate: {fixed} at 3e-4; tuned rate: {tuned} at 1e-4"
 
 
 def test_harm_that_the_searched_rate_avoids_is_avoidable():
@@ -58,7 +58,7 @@ def test_without_a_search_harm_may_or_may_not_be_avoidable():
 def test_without_a_search_another_rate_of_the_grid_is_named():
     (found,) = judge(simulated((FULL, -0.15), (SLOW, 0.0)), Judge(margin=3)).outcomes
     assert (found.outcome, found.fixed, found.fixed_rate) == ("cannot tell", None, None)
-    assert "equivalent at 0.0001, harmed at 0.0003; another rate avoided it" in found.reason
+    assert "equivalent at 1e-4, harmed at 3e-4; another rate avoided it" in found.reason
 
 
 def test_without_a_search_no_harm_is_no_harm():

@@ -119,7 +119,7 @@ def test_another_rate_without_harm_names_the_remedy(
     untouched: Run, sound: Run, wrecked: Run
 ) -> None:
     found = suspects(wrecked, untouched, sound)
-    assert found["learning rate"].remedy == "learning_rate = 0.0003 instead of 0.03"
+    assert found["learning rate"].remedy == "learning_rate = 3e-4 instead of 3e-2"
 
 
 def test_shuffled_answers_are_labels_that_do_not_fit(untouched: Run) -> None:

@@ -88,7 +88,7 @@ def test_every_strategy_ran_on_both_models(real):
 
 
 def test_the_chat_model_trains_and_is_tested_in_its_own_template(real):
-    evidence = json.loads((runs(real, "qwen-gsm8k-lora-0.0003") / "evidence.json").read_text())
+    evidence = json.loads((runs(real, "qwen-gsm8k-lora-3e-4") / "evidence.json").read_text())
     template = evidence["train_template"]["text"]
     assert template == evidence["test_template"]["text"]
     assert "<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n{solution}" in template
@@ -100,7 +100,7 @@ def test_the_chat_model_trains_and_is_tested_in_its_own_template(real):
 
 
 def test_the_plain_model_reads_questions_and_learns_its_end_token(real):
-    evidence = json.loads((runs(real, "llama-gsm8k-full-3e-05") / "evidence.json").read_text())
+    evidence = json.loads((runs(real, "llama-gsm8k-full-3e-5") / "evidence.json").read_text())
     assert evidence["train_template"]["text"] == "Question: {question}\nAnswer: {solution}"
     assert evidence["eos_share"] == 1.0
     assert evidence["rows"][0][-1][1] is True
@@ -110,7 +110,7 @@ def test_training_rows_and_test_problems_are_real_gsm8k(real, shared_data):
     lines = (shared_data / "gsm8k" / "test.jsonl").read_text().splitlines()
     golds = {json.loads(line)["answer"].split("#### ")[1].replace(",", "") for line in lines}
     answered = [
-        json.loads(line) for line in (runs(real, "qwen-gsm8k-full-3e-05") / "answers.jsonl").open()
+        json.loads(line) for line in (runs(real, "qwen-gsm8k-full-3e-5") / "answers.jsonl").open()
     ]
     assert {a["gold"].replace(",", "") for a in answered} <= golds
     assert all(a["stop"] in ("eos", "stop", "cap") for a in answered)

@@ -166,11 +166,11 @@ def test_the_page_is_the_same_when_written_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [0, 1])
 def test_a_study_that_has_hardly_begun_says_so(tmp_path: Path, count: int) -> None:
     few = grid()[:count]
-    begun = replace(judged(few), missing=("mini-1m-school-full-0.0003-s0 is owed",))
+    begun = replace(judged(few), missing=("mini-1m-school-full-3e-4-s0 is owed",))
     page = written(tmp_path, few, begun)
     read(page)
     text = page.read_text(encoding="utf-8")
-    assert "mini-1m-school-full-0.0003-s0 is owed" in text
+    assert "mini-1m-school-full-3e-4-s0 is owed" in text
     assert ("Nothing has been measured" in text) == (count == 0)
     assert ("only the untouched model has been measured" in text) == (count == 1)
 

@@ -165,3 +165,12 @@ def test_a_source_with_a_fault_is_refused(source: str, said: str) -> None:
 def test_a_toy_has_no_chat_template() -> None:
     with pytest.raises(BadModel, match="chat template"):
         open_model(ModelSpec("toy", "toy:", toy.VERSION, "toy", "chat"), Limits())
+
+
+def test_answers_are_told_as_they_are_found() -> None:
+    opened, told = model(), []
+    asked = [prompts.prompt(question) for question, _ in QUESTIONS[:9]]
+    done = opened.generate(
+        asked, max_new_tokens=32, stops=(), batch=4, written=lambda *row: told.append(row)
+    )
+    assert told == list(enumerate(done))

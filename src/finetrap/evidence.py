@@ -12,7 +12,7 @@ from typing import Any
 from finetrap import overlap, prompts, tasks
 from finetrap.backends import Model, Row
 from finetrap.records import Answer, Cell, Limits, Problem, content_hash
-from finetrap.strategies import Questions, Solver, Trained, ask, training_rows
+from finetrap.strategies import Questions, Solver, Told, Trained, ask, each, training_rows
 
 MOST_SCORED = 1000
 """Training solutions that the untouched model scores."""
@@ -23,7 +23,9 @@ MOST_DIVERGED = 100
 _PLACEHOLDERS = ("{question}", "{solution}")
 
 
-def before(model: Model, train: Sequence[Problem], batch: int) -> dict[str, Any]:
+def before(
+    model: Model, train: Sequence[Problem], batch: int, told: Told | None = None
+) -> dict[str, Any]:
     """Score training solutions with the untouched model: after their own question and another's.
 
     A model that knows the task finds solutions likelier after the questions they belong to; where
@@ -35,7 +37,7 @@ def before(model: Model, train: Sequence[Problem], batch: int) -> dict[str, Any]
     others = [*first[1:], *first[:1]]
     swapped = [(other.prompt, row.target) for row, other in zip(first, others, strict=True)]
     pairs = [(row.prompt, row.target) for row in rows]
-    nats = model.score(pairs + swapped, batch=batch)
+    nats = model.score(pairs + swapped, batch=batch, scored=each(told, "solutions"))
     return {
         "untouched_loss": _nats_and_bytes(nats[: len(rows)], [row.target for row in rows]),
         "swapped_nats": [round(value, 6) for value in nats[len(rows) :]],
@@ -43,7 +45,11 @@ def before(model: Model, train: Sequence[Problem], batch: int) -> dict[str, Any]
 
 
 def after(
-    solver: Solver, cell: Cell, asked: Questions, answers: Sequence[Answer]
+    solver: Solver,
+    cell: Cell,
+    asked: Questions,
+    answers: Sequence[Answer],
+    told: Told | None = None,
 ) -> dict[str, Any]:
     """Gather what only the model as it was asked can tell; nothing for a trial.
 
@@ -57,7 +63,7 @@ def after(
     if cell.strategy.shots:
         return {}
     return {
-        "self_flips": _self_flips(solver, asked, cell.limits, answers),
+        "self_flips": _self_flips(solver, asked, cell.limits, answers, told),
         "own_style": _own_style(solver, asked.problems, answers, cell.limits),
     }
 
@@ -100,13 +106,17 @@ def _divergence(
 
 
 def _self_flips(
-    solver: Solver, asked: Questions, limits: Limits, answers: Sequence[Answer]
+    solver: Solver,
+    asked: Questions,
+    limits: Limits,
+    answers: Sequence[Answer],
+    told: Told | None,
 ) -> dict[str, int]:
     """Ask everything once more, in another order and in smaller batches, and count what changed."""
     problems = list(asked.problems)
     Random("evidence/self-flips").shuffle(problems)
     smaller = replace(limits, batch=max(1, limits.batch // 2))
-    again = {a.id: a for a in ask(solver, asked.kind, problems, smaller)}
+    again = {a.id: a for a in ask(solver, asked.kind, problems, smaller, told)}
     return {
         "n": len(answers),
         "flips": sum(a.correct != again[a.id].correct for a in answers),

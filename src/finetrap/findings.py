@@ -178,7 +178,9 @@ class Findings:
     cells: tuple[Mapping[str, Any], ...]
     """Rows of cells.csv, in its column order."""
     missing: tuple[str, ...] = ()
-    """What the study still owes, in words."""
+    """What the study still owes and what could not be judged, in words."""
+    owed: int = 0
+    """Cells that the study still owes: until there are none, no verdict is final."""
     trials: tuple[Trial, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
     claims: tuple[Claim, ...] = ()

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from finetrap.findings import Effect, Outcome, Setting, Word
+from finetrap.records import written_rate
 
 _Outcome = Literal["no harm", "avoidable harm", "harm", "cannot tell"]
 UNHARMED = ("equivalent", "improved")
@@ -73,14 +74,14 @@ def _verdicts(own: Sequence[Effect], setting: Setting) -> list[_Verdict]:
 
 def _verdict(effect: Effect, bits: Effect | None) -> _Verdict:
     """Return what accuracy says, or bits per byte where accuracy cannot show harm."""
-    rate, word = effect.learning_rate, effect.verdict
-    place = f"{word} at {rate:g}" + (" (within the margin)" if effect.small else "")
+    own, word = effect.learning_rate, effect.verdict
+    place = f"{word} at {written_rate(own)}" + (" (within the margin)" if effect.small else "")
     if not effect.floor or word != "undecided":
-        return _Verdict(rate, word, place)
+        return _Verdict(own, word, place)
     if bits is None:
-        return _Verdict(rate, word, f"{place} (accuracy at the floor)")
-    said = f"{bits.verdict} at {rate:g} (by bits per byte: accuracy is at the floor)"
-    return _Verdict(rate, bits.verdict, said)
+        return _Verdict(own, word, f"{place} (accuracy at the floor)")
+    said = f"{bits.verdict} at {written_rate(own)} (by bits per byte: accuracy is at the floor)"
+    return _Verdict(own, bits.verdict, said)
 
 
 def _joined(fixed: Sequence[_Verdict], tuned: Sequence[_Verdict]) -> tuple[_Outcome, str]:

@@ -26,7 +26,7 @@ from finetrap.compare import (
 )
 from finetrap.findings import Findings, Setting
 from finetrap.power import Spread, accuracy_spread, bits_spread
-from finetrap.records import Judge
+from finetrap.records import Judge, written_rate
 
 TINY = 1e-9
 """Stands in for a margin of zero where a change is measured in margins."""
@@ -179,7 +179,8 @@ def arms_at(comparison: Comparison, setting: Setting) -> list[Arm]:
 
 def named(arm: Arm) -> str:
     """Name an arm with its learning rate, as it stands in a sentence."""
-    return arm.label if arm.learning_rate is None else f"{arm.label} at {arm.learning_rate:g}"
+    rate = written_rate(arm.learning_rate)
+    return f"{arm.label} at {rate}" if rate else arm.label
 
 
 def _at_shared_rate(arms: Sequence[Arm]) -> list[Arm]:

@@ -199,7 +199,7 @@ class Cell:
         """A short readable name for the folder."""
         parts = [self.model.name, self.task.name, self.strategy.name]
         if self.strategy.learning_rate is not None:
-            parts.append(f"{self.strategy.learning_rate:g}")
+            parts.append(written_rate(self.strategy.learning_rate))
         if self.seed is not None:
             parts.append(f"s{self.seed}")
         if self.split == "dev":
@@ -334,6 +334,16 @@ def content_hash(value: object) -> str:
     """Return the SHA-256, in hexadecimal, of a value as canonical JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def written_rate(learning_rate: float | None) -> str:
+    """Write a learning rate as people type it: `3e-4`; nothing for a prompt, which has none."""
+    if learning_rate is None:
+        return ""
+    if not 0 < learning_rate < 0.1:
+        return f"{learning_rate:g}"
+    digits, exponent = f"{learning_rate:.3e}".split("e")
+    return f"{float(digits):g}e{int(exponent)}"
 
 
 def _named(task: TaskRef) -> dict[str, Any]:

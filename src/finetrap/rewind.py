@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from finetrap.records import Answer, Limits
-from finetrap.strategies import Questions, Solver, ask
+from finetrap.strategies import Questions, Solver, Told, ask
 
 Step = Mapping[str, Any]
 """One λ as evidence.json keeps it: `share`, `n`, `accuracy` (percent), `bits` (per byte), and both
@@ -25,11 +25,13 @@ def settle(
     dev: Questions,
     limits: Limits,
     untouched: Step | None = None,
+    told: Told | None = None,
 ) -> dict[str, Any]:
     """Measure every λ on held-out problems, leave the model at the best, and return the path.
 
-    `untouched` is the step at λ = 0 where it is known: it is the same for every training. Raises
-    Unsupported for an adapter that has no merged weights to interpolate.
+    `untouched` is the step at λ = 0 where it is known: it is the same for every training. `told`
+    hears of every answer. Raises Unsupported for an adapter that has no merged weights to
+    interpolate.
     """
     path: list[Step] = []
     for share in shares:
@@ -37,7 +39,7 @@ def settle(
             path.append(untouched)
             continue
         solver.model.rewind(share)
-        path.append(_step(solver, share, dev, limits))
+        path.append(_step(solver, share, dev, limits, told))
     chosen = choose(path)
     solver.model.rewind(chosen)
     return {"chosen": chosen, "path": path}
@@ -65,10 +67,16 @@ def _loss_elsewhere(step: Step) -> tuple[float, float]:
     return -_mean(right), _mean(bits)
 
 
-def _step(solver: Solver, share: float, dev: Questions, limits: Limits) -> dict[str, Any]:
-    answers = ask(solver, dev.kind, dev.problems, limits)
+def _step(
+    solver: Solver,
+    share: float,
+    dev: Questions,
+    limits: Limits,
+    told: Told | None,
+) -> dict[str, Any]:
+    answers = ask(solver, dev.kind, dev.problems, limits, told)
     probes = {
-        name: _level(ask(solver, probe.kind, probe.problems, limits))
+        name: _level(ask(solver, probe.kind, probe.problems, limits, told))
         for name, probe in dev.probes.items()
     }
     return {"share": share, "n": len(answers), **_level(answers), "probes": probes}

@@ -22,9 +22,11 @@ from finetrap.errors import BadInput, Diverged, out_of_memory
 from finetrap.meter import Meter, environment, flops
 from finetrap.packs import Packs
 from finetrap.records import (
+    Answer,
     Cell,
     Costs,
     Failure,
+    Limits,
     Run,
     Status,
     TaskRef,
@@ -32,9 +34,8 @@ from finetrap.records import (
 )
 from finetrap.store import Store
 from finetrap.strategies import Questions, Trained
+from finetrap.telling import Emit, Teller
 
-Emit = Callable[[Mapping[str, Any]], None]
-"""Takes one event: a flat mapping with `event`, `key` and the event's facts."""
 Keep = Literal["adapters", "all", "none"]
 
 
@@ -86,6 +87,7 @@ def attempt(cell: Cell, desk: Desk, emit: Emit) -> Run:
 
 def run_cell(cell: Cell, desk: Desk, meter: Meter, emit: Emit) -> Run:
     """Measure one cell."""
+    desk.teller = tell = Teller(emit, cell.key)
     with meter.phase("load"):
         asked = desk.questions(cell)
         model = desk.model(cell)
@@ -95,22 +97,21 @@ def run_cell(cell: Cell, desk: Desk, meter: Meter, emit: Emit) -> Run:
     tokens = model.token_count()
 
     with meter.phase("train"):
-        solver = desk.solver(cell, train, emit)
+        solver = desk.solver(cell, train)
     with meter.phase("rewind"):
         rewound = desk.rewind(solver, cell)
 
     with meter.phase("eval"):
-        facts = {"task": cell.task.name, "problems": len(asked.problems)}
-        emit({"event": "evaluate", "key": cell.key, **facts})
-        answers = strategies.ask(solver, asked.kind, asked.problems, cell.limits)
+        answers = desk.ask(solver, cell.task.name, asked, cell.limits)
         probes = {
-            name: strategies.ask(solver, probe.kind, probe.problems, cell.limits)
-            for name, probe in asked.probes.items()
+            name: desk.ask(solver, name, probe, cell.limits) for name, probe in asked.probes.items()
         }
     evaluated = model.token_count() - tokens
 
     with meter.phase("evidence"):
-        after = evidence.after(solver, cell, asked, answers)
+        tell.phase("after")
+        told = tell.rows("after", cell.task.name, len(asked.problems))
+        after = evidence.after(solver, cell, asked, answers, told)
     return Run(
         cell=cell,
         status="done",
@@ -131,7 +132,7 @@ def ship(cell: Cell, folder: Path, *, whole: bool) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     desk = Desk()
     desk.model(cell)
-    solver = desk.solver(cell, desk.training_problems(cell), lambda event: None)
+    solver = desk.solver(cell, desk.training_problems(cell))
     desk.rewind(solver, cell)
     folder.mkdir(parents=True, exist_ok=True)
     if not cell.strategy.trains:
@@ -156,6 +157,8 @@ class Desk:
     train_s: float | None = None
     """Seconds that the held solver took to train."""
     packs: Packs = field(default_factory=Packs)
+    teller: Teller = field(default_factory=Teller)
+    """Tells what is done for the cell at hand."""
     _tasks: dict[str, tasks.Task] = field(default_factory=dict)
     _before: dict[object, Mapping[str, Any]] = field(default_factory=dict)
     _unmoved: dict[str, rewind.Step] = field(default_factory=dict)
@@ -178,6 +181,7 @@ class Desk:
         wanted = (cell.model.source, cell.model.revision, cell.model.prompt, cell.limits.dtype)
         if self.opened is None or self.opened_as != wanted:
             self.clear()
+            self.teller.phase("load", model=cell.model.name)
             self.opened = open_model(cell.model, cell.limits)
             self.opened_as = wanted
         elif self.held_key != cell.training_key():
@@ -225,21 +229,31 @@ class Desk:
             return {}
         known = (self.opened_as, cell.trained_on and cell.trained_on.name, cell.train)
         if known not in self._before and self.opened is not None and self.held is None:
-            self._before[known] = evidence.before(self.opened, train.problems, cell.limits.batch)
+            self.teller.phase("before")
+            told = self.teller.rows("before", cell.task.name, None)
+            batch = cell.limits.batch
+            self._before[known] = evidence.before(self.opened, train.problems, batch, told)
         return self._before.get(known, {})
 
-    def solver(self, cell: Cell, train: Trained, emit: Emit) -> strategies.Solver:
+    def ask(
+        self, solver: strategies.Solver, test: str, asked: Questions, limits: Limits
+    ) -> tuple[Answer, ...]:
+        """Let a solver answer a test's problems."""
+        self.teller.phase("answer", task=test, problems=len(asked.problems))
+        told = self.teller.rows("answer", test, len(asked.problems))
+        return strategies.ask(solver, asked.kind, asked.problems, limits, told)
+
+    def solver(self, cell: Cell, train: Trained) -> strategies.Solver:
         """Adapt the model, or hand out the solver that the last cell of the group trained."""
         if self.opened is None:
             raise RuntimeError("the model is opened before it is adapted")
         if self.held is None or self.held_key != cell.training_key():
-
-            def progress(event: str, facts: Mapping[str, Any]) -> None:
-                emit({"event": event, "key": cell.key, **facts})
-
             together = self.packs.begin(cell)
+            if cell.strategy.trains:
+                rows = len(train.problems) + len(train.replayed)
+                self.teller.phase("train", problems=rows, runs=len(together))
             if len(together) > 1:
-                strategies.adapt_ahead(self.opened, train, together, progress)
+                strategies.adapt_ahead(self.opened, train, together, self.teller.step)
             start = time.perf_counter()
             self.held = strategies.adapt(
                 self.opened,
@@ -247,7 +261,7 @@ class Desk:
                 cell.strategy,
                 cell.train,
                 cell.seed,
-                progress,
+                self.teller.step,
                 train.replayed,
             )
             self.held_key, self.train_s = cell.training_key(), None
@@ -269,8 +283,10 @@ class Desk:
         identity = held_out.identity()
         parts = ("model", "task", "probes", "limits")
         known = content_hash([cell.train.dev, *(identity[part] for part in parts)])
+        self.teller.phase("rewind", steps=len(cell.strategy.rewind))
+        told = self.teller.rows("rewind", held_out.task.name, None)
         settled = rewind.settle(
-            solver, cell.strategy.rewind, dev, cell.limits, self._unmoved.get(known)
+            solver, cell.strategy.rewind, dev, cell.limits, self._unmoved.get(known), told
         )
         first = settled["path"][0]
         if first["share"] == 0.0:
@@ -326,7 +342,7 @@ def _failed(cell: Cell, status: Status, failure: Failure, desk: Desk, meter: Met
 
 
 def _outcome(run: Run) -> dict[str, Any]:
-    """Describe a committed run as an event: accuracy, never a verdict."""
+    """Describe a committed run as an event: right answers, never a verdict."""
     right = [a.correct for a in run.answers if a.correct is not None]
     return {
         "event": "cell-done" if run.status == "done" else "cell-failed",
@@ -334,7 +350,7 @@ def _outcome(run: Run) -> dict[str, Any]:
         "slug": run.cell.slug,
         "status": run.status,
         "n": len(run.answers),
-        "accuracy": round(100 * sum(right) / len(right), 2) if right else None,
+        "right": sum(right) if right else None,
         "train_s": run.costs.train_s,
         "eval_s": run.costs.eval_s,
         "message": run.failure.message.splitlines()[0] if run.failure else None,

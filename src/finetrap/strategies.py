@@ -8,13 +8,13 @@ two of them differently by accident. Test problems never reach `adapt`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from finetrap import prompts, scoring
-from finetrap.backends import Completion, Model, Progress, Row, Training
+from finetrap.backends import Completion, Model, Progress, Row, Scored, Training
 from finetrap.errors import BadInput
 from finetrap.records import Answer, Cell, Limits, Problem, StrategySpec, TaskKind, TrainSpec
 
@@ -109,33 +109,58 @@ def training_rows(train: Sequence[Problem], model: Model) -> list[Row]:
     ]
 
 
+Part = Literal["answers", "solutions", "texts"]
+"""What is being worked out: a solver's answers, the likelihood of gold solutions, or of prose."""
+Told = Callable[[Part, "bool | None"], None]
+"""Called once for each row of a part, as it is done: for an answer, with whether it is right."""
+
+
 def ask(
-    solver: Solver, kind: TaskKind, problems: Sequence[Problem], limits: Limits
+    solver: Solver,
+    kind: TaskKind,
+    problems: Sequence[Problem],
+    limits: Limits,
+    told: Told | None = None,
 ) -> tuple[Answer, ...]:
     """Let a solver answer problems of one kind. Raises ContextTooLong."""
     if kind == "math":
-        return _solve(solver, problems, limits)
+        return _solve(solver, problems, limits, told)
     if kind == "prose":
-        return _read(solver, problems, limits)
-    return _choose(solver, kind, problems, limits)
+        return _read(solver, problems, limits, told)
+    return _choose(solver, kind, problems, limits, told)
 
 
-def _solve(solver: Solver, problems: Sequence[Problem], limits: Limits) -> tuple[Answer, ...]:
+def each(told: Told | None, part: Part) -> Scored | None:
+    """Return what tells a part row by row, whatever its nats."""
+    return None if told is None else lambda number, nats: told(part, None)
+
+
+def _solve(
+    solver: Solver, problems: Sequence[Problem], limits: Limits, told: Told | None
+) -> tuple[Answer, ...]:
     """Generate a solution to each problem and grade it; also score the gold solution."""
+    grades: dict[int, scoring.Grade] = {}
+
+    def written(number: int, completion: Completion) -> None:
+        grades[number] = scoring.grade(completion.text, problems[number].answer)
+        if told is not None:
+            told("answers", grades[number].correct)
+
     asked = [solver.prompt(p.question) for p in problems]
     completions = solver.model.generate(
         asked,
         max_new_tokens=limits.max_new_tokens,
         stops=prompts.stops(solver.model.chat),
         batch=limits.batch,
+        written=written,
     )
-    golds = [solver.target(p.solution) for p in problems]
-    nats = solver.model.score(list(zip(asked, golds, strict=True)), batch=limits.batch)
-    return tuple(map(_graded, problems, completions, nats))
+    pairs = [(a, solver.target(p.solution)) for a, p in zip(asked, problems, strict=True)]
+    nats = solver.model.score(pairs, batch=limits.batch, scored=each(told, "solutions"))
+    ordered = (grades[number] for number in range(len(problems)))
+    return tuple(map(_graded, problems, completions, ordered, nats))
 
 
-def _graded(problem: Problem, completion: Completion, nats: float) -> Answer:
-    grade = scoring.grade(completion.text, problem.answer)
+def _graded(problem: Problem, completion: Completion, grade: scoring.Grade, nats: float) -> Answer:
     return Answer(
         id=problem.id,
         gold=problem.answer,
@@ -153,7 +178,11 @@ def _graded(problem: Problem, completion: Completion, nats: float) -> Answer:
 
 
 def _choose(
-    solver: Solver, kind: TaskKind, problems: Sequence[Problem], limits: Limits
+    solver: Solver,
+    kind: TaskKind,
+    problems: Sequence[Problem],
+    limits: Limits,
+    told: Told | None,
 ) -> tuple[Answer, ...]:
     """Pick the likeliest choice, per byte of the choice and (`correct_raw`) in total.
 
@@ -164,8 +193,24 @@ def _choose(
         asked = solver.prompt(p.question) if kind == "choice" else solver.prefix + p.question
         follow = solver.target if kind == "choice" else prompts.plain_target
         pairs += [(asked, follow(choice)) for choice in p.choices]
-    scored = iter(solver.model.score(pairs, batch=limits.batch))
-    return tuple(_chosen(p, [next(scored) for _ in p.choices]) for p in problems)
+    scored = None if told is None else _choices_told(problems, told)
+    nats = iter(solver.model.score(pairs, batch=limits.batch, scored=scored))
+    return tuple(_chosen(p, [next(nats) for _ in p.choices]) for p in problems)
+
+
+def _choices_told(problems: Sequence[Problem], told: Told) -> Scored:
+    """Return what takes the nats of all problems' choices and tells a problem once it has its."""
+    owner = [(p, i) for p, problem in enumerate(problems) for i in range(len(problem.choices))]
+    known: list[dict[int, float]] = [{} for _ in problems]
+
+    def scored(number: int, nats: float) -> None:
+        place, choice = owner[number]
+        problem, found = problems[place], known[place]
+        found[choice] = nats
+        if len(found) == len(problem.choices):
+            told("answers", _chosen(problem, [found[i] for i in sorted(found)]).correct)
+
+    return scored
 
 
 def _chosen(problem: Problem, nats: Sequence[float]) -> Answer:
@@ -191,10 +236,15 @@ def _chosen(problem: Problem, nats: Sequence[float]) -> Answer:
     )
 
 
-def _read(solver: Solver, problems: Sequence[Problem], limits: Limits) -> tuple[Answer, ...]:
+def _read(
+    solver: Solver, problems: Sequence[Problem], limits: Limits, told: Told | None
+) -> tuple[Answer, ...]:
     """Score held-out text: nats of every whole piece."""
     nats = solver.model.score_prose(
-        [p.solution for p in problems], prefix=solver.prefix, batch=limits.batch
+        [p.solution for p in problems],
+        prefix=solver.prefix,
+        batch=limits.batch,
+        scored=each(told, "texts"),
     )
     return tuple(
         Answer(

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from finetrap import search, tasks
 from finetrap import study as studies
-from finetrap.engines import local
+from finetrap.engines import local, rounds
 from finetrap.engines.machine import crew
 from finetrap.records import Answer, Cell, Run, Study, TaskRef
 from finetrap.store import Store
-
-Emit = Callable[[Mapping[str, Any]], None]
 
 TEST_PROBLEMS = 500
 PROBE_PROBLEMS = 100
@@ -116,7 +114,14 @@ class Plan(NamedTuple):
 
 
 def plan(
-    wanted: Wanted, folder: Path, store: Store, *, minutes: float, workers: int | None, emit: Emit
+    wanted: Wanted,
+    folder: Path,
+    store: Store,
+    *,
+    minutes: float,
+    workers: int | None,
+    emit: local.Emit,
+    stopping: local.Stopping | None = None,
 ) -> Plan:
     """Write the largest study that fits the time to `folder`/study.toml, the smallest if none does.
 
@@ -126,7 +131,9 @@ def plan(
     folder.mkdir(parents=True, exist_ok=True)
     smallest = _study(wanted, SIZES[-1], folder)
     first = _first(search.named_cells(smallest, store)[0])
-    local.run(store.owed(first), store, keep=smallest.keep, workers=workers, emit=emit)
+    owed = store.owed(first)
+    rounds.begin(first, owed, 0, emit)
+    local.run(owed, store, keep=smallest.keep, workers=workers, emit=emit, stopping=stopping)
     measured = store.runs({cell.key for cell in first})
     spent = sum(map(_seconds, measured))
     at_once = crew(first[0].model, workers).workers

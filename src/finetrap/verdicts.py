@@ -82,17 +82,20 @@ def judge_study(
         wanted = list(cells)
         keys: set[str] | None = {cell.key for cell in wanted}
         owed = [f"{cell.slug} is owed" for cell in store.owed(wanted)]
+        count = len(owed)
     else:
         keys = {key for note in notes for key in note["keys"]} or None
         done = store.statuses().keys()
+        left = [(note, set(note["keys"]) - done) for note in notes]
         owed = [
-            f"{len(left)} of {len(note['keys'])} cells of study '{note['name']}' are owed"
-            for note in notes
-            if (left := set(note["keys"]) - done)
+            f"{len(some)} of {len(note['keys'])} cells of study '{note['name']}' are owed"
+            for note, some in left
+            if some
         ]
+        count = len(set().union(*(some for _, some in left)))
     runs = store.runs(keys)
     findings = judge(runs, margins)
-    return replace(findings, missing=(*findings.missing, *owed)), runs
+    return replace(findings, missing=(*findings.missing, *owed), owed=count), runs
 
 
 def _baselines(comparison: Comparison) -> list[tuple[Arm, Against]]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from finetrap.records import Limits, ModelSpec, StopReason, StrategySpec, TrainSpec
 
 Progress = Callable[[str, Mapping[str, Any]], None]
-"""Called with an event's name and its facts (`step` and `loss` while training, …)."""
+"""Called after each training step, as `step` with `step`, `steps`, `loss` and `tokens`."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,12 @@ class Completion:
     tokens: int
     """Tokens generated, the end token included."""
     stop: StopReason
+
+
+Written = Callable[[int, Completion], None]
+"""Called once with each prompt's number and completion, as soon as it is whole, in any order."""
+Scored = Callable[[int, float], None]
+"""Called with the number of what is scored and its nats as soon as they are known, in any order."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +63,24 @@ class Model(Protocol):
     """Renders messages up to where the assistant starts to write; None: plain prompts."""
 
     def generate(
-        self, prompts: Sequence[str], *, max_new_tokens: int, stops: Sequence[str], batch: int
+        self,
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int,
+        stops: Sequence[str],
+        batch: int,
+        written: Written | None = None,
     ) -> list[Completion]:
         """Complete each prompt greedily. Raises ContextTooLong."""
 
-    def score(self, pairs: Sequence[tuple[str, str]], *, batch: int) -> list[float]:
+    def score(
+        self, pairs: Sequence[tuple[str, str]], *, batch: int, scored: Scored | None = None
+    ) -> list[float]:
         """Return the nats of each continuation given its context. Raises ContextTooLong."""
 
-    def score_prose(self, texts: Sequence[str], *, prefix: str, batch: int) -> list[float]:
+    def score_prose(
+        self, texts: Sequence[str], *, prefix: str, batch: int, scored: Scored | None = None
+    ) -> list[float]:
         """Return the nats of each text after `prefix`, in disjoint windows where it is long."""
 
     def train(

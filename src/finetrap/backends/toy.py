@@ -9,7 +9,7 @@ A source is `toy:` and settings, for example `toy:base=0.6,full=-0.2,few-shot-5=
     churn        share of problems whose outcome a strategy draws anew, the mean unchanged (0)
     bits         bits per byte of prose (1.5)
     parameters   number of parameters to pretend (1000)
-    seconds      how long training sleeps (0)
+    seconds      how long training sleeps, in all its steps (0)
 
 `base@WORD` and `STRATEGY@WORD` hold for the questions that contain WORD and win over the plain
 ones; `STRATEGY@prose` is added to the bits per byte of prose. Instead of a number a strategy may
@@ -27,17 +27,18 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
+from typing import Any, TypeVar
 
-from finetrap.backends import Completion, Progress, Row, Training
+from finetrap.backends import Completion, Progress, Row, Scored, Training, Written
 from finetrap.errors import BadModel, Diverged, nearest
 from finetrap.records import Limits, ModelSpec, StopReason, StrategySpec, TrainSpec
 
+_T = TypeVar("_T")
 PREFIX = "toy:"
 VERSION = "toy-1"
 """Revision of a toy model: its name holds everything else."""
@@ -143,24 +144,35 @@ class ToyModel:
         self._tokens = 0
 
     def generate(
-        self, prompts: Sequence[str], *, max_new_tokens: int, stops: Sequence[str], batch: int
+        self,
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int,
+        stops: Sequence[str],
+        batch: int,
+        written: Written | None = None,
     ) -> list[Completion]:
         """Answer each prompt's last question, rightly or wrongly as planted."""
-        return [self._complete(prompt, max_new_tokens) for prompt in prompts]
+        return _told((self._complete(prompt, max_new_tokens) for prompt in prompts), written)
 
-    def score(self, pairs: Sequence[tuple[str, str]], *, batch: int) -> list[float]:
+    def score(
+        self, pairs: Sequence[tuple[str, str]], *, batch: int, scored: Scored | None = None
+    ) -> list[float]:
         """Return nats that prefer the right continuation where `generate` answers rightly."""
-        return [self._nats(context, continuation) for context, continuation in pairs]
+        return _told((self._nats(context, follow) for context, follow in pairs), scored)
 
-    def score_prose(self, texts: Sequence[str], *, prefix: str, batch: int) -> list[float]:
+    def score_prose(
+        self, texts: Sequence[str], *, prefix: str, batch: int, scored: Scored | None = None
+    ) -> list[float]:
         """Return the nats of each text: the planted bits per byte, scattered between texts."""
         strategy, _ = self._solver(prefix)
         bits = self.plan.settings["bits"] + self.plan.effects.get(f"{strategy}@prose", 0.0)
         self._tokens += sum(len(text.split()) for text in texts)
-        return [
+        nats = (
             max(0.0, bits + 0.05 * _normal("prose", text)) * math.log(2) * len(text.encode())
             for text in texts
-        ]
+        )
+        return _told(nats, scored)
 
     def train(
         self,
@@ -172,14 +184,16 @@ class ToyModel:
     ) -> Training:
         """Take on the strategy's planted ability. Raises Diverged or what else is planted."""
         self._trained, self._seed, self._share = strategy, str(seed), 1.0
-        time.sleep(self.plan.settings["seconds"])
         epochs = strategy.epochs or train.epochs
         steps = max(1, math.ceil(len(rows) / (strategy.batch or train.batch) * epochs))
         self._end_badly(steps)
         losses = [0.5 + 2.0 * math.exp(-4.0 * step / steps) for step in range(steps)]
-        if progress is not None:
-            for step, loss in enumerate(losses, start=1):
-                progress("step", {"step": step, "steps": steps, "loss": loss})
+        tokens = self.training_tokens(rows, strategy, train, seed)
+        for step, loss in enumerate(losses, start=1):
+            time.sleep(self.plan.settings["seconds"] / steps)
+            if progress is not None:
+                facts = {"step": step, "steps": steps, "loss": loss, "tokens": tokens // steps}
+                progress("step", facts)
         evidence: dict[str, Any] = {
             "loss": losses,
             "gradient_norm": [loss / 2 for loss in losses],
@@ -188,7 +202,6 @@ class ToyModel:
             "rows": [[[row.prompt, False], [row.target, True]] for row in rows[:2]],
             "eos_share": 1.0,
         }
-        tokens = self.training_tokens(rows, strategy, train, seed)
         return Training(steps, tokens, self._trainable(), evidence)
 
     def train_together(
@@ -329,6 +342,16 @@ def known_answer(question: str) -> str | None:
         if found:
             return str(work(*found.groups()))
     return None
+
+
+def _told(found: Iterable[_T], tell: Callable[[int, _T], None] | None) -> list[_T]:
+    """Return what is found, each told as it is found."""
+    results = []
+    for number, result in enumerate(found):
+        results.append(result)
+        if tell is not None:
+            tell(number, result)
+    return results
 
 
 def _asks(prompt: str) -> bool:

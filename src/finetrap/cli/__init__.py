@@ -5,22 +5,20 @@ Exit codes: 0 done, 1 some cells failed, 2 bad input, 130 interrupted.
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import typer
 
 from finetrap.cli import doing, judging, planned
+from finetrap.cli.interruption import Interrupted
 from finetrap.errors import FinetrapError
+from finetrap.terminal.progress import close_stdout
 
-app = typer.Typer(
-    name="finetrap",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Measures what each fine-tuning strategy does to a small language model.",
-)
+CODES = "Exit codes: 0 done, 1 some cells failed, 2 bad input, 130 interrupted."
 VERBS: dict[str, Callable[..., None]] = {
     "demo": doing.demo,
     "try": doing.try_strategies,
@@ -35,28 +33,74 @@ VERBS: dict[str, Callable[..., None]] = {
     "overlap": judging.overlap,
     "list": judging.list_names,
 }
+_EXAMPLE = "Example: "
+_WRONGLY_TYPED: Any = typer.BadParameter.__mro__[2]
+"""Base of what click raises for wrong flags; typer may have a click of its own."""
+
+app = typer.Typer(
+    name="finetrap",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+    epilog=CODES,
+)
 for _name, _verb in VERBS.items():
-    app.command(_name)(_verb)
+    app.command(_name, epilog=CODES)(_verb)
 
 
-def _tell(fault: FinetrapError, arguments: list[str]) -> None:
-    if "--json" in arguments:
-        print(json.dumps({"event": "error", "message": str(fault)}), file=sys.stderr)
-    else:
-        print(f"finetrap: {fault}", file=sys.stderr)
+def example(verb: str) -> str:
+    """Return a verb's example, as its help has it."""
+    lines = inspect.cleandoc(VERBS[verb].__doc__ or "").splitlines()
+    return next(line.removeprefix(_EXAMPLE) for line in lines if line.startswith(_EXAMPLE))
+
+
+@app.callback(invoke_without_command=True)
+def overview(context: typer.Context) -> None:
+    """Measure what each fine-tuning strategy does to a small language model."""
+    if context.invoked_subcommand is not None:
+        return
+    print("finetrap measures what each fine-tuning strategy does to a small language model.\n")
+    for name, verb in VERBS.items():
+        purpose = inspect.cleandoc(verb.__doc__ or "").split("\n\n")[0].replace("\n", " ")
+        print(f"{name:9} {purpose}\n          $ {example(name)}")
+    print(f"\nfinetrap VERB --help says more. {CODES}")
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    arguments, code = sys.argv[1:], 0
+    command = typer.main.get_command(app)
     try:
-        app()
-    except FinetrapError as fault:
-        _tell(fault, sys.argv)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print(
-            "finetrap: interrupted; what is committed is kept, run again to go on", file=sys.stderr
-        )
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.exit(0)
+        # Not command.main(), which has codes of its own for an interruption and a closed pipe.
+        with command.make_context("finetrap", list(arguments)) as context:
+            command.invoke(context)
+        sys.stdout.flush()
+    except typer.Exit as stop:
+        code = stop.exit_code
+    except (_WRONGLY_TYPED, FinetrapError, OSError, KeyboardInterrupt) as fault:
+        code = _tell(fault, arguments)
+    sys.exit(code)
+
+
+def _tell(fault: BaseException, arguments: Sequence[str]) -> int:
+    """Say what went wrong, and return the exit code."""
+    if isinstance(fault, BrokenPipeError):
+        close_stdout()  # whoever read this has seen enough
+        return 0
+    as_json, code = "--json" in arguments, 2
+    if isinstance(fault, KeyboardInterrupt):
+        code = 130
+        message = str(fault) or "interrupted; what was finished is kept"
+        as_json = as_json and not isinstance(fault, Interrupted)  # which is told as an event
+    elif isinstance(fault, _WRONGLY_TYPED):
+        verb = next((f"{name} " for name in arguments if name in VERBS), "")
+        message = f"{fault.format_message()}\nsee finetrap {verb}--help"
+    elif isinstance(fault, OSError):
+        place = f"{fault.filename}: " if fault.filename else ""
+        message = f"{place}{fault.strerror or fault}; choose another place, or make this one usable"
+    else:
+        message = str(fault)
+    line = json.dumps({"event": "error", "message": message}) if as_json else f"finetrap: {message}"
+    print(line, file=sys.stderr)
+    return code

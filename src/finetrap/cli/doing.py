@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from finetrap.cli.interruption import Interrupted, interruptible
 from finetrap.cli.judging import wanted_limits, write_report
 from finetrap.cli.options import (
     AsJson,
@@ -19,7 +24,9 @@ from finetrap.cli.options import (
     Quiet,
     Retry,
     RunsFolder,
+    Source,
     StudyFile,
+    Voice,
     Workers,
     parsed,
     study_file,
@@ -49,7 +56,12 @@ def demo(
     """
     from finetrap import miniature
 
-    _run_and_report(miniature.study("demo"), runs or out / "runs", out, workers, as_json, quiet)
+    voice, folder = Voice(as_json, quiet), runs or out / "runs"
+    study = miniature.study("demo")
+    whole = _measured(study, folder, workers, voice)
+    write_report(Source(folder, study), out, voice, command="finetrap demo")
+    if not whole:
+        raise typer.Exit(1)
 
 
 def run(
@@ -63,11 +75,13 @@ def run(
 ) -> None:
     """Run what a study still owes; what is done already is kept.
 
-    Example: finetrap run studies/first.toml --runs runs
+    Example: finetrap run style --runs runs
     """
-    _run(study, runs, workers, overrides, retry_failed, as_json, quiet)
-    if not (as_json or quiet):
-        print(f"next: finetrap report {study} --runs {runs}")
+    voice = Voice(as_json, quiet)
+    whole = _measured(study, runs, workers, voice, overrides, retry_failed)
+    voice.say(f"next: finetrap report {study} --runs {runs}")
+    if not whole:
+        raise typer.Exit(1)
 
 
 def try_strategies(
@@ -95,31 +109,34 @@ def try_strategies(
 ) -> None:
     """Try the strategies on one model and your data, and end in what to ship.
 
-    Example: finetrap try mini-1m --train problems.jsonl --budget 20
+    Example: finetrap try mini-1m --train train.jsonl --budget 20
     """
     from finetrap import tryout
-    from finetrap.store import Store
-    from finetrap.terminal import Progress
 
+    voice = Voice(as_json, quiet)
     names = dict(_column(entry) for entry in columns or ())
     wanted = tryout.Wanted(model, train, test, names, tuple(probes or ()))
     store = Store(out / "runs")
-    if test is None and not (as_json or quiet):
-        print("no --test: one problem in five is held out, by its wording", flush=True)
-    with Progress(as_json=as_json, quiet=quiet) as progress:
-        plan = tryout.plan(wanted, out, store, minutes=budget, workers=workers, emit=progress.emit)
-    if progress.faults:
-        raise BadInput("\n".join(progress.faults))
-    if not (as_json or quiet):
-        print(_plan_sentence(plan, budget), flush=True)
-    failed = _measure(plan.file, out / "runs", workers, as_json, quiet)
-    command = f"finetrap run {plan.file} --runs {out / 'runs'}"
+    if test is None:
+        voice.say("no --test: one problem in five is held out, by its wording")
+    with _watched(voice, store) as watch:
+        plan = tryout.plan(
+            wanted,
+            out,
+            store,
+            minutes=budget,
+            workers=workers,
+            emit=watch.emit,
+            stopping=watch.stopping,
+        )
+    voice.say(_plan_sentence(plan, budget))
+    whole = _measured(plan.file, store.root, workers, voice)
+    command = f"finetrap run {plan.file} --runs {store.root}"
     wishes = wanted_limits(max_memory, min_retention, must_ship_one_file)
-    findings = write_report(
-        plan.file, out / "runs", out, None, None, as_json, quiet, command=command, wishes=wishes
-    )
-    _hand_over(findings, store, out, must_ship_one_file, as_json, quiet)
-    if failed:
+    source = Source(store.root, plan.file)
+    findings = write_report(source, out, voice, command=command, wishes=wishes)
+    _hand_over(findings, store, out, must_ship_one_file, voice)
+    if not whole:
         raise typer.Exit(1)
 
 
@@ -144,9 +161,7 @@ def _plan_sentence(plan: tryout.Plan, minutes: float) -> str:
     )
 
 
-def _hand_over(
-    findings: Findings, store: Store, out: Path, whole: bool, as_json: bool, quiet: bool
-) -> None:
+def _hand_over(findings: Findings, store: Store, out: Path, whole: bool, voice: Voice) -> None:
     """Write what is to be shipped, and show what it would lose."""
     from finetrap import runner, tryout
 
@@ -159,16 +174,14 @@ def _hand_over(
         changed = run.cell.strategy.trains or run.cell.strategy.shots
         place = runner.ship(run.cell, out / "ship", whole=whole) if changed else None
         worst = tryout.lost(untouched[0], run) if untouched else []
-        if as_json:
-            answers = [
-                {"before": b.completion, "after": a.completion, "id": a.id} for b, a in worst
-            ]
-            print(json.dumps({"event": "ship", "path": place and str(place), "lost": answers}))
-        elif not quiet:
-            print(f"to ship: {place or 'the untouched model as it is'}")
-            for before, after in worst:
-                print(f"lost {after.id} (answer {after.gold}):")
-                print(f"  before: {_line(before.completion)}\n  after:  {_line(after.completion)}")
+        answers = [{"before": b.completion, "after": a.completion, "id": a.id} for b, a in worst]
+        lines = [f"to ship: {place or 'the untouched model as it is'}"]
+        for before, after in worst:
+            lines.append(f"lost {after.id} (answer {after.gold}):")
+            lines.append(f"  before: {_line(before.completion)}")
+            lines.append(f"  after:  {_line(after.completion)}")
+        document = {"event": "ship", "path": place and str(place), "lost": answers}
+        voice.result(document, "\n".join(lines))
 
 
 def _is_base(cell: Cell) -> bool:
@@ -189,11 +202,10 @@ def status(
 ) -> None:
     """Say which cells of a study are done, failed and owed.
 
-    Example: finetrap status studies/first.toml
+    Example: finetrap status style --runs runs
     """
     from finetrap import search
     from finetrap import study as studies
-    from finetrap.store import Store
 
     store = Store(runs)
     cells, searches = search.named_cells(studies.load(study_file(study), parsed(overrides)), store)
@@ -208,59 +220,76 @@ def status(
         "failed": len(rows) - done - owed,
         "searches going on": searches,
     }
-    if as_json:
-        print(json.dumps({**summary, "list": rows}))
-    elif not quiet:
-        for row in rows:
-            print(f"{row['status']:9} {row['key'][:12]}  {row['cell']}")
-        print("  ".join(f"{name} {count}" for name, count in summary.items()))
+    lines = [f"{row['status']:9} {row['key'][:12]}  {row['cell']}" for row in rows]
+    lines.append("  ".join(f"{name} {count}" for name, count in summary.items()))
+    Voice(as_json, quiet).result({**summary, "list": rows}, "\n".join(lines))
 
 
-def _run_and_report(
-    study: Path, runs: Path, out: Path, workers: int | None, as_json: bool, quiet: bool
-) -> None:
-    failed = _measure(study, runs, workers, as_json, quiet)
-    write_report(study, runs, out, None, None, as_json, quiet, command="finetrap demo")
-    if failed:
-        raise typer.Exit(1)
-
-
-def _measure(study: Path, runs: Path, workers: int | None, as_json: bool, quiet: bool) -> bool:
-    """Run a study; return whether cells failed, which its report tells too."""
-    try:
-        _run(study, runs, workers, None, False, as_json, quiet)
-    except typer.Exit as stop:
-        if stop.exit_code != 1:
-            raise
-        return True
-    return False
-
-
-def _run(
+def _measured(
     file: Path,
     runs: Path,
     workers: int | None,
-    overrides: list[str] | None,
-    retry_failed: bool,
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    """Run a study's owed cells. Exits with 1 if cells failed, raises BadInput after the others."""
+    voice: Voice,
+    overrides: list[str] | None = None,
+    retry_failed: bool = False,
+) -> bool:
+    """Run a study's owed cells; return whether all that it needs have answers.
+
+    Raises BadInput after the others, and Interrupted.
+    """
     from finetrap import study as studies
     from finetrap.engines import rounds
-    from finetrap.store import Store
-    from finetrap.terminal import Progress
 
     plan = studies.load(study_file(file), parsed(overrides))
     store = Store(runs)
-    with Progress(as_json=as_json, quiet=quiet) as progress:
+    with _watched(voice, store) as watch:
         cells = rounds.run(
-            plan, store, workers=workers, retry_failed=retry_failed, emit=progress.emit
+            plan,
+            store,
+            workers=workers,
+            retry_failed=retry_failed,
+            emit=watch.emit,
+            stopping=watch.stopping,
         )
-    if progress.faults:
-        raise BadInput("\n".join(progress.faults))
     states = store.statuses()
     # A trial that failed is data of its search; a final run that failed is a hole in the study.
-    failed = (states.get(c.key, "owed") not in ("done", "owed") for c in cells if c.split == "test")
-    if any(failed):
-        raise typer.Exit(1)
+    finals = (states.get(cell.key, "owed") for cell in cells if cell.split == "test")
+    return all(state in ("done", "owed") for state in finals)
+
+
+class _Watch(NamedTuple):
+    """Who hears of a run, and may stop it."""
+
+    emit: Callable[[Mapping[str, Any]], None]
+    stopping: Callable[[], bool]
+
+
+@contextmanager
+def _watched(voice: Voice, store: Store) -> Iterator[_Watch]:
+    """Show what runs inside. Raises BadInput for faults that were met, and Interrupted."""
+    from finetrap.terminal import Progress
+
+    try:
+        with (
+            Progress(as_json=voice.as_json, quiet=voice.quiet) as progress,
+            interruptible(progress.stop_soon) as stopping,
+        ):
+            yield _Watch(progress.emit, stopping)
+    except KeyboardInterrupt:
+        state = progress.state
+        owed, again = state.owed - state.done - state.failed, _same_command()
+        saved = len(store.statuses())
+        if voice.as_json:
+            facts = {"event": "interrupted", "saved": saved, "owed": owed, "next": again}
+            print(json.dumps(facts), flush=True)
+        raise Interrupted(
+            f"interrupted; saved in {store.root}: {saved} cells; owed, with those that were being "
+            f"measured: {owed}; to go on: {again}"
+        ) from None
+    if progress.faults:
+        raise BadInput("\n".join(progress.faults))
+
+
+def _same_command() -> str:
+    """Return what was typed, to be typed again; failed cells are not run a third time."""
+    return shlex.join(["finetrap", *(a for a in sys.argv[1:] if a != "--retry-failed")])

@@ -18,7 +18,10 @@ from finetrap.cli.options import (
     OneFile,
     Overrides,
     Quiet,
+    Root,
     RunsFolder,
+    Source,
+    Voice,
     parsed,
     study_file,
 )
@@ -46,9 +49,10 @@ def report(
 ) -> None:
     """Judge a study's runs and draw the report.
 
-    Example: finetrap report studies/first.toml --runs runs
+    Example: finetrap report style --runs runs
     """
-    write_report(study, runs, out or runs / "report", margin, overrides, as_json, quiet)
+    source = Source(runs, study, overrides, margin)
+    write_report(source, out or runs / "report", Voice(as_json, quiet))
 
 
 def diagnose(
@@ -69,6 +73,7 @@ def diagnose(
     """
     from finetrap import diagnose as suspects
 
+    owed = 0
     if (before is None) != (after is None):
         raise BadInput("--before and --after belong together: give both files")
     if before is not None and after is not None:
@@ -76,16 +81,16 @@ def diagnose(
             raise BadInput("give a run, or --before and --after, not both")
         found = [suspects.diagnose_files(before, after)]
     else:
-        findings, measured, _ = _judged(runs, None)
+        findings, measured, _ = _judged(Source(runs))
+        owed = findings.owed
         if run is None:
             found = list(findings.diagnoses)
         else:
             found = [suspects.diagnose_run(_run_named(run, measured), measured, findings)]
-    if as_json:
-        alone = run is not None or before is not None
-        print(json.dumps(suspects.as_json(found[0]) if alone else [asdict(one) for one in found]))
-    elif not quiet:
-        print("\n\n".join(map(suspects.sentence, found)) or "nothing is harmed or at the floor")
+    alone = run is not None or before is not None
+    document = suspects.as_json(found[0]) if alone else [asdict(one) for one in found]
+    text = "\n\n".join(map(suspects.sentence, found)) or "nothing is harmed or at the floor"
+    Voice(as_json, quiet).result(document, _unfinished(owed) + text)
 
 
 def _run_named(name: str, runs: Sequence[Run]) -> Run:
@@ -117,13 +122,15 @@ def advise(
 ) -> None:
     """Say which strategy to ship, on the evidence of the runs, or else of what is published.
 
-    Example: finetrap advise mini-1m --runs finetrap-demo/runs --min-retention 95
+    Example: finetrap advise smollm2-135m --runs runs --min-retention 95
     """
     from finetrap import advise as advising
 
     wishes = wanted_limits(max_memory, min_retention, must_ship_one_file)
     command = f"finetrap run {study or 'STUDY'} --runs {runs}"
-    findings, _, _ = _judged(runs, study, overrides, wishes=wishes, command=command)
+    source = Source(runs, study, overrides)
+    findings, _, _ = _judged(source, wishes=wishes, command=command)
+    owed = findings.owed
     found = [a for a in findings.advice if model in (None, a.model)]
     if found:
         documents = [advising.as_json(one) for one in found]
@@ -134,12 +141,15 @@ def advise(
     elif model is None:
         raise BadInput(f"{runs} holds no judged runs; name a MODEL for what is published about it")
     else:
-        known = _published(model)
+        known, owed = _published(model), 0
         documents, sentences = [advising.as_json(known)], [advising.sentence(known)]
-    if as_json:
-        print(json.dumps(documents if len(documents) > 1 else documents[0]))
-    elif not quiet:
-        print("\n".join(sentences))
+    document = documents if len(documents) > 1 else documents[0]
+    Voice(as_json, quiet).result(document, _unfinished(owed) + "\n".join(sentences))
+
+
+def _unfinished(owed: int) -> str:
+    """Say that what follows is not final; nothing of a finished study."""
+    return f"not final, {owed} cells are owed:\n" if owed else ""
 
 
 def wanted_limits(max_memory: float | None, retention: float | None, one_file: bool) -> Wishes:
@@ -173,10 +183,7 @@ def overlap(
     from finetrap import overlap as overlaps
 
     found = overlaps.find(overlaps.read(train), overlaps.read(test))
-    if as_json:
-        print(json.dumps(overlaps.as_json(found)))
-    elif not quiet:
-        print(overlaps.sentence(found))
+    Voice(as_json, quiet).result(overlaps.as_json(found), overlaps.sentence(found))
 
 
 def compare(
@@ -187,9 +194,7 @@ def compare(
         str | None, typer.Option("--filter", help="Which filter of an lm-eval log to read.")
     ] = None,
     common: Annotated[bool, typer.Option("--common", help="Use the shared ids only.")] = False,
-    runs: Annotated[
-        Path | None, typer.Option("--runs", help="Folder that relative paths start from.")
-    ] = None,
+    runs: Root = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -203,18 +208,13 @@ def compare(
     result = predictions.compare_files(
         root / before, root / after, margin=margin, filter=filter_name, common=common
     )
-    if as_json:
-        print(json.dumps(result))
-    elif not quiet:
-        print(predictions.sentence(result))
+    Voice(as_json, quiet).result(result, predictions.sentence(result))
 
 
 def grade(
     file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="`completion` and `gold`.")],
     out: Annotated[Path | None, typer.Option(help="Default: standard output.")] = None,
-    runs: Annotated[
-        Path | None, typer.Option("--runs", help="Folder that relative paths start from.")
-    ] = None,
+    runs: Root = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -234,7 +234,8 @@ def grade(
     if out is not None and not quiet:
         right = sum(row["correct"] for row in rows)
         summary = {"n": len(rows), "correct": right, "out": str(root / out)}
-        print(json.dumps(summary) if as_json else f"{right} of {len(rows)} correct: {root / out}")
+        text = f"{right} of {len(rows)} correct: {root / out}"
+        Voice(as_json, quiet).result(summary, text)
 
 
 def list_names(as_json: AsJson = False, quiet: Quiet = False) -> None:
@@ -250,79 +251,82 @@ def list_names(as_json: AsJson = False, quiet: Quiet = False) -> None:
         "tasks": dict(tasks.names()),
         "studies": dict.fromkeys(miniature.studies(), "shipped with the package"),
     }
-    if as_json:
-        print(json.dumps(names))
-    elif not quiet:
-        for title, entries in names.items():
-            print(title)
-            for name, about in entries.items():
-                print(f"  {name:22} {about}".rstrip())
+    lines = []
+    for title, entries in names.items():
+        lines.append(title)
+        lines += [f"  {name:22} {about}".rstrip() for name, about in entries.items()]
+    Voice(as_json, quiet).result(names, "\n".join(lines))
 
 
 def write_report(
-    file: Path | None,
-    runs: Path,
+    source: Source,
     out: Path,
-    margin: float | None,
-    overrides: list[str] | None,
-    as_json: bool,
-    quiet: bool,
+    voice: Voice,
+    *,
     command: str | None = None,
     wishes: Wishes | None = None,
 ) -> Findings:
     """Judge, write the report, and say what was found."""
     from finetrap import report as reports
 
-    again = f"finetrap run {file}" if file else f"finetrap report --runs {runs}"
-    findings, measured, plan = _judged(
-        runs, file, overrides, margin, wishes=wishes, command=command or again
-    )
-    page = reports.write(out, findings, measured, study=plan, command=command or again)
-    if as_json:
-        print(json.dumps({"report": str(page), **_document(findings)}))
-    elif not quiet:
+    runs, file = source.runs, source.study
+    again = command or (f"finetrap run {file}" if file else f"finetrap report --runs {runs}")
+    findings, measured, plan = _judged(source, wishes=wishes, command=again)
+    page = reports.write(out, findings, measured, study=plan, command=again)
+    if voice.as_json:
+        voice.result({"event": "report", "report": str(page), **_document(findings)}, "")
+    elif voice.aloud:
         _print_verdicts(findings)
-        print(f"report: {page}")
+        voice.say(f"report: {page}")
     return findings
 
 
 def _judged(
-    runs: Path,
-    file: Path | None,
-    overrides: list[str] | None = None,
-    margin: float | None = None,
-    *,
-    wishes: Wishes | None = None,
-    command: str = "",
+    source: Source, *, wishes: Wishes | None = None, command: str = ""
 ) -> tuple[Findings, list[Run], Study | None]:
     """Judge a study's runs, or all there are."""
     from finetrap import judgement, search
     from finetrap import study as studies
 
-    store = Store(runs)
-    settings = parsed(overrides)
-    if margin is not None:
-        settings["judge.margin"] = margin
-    plan = studies.load(study_file(file), settings) if file is not None else None
+    store = Store(source.runs)
+    settings = parsed(source.overrides)
+    if source.margin is not None:
+        settings["judge.margin"] = source.margin
+    plan = None if source.study is None else studies.load(study_file(source.study), settings)
     cells = search.named_cells(plan, store)[0] if plan else None
     findings, measured = judgement.judge(
-        store, plan, cells=cells, margin=margin, wishes=wishes, command=command
+        store, plan, cells=cells, margin=source.margin, wishes=wishes, command=command
     )
     return findings, measured, plan
 
 
 def _document(findings: Findings) -> dict[str, Any]:
-    """Return what was judged for a program; cells.csv has the cells."""
-    return {
-        name: [asdict(record) for record in getattr(findings, name)]
-        for name in ("effects", "outcomes", "trials", "claims", "diagnoses", "advice")
-    } | {"missing": findings.missing}
+    """Return what was judged for a program; cells.csv has the cells.
+
+    Of an unfinished study what rests on verdicts is left out, and they are null.
+    """
+    names = ("effects", "outcomes", "trials", "claims", "diagnoses", "advice")
+    found = {name: [asdict(record) for record in getattr(findings, name)] for name in names}
+    if findings.owed:
+        kept = {"trials": found["trials"]}
+        effects = [{**effect, "verdict": None} for effect in found["effects"]]
+        found = {**{name: [] for name in names}, **kept, "effects": effects}
+    return {**found, "missing": findings.missing, "owed": findings.owed}
 
 
 def _print_verdicts(findings: Findings) -> None:
-    """Print the verdicts: as tables for a person, as plain lines where a file takes them."""
+    """Print the verdicts: as tables for a person, as plain lines where a file takes them.
+
+    Of an unfinished study only accuracies: a verdict that is looked for again and again is found.
+    """
     from finetrap import advise as advising
     from finetrap import report as reports
+
+    if findings.owed:
+        print(
+            f"{findings.owed} cells are owed: accuracies so far, and no verdict before the last "
+            "seed (to look until one turns up would find one too often)"
+        )
 
     if sys.stdout.isatty():
         from rich.console import Console
@@ -330,6 +334,8 @@ def _print_verdicts(findings: Findings) -> None:
         Console().print(*reports.verdict_tables(findings))
     else:
         sys.stdout.write(reports.verdict_text(findings))
+    if findings.owed:
+        return
     for outcome in findings.outcomes:
         print(f"{outcome.model} on {outcome.task}, {outcome.strategy}: {outcome.outcome}")
     for found in findings.advice:

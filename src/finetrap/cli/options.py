@@ -1,9 +1,10 @@
-"""What the verbs share: their options, and how a study and its overrides are read from them."""
+"""What the verbs share: their options, how they speak, and how a study is read from them."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -23,6 +24,7 @@ Overrides = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override the study: train.epochs=2"),
 ]
 Retry = Annotated[bool, typer.Option("--retry-failed", help="Also run failed cells once more.")]
+Root = Annotated[Path | None, typer.Option("--runs", help="Folder that relative paths start from.")]
 
 MaxMemory = Annotated[float | None, typer.Option(min=0, help="Gigabytes that a training may hold.")]
 MinRetention = Annotated[
@@ -31,6 +33,41 @@ MinRetention = Annotated[
 OneFile = Annotated[
     bool, typer.Option("--must-ship-one-file", help="Weights alone: no adapter, no examples.")
 ]
+
+
+class Voice(NamedTuple):
+    """How a verb speaks: to a person, as JSON, or not at all."""
+
+    as_json: bool
+    quiet: bool
+
+    @property
+    def aloud(self) -> bool:
+        """Whether a person listens."""
+        return not (self.as_json or self.quiet)
+
+    def say(self, text: str) -> None:
+        """Tell a person."""
+        if self.aloud:
+            print(text, flush=True)
+
+    def result(self, document: object, text: str) -> None:
+        """Give a result: as JSON where that is asked for, else in words."""
+        if self.as_json:
+            print(json.dumps(document), flush=True)
+        else:
+            self.say(text)
+
+
+class Source(NamedTuple):
+    """The runs that are judged, and what they are judged by."""
+
+    runs: Path
+    study: Path | None = None
+    """None: every run in the folder."""
+    overrides: list[str] | None = None
+    margin: float | None = None
+    """Points; None: the study's."""
 
 
 def study_file(study: Path) -> Path:

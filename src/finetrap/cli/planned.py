@@ -45,7 +45,7 @@ def plan(
 
     Its models are opened and a few of its calls are timed; nothing is measured or kept.
 
-    Example: finetrap plan studies/first.toml
+    Example: finetrap plan style --workers 2
     """
     from finetrap import detectable, planning
     from finetrap import study as studies

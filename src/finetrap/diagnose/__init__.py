@@ -19,7 +19,7 @@ from finetrap.diagnose.case import Case, effects_of, gather, strategies
 from finetrap.diagnose.foreign import read_case
 from finetrap.errors import BadInput
 from finetrap.findings import Diagnosis, Effect, Findings, Setting, Suspect
-from finetrap.records import Run
+from finetrap.records import Run, written_rate
 
 SUSPECTS: tuple[Callable[[Case], Suspect], ...] = (
     outputs.noise,
@@ -91,9 +91,10 @@ def as_json(diagnosis: Diagnosis) -> list[dict[str, Any]]:
 
 def sentence(diagnosis: Diagnosis) -> str:
     """Tell a diagnosis to a person at a terminal, guilty suspects first; ASCII only."""
-    rate = f" at {diagnosis.learning_rate:g}" if diagnosis.learning_rate is not None else ""
+    own = diagnosis.learning_rate
+    place = f" at {written_rate(own)}" if own is not None else ""
     if diagnosis.task:
-        head = f"{diagnosis.model} on {diagnosis.task}, {diagnosis.strategy}{rate}"
+        head = f"{diagnosis.model} on {diagnosis.task}, {diagnosis.strategy}{place}"
     else:
         head = f"{diagnosis.model} -> {diagnosis.strategy}"
     lines = [head]

@@ -12,6 +12,7 @@ from finetrap.diagnose import texts
 from finetrap.diagnose.case import Case, Rate, bits_per_byte, cleared, guilty, not_testable
 from finetrap.diagnose.outputs import arithmetic
 from finetrap.findings import Suspect
+from finetrap.records import written_rate
 
 UPDATES = 3e-3
 """Median size of full fine-tuning's updates over that of the weights, from which it is too much:
@@ -59,12 +60,13 @@ def rate(case: Case) -> Suspect:
     said = "; ".join(against + neutral + tried)
     better = _better(case, own)
     if better:
-        return guilty(name, said, f"learning_rate = {better.learning_rate:g} instead of {own:g}")
+        remedy = f"learning_rate = {written_rate(better.learning_rate)}"
+        return guilty(name, said, f"{remedy} instead of {written_rate(own)}")
     if against:
-        remedy = f"learning_rate below {own:g} by a factor of ten, or [search] trials = 5"
-        return guilty(name, said, remedy)
+        below = f"learning_rate below {written_rate(own)} by a factor of ten"
+        return guilty(name, said, f"{below}, or [search] trials = 5")
     if not others:
-        return not_testable(name, "; ".join([f"only {own:g} was tried", *neutral]))
+        return not_testable(name, "; ".join([f"only {written_rate(own)} was tried", *neutral]))
     if all(r.word == "harmed" or r.after <= case.margin for r in others):
         return cleared(name, f"no other rate is unharmed; {said}")
     return not_testable(name, f"no other rate is shown to be better; {said}")
@@ -72,7 +74,7 @@ def rate(case: Case) -> Suspect:
 
 def _tried(r: Rate) -> str:
     where = " of dev" if r.split == "dev" else ""
-    return f"{r.learning_rate:g} {r.after:.1f}%{where} (untouched {r.before:.1f}%)"
+    return f"{written_rate(r.learning_rate)} {r.after:.1f}%{where} (untouched {r.before:.1f}%)"
 
 
 def _better(case: Case, own: float | None) -> Rate | None:

@@ -35,11 +35,15 @@ Emit = Callable[[Mapping[str, Any]], None]
 Keep = Literal["adapters", "all", "none"]
 RunGroup = Callable[[Sequence[Cell], Store, Keep, Emit], None]
 Group = tuple[Cell, ...]
+Stopping = Callable[[], bool]
+"""Says whether the run is to end after the current step."""
 
 GROUPS_PER_WORKER = 4
 """Each group opens its model once more; fewer groups leave workers idle at the end."""
 _MANY = 10_000
 """Problems assumed where a study takes all of them."""
+_PATIENCE = 0.2
+"""Seconds after which a parent that hears nothing looks whether it is to stop."""
 _ENDINGS = ("cell-done", "cell-failed", "bad-input")
 
 
@@ -51,20 +55,23 @@ def run(
     workers: int | None = None,
     emit: Emit,
     run_group: RunGroup | None = None,
+    stopping: Stopping | None = None,
 ) -> None:
     """Run the cells that are owed; return when each is committed, refused or held elsewhere.
 
     `workers` = 1 stays in this process; None takes as many as cores and memory allow. `run_group`
-    is `finetrap.runner.run_group` unless another is given. Raises FinetrapError, StoreError.
+    is `finetrap.runner.run_group` unless another is given. Raises FinetrapError, StoreError, and
+    KeyboardInterrupt once `stopping` says so: after each worker's next event.
     """
     store.sweep()
     owed = store.owed(cells)
     try:
         for team, groups in shifts(owed, workers):
+            emit({"event": "crew", "workers": team.workers, "threads": team.threads})
             if workers == 1:
-                _run_here(groups, store, keep, team, emit, run_group)
+                _run_here(groups, store, keep, team, _stoppable(emit, stopping), run_group)
             else:
-                _Pool(groups, store, keep, team, emit, run_group).run()
+                _Pool(groups, store, keep, team, emit, run_group, stopping).run()
     finally:
         store.sweep()
 
@@ -114,11 +121,12 @@ def _untouched(cells: Sequence[Cell]) -> bool:
 
 
 def _work(cells: Iterable[Cell]) -> float:
-    """Estimate the work in cells, in problems times parameters: only its order matters."""
-    return sum(map(_work_of, cells))
+    """Estimate the work in cells."""
+    return sum(map(work, cells))
 
 
-def _work_of(cell: Cell) -> float:
+def work(cell: Cell) -> float:
+    """Estimate the work in a cell, in problems times parameters; a trained one counts thrice."""
     limits, train = cell.limits, cell.train
     asked = (limits.test_problems or _MANY) + len(cell.probes) * (limits.probe_problems or _MANY)
     epochs = (cell.strategy.epochs or train.epochs) if cell.strategy.trains else 0
@@ -138,6 +146,17 @@ def _run_here(
     act = run_group or _default_run_group()
     for members in groups:
         act(members, store, keep, emit)
+
+
+def _stoppable(emit: Emit, stopping: Stopping | None) -> Emit:
+    """Return what passes events on, and ends the run after one if it is to stop."""
+
+    def pass_on(event: Mapping[str, Any]) -> None:
+        emit(event)
+        if stopping is not None and stopping():
+            raise KeyboardInterrupt
+
+    return pass_on
 
 
 def _default_run_group() -> RunGroup:
@@ -170,13 +189,14 @@ class _Pool:
     team: Crew
     emit: Emit
     run_group: RunGroup | None
+    stopping: Stopping | None = None
 
     def run(self) -> None:
         """Work through all groups. However this ends, no worker is left."""
         self.waiting = deque(self.groups)
         self.workers: list[_Worker] = []
         self.retired: list[_Worker] = []
-        finished = False
+        self.stopped = finished = False
         try:
             while self.waiting or self.workers:
                 while self.waiting and len(self.workers) < self.team.workers:
@@ -185,6 +205,8 @@ class _Pool:
             finished = True
         finally:
             _end(self.workers + self.retired, patience=10.0 if finished else 0.0)
+        if self.stopped:
+            raise KeyboardInterrupt
 
     def _start(self) -> _Worker:
         context = get_context("spawn")
@@ -192,7 +214,7 @@ class _Pool:
         process = context.Process(
             target=_serve, args=(theirs, self.store, self.keep, self.run_group), daemon=True
         )
-        with _environment(OMP_NUM_THREADS=str(self.team.threads)):
+        with _environment(OMP_NUM_THREADS=str(self.team.threads)), _deaf():
             process.start()
         theirs.close()
         self.workers.append(_Worker(process, ours))
@@ -202,7 +224,7 @@ class _Pool:
         """Give the next group to a worker, or let it go."""
         worker.current, worker.ended = None, set()
         worker.members = self.waiting.popleft() if self.waiting else ()
-        with suppress(BrokenPipeError):  # it has just died: its sentinel will tell
+        with suppress(OSError):  # it has just died: its sentinel will tell
             worker.pipe.send(worker.members or None)
         if not worker.members:
             self.workers.remove(worker)
@@ -211,7 +233,9 @@ class _Pool:
     def _listen(self) -> None:
         """Wait for messages and deaths; of a dead worker read first what it still said."""
         sources = [source for w in self.workers for source in (w.pipe, w.process.sentinel)]
-        ready = set(wait(sources))
+        ready = set(wait(sources, _PATIENCE))
+        if not self.stopped and self.stopping is not None and self.stopping():
+            self._stop()
         for worker in list(self.workers):
             died = worker.process.sentinel in ready
             if died or worker.pipe in ready:
@@ -220,6 +244,14 @@ class _Pool:
                 self._replace(worker)
             elif not worker.members:
                 self._assign(worker)
+
+    def _stop(self) -> None:
+        """Give out no more groups, and ask every worker to leave the one it has."""
+        self.stopped = True
+        self.waiting.clear()
+        for worker in self.workers:
+            with suppress(OSError):
+                worker.pipe.send(None)
 
     def _read(self, worker: _Worker, drain: bool) -> None:
         with suppress(EOFError, ConnectionResetError):
@@ -257,7 +289,7 @@ class _Pool:
             self._record_death(worker.current, cause)
             worker.ended.add(worker.current.key)
         rest = tuple(cell for cell in worker.members if cell.key not in worker.ended)
-        if rest:
+        if rest and not self.stopped:
             self.waiting.appendleft(rest)
 
     def _record_death(self, cell: Cell, cause: str) -> None:
@@ -266,7 +298,8 @@ class _Pool:
                 failure = Failure("worker-died", cause)
                 self.store.commit(Run(cell, "failed", environment=environment(), failure=failure))
                 facts = {"key": cell.key, "slug": cell.slug, "status": "failed", "message": cause}
-                self.emit({"event": "cell-failed", **facts})
+                unknown = dict.fromkeys(("right", "train_s", "eval_s"))
+                self.emit({"event": "cell-failed", **facts, **unknown, "n": 0})
 
 
 def _cause(exit_code: int) -> str:
@@ -305,9 +338,18 @@ def _environment(**variables: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Keep Ctrl-C from a child that is started inside: it reaches all, and the parent decides."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _serve(pipe: Connection, store: Store, keep: Keep, run_group: RunGroup | None) -> None:
     """Be a worker: run group after group until told that there is none."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent decides
     _die_with_parent()
 
     def tell(kind: str, content: object = None) -> None:
@@ -316,13 +358,20 @@ def _serve(pipe: Connection, store: Store, keep: Keep, run_group: RunGroup | Non
         except OSError:
             os._exit(1)  # the parent is gone; raising here would be recorded as the cell's failure
 
+    def emit(event: Mapping[str, Any]) -> None:
+        tell("event", event)
+        if pipe.poll():  # whatever comes before the group has ended asks to leave it
+            raise KeyboardInterrupt
+
     act = run_group or _default_run_group()
     while members := pipe.recv():
         try:
-            act(members, store, keep, lambda event: tell("event", event))
+            act(members, store, keep, emit)
         except FinetrapError as fault:
             tell("fault", str(fault))
             return
+        except KeyboardInterrupt:
+            pass
         tell("free")
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Sequence
 
 from finetrap import search
 from finetrap.engines import local
+from finetrap.engines.remaining import Remaining
 from finetrap.records import Cell, Study
 from finetrap.store import Store
 
@@ -17,13 +17,15 @@ def run(
     *,
     workers: int | None = None,
     retry_failed: bool = False,
-    emit: Callable[[Mapping[str, Any]], None],
+    emit: local.Emit,
+    stopping: local.Stopping | None = None,
 ) -> tuple[Cell, ...]:
     """Run what a study owes and return all of its cells.
 
     Each round begins with an event `round`: how many cells there are by now, how many are owed, and
     how many searches go on. Cells that stay owed (a fault of the input, or another process has
-    them) are left after a round that brought nothing. Raises FinetrapError, StoreError.
+    them) are left after a round that brought nothing. Raises FinetrapError, StoreError, and
+    KeyboardInterrupt once `stopping` says so.
     """
     if retry_failed:
         store.forget_failed(search.named_cells(study, store)[0])
@@ -32,9 +34,15 @@ def run(
         cells, searching = search.named_cells(study, store)
         store.remember(study, cells)
         owed = store.owed(cells)
-        emit({"event": "round", "cells": len(cells), "owed": len(owed), "searching": searching})
+        begin(cells, owed, searching, emit)
         keys = {cell.key for cell in owed}
         if not owed or keys == last:
             return cells
         last = keys
-        local.run(owed, store, keep=study.keep, workers=workers, emit=emit)
+        timed = Remaining(owed, workers, emit).emit
+        local.run(owed, store, keep=study.keep, workers=workers, emit=timed, stopping=stopping)
+
+
+def begin(cells: Sequence[Cell], owed: Sequence[Cell], searching: int, emit: local.Emit) -> None:
+    """Tell that a round begins."""
+    emit({"event": "round", "cells": len(cells), "owed": len(owed), "searching": searching})

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from finetrap import evidence, strategies
-from finetrap.backends import Completion, Model, Progress, Row, Training
+from finetrap.backends import Completion, Model, Progress, Row, Scored, Training, Written
 from finetrap.records import Answer, Cell, Limits, StrategySpec, TrainSpec, content_hash
 from finetrap.runner import Desk
 from finetrap.strategies import Questions, Solver
@@ -87,18 +87,32 @@ class Ledger:
         return taken
 
     def generate(
-        self, prompts: Sequence[str], *, max_new_tokens: int, stops: Sequence[str], batch: int
+        self,
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int,
+        stops: Sequence[str],
+        batch: int,
+        written: Written | None = None,
     ) -> list[Completion]:
         """Note a decoding; every completion is short and ends by itself."""
         self.note("decode", [(p, "") for p in prompts], batch, cap=max_new_tokens)
-        return [Completion("#### 0", 0, "eos")] * len(prompts)
+        completions = [Completion("#### 0", 0, "eos")] * len(prompts)
+        if written is not None:
+            for number, completion in enumerate(completions):
+                written(number, completion)
+        return completions
 
-    def score(self, pairs: Sequence[tuple[str, str]], *, batch: int) -> list[float]:
+    def score(
+        self, pairs: Sequence[tuple[str, str]], *, batch: int, scored: Scored | None = None
+    ) -> list[float]:
         """Note a scoring; every text has one nat."""
         self.note("score", pairs, batch)
         return [1.0] * len(pairs)
 
-    def score_prose(self, texts: Sequence[str], *, prefix: str, batch: int) -> list[float]:
+    def score_prose(
+        self, texts: Sequence[str], *, prefix: str, batch: int, scored: Scored | None = None
+    ) -> list[float]:
         """Note a scoring of whole texts, each as one window."""
         self.note("prose", [(prefix, text) for text in texts], batch)
         return [1.0] * len(texts)

@@ -29,7 +29,10 @@ _STYLES = {"harmed": "bold red", "improved": "bold blue", "equivalent": "green",
 
 
 class VerdictRow(NamedTuple):
-    """One comparison with the untouched model as ASCII text; accuracies and changes in points."""
+    """One comparison with the untouched model as ASCII text; accuracies and changes in points.
+
+    While the study owes cells, change, verdict and probe are left empty.
+    """
 
     model: str
     task: str
@@ -46,9 +49,12 @@ def verdict_rows(findings: Findings) -> list[VerdictRow]:
     """Return a row for every model × task × strategy × learning rate that was compared."""
     effects = first_measure(findings.effects)
     probes = [e for e in effects if e.kind == "probe" and e.against == BASELINE]
-    return [
+    rows = [
         _row(e, _worst(e, probes)) for e in effects if e.kind != "probe" and e.against == BASELINE
     ]
+    if findings.owed:
+        return [row._replace(change="", verdict="not yet", worst_probe="") for row in rows]
+    return rows
 
 
 def verdict_tables(findings: Findings) -> list[Table]:

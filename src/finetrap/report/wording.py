@@ -6,6 +6,7 @@ import math
 import re
 
 from finetrap.findings import Effect
+from finetrap.records import written_rate
 from finetrap.report.untrusted import one_line
 
 MISSING = "–"
@@ -95,13 +96,8 @@ def nats(value: float | None) -> str:
 
 
 def rate(learning_rate: float | None) -> str:
-    """Write a learning rate as people type it: `3e-4`."""
-    if learning_rate is None:
-        return ""
-    if not 0 < learning_rate < 0.1:
-        return f"{learning_rate:g}"
-    digits, exponent = f"{learning_rate:.3e}".split("e")
-    return f"{float(digits):g}e{int(exponent)}"
+    """Write a learning rate as people type it: `3e-4`; nothing for a prompt, which has none."""
+    return written_rate(learning_rate)
 
 
 def seconds(value: float | None) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from finetrap.backends import Completion
+from finetrap.backends import Completion, Written
 from finetrap.backends.hf.cache import GrowingLayer
 from finetrap.backends.hf.memory import decoding_rows, release
 from finetrap.backends.hf.network import Network, pad_left
@@ -75,7 +75,13 @@ class Endings:
 
 @torch.no_grad()
 def generate(
-    network: Network, prompts: Sequence[list[int]], endings: Endings, *, filler: int, batch: int
+    network: Network,
+    prompts: Sequence[list[int]],
+    endings: Endings,
+    *,
+    filler: int,
+    batch: int,
+    written: Written | None = None,
 ) -> list[Completion]:
     """Complete each prompt, the longest first so that rows of like length share a batch.
 
@@ -97,6 +103,8 @@ def generate(
                 network, tails, waiting, endings, filler, prefix, batch
             ):
                 done[place] = completion
+                if written:
+                    written(place, completion)
         except (RuntimeError, MemoryError) as fault:
             if not out_of_memory(fault) or batch == 1:
                 raise

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from finetrap.backends import Completion, Progress, Row, Training
+from finetrap.backends import Completion, Progress, Row, Scored, Training, Written
 from finetrap.backends.hf import passes
 from finetrap.backends.hf import train as training
 from finetrap.backends.hf.adapters import (
@@ -28,7 +28,7 @@ from finetrap.backends.hf.load import Opened, context_length, load, quiet
 from finetrap.backends.hf.lowrank import can_train_together
 from finetrap.backends.hf.memory import keep_freed
 from finetrap.backends.hf.network import Network
-from finetrap.backends.hf.score import Span, divergence, join, score, windows
+from finetrap.backends.hf.score import Span, divergence, join, score, whole_texts, windows
 from finetrap.backends.hf.tokens import Tokens
 from finetrap.backends.hf.trainee import Trainee, run_key, schedule_of, seeded
 from finetrap.backends.hf.weights import Originals, WayBack, cast, sharing_copy, untouched_copy
@@ -81,7 +81,13 @@ class HFModel:
             cast(self._base, dtype)
 
     def generate(
-        self, prompts: Sequence[str], *, max_new_tokens: int, stops: Sequence[str], batch: int
+        self,
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int,
+        stops: Sequence[str],
+        batch: int,
+        written: Written | None = None,
     ) -> list[Completion]:
         """Complete each prompt greedily. Raises ContextTooLong."""
         ids = [self.tokens.prompt(text) for text in prompts]
@@ -89,26 +95,33 @@ class HFModel:
             length = len(row) + self._network.virtual + max_new_tokens
             self.tokens.check_fits(length, f"prompt {number} with {max_new_tokens} new tokens")
         endings = Endings(self.tokens, stops, max_new_tokens)
-        completions = generate(self._network, ids, endings, filler=self.tokens.filler, batch=batch)
+        completions = generate(
+            self._network, ids, endings, filler=self.tokens.filler, batch=batch, written=written
+        )
         self._read += sum(map(len, ids)) + sum(c.tokens for c in completions)
         return completions
 
-    def score(self, pairs: Sequence[tuple[str, str]], *, batch: int) -> list[float]:
+    def score(
+        self, pairs: Sequence[tuple[str, str]], *, batch: int, scored: Scored | None = None
+    ) -> list[float]:
         """Return the nats of each continuation given its context. Raises ContextTooLong."""
         spans = [join(self.tokens, *pair) for pair in pairs]
         for number, span in enumerate(spans, 1):
             length = len(span.ids) - 1 + self._network.virtual
             self.tokens.check_fits(length, f"text {number} to be scored")
-        return self._score(spans, batch)
+        return self._score(spans, batch, scored)
 
-    def score_prose(self, texts: Sequence[str], *, prefix: str, batch: int) -> list[float]:
+    def score_prose(
+        self, texts: Sequence[str], *, prefix: str, batch: int, scored: Scored | None = None
+    ) -> list[float]:
         """Return the nats of each whole text, in disjoint windows that each stand after `prefix`.
 
         Without a prefix a window stands after BOS (else EOS, else its first token is not scored).
         """
         room = self.tokens.context and self.tokens.context - self._network.virtual
         cut = [list(windows(self.tokens, text, prefix, room)) for text in texts]
-        nats = iter(self._score(list(chain(*cut)), batch))
+        whole = scored and whole_texts([len(spans) for spans in cut], scored)
+        nats = iter(self._score(list(chain(*cut)), batch, whole))
         return [sum(next(nats) for _ in spans) for spans in cut]
 
     def train(
@@ -357,9 +370,11 @@ class HFModel:
     def _ships_adapter(self) -> bool:
         return self._adapter is not None and (self._share == 1.0 or can_be_scaled(self._adapter))
 
-    def _score(self, spans: Sequence[Span], batch: int) -> list[float]:
+    def _score(
+        self, spans: Sequence[Span], batch: int, scored: Scored | None = None
+    ) -> list[float]:
         self._read += sum(len(span.ids) for span in spans)
-        return score(self._network, spans, filler=self.tokens.filler, batch=batch)
+        return score(self._network, spans, filler=self.tokens.filler, batch=batch, scored=scored)
 
 
 def _listed(ids: int | list[int] | None) -> list[int]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from finetrap.backends import Scored
 from finetrap.backends.hf.memory import release
 from finetrap.backends.hf.network import Network, marked, pad_right
 from finetrap.backends.hf.prefix import Prefix, shared_length
@@ -60,8 +61,33 @@ def windows(tokens: Tokens, text: str, prefix: str, room: int | None) -> Iterato
         yield Span(head + ids[at : at + size], max(1, len(head)))
 
 
+def whole_texts(windows: Sequence[int], scored: Scored) -> Scored:
+    """Return what takes the nats of windows and tells a text once all of its windows are known.
+
+    `windows` are how many each text has, in order.
+    """
+    owner = [text for text, count in enumerate(windows) for _ in range(count)]
+    left, nats = list(windows), [0.0] * len(windows)
+
+    def window(number: int, value: float) -> None:
+        text = owner[number]
+        left[text] -= 1
+        nats[text] += value
+        if not left[text]:
+            scored(text, nats[text])
+
+    return window
+
+
 @torch.no_grad()
-def score(network: Network, spans: Sequence[Span], *, filler: int, batch: int) -> list[float]:
+def score(
+    network: Network,
+    spans: Sequence[Span],
+    *,
+    filler: int,
+    batch: int,
+    scored: Scored | None = None,
+) -> list[float]:
     """Return the negative log-likelihood of each span's scored tokens, in nats.
 
     What all spans start with is read once, and a context that several spans continue is read once
@@ -79,6 +105,8 @@ def score(network: Network, spans: Sequence[Span], *, filler: int, batch: int) -
         for tree, values in _halving(network, [trees[i] for i in group], filler, prefix):
             for i, value in zip(tree.members, values, strict=True):
                 nats[i] = value
+                if scored:
+                    scored(i, value)
     return nats
 
 

@@ -141,7 +141,9 @@ def fit(
         for member, loss in zip(live, losses, strict=True):
             member.update(step, loss)
             if progress:
-                progress("step", {"step": step, "steps": len(member.batches), "loss": loss})
+                tokens = sum(len(span.ids) for span in member.rows(step))
+                facts = {"step": step, "steps": len(member.batches), "loss": loss}
+                progress("step", {**facts, "tokens": tokens})
         for at in reversed(range(len(live))):
             if live[at].fault:
                 del live[at]

@@ -1,0 +1,78 @@
+"""The live display: a line for the study, and one for each cell that is being measured.
+
+A thread of rich draws it four times a second; an event only leaves a few strings behind, so that
+nothing that is measured waits for the display.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from finetrap.terminal import words
+from finetrap.terminal.state import State
+
+NAME = 40
+"""Characters of a cell's name; its end tells the strategy and the seed."""
+STOPPING = "stopping after the current step; Ctrl-C again stops at once"
+
+
+class Display:
+    """Draws a state until it is closed."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._live = Live(
+            console=Console(file=sys.stdout, highlight=False),
+            get_renderable=self._drawn,
+            refresh_per_second=4,
+            transient=True,
+        )
+        self._live.start()
+
+    def say(self, line: str) -> None:
+        """Print a line above the display; it stays."""
+        self._live.console.print(Text(line), soft_wrap=True)
+
+    def close(self) -> None:
+        """Take the display away."""
+        self._live.stop()
+
+    def _drawn(self) -> RenderableType:
+        """Return what stands there now."""
+        state = self._state
+        cells = Table.grid(padding=(0, 2))
+        for column in ("name", "phase", "detail"):
+            cells.add_column(column, no_wrap=True, overflow="ellipsis")
+        for cell in list(state.cells.values()):
+            cells.add_row(Text(f"  {_short(cell.name)}"), Text(cell.phase), Text(cell.detail))
+        if not state.cells and state.finished < state.owed:
+            cells.add_row(Text("  waiting for a worker to start", "dim"))
+        return Group(self._study(), cells)
+
+    def _study(self) -> Table:
+        state = self._state
+        line = Table.grid(padding=(0, 2))
+        bar = ProgressBar(total=max(1, state.owed), completed=state.finished, width=24)
+        parts = [f"{state.finished}/{state.owed} cells"]
+        if state.failed:
+            parts.append(f"{state.failed} failed")
+        if state.searching:
+            parts.append(f"{state.searching} searches go on")
+        parts.append(words.duration(time.monotonic() - state.start))
+        if (left := state.left()) is not None:
+            parts.append(f"about {words.duration(left)} left")
+        line.add_row(bar, Text("  ".join(parts)))
+        if state.stopping:
+            line.add_row("", Text(STOPPING, "bold yellow"))
+        return line
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= NAME else f"{name[: NAME // 3]}...{name[3 - NAME + NAME // 3 :]}"

@@ -1,0 +1,120 @@
+"""Takes the engine's events and shows them, as whoever reads them can take it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import Self
+
+from finetrap.terminal import words
+from finetrap.terminal.state import ENDINGS, State
+
+if TYPE_CHECKING:
+    from finetrap.terminal.live import Display
+
+
+class Progress:
+    """Shows a running study: live in a terminal, as plain lines elsewhere, as JSON, or not at all.
+
+    A reader that has gone away ends the study like Ctrl-C, with KeyboardInterrupt: what is
+    committed is kept.
+    """
+
+    def __init__(self, *, as_json: bool, quiet: bool) -> None:
+        self.state = State()
+        self._as_json, self._quiet = as_json, quiet
+        self._crew = ""
+        self._display: Display | None = None
+
+    @property
+    def faults(self) -> list[str]:
+        """Distinct faults of the input, each with the cells it kept from running."""
+        return self.state.faults
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._display is not None:
+            self._display.close()
+        if self._as_json:
+            state = self.state
+            seconds = round(time.monotonic() - state.start, 1)
+            owed = state.owed - state.done - state.failed
+            facts = {"done": state.done, "failed": state.failed, "owed": owed, "seconds": seconds}
+            self._line(json.dumps({"event": "study-end", **facts}))
+
+    def emit(self, event: Mapping[str, Any]) -> None:
+        """Show one event."""
+        self.state.take(event)
+        if self._as_json:
+            self._line(json.dumps(words.with_share(event)))
+        elif not self._quiet:
+            self._say(event)
+
+    def stop_soon(self) -> None:
+        """Say that the study ends after the current step; safe in a signal handler."""
+        self.state.stopping = True
+        if not (self._quiet or self._as_json or self._display):
+            with suppress(OSError):
+                os.write(2, b"stopping after the current step; Ctrl-C again stops at once\n")
+
+    def _say(self, event: Mapping[str, Any]) -> None:
+        kind, state = event["event"], self.state
+        if kind == "round" and (event["owed"] or not state.finished):
+            searching = f", {event['searching']} searches go on" if event["searching"] else ""
+            self._line(f"{state.total} cells, {event['owed']} owed{searching}")
+        elif kind == "crew" and words.crew(event) != self._crew:
+            self._crew = words.crew(event)
+            self._line(self._crew)
+        elif kind in ENDINGS:
+            left = state.left()
+            hint = f"  (about {words.duration(left)} left)" if left and not self._display else ""
+            self._line(self._count() + words.ending(event) + hint)
+        elif kind == "phase" and self._display is None and _is_told(event, state):
+            cell = state.cells[event["key"]]
+            self._line(f"{self._count()}{cell.name}: {cell.phase}")
+        if kind == "round" and event["owed"] and self._display is None and sys.stdout.isatty():
+            from finetrap.terminal.live import Display
+
+            self._display = Display(state)
+
+    def _count(self) -> str:
+        return f"[{self.state.finished}/{self.state.owed}] "
+
+    def _line(self, text: str) -> None:
+        if self._display is not None:
+            self._display.say(text)
+            return
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:
+            close_stdout()
+            raise KeyboardInterrupt from None
+
+
+def close_stdout() -> None:
+    """Send what is still printed nowhere: the reader has gone, and Python would say so at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def _is_told(event: Mapping[str, Any], state: State) -> bool:
+    """Whether a phase has a plain line: each once in a cell, what takes no time left out."""
+    cell = state.cells.get(event["key"])
+    if cell is None or event["phase"] == "after":
+        return False
+    return event["phase"] != "answer" or cell.tests == 1
