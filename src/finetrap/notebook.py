@@ -87,7 +87,7 @@ def run(
 
     What is there already is kept, so a call that was interrupted goes on where it was. A cell that
     failed does not raise: it is a row of `cells()`. `workers` counts processes, by default as many
-    as cores and memory allow. Raises BadInput after all other cells ran, where a model or data cannot be used.
+    as cores and memory allow. Raises BadInput for a model or data that cannot be used, at the end.
     """
     from finetrap.engines import rounds
     from finetrap.terminal import Progress
