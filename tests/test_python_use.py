@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -180,9 +181,32 @@ def test_a_report_shows_in_a_frame_that_shares_nothing_with_the_notebook(runs):
     Tags().feed(report._repr_html_())
     ((tag, attributes),) = tags
     assert tag == "iframe"
-    assert attributes["srcdoc"] == report.path.read_text("utf-8")
+    shown = attributes["srcdoc"].replace('<base href="about:srcdoc">', "", 1)
+    assert shown == report.path.read_text("utf-8")
     assert "allow-same-origin" not in attributes["sandbox"]
     assert report.path.parent == runs.folder / "report"
+
+
+def test_links_inside_the_frame_stay_inside_it(runs, tmp_path):
+    browsers = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    browser = shutil.which("chromium")
+    if browser is None:
+        pytest.skip("no chromium on the path")
+    page_around = tmp_path / "notebook.html"
+    page_around.write_text(f"<!doctype html><body>{runs.report()._repr_html_()}", "utf-8")
+    with browsers.sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        page = opened.new_page()
+        told = []
+        page.on("console", lambda message: told.append(message.text))
+        page.goto(page_around.as_uri())
+        page.frames[1].click('nav a[href="#provenance"]')
+        frame = page.frames[1]
+        frame.wait_for_function("scrollY > 0")
+        assert frame.url == "about:srcdoc#provenance"
+        assert frame.evaluate("self.origin") == "null"
+        opened.close()
+    assert told == []
 
 
 def test_a_fault_of_the_data_is_raised_after_the_other_cells_ran(tmp_path, monkeypatch):

@@ -167,10 +167,12 @@ class Report:
 
         Its scripts run, but without the notebook's origin: model outputs are hostile text.
         """
-        page = escape(self.path.read_text("utf-8"), quote=True)
+        page = self.path.read_text("utf-8")
+        # Without a base of its own, the frame's `#answer` is a place in the notebook.
+        page = page.replace("<head>", '<head><base href="about:srcdoc">', 1)
         return (
-            f'<iframe srcdoc="{page}" sandbox="allow-scripts allow-popups" title="finetrap report"'
-            f' style="width: 100%; height: {HEIGHT}px; border: 0"></iframe>'
+            f'<iframe srcdoc="{escape(page, quote=True)}" title="finetrap report"'
+            f' sandbox="allow-scripts" style="width: 100%; height: {HEIGHT}px; border: 0"></iframe>'
         )
 
 
