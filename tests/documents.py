@@ -65,7 +65,7 @@ def run(block: Block, folder: Path) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=240,
+        timeout=900,
     )
     assert done.returncode == 0, f"{block.place}\n{done.stdout[-3000:]}"
     return done.stdout

@@ -44,8 +44,6 @@ DOING = (
     ("terminal",),
     ("cli", "notebook"),
 )
-ENTRANCES = ("cli", "notebook")
-"""Where a person comes in: these see both halves."""
 SHARED = (
     "errors",
     "records",
@@ -58,6 +56,8 @@ SHARED = (
     "trials",
 )
 """What both halves may import."""
+FACES = ("cli", "notebook")
+"""What people see: words and intervals of the judging half, events and verbs of the other."""
 HEAVY = ("torch", "transformers", "peft", "datasets", "accelerate")
 SLOW = (*HEAVY, "scipy.stats", "pandas", "matplotlib", "pydantic", "typer", "rich")
 
@@ -109,7 +109,7 @@ def test_imports_point_down_and_judging_never_imports_doing(file: Path) -> None:
         if here in judging:
             assert other in judging, f"{here} judges and imports {other}"
             assert judging[other] < judging[here], f"{here} imports {other} from above"
-        elif here not in ENTRANCES and other not in SHARED:
+        elif here not in FACES and other not in SHARED:
             assert other in doing, f"{here} measures and imports {other}"
             assert doing[other] <= doing[here], f"{here} imports {other} from above"
 
