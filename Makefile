@@ -1,9 +1,10 @@
 # make demo: install and run the shipped study.  make test: install, check and test.
+# make docs: build the site.  make reference, make picture: write what the docs show of the code.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test check docs reference picture clean
 
 demo: $(VENV)/.installed
 	$(BIN)/finetrap demo
@@ -16,6 +17,17 @@ check: $(VENV)/.tested
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/.documented
+	$(BIN)/mkdocs build --strict
+
+reference: $(VENV)/.installed
+	$(BIN)/python docs/write_reference.py
+
+# The README's picture: the first screen of a demo's report, by headless Chromium.
+picture: $(VENV)/.tested
+	test -f finetrap-demo/report.html || $(BIN)/finetrap demo
+	$(BIN)/python docs/take_picture.py finetrap-demo/report.html docs/report.png
+
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
@@ -25,5 +37,9 @@ $(VENV)/.tested: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .[test]
 	touch $@
 
+$(VENV)/.documented: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .[docs]
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info
+	rm -rf $(VENV) build site dist src/*.egg-info

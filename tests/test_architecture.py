@@ -42,7 +42,7 @@ DOING = (
     ("engines",),
     ("tryout", "planning"),
     ("terminal",),
-    ("cli",),
+    ("cli", "notebook"),
 )
 SHARED = (
     "errors",
@@ -56,7 +56,7 @@ SHARED = (
     "trials",
 )
 """What both halves may import."""
-FACES = ("terminal", "cli")
+FACES = ("terminal", "cli", "notebook")
 """What people see: words and intervals of the judging half, events and verbs of the other."""
 HEAVY = ("torch", "transformers", "peft", "datasets", "accelerate")
 SLOW = (*HEAVY, "scipy.stats", "pandas", "matplotlib", "pydantic", "typer", "rich")

@@ -1,13 +1,14 @@
 """`finetrap try`: one model, one data set, and what to ship."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 
 import pytest
 
-from finetrap import study, tasks, tryout
+from finetrap import miniature, study, tasks, tryout
 from finetrap.errors import BadData, BadInput
 from finetrap.records import Answer, Costs, Run
 from finetrap.store import Store
@@ -45,6 +46,16 @@ def test_the_study_file_is_a_study_that_run_takes(problems, tmp_path):
     names = [s.name for s in plan.study.strategies]
     assert names == ["zero-shot", *tryout.SIZES[0].strategies]
     assert plan.study.search.trials == tryout.SIZES[0].trials
+
+
+def test_a_model_folder_is_found_from_where_the_command_was_given(problems, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(miniature.FOLDER / "checkpoints" / "mini-0.1m", tmp_path / "my-model")
+    (tmp_path / "out").mkdir()
+    text = tryout.written(tryout.Wanted("./my-model", problems), tryout.SIZES[-1])
+    (tmp_path / "out" / "study.toml").write_text(text)
+    (model,) = study.load(tmp_path / "out" / "study.toml").models
+    assert (model.name, model.source) == ("my-model", str(tmp_path / "my-model"))
 
 
 def test_a_short_time_gets_a_smaller_study_and_says_if_none_fits(problems, tmp_path, monkeypatch):

@@ -1,3 +1,37 @@
-"""finetrap measures what a fine-tuning strategy does to a small language model."""
+"""finetrap measures what a fine-tuning strategy does to a small language model.
+
+    import finetrap as ft
+
+    study = ft.Study(models=["mini-1m"], tasks=["market"], strategies=["few-shot-5", "lora"])
+    runs = ft.run(study)       # what is measured already is kept
+    runs.effects()             # a pandas DataFrame: the rows of effects.csv
+    runs.report()              # a notebook shows the page
+
+Importing the package starts nothing heavy: each name is fetched when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from finetrap.errors import BadInput, FinetrapError
+    from finetrap.notebook import Report, Runs, Study, load, run
 
 __version__ = "0.1.0"
+__all__ = ["BadInput", "FinetrapError", "Report", "Runs", "Study", "load", "run"]
+
+_ERRORS = ("BadInput", "FinetrapError")
+
+
+def __getattr__(name: str) -> Any:
+    """Fetch a public name from the module that holds it."""
+    if name not in __all__:
+        raise AttributeError(f"module 'finetrap' has no attribute '{name}'")
+    home = "finetrap.errors" if name in _ERRORS else "finetrap.notebook"
+    found = globals()[name] = getattr(import_module(home), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    """List the public names, fetched or not."""
+    return sorted({*globals(), *__all__})

@@ -87,16 +87,21 @@ class TrainTable(Table):
     """`[train]`: the budget of every trained strategy."""
 
     task: str = Field(default="", min_length=1, description="the name of a task")
+    """Train on this one task, and test on every task; else each task is trained on."""
     problems: CountOrAll = Field(default="all", description=_COUNT_OR_ALL)
+    """A seeded random subset of the training problems, the same for all."""
     epochs: Positive = Field(default=1, description=_POSITIVE_ALONE)
+    """Passes over the training problems."""
     batch: Count = Field(default=1, description=_COUNT_ALONE)
     learning_rate: Positive = Field(default=1, description=_POSITIVE_ALONE)
+    """One rate for every trained strategy; else each has its catalog's."""
     warmup: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0, description="a number from 0 to 1"
     )
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         default=0, description="a number from 0"
     )
+    """Of AdamW."""
     clip: Positive = Field(default=1, description=_POSITIVE)
     max_length: Count = Field(default=1, description=f"{_COUNT}, in tokens")
     dev: Annotated[int, Field(ge=0)] = Field(default=0, description="a whole number from 0")
@@ -129,8 +134,10 @@ class LimitsTable(Table):
     """`[limits]`: what bounds an evaluation."""
 
     test_problems: CountOrAll = Field(default="all", description=_COUNT_OR_ALL)
+    """A seeded random subset of the test problems, the same for all."""
     probe_problems: CountOrAll = Field(default="all", description=_COUNT_OR_ALL)
     max_new_tokens: Count = Field(default=1, description=_COUNT)
+    """Longest completion; one that is cut there counts as truncated."""
     dtype: Literal["fp32", "bf16"] = Field(default="fp32", description='"fp32" or "bf16"')
     batch: Count = Field(default=1, description=_COUNT)
 
@@ -158,19 +165,25 @@ class KeepTable(Table):
     weights: Literal["adapters", "all", "none"] = Field(
         default="adapters", description='"adapters", "all" or "none"'
     )
+    """Adapters alone, whole models too, or none."""
 
 
 class StrategyTable(Table):
     """A strategy file, or `[strategy.NAME]`; every number is an axis of the grid."""
 
     about: str = Field(default="", description="a sentence")
+    """What it is, for `finetrap list`."""
     kind: Literal["prompt", "full", "peft"] | None = Field(
         default=None, description='"prompt", "full" or "peft"'
     )
+    """A prompt, full fine-tuning, or a PEFT adapter."""
     shots: Shots = Field(default=[0], description=f"a whole number from 0, {_AXIS}")
     learning_rate: Positives = Field(default=[1], description=f"{_POSITIVE}, {_AXIS}")
+    """Its own rate, before `train.learning_rate` and the catalog's."""
     epochs: Positives = Field(default=[1], description=f"{_POSITIVE}, {_AXIS}")
+    """In place of `train.epochs`."""
     batch: Counts = Field(default=[1], description=f"{_COUNT}, {_AXIS}")
+    """In place of `train.batch`."""
     peft: dict[str, JsonValue] = Field(default={}, description="a table for PEFT's configuration")
     replay: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None, description="a number between 0 and 1"
@@ -182,6 +195,7 @@ class ModelTable(Table):
     """A model file, or `[model.NAME]`."""
 
     about: str = Field(default="", description="a sentence")
+    """What it is, for `finetrap list`."""
     source: str = Field(default="", min_length=1, description="a hub id or a folder")
     revision: str = Field(default="", min_length=1, description="a commit on the hub")
     prompt: Literal["auto", "plain", "chat"] = Field(
@@ -189,28 +203,44 @@ class ModelTable(Table):
     )
     parameters: Count = Field(default=1, description=f"{_COUNT}, without separators")
     data: dict[str, str] = Field(default={}, description="sources of tasks that suit the model")
+    """Used where a study says nothing in `[data]`."""
 
 
 class StudyTable(Table):
     """A whole study file."""
 
     name: str = Field(default="", min_length=1, description="a name")
+    """Names the study in its report."""
     models: Names = Field(default=[], description=f"{_NAMES}, hub ids or folders")
+    """Catalog names, hub ids, folders or model files; each is also measured untouched."""
     tasks: Names = Field(default=[], description=_NAMES)
+    """Trained on, then tested on."""
     strategies: Names = Field(default=[], description=_NAMES)
+    """Catalog names, strategy files, or names that `[strategy.NAME]` defines."""
     probes: list[str] = Field(default=[], description=_NAMES)
+    """Never trained on: what else the model could do."""
     seeds: Seeds = Field(default=[0, 1, 2], description="a list of different whole numbers from 0")
+    """Each trains once, and draws its own exemplars."""
     train: TrainTable = Field(default=TrainTable(), description="a table")
+    """See below."""
     limits: LimitsTable = Field(default=LimitsTable(), description="a table")
+    """See below."""
     search: SearchTable | None = Field(default=None, description="a table")
+    """Without it every strategy is measured at the rates that it was given."""
     judge: JudgeTable = Field(default=JudgeTable(), description="a table")
+    """See below."""
     keep: KeepTable = Field(default=KeepTable(), description="a table")
+    """See below."""
     strategy: dict[str, StrategyTable] = Field(default={}, description="tables [strategy.NAME]")
+    """See below."""
     model: dict[str, ModelTable] = Field(default={}, description="tables [model.NAME]")
+    """See below."""
     data: dict[str, str] = Field(default={}, description='TASK = "path of a file or folder"')
+    """Where a task's data lies, in its original layout; else it comes from the hub."""
     task: dict[str, dict[str, JsonValue]] = Field(
         default={}, description="tables [task.NAME] of options"
     )
+    """Options of a task, such as the columns of user data."""
 
 
 REQUIRED = ("name", "models", "tasks", "strategies")

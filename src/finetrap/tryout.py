@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from finetrap import search, tasks
+from finetrap import catalog, search, tasks
 from finetrap import study as studies
 from finetrap.engines import local, rounds
 from finetrap.engines.machine import crew
@@ -78,7 +78,7 @@ def written(wanted: Wanted, size: Size) -> str:
         options["test"] = str(wanted.test.resolve())
     lines = [
         f"name = {json.dumps('try ' + wanted.train.stem)}",
-        f"models = [{json.dumps(wanted.model)}]",
+        f"models = [{json.dumps(_from_anywhere(wanted.model))}]",
         f"tasks = [{json.dumps(name)}]",
         f"probes = {json.dumps(list(wanted.probes))}",
         f"strategies = {json.dumps(['zero-shot', *size.strategies])}",
@@ -99,6 +99,12 @@ def written(wanted: Wanted, size: Size) -> str:
         lines += ["", f"[task.{json.dumps(name)}]"]
         lines += [f"{key} = {json.dumps(value)}" for key, value in sorted(options.items())]
     return "\n".join(lines) + "\n"
+
+
+def _from_anywhere(model: str) -> str:
+    """Return a model's name, or where its folder or file lies: the study file lies elsewhere."""
+    place = Path(model).expanduser()
+    return model if model in catalog.models() or not place.exists() else str(place.resolve())
 
 
 class Plan(NamedTuple):

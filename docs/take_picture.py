@@ -1,0 +1,34 @@
+"""Takes the README's picture: the first screen of a report, by headless Chromium.
+
+python docs/take_picture.py finetrap-demo/report.html docs/report.png
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+WIDTH, HEIGHT = 1100, 860
+"""Pixels of the picture."""
+
+
+def take(page: Path, picture: Path) -> None:
+    """Write what a browser shows of the page before anyone scrolls."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        raise SystemExit("no chromium on the path: install the package chromium")
+    with tempfile.TemporaryDirectory() as profile:
+        command = (
+            *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
+            *(f"--user-data-dir={profile}", f"--window-size={WIDTH},{HEIGHT}"),
+            *("--blink-settings=preferredColorScheme=1", f"--screenshot={picture.resolve()}"),
+            page.resolve().as_uri(),
+        )
+        subprocess.run(command, check=True, timeout=120, capture_output=True)
+
+
+if __name__ == "__main__":
+    take(Path(sys.argv[1]), Path(sys.argv[2]))
