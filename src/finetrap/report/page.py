@@ -12,10 +12,12 @@ from markupsafe import Markup
 from finetrap.findings import Findings
 from finetrap.records import Run, Study
 from finetrap.report import (
+    answers,
     charts,
     contents,
     judgements,
     panels,
+    samples,
     searches,
     sentences,
     sizes,
@@ -70,7 +72,8 @@ def render(findings: Findings, runs: Sequence[Run], *, study: Study | None, comm
         "cliffs": cliffs,
         "cases": judgements.cases(findings),
         "overview": contents.overview(arranged),
-        "samples": contents.samples(arranged, by_key),
+        "samples": samples.samples(arranged, by_key),
+        "answers": answers.pack(arranged, by_key),
         "failures": contents.failures(findings, by_key),
         "provenance": contents.provenance(runs, study),
         "cells": findings.cells,
