@@ -34,7 +34,8 @@ def past(page, width: int) -> list[str]:
     return page.evaluate(
         """width => Array.from(document.querySelectorAll("body *"))
             .filter(e => e.getBoundingClientRect().right > width)
-            .filter(e => getComputedStyle(e.parentElement.closest(".wide") ?? e).overflowX !== "auto")
+            .filter(e => !["auto", "hidden"].includes(
+                getComputedStyle(e.parentElement.closest(".wide") ?? e).overflowX))
             .map(e => `${e.tagName}.${e.className} ${e.textContent.slice(0, 40)}`).slice(0, 10)""",
         width,
     )

@@ -12,9 +12,10 @@ const RULES = {
   "last-line": "the last line", "likelihood": "the likeliest choice per byte",
 };
 const STOPS = {e: "ended by itself", s: "ended by a stop string", c: "cut at the token limit"};
+const NOUNS = {math: "problem", choice: "problem", prose: "piece"};
 const OUTCOMES = [
   ["lost", "lost", "harmed"], ["gained", "gained", "improved"],
-  ["right", "both right", "equivalent"], ["wrong", "both wrong", "failed"],
+  ["right", "both right", "equivalent"], ["wrong", "both wrong", "undecided"],
 ];
 
 const section = document.getElementById("answers");
@@ -75,7 +76,8 @@ function passage(tag, name, raw, query) {
   const text = visible(raw);
   const node = element(tag, name);
   const head = between(text, CLIP * 2 / 3), tail = between(text, text.length - CLIP / 3);
-  const clipped = `${text.slice(0, head)} … `, ending = ` … ${text.slice(tail)}`;
+  const hidden = `⟨${(tail - head).toLocaleString("en")} characters not shown⟩`;
+  const clipped = `${text.slice(0, head)} … ${hidden} … `, ending = text.slice(tail);
   const found = part => part.toLowerCase().includes(query.toLowerCase());
   const hides = query && found(text) && !found(clipped) && !found(ending);
   if (text.length <= CLIP * 1.2 || hides) return [marked(node, text, query)];
@@ -190,7 +192,7 @@ function side(arm, place, other) {
       ? ` (${signed(arm.bits[place] - other.bits[place])})` : "";
     parts.push(`${gold}${bits(arm.bits[place])} bits/byte${from}`);
   }
-  box.append(line, element("p", "quiet", parts.join(" · ")));
+  box.append(line, element("p", shown.set.kind === "prose" ? "" : "quiet", parts.join(" · ")));
   if (shown.set.kind !== "prose")
     box.append(...passage("pre", "", text(arm.texts[place]) || "(empty)", state.query));
   return box;
@@ -275,7 +277,8 @@ function refresh() {
     chip.checked = chip.type === "radio" ? state.outcome === chip.value : state[chip.value];
   }
   status.textContent =
-    `${state.rows.length.toLocaleString("en")} of ${words(counts.both, "problem")} asked of both`;
+    `${state.rows.length.toLocaleString("en")} of ${words(counts.both, NOUNS[shown.set.kind])}`
+    + " that both were asked";
   draw();
 }
 
@@ -346,6 +349,10 @@ function pickSet() {
   flagChips.hidden = set.kind !== "math";
   if (!scored) state.outcome = "all";
   if (set.kind !== "math") state.none = state.cut = false;
+  const what = scored ? "gold" : "text";
+  field("order").replaceChildren(option("as numbered", "asked"),
+    option(`${what} became less likely first`, "worse"),
+    option(`${what} became likelier first`, "better"));
   state.order = scored ? "asked" : "worse";
   field("order").value = state.order;
   pickArms();
@@ -360,8 +367,6 @@ function build() {
     groups.get(group).append(option(`${set.asked}${set.probe ? " (probe)" : ""} · ${brief(set.model)}`, i));
   }
   field("set").replaceChildren(...groups.values());
-  field("order").replaceChildren(option("as numbered", "asked"),
-    option("gold became least likely first", "worse"), option("gold became likelier first", "better"));
   chip(outcomeChips, "radio", "all", "all");
   for (const [value, label, name] of OUTCOMES) chip(outcomeChips, "radio", value, label, `verdict ${name}`);
   chip(flagChips, "checkbox", "none", "no answer");
