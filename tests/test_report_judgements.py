@@ -77,14 +77,18 @@ def test_an_outcome_shows_the_measure_that_its_verdict_is_of() -> None:
     assert card.outcomes[0].tuned is None
 
 
-def test_the_advice_is_the_first_thing_after_the_sentence(page: Path, findings: Findings) -> None:
+def test_the_sentence_ends_in_what_to_ship_and_its_reasons_follow(
+    page: Path, findings: Findings
+) -> None:
     text = section(page, "answer")
     (advice,) = (a for a in findings.advice if a.model == "mini-1m")
     assert advice.ship is not None
-    assert text.index("harmed mini-1m") < text.index(f"Ship {advice.ship}")
-    assert text.index(f"Ship {advice.ship}") < text.index("outcome")
+    shipped = wording.shipped(advice.ship)
+    places = [text.index(words) for words in ("harmed mini-1m", f"ship {shipped} .", "Rests on")]
+    assert places == sorted(places)
+    assert places[-1] < text.index(f"Why {shipped}") < text.index("outcome")
     for reason in advice.reason.split("; "):
-        assert reason in text
+        assert wording.typeset(reason) in text
 
 
 def test_undecided_advice_says_what_to_run_next(tmp_path: Path) -> None:
@@ -101,8 +105,8 @@ def test_undecided_advice_says_what_to_run_next(tmp_path: Path) -> None:
     page = written(tmp_path, [], Findings((), (), advice=(open_question,)))
     text = section(page, "answer")
     for words in (
-        "Cannot tell yet which to ship",
-        "Leading so far: lora at 0.0003",
+        "cannot tell yet which to ship",
+        "Leading so far: LoRA at 3e-4",
         "Still open: full or lora",
         "Would change it: a smaller margin",
         "Next: finetrap run s.toml --set seeds=5",
@@ -129,7 +133,7 @@ def test_claims_stand_with_their_evidence_and_in_claims_csv(page: Path, findings
     assert len(findings.claims) == 16
     for claim in findings.claims:
         assert claim.statement in text
-        assert " ".join(claim.evidence.split()) in text
+        assert wording.typeset(" ".join(claim.evidence.split())) in text
     assert "Size below which full fine-tuning harms , at one learning rate for all" in text
     with (page.parent / "claims.csv").open(encoding="utf-8", newline="") as file:
         rows = [tuple(row) for row in csv.reader(file)][1:]
@@ -206,7 +210,8 @@ def test_hostile_text_in_judgements_is_inert(tmp_path: Path) -> None:
     )
     page = written(tmp_path, [], shown)
     reader = read(page)
-    assert "script" not in {tag for tag, _ in reader.tags}
+    assert all(attrs == {} for tag, attrs in reader.tags if tag == "script"), "only the page's own"
+    assert not any("alert(1)" in text for parents, text in reader.texts if "script" in parents)
     assert not any(name.startswith("on") for _, attrs in reader.tags for name in attrs)
     for text in (page, page.parent / "report.md"):
         assert not any(char in text.read_text(encoding="utf-8") for char in "\u202e\x1b\x00")

@@ -140,6 +140,7 @@ def test_figures_are_small_and_described(page: Path) -> None:
         "frontier",
         "curves",
         "costs",
+        "tested",
     }
     for figure in figures:
         text = figure.read_text(encoding="utf-8")

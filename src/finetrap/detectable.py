@@ -41,6 +41,8 @@ class Detectable:
     """That are judged together."""
     points: float | None
     """The smallest true change that is shown with power .8; None if none is."""
+    easiest: float | None
+    """The same of the strategy that is easiest to tell: its answers and seeds vary least."""
     flips: float
     """Percent of answers that change."""
     measured: bool
@@ -67,6 +69,7 @@ def detectable(
             smallest_effect(spread, problems, seeds, alpha)
             for spread, _ in spreads or [(_assumed(len(arms)), FLIPS)]
         ]
+        shown = [size for size in sizes if size is not None]
         found.append(
             Detectable(
                 model=model,
@@ -75,7 +78,8 @@ def detectable(
                 problems=problems,
                 seeds=seeds,
                 strategies=len(arms),
-                points=None if None in sizes else 100 * max(s for s in sizes if s is not None),
+                points=None if None in sizes else 100 * max(shown),
+                easiest=100 * min(shown) if shown else None,
                 flips=100 * max((flips for _, flips in spreads), default=FLIPS),
                 measured=bool(spreads),
             )

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from finetrap.arms import Arm, Comparison, Measure
-from finetrap.compare import ALPHA, Estimate, estimates
+from finetrap.compare import ALPHA, Estimate, estimate, estimates
 from finetrap.pairwise import Contrast, contrast, in_margins, p_above
 from finetrap.records import Judge
 
@@ -96,3 +96,40 @@ def _adjusted(found: Sequence[Standing]) -> list[Standing]:
     return [
         Standing(s.p, adjusted[i], s.hardest, s.contrast, s.inferior) for i, s in enumerate(found)
     ]
+
+
+def outright(comparison: Comparison, arms: Sequence[Arm], measure: Measure) -> list[float]:
+    """Return, for each arm, the adjusted p of its not being the best.
+
+    The best is better than every arm of another strategy; rates of one strategy are no rivals.
+
+    It is better than all of them if it is better than each: the largest of the one-sided p
+    (intersection-union test, Berger 1982), times the number of arms, as any of them may have come
+    out on top by luck (Bonferroni). An arm that does not lead has p 1, and so has every arm where
+    one of them shares no usable problems with the first.
+    """
+    unit = Judge()
+    table = [contrast(comparison, arm, arms[0], measure) for arm in arms]
+    if not all(table):
+        return [1.0] * len(arms)
+    leads = [in_margins(c, estimate(c.components), unit).delta for c in table if c]
+    found = [1.0] * len(arms)
+    for place, arm in enumerate(arms):
+        rivals = [i for i, other in enumerate(arms) if other.label != arm.label]
+        if rivals and all(leads[place] > leads[i] for i in rivals):
+            worst = max(_not_better(comparison, arm, arms[i], measure, unit) for i in rivals)
+            found[place] = min(1.0, worst * len(arms))
+    return found
+
+
+def _not_better(
+    comparison: Comparison, arm: Arm, rival: Arm, measure: Measure, unit: Judge
+) -> float:
+    """Return the one-sided p of an arm's being no better than one rival, 1 within the noise."""
+    made = contrast(comparison, arm, rival, measure)
+    if made is None:
+        return 1.0
+    found = estimate(made.components)
+    if abs(found.delta) <= made.noise:
+        return 1.0
+    return p_above(in_margins(made, found, unit), 0.0)

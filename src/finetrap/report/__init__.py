@@ -1,4 +1,4 @@
-"""The report: findings as one page, Markdown, CSV files and figures; and as a table to print.
+"""The report: findings as one page, Markdown, LaTeX, CSV and figures; and as a table to print.
 
     findings → panels, searches, judgements → sentences, tables, charts
              → page.html.jinja (its sections lie beside it), report.md.jinja
@@ -25,7 +25,7 @@ __all__ = ["verdict_rows", "verdict_tables", "verdict_text", "write"]
 def write(
     folder: Path, findings: Findings, runs: Sequence[Run], *, study: Study | None, command: str
 ) -> Path:
-    """Write the page, its Markdown, CSV files and figures; return the path of report.html.
+    """Write the page and, beside it, Markdown, LaTeX, CSV files and figures; return its path.
 
     `command` is what repeats the study. Raises StoreError if the folder cannot be written.
     """
@@ -45,6 +45,7 @@ def write(
         write_trials_csv(folder / "trials.csv", findings.trials)
         write_claims_csv(folder / "claims.csv", findings.claims)
         (folder / "report.md").write_text(page.markdown, encoding="utf-8")
+        (folder / "table.tex").write_text(page.latex, encoding="utf-8")
         path = folder / "report.html"
         path.write_text(page.html, encoding="utf-8")
     except OSError as fault:

@@ -6,83 +6,90 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from finetrap.compare import wilson
-from finetrap.findings import Effect, Findings
+from finetrap.detectable import Detectable, detectable
+from finetrap.findings import Findings
 from finetrap.records import FORMAT, PROTOCOL, Run, Study
 from finetrap.report import wording
-from finetrap.report.panels import ArmKey, Panel, ProbeGroup, Row, cell_key, mean, number
-from finetrap.report.untrusted import clip
+from finetrap.report.panels import Panel, ProbeGroup, Row, cell_key, number
+from finetrap.report.untrusted import clip, one_line
+
+NOT_TESTABLE = "not testable"
 
 
-class Level(NamedTuple):
-    """How good a strategy is on a task, over its seeds."""
+class Missing(NamedTuple):
+    """What an unfinished study lacks."""
 
-    value: float
-    """Percent of the problems, or bits per byte."""
-    low: float | None
-    """Wilson interval over the problems; None for bits per byte."""
-    high: float | None
-    measure: str
-    seeds: int
-    effect: Effect | None
-    """Change against the untouched model."""
+    owed: int
+    """Runs that are still to be made."""
+    lines: tuple[str, ...]
+    """Everything that is missing, in words, what cannot be judged first."""
 
-
-class OverviewRow(NamedTuple):
-    """One strategy of one model on every task; None where nothing was measured."""
-
-    label: str
-    levels: tuple[Level | None, ...]
+    @property
+    def headline(self) -> str:
+        """Say how much is missing."""
+        others = len(self.lines) - self.owed
+        parts = [f"{wording.plural(self.owed, 'run')} still to be made"] * bool(self.owed)
+        parts += [f"{wording.plural(others, 'thing')} missing"] * bool(others)
+        return "Not complete: " + " and ".join(parts)
 
 
-class Overview(NamedTuple):
-    """The main table: for each model its strategies × tasks."""
-
-    tasks: tuple[str, ...]
-    models: tuple[tuple[str, tuple[OverviewRow, ...]], ...]
-
-
-def overview(panels: Sequence[Panel]) -> Overview:
-    """Arrange the accuracy of every model × strategy × task."""
-    columns = list(dict.fromkeys((p.key.task, p.key.trained_on) for p in panels))
-    models = []
-    for model in dict.fromkeys(p.key.model for p in panels):
-        own = {(p.key.task, p.key.trained_on): p for p in panels if p.key.model == model}
-        arms = dict.fromkeys(a.key for p in own.values() for a in p.arms)
-        rows = [OverviewRow("untouched", _levels(own, columns, None))]
-        rows += [OverviewRow(wording.arm(*key), _levels(own, columns, key)) for key in arms]
-        models.append((model, tuple(rows)))
-    titles = tuple(t if t == on else f"{t} (trained on {on})" for t, on in columns)
-    return Overview(titles, tuple(models))
+def missing(findings: Findings) -> Missing:
+    """Sort what is missing: what could not be judged before the runs that are owed."""
+    owed = [line for line in findings.missing if line.endswith(" is owed")]
+    others = [line for line in findings.missing if not line.endswith(" is owed")]
+    return Missing(len(owed), (*others, *owed))
 
 
-def _levels(
-    own: Mapping[tuple[str, str], Panel], columns: Sequence[tuple[str, str]], key: ArmKey | None
-) -> tuple[Level | None, ...]:
-    found: list[Level | None] = []
-    for column in columns:
-        panel = own.get(column)
-        arm = next((a for a in panel.arms if a.key == key), None) if panel and key else None
-        cells = arm.cells if arm else panel.baseline if panel and key is None else ()
-        found.append(level(cells, arm.effect if arm else None))
-    return tuple(found)
+def scope(panels: Sequence[Panel], groups: Sequence[ProbeGroup], findings: Findings) -> str:
+    """Say in a line what was measured."""
+    kept = [row for row in findings.cells if row.get("split") != "dev"]
+    seeds = {row["seed"] for row in kept if row["seed"] not in (None, "")}
+    counts = [
+        (len({p.key.model for p in panels}), "model"),
+        (len({p.key.task for p in panels}), "task"),
+        (len({probe for group in groups for probe in group.probes}), "probe"),
+        (len({name for panel in panels for name in panel.strategies}), "strategy"),
+        (len(seeds), "seed"),
+        (len(findings.cells), "run"),
+    ]
+    return ", ".join(wording.plural(count, noun) for count, noun in counts if count)
 
 
-def level(cells: Sequence[Row], effect: Effect | None = None) -> Level | None:
-    """Average an arm's cells; the interval is over problems alone, at the mean of the seeds.
+def smallest_effects(findings: Findings, runs: Sequence[Run]) -> list[Detectable]:
+    """Return the smallest change of accuracy that these runs can show, by model and test."""
+    counts = {e.task: e.n for e in findings.effects if e.measure == "accuracy"}
+    return detectable([run.cell for run in runs], counts, runs)
 
-    Problems × seeds are never counted as independent: n stays the number of problems.
-    """
-    accuracy, n = mean(cells, "accuracy"), mean(cells, "n")
-    if accuracy is not None and n:
-        seeds = sum(number(c, "accuracy") is not None for c in cells)
-        low, high = wilson(round(accuracy * round(n) / 100), round(n))
-        return Level(accuracy, 100 * low, 100 * high, "accuracy", seeds, effect)
-    bits = mean(cells, "bits_per_byte")
-    if bits is None:
-        return None
-    seeds = sum(number(c, "bits_per_byte") is not None for c in cells)
-    return Level(bits, None, None, "bits_per_byte", seeds, effect)
+
+def absent(findings: Findings, panels: Sequence[Panel], groups: Sequence[ProbeGroup]) -> list[str]:
+    """Say what this report holds nothing about, even where the study is complete."""
+    if not panels:
+        return []
+    probes = list(dict.fromkeys(one_line(n, 40) for group in groups for n in group.probes))
+    said = (
+        f"Abilities other than {', '.join(probes)}: nothing else was probed."
+        if probes
+        else "Forgetting: no probe was asked, so nothing is known beyond the task."
+    )
+    found = [said]
+    trained = [e for panel in panels for e in panel.effects if e.learning_rate is not None]
+    if trained and max(e.seeds for e in trained) == 1:
+        found.append("Other seeds: one was run, so every verdict is about that checkpoint.")
+    elif trained:
+        found.append("Rare collapses: a few seeds show neither these nor the spread of many.")
+    if trained and not findings.trials:
+        found.append("Other learning rates: no search was made, so harm may be that of the rate.")
+    if lost := sum(row["status"] != "done" for row in findings.cells):
+        found.append(f"Answers of {wording.plural(lost, 'run')} that failed: see What failed.")
+    untested = sorted({c.id for c in findings.claims if c.verdict == "not tested"})
+    if untested:
+        listed = ", ".join(map(str, untested))
+        found.append(f"Claims {listed} of the paper at some setting: what they need was not run.")
+    blind = [s.suspect for d in findings.diagnoses for s in d.suspects if s.verdict == NOT_TESTABLE]
+    if blind:
+        found.append(f"Suspects that no run could test: {', '.join(dict.fromkeys(blind))}.")
+    found.append("Energy, and times on other hardware: costs are of the machine named here.")
+    return found
 
 
 class Distance(NamedTuple):

@@ -73,6 +73,8 @@ class Chart:
     """SVG element coloured by the page."""
     standalone: str
     """Whole SVG file in the colours of the light page."""
+    narrow: Markup | None = None
+    """The same for a phone, where the figure was drawn for it too."""
 
 
 def colour(name: str) -> str:

@@ -189,6 +189,7 @@ def _draw(
     )
     heights = [v for p in points for v in (p.effect.low, p.effect.high)]
     series.limit(axes.set_ylim, [0.0, *heights, *(s.gain for s in steps)])
+    series.margin_band(axes, [point.effect for point in points])
     axes.axhline(0, color=colour("grid"), zorder=0)
     axes.axvline(kept.untouched, color=colour("grid"), zorder=0)
     cross = {"marker": "+", "markersize": 12, "markeredgewidth": 1.5}
@@ -240,7 +241,10 @@ def _draw_path(panel: Panel, path: Path, canvas: Canvas, axes: Any) -> series.La
 
 
 def _caption(points: Sequence[Point], own: Sequence[Path]) -> str:
-    text = "Up: gained on its task. Left: lost on the probes. Cross: the untouched model."
+    text = (
+        "Up: gained on its task; line: 95% interval; grey: margin. Left: lost on the probes. "
+        "Cross: the untouched model."
+    )
     if any(p.arm.key.setting == "tuned" for p in points):
         text += " Dotted: from the fixed rate to the tuned one."
     if own:

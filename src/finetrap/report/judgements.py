@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from finetrap.detectable import Detectable
 from finetrap.findings import Advice, Claim, Diagnosis, Effect, Findings, Outcome, Suspect
 from finetrap.report import sentences, wording
 from finetrap.report.panels import Panel
@@ -44,8 +45,13 @@ class Card(NamedTuple):
     outcomes: tuple[OutcomeRow, ...]
 
 
-def cards(panels: Sequence[Panel], findings: Findings) -> list[Card]:
-    """Put the outcomes and the advice under the panel that they are about; gravest first."""
+def cards(
+    panels: Sequence[Panel], findings: Findings, least: Sequence[Detectable] = ()
+) -> list[Card]:
+    """Put the outcomes and the advice under the panel that they are about; gravest first.
+
+    `least` are the smallest changes that could be shown.
+    """
     left = list(findings.advice)
     found = []
     for panel in panels:
@@ -58,7 +64,7 @@ def cards(panels: Sequence[Panel], findings: Findings) -> list[Card]:
             if (o.model, o.task, o.trained_on or o.task) == key
         ]
         rows.sort(key=lambda row: _GRAVEST.index(row.outcome.outcome))
-        found.append(Card(sentences.answer(panel), advice, tuple(rows)))
+        found.append(Card(sentences.answer(panel, least), advice, tuple(rows)))
     alone = [sentences.Answer(f"{a.model} on {a.task}", (), 0, "") for a in left]
     return found + [Card(answer, (a,), ()) for answer, a in zip(alone, left, strict=True)]
 

@@ -13,10 +13,14 @@ from finetrap.findings import Findings
 from finetrap.records import Run, Study
 from finetrap.report import (
     answers,
-    charts,
     contents,
+    forest,
+    grid,
+    heat,
     judgements,
+    latex,
     panels,
+    rates,
     samples,
     searches,
     sentences,
@@ -43,6 +47,7 @@ class Page:
 
     html: str
     markdown: str
+    latex: str
     charts: tuple[Chart, ...]
 
 
@@ -51,18 +56,24 @@ def render(findings: Findings, runs: Sequence[Run], *, study: Study | None, comm
     by_key = {run.cell.key: run for run in runs}
     arranged = panels.panels(findings, study, runs)
     groups = panels.probe_groups(findings, study)
-    forests, heat_maps = charts.forests(arranged), charts.heat_maps(groups)
+    forests, grids = forest.forests(arranged), heat.grids(arranged)
+    heat_maps = heat.probe_maps(groups)
     drawn = [_draw(p, i + 1, groups, by_key) for i, p in enumerate(arranged)]
     tried = _draw_searches(findings, runs, arranged)
     cliffs = sizes.cliffs(findings, runs, arranged)
     by_size = sizes.charts(arranged, cliffs)
+    main = grid.main_table(arranged, findings, runs)
+    name = study.name if study else "runs"
+    scope = contents.scope(arranged, groups, findings)
     context = {
-        "name": study.name if study else "runs",
+        "name": name,
         "command": command,
-        "missing": findings.missing,
-        "cards": judgements.cards(arranged, findings),
+        "scope": scope,
+        "missing": contents.missing(findings),
+        "cards": judgements.cards(arranged, findings, contents.smallest_effects(findings, runs)),
         "tally": sentences.tally(arranged),
         "forests": forests,
+        "grids": grids,
         "heat_maps": heat_maps,
         "drawn": drawn,
         "groups": [(group, contents.distances(group, arranged)) for group in groups],
@@ -71,10 +82,11 @@ def render(findings: Findings, runs: Sequence[Run], *, study: Study | None, comm
         "claims": judgements.claims(findings),
         "cliffs": cliffs,
         "cases": judgements.cases(findings),
-        "overview": contents.overview(arranged),
+        "main": main,
         "samples": samples.samples(arranged, by_key),
         "answers": answers.pack(arranged, by_key),
         "failures": contents.failures(findings, by_key),
+        "absent": contents.absent(findings, arranged, groups),
         "provenance": contents.provenance(runs, study),
         "cells": findings.cells,
         "line_of": {id(effect): line for line, effect in enumerate(findings.effects)},
@@ -82,8 +94,10 @@ def render(findings: Findings, runs: Sequence[Run], *, study: Study | None, comm
     return Page(
         _environment(html=True).get_template("page.html.jinja").render(context),
         _environment(html=False).get_template("report.md.jinja").render(context),
+        latex.table(main, name, scope),
         (
             *forests,
+            *grids,
             *heat_maps,
             *(chart for _, chart in tried),
             *by_size,
@@ -97,6 +111,7 @@ def _draw(
 ) -> DrawnPanel:
     drawn = (
         frontier(panel, groups, runs, f"frontier-{place}"),
+        rates.rates(panel, f"tested-{place}"),
         trade_offs.curves(panel, runs, f"curves-{place}"),
         trade_offs.costs(panel, f"costs-{place}"),
     )
@@ -146,6 +161,8 @@ def _environment(*, html: bool) -> Environment:
         count=wording.count,
         needed=wording.needed,
         plural=wording.plural,
+        shipped=wording.shipped,
+        typeset=wording.typeset,
         clip=untrusted.clip,
         number=panels.number,
         mean=panels.mean,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from finetrap.detectable import Detectable
 from finetrap.findings import Effect
 from finetrap.report import wording
 from finetrap.report.panels import Arm, Panel
@@ -29,20 +30,47 @@ class Answer(NamedTuple):
     more: int
     """Strategies that are left to the tables."""
     rests_on: str
+    detects: str = ""
+    """The smallest change that could be shown; empty where accuracy is not what is compared."""
 
 
-def answer(panel: Panel) -> Answer:
-    """Word what every strategy did to one model on one task: the worst harm first."""
-    judged = sorted((a for a in panel.arms if a.effect), key=_prominence)
+def answer(panel: Panel, least: Sequence[Detectable] = ()) -> Answer:
+    """Word what every strategy did to one model on one task: the worst harm first.
+
+    `least` are the smallest changes that these runs can show, of every model and test.
+    """
+    groups = _alike(sorted((a for a in panel.arms if a.effect), key=_prominence))
     failed = [a for a in panel.arms if a.effect is None and a.failed]
     clauses = [
-        _clause(arm, arm.effect, panel.title, i == 0) for i, arm in enumerate(judged) if arm.effect
+        _clause(arms, arms[0].effect, panel.title, i == 0)
+        for i, arms in enumerate(groups)
+        if arms[0].effect
     ]
     clauses += [_failure(arm) for arm in failed]
     shown = clauses[:MOST_CLAUSES]
     if shown:
         shown[0] = shown[0]._replace(text=wording.capital(shown[0].text))
-    return Answer(panel.title, tuple(shown), len(clauses) - len(shown), _rests_on(panel))
+    told = sum(map(len, groups[:MOST_CLAUSES])) + max(0, len(shown) - len(groups))
+    more = sum(map(len, groups)) + len(failed) - told
+    return Answer(panel.title, tuple(shown), more, _rests_on(panel), _detects(panel, least))
+
+
+def _alike(arms: Sequence[Arm]) -> list[list[Arm]]:
+    """Join the arms that are equivalent with the very same numbers: they share a clause."""
+    groups: list[list[Arm]] = []
+    for arm in arms:
+        same = next((g for g in groups if _told_alike(g[0].effect, arm.effect)), None)
+        if same is None:
+            groups.append([arm])
+        else:
+            same.append(arm)
+    return groups
+
+
+def _told_alike(one: Effect | None, other: Effect | None) -> bool:
+    if one is None or other is None or (one.verdict, other.verdict) != ("equivalent",) * 2:
+        return False
+    return wording.change(one) == wording.change(other)
 
 
 def tally(panels: Sequence[Panel]) -> list[tuple[str, int]]:
@@ -71,9 +99,9 @@ def _prominence(arm: Arm) -> tuple[float, float]:
     return place, -abs(wording.harm(effect))
 
 
-def _clause(arm: Arm, effect: Effect, title: str, first: bool) -> Clause:
-    """Word one verdict; the first clause names the model and the task."""
-    who = wording.arm(*arm.key, joint=" at ")
+def _clause(arms: Sequence[Arm], effect: Effect, title: str, first: bool) -> Clause:
+    """Word one verdict of arms that share it; the first clause names the model and the task."""
+    who = _and([wording.arm(*arm.key, joint=" at ") for arm in arms])
     whom, place = (title, f" for {title}") if first else ("it", "")
     change = wording.change(effect)
     if effect.verdict in ("harmed", "improved"):
@@ -82,10 +110,14 @@ def _clause(arm: Arm, effect: Effect, title: str, first: bool) -> Clause:
         text += f" {wording.interval(effect)}"
         return Clause(effect.verdict, text + (", within the margin" if effect.small else ""))
     if effect.verdict == "equivalent":
-        return Clause("equivalent", f"{who} left {whom} equivalent ({change})")
+        each = "each " if len(arms) > 1 else ""
+        measured = f"{each}{change} {wording.unit(effect.measure)}"
+        return Clause("equivalent", f"{who} left {whom} equivalent ({measured})")
     needs = wording.needed(effect)
     return Clause(
-        "undecided", f"{who} is undecided{place} ({change}{'; ' + needs if needs else ''})"
+        "undecided",
+        f"{who} is undecided{place} ({change} {wording.unit(effect.measure)}"
+        f"{'; ' + needs if needs else ''})",
     )
 
 
@@ -110,6 +142,27 @@ def _rests_on(panel: Panel) -> str:
     parts = [_span([e.n for e in effects], "problem"), _span(sorted(trained), "seed")]
     margins = " and ".join(dict.fromkeys(wording.margin(e) for e in effects))
     return f"{parts[0]}, {parts[1]}, margin {margins}; untouched: {level}."
+
+
+def _detects(panel: Panel, least: Sequence[Detectable]) -> str:
+    """Say which change would be shown; of several strategies the steadiest and the unsteadiest."""
+    effects = panel.effects
+    found = next((d for d in least if (d.model, d.test, d.probe) == (*panel.key[:2], False)), None)
+    if not effects or effects[0].measure != "accuracy" or found is None:
+        return ""
+    if found.easiest is None:
+        return "No change of any size would be shown with these problems and seeds."
+    low = wording.plain(found.easiest)
+    high = None if found.points is None else wording.plain(found.points)
+    text = f"Smallest change that is shown with 80% power: {low} points"
+    if high == low:
+        return text + "."
+    most = f"{high} points" if high else "no change at all"
+    return f"{text} for the steadiest strategy, {most} for the one whose answers vary most."
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def _span(numbers: Sequence[int], noun: str) -> str:

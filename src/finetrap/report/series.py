@@ -84,3 +84,11 @@ def limit(set_limits: Callable[[float, float], object], values: Sequence[float])
     low, high = min(values), max(values)
     pad = (high - low or 1.0) * 0.08
     set_limits(low - pad, high + pad)
+
+
+def margin_band(axes: Any, effects: Sequence[Effect]) -> None:
+    """Shade the margin, where it is the same for all of these changes."""
+    margins = {effect.margin for effect in effects}
+    if len(margins) == 1:
+        size = margins.pop()
+        axes.axhspan(-size, size, color=colour("band"), linewidth=0, zorder=0)

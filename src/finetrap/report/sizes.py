@@ -125,7 +125,10 @@ def _axes(axes: Any, every: Sequence[Point], sizes: Sequence[float]) -> None:
     ticks = series.apart({size: size_of(int(size)) for size in sizes}, axes)
     axes.set_xticks(list(ticks), list(ticks.values()))
     axes.set_xlabel("parameters of the model")
-    series.limit(axes.set_ylim, [0.0, *(v for p in every for v in (p.effect.low, p.effect.high))])
+    effects = [point.effect for point in every]
+    values = [v for e in effects for v in (e.low, e.high, e.margin, -e.margin)]
+    series.limit(axes.set_ylim, [0.0, *values])
+    series.margin_band(axes, effects)
     axes.axhline(0, color=colour("muted"), linewidth=1, zorder=1)
     axes.set_ylabel(f"change on the task ({wording.unit(every[0].effect.measure)})")
 
@@ -137,7 +140,7 @@ def _mark(axes: Any, x: float, effect: Effect, tint: str) -> None:
 
 
 def _caption(threshold: Cliff | None) -> str:
-    text = "Line: 95% interval; marks are the verdicts."
+    text = "Line: 95% interval; marks are the verdicts. Grey: margin."
     if threshold is None:
         return text
     the = "Shaded: the" if threshold.low else "The"

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from matplotlib.ticker import MaxNLocator
+
 from finetrap.records import Run
 from finetrap.report import series, wording
 from finetrap.report.figure import LINE, Canvas, Chart, colour, mark_style, text_width
@@ -153,16 +155,18 @@ def costs(panel: Panel, name: str) -> Chart | None:
         return None
     measure = arms[0].effect.measure if arms[0].effect else "accuracy"
     labels = [a.label for a in arms]
-    plot, gap, left, top = 220.0, 26.0, 58.0, 12.0
+    plot, gap, left, top = 240.0, 44.0, 58.0, 12.0
     height = max(220.0, LINE * len(labels) + 10)
     edge = left + len(shown) * (plot + gap) - gap
     width = edge + 36 + max(text_width(t) for t in labels)
     canvas = Canvas(width, top + height + 46)
-    values = [0.0, *(v for a in arms if a.effect for v in (a.effect.low, a.effect.high))]
+    effects = [a.effect for a in arms if a.effect]
+    values = [0.0, *(v for e in effects for v in (e.low, e.high, e.margin, -e.margin))]
     for index, cost in enumerate(shown):
         axes = canvas.axes(left + index * (plot + gap), top, plot, height)
         series.limit(axes.set_ylim, values)
-        axes.axhline(0, color=colour("grid"), zorder=0)
+        series.margin_band(axes, effects)
+        axes.axhline(0, color=colour("muted"), linewidth=0.8, zorder=1)
         where = _cost_axis(axes, [a.mean(cost.column) or 0.0 for a in arms], cost)
         if index:
             axes.tick_params(labelleft=False)
@@ -179,7 +183,8 @@ def costs(panel: Panel, name: str) -> Chart | None:
     return canvas.chart(
         name,
         f"Cost against performance: {panel.title}",
-        "Mean over seeds. Prompts need no training and ship nothing beside the model.",
+        "Mean over seeds; line: 95% interval; grey: margin. Prompts need no training and ship "
+        "nothing beside the model.",
         "; ".join(_cost_words(a, shown) for a in arms),
     )
 
@@ -194,7 +199,7 @@ def _cost_axis(axes: Any, values: Sequence[float], cost: _Cost) -> list[float]:
     axes.set_xlabel(cost.title)
     if high / low < 8:
         axes.set_xlim(-0.04 * high, 1.1 * high)
-        ticks = [0.0, high / 2, high]
+        ticks = [float(v) for v in MaxNLocator(3).tick_values(0, high) if 0 <= v <= 1.1 * high]
         axes.set_xticks(ticks, [cost.write(v) if v else "0" for v in ticks])
         return list(values)
     zero = low / (high / low) ** 0.25

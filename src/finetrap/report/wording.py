@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
 
 from finetrap.findings import Effect
 from finetrap.report.untrusted import one_line
 
 MISSING = "–"
 _MINUS, _NBSP = "\u2212", "\u00a0"
+
+_NUMBER = re.compile(r"\d+(\.\d+)?(e-?\d+)?")
+_RATE = re.compile(r"(?<![\w.,+\-\u2212])(0\.000\d*[1-9]\d*|\d(\.\d+)?e-0\d)(?![\w.]\d|\w)")
+"""Small numbers as Python prints them; those with a sign are changes, not rates."""
+_HYPHEN = re.compile(r"(?<![\w)\]])-(?=\d)")
 
 TITLES = {
     "full": "full fine-tuning",
@@ -102,8 +108,10 @@ def seconds(value: float | None) -> str:
     """Write a duration given in seconds."""
     if value is None:
         return MISSING
+    if value < 0.0995:
+        return f"{1000 * value:.2g}{_NBSP}ms" if value >= 0.0005 else f"0{_NBSP}s"
     if value < 99.5:
-        return f"{value:.3g}{_NBSP}s" if value >= 0.0005 else f"0{_NBSP}s"
+        return f"{value:.3g}{_NBSP}s"
     minutes = round(value / 60)
     if minutes < 100:
         return f"{minutes}{_NBSP}min"
@@ -143,6 +151,19 @@ def arm(name: str, learning_rate: float | None, setting: str = "fixed", *, joint
     return text if setting == "fixed" else f"{text} ({setting.replace('+', ' and ')})"
 
 
+def shipped(name: str) -> str:
+    """Name what is advised as the page names it: `LoRA at 3e-4`, `the untouched model`."""
+    method, at, number = name.rpartition(" at ")
+    if at and _NUMBER.fullmatch(number):
+        return arm(method, float(number), joint=" at ")
+    return "the untouched model (zero-shot)" if name == "zero-shot" else strategy(name)
+
+
+def typeset(text: str) -> str:
+    """Write the numbers in a sentence as the page does: rates as 3e-4, and a true minus."""
+    return _HYPHEN.sub(_MINUS, _RATE.sub(lambda found: rate(float(found.group())), text))
+
+
 def harm(effect: Effect) -> float:
     """Return how much worse, in margins: bits per byte are worse when they rise."""
     worse = effect.delta if effect.measure == "bits_per_byte" else -effect.delta
@@ -151,7 +172,8 @@ def harm(effect: Effect) -> float:
 
 def plural(number: int, noun: str) -> str:
     """Write a number with its noun: `1 seed`, `3 seeds`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    many = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    return f"{number:,} {noun if number == 1 else many}"
 
 
 def needed(effect: Effect) -> str:

@@ -1,0 +1,97 @@
+"""The main table as LaTeX (booktabs), to be put into a paper as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from finetrap.report import wording
+from finetrap.report.grid import Entry, MainTable
+from finetrap.report.untrusted import ascii_line
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    '"': "''",
+    "|": r"\textbar{}",
+    **{char: "\\" + char for char in "&%$#_{}"},
+}
+_VERDICTS = {
+    "harmed": r"$^{\downarrow}$",
+    "improved": r"$^{\uparrow}$",
+    "equivalent": r"$^{=}$",
+    "undecided": "",
+}
+
+
+def table(main: MainTable, name: str, seeds: str) -> str:
+    """Write the table; `seeds` says what it rests on. Needs nothing but booktabs."""
+    heads = " & ".join(rf"\multicolumn{{2}}{{c}}{{{escape(task)}}}" for task in main.tasks)
+    rules = "".join(rf"\cmidrule(lr){{{3 + 2 * i}-{4 + 2 * i}}}" for i in range(len(main.tasks)))
+    under = " & ".join([r"right & change [95\%]"] * len(main.tasks))
+    return "\n".join(
+        [
+            r"% \usepackage{booktabs}",
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{escape(name)}: {_caption(main, seeds)}}}",
+            rf"\begin{{tabular}}{{ll{'rr' * len(main.tasks)}}}",
+            r"\toprule",
+            rf" & & {heads} \\",
+            rules,
+            rf"model & strategy & {under} \\",
+            *_rows(main),
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _caption(main: MainTable, seeds: str) -> str:
+    bold = "no strategy is shown better than every other one, so none is bold"
+    if main.any_best:
+        bold = r"bold: shown better than every other strategy there, adjusted $p \le .05$"
+    return (
+        r"percent right, mean over seeds, and change against the untouched model in points; "
+        rf"{escape(seeds)}; $^{{\downarrow}}$ harmed, $^{{\uparrow}}$ improved, "
+        rf"$^{{=}}$ equivalent; {bold}."
+    )
+
+
+def _rows(main: MainTable) -> Iterator[str]:
+    for row in main.rows:
+        if row.first:
+            yield r"\midrule"
+        model = escape(row.model) if row.first else ""
+        label = " ".join(part for part in (row.label, _rate(row.label, row.rates)) if part)
+        entries = " & ".join(_entry(entry) for entry in row.entries)
+        yield rf"{model} & {escape(label)} & {entries} \\"
+
+
+def _rate(label: str, rates: str) -> str:
+    """Return the rates, unless the label ends in one."""
+    return rates if rates and not label.endswith(rates) else ""
+
+
+def _entry(entry: Entry | None) -> str:
+    if entry is None:
+        return "--- & "
+    if entry.level is None:
+        return f"{escape(entry.status or 'not run')} & "
+    value = wording.plain(entry.level.value, entry.level.measure)
+    value = rf"\textbf{{{value}}}" if entry.best else value
+    if entry.effect is None:
+        return f"{value} & "
+    change = wording.change(entry.effect).replace("\u2212", "$-$").replace("\u00a0", "~")
+    return f"{value} & {change}{_VERDICTS[entry.effect.verdict]}"
+
+
+def escape(text: str) -> str:
+    """Return text that LaTeX prints as it is, in ASCII: what is not is written by its code."""
+    spelt = text.replace("\u00b3", "3").replace("\u2212", "-").replace("\u00b1", "+/-")
+    plain = ascii_line(spelt.replace("\u00a0", " "), 120)
+    return "".join(_SPECIAL.get(char, char) for char in plain)
