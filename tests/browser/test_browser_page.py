@@ -72,35 +72,38 @@ def test_axe_finds_nothing_serious_without_javascript_in_use(look, demo_report: 
     assert [v["id"] for v in found["violations"] if v["impact"] in ("serious", "critical")] == []
 
 
-def words(text: str) -> set[str]:
+TEXTS = """() => {
+    const seen = [], walker = document.createTreeWalker(document.querySelector("main"), 4);
+    const off = "#answer-samples, .entry, .filter, .choose, .chips, .pager, .more, .phone, "
+        + "script, style, svg, [hidden]";
+    while (walker.nextNode())
+        if (!walker.currentNode.parentElement.closest(off)) seen.push(walker.currentNode.data);
+    return seen;
+}"""
+"""Every text of the page, but controls, charts, and what says in another way what is printed: the
+sample of answers, and the seeds and settings below a number of the main table."""
+
+
+def words(text: str) -> list[str]:
     """Return the words and numbers of a text, less the ligatures that reading a PDF loses."""
-    return {re.sub("f[fil]+|[ﬀ-ﬄ]", "", word) for word in re.findall(r"\w+", text.lower())}
-
-
-def printed(page) -> set[str]:
-    """Return the words of the page as it is printed on A4."""
-    pypdf = pytest.importorskip("pypdf", reason="pypdf is not installed")
-    made = pypdf.PdfReader(BytesIO(page.pdf(format="A4", prefer_css_page_size=True)))
-    assert len(made.pages) > 3
-    return words(" ".join(sheet.extract_text() for sheet in made.pages))
+    return [re.sub("ffi|ffl|ff|fi|fl|[ﬀ-ﬄ]", "", word) for word in re.findall(r"\w+", text.lower())]
 
 
 def test_the_printed_page_is_whole(look, report_file: Path) -> None:
+    pypdf = pytest.importorskip("pypdf", reason="pypdf is not installed")
     page = look(report_file).page
     page.wait_for_selector("#answers[data-ready]")
-    paper = printed(page)
-    parts = {
-        "a section": page.locator("main :is(h2, h3)").all_text_contents(),
-        "the end of a row": page.locator("main :is(td, th):last-child").all_text_contents(),
-        "folded away": page.locator("main details :is(p, li, td)").all_text_contents(),
-        "the end": page.locator("main section:last-child > p:last-child").all_text_contents(),
-    }
-    shown = page.locator("#answer-samples").all_text_contents()
-    unprinted = words(" ".join(shown)) - words(page.locator("main").inner_text())
-    for what, texts in parts.items():
-        assert texts
-        missing = set().union(*map(words, texts)) - paper - unprinted
-        assert missing == set(), f"{what} is not on paper"
+    made = pypdf.PdfReader(BytesIO(page.pdf(format="A4", prefer_css_page_size=True)))
+    assert len(made.pages) > 3
+    paper = words(" ".join(sheet.extract_text() for sheet in made.pages))
+    whole, joined = set(paper), "".join(paper)
+    texts = page.evaluate(TEXTS)
+    wanted = {word for text in texts for word in words(text)}
+    # A long word is broken into lines.
+    missing = {w for w in wanted if w not in whole and not (len(w) > 8 and w in joined)}
+    assert len(wanted) > 200
+    assert missing == set()
+    assert page.locator("details:not([open])").count() > 2, "some of it is folded on the screen"
 
 
 def test_nothing_on_paper_is_cut_at_its_edge(look, report_file: Path) -> None:
@@ -130,11 +133,83 @@ def test_hostile_names_run_nothing(look, tmp_path: Path) -> None:
 
 # --- tables that sort and filter --------------------------------------------------------------
 
-COLUMN = """(table, place) => Array.from(table.tBodies).flatMap(body => Array.from(body.rows))
-    .filter(row => row.offsetParent !== null).map(row => row.cells[place]?.innerText ?? "")"""
+ITEMS = """table => (table.tBodies.length > 1 ? [...table.tBodies] : [...table.tBodies[0].rows])
+    .filter(item => item.getClientRects().length)"""
+"""What moves as one: rows, or groups of rows below a heading."""
 
 
-def value(text: str) -> float | str:
-    """Read a cell as it is sorted: by its first number if it has one, else as text."""
-    found = re.search(r"[-−+]?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?", text)
-    return float(found[0].replace("−", "-").replace(",", "")) if found else text.strip().lower()
+SORTED = (
+    """table => [...table.tHead.rows[0].cells].map(header => {
+    const button = header.querySelector("button");
+    if (!button) return [header.textContent.trim(), [], []];
+    const read = () => items(table)
+        .map(item => (item.tagName === "TBODY" ? item.rows[0] : item).cells[header.cellIndex])
+        .map(cell => cell?.dataset.value ?? cell?.textContent.trim() ?? "");
+    const orders = [0, 1].map(() => { button.click(); return read(); });
+    return [header.textContent.trim(), ...orders];
+})"""
+).replace("items", f"({ITEMS})")
+"""Each column's name, and its cells after a click on its button and after a second one: of each
+group the first cell, as data where it has some."""
+
+
+def numbers(cells: list[str]) -> list[float]:
+    """Read the cells that begin with a number, and check that all others come last."""
+    found = [
+        re.match(r"<?\s*([+-]?\d+(\.\d+)?(e[+-]?\d+)?)", c.replace("−", "-").replace(",", ""))
+        for c in cells
+    ]
+    measured = [float(match[1]) for match in found if match]
+    assert all(found[: len(measured)]), f"what was not measured is not last: {cells}"
+    return measured
+
+
+def test_every_table_sorts_by_every_column_in_both_directions(look, report_file: Path) -> None:
+    page = look(report_file).page
+    by_number = 0
+    tables = page.locator("table[data-sortable]").all()
+    assert len(tables) >= 3
+    for table in tables:
+        rows = sorted(table.locator("tbody tr").all_text_contents())
+        page.evaluate(f"() => {{ {OPEN_ALL} }}")
+        for name, rising, falling in table.evaluate(SORTED):
+            assert rising or not name, f"no button sorts by {name}"
+            assert numbers(rising) == sorted(numbers(rising)), name
+            assert numbers(falling) == sorted(numbers(rising), reverse=True), name
+            by_number += len(set(numbers(rising))) > 2
+            texts = rising[len(numbers(rising)) :]
+            if len(set(texts)) == len(texts):
+                assert falling[len(numbers(falling)) :] == texts[::-1], name
+        assert sorted(table.locator("tbody tr").all_text_contents()) == rows, "no row was lost"
+    assert by_number >= 5
+
+
+def test_tables_sort_by_keyboard_and_say_so(look, demo_report: Path) -> None:
+    page = look(demo_report).page
+    button = page.locator("table[data-sortable] th button:visible").first
+    button.focus()
+    page.keyboard.press("Enter")
+    header = button.locator("xpath=..")
+    assert header.get_attribute("aria-sort") == "ascending"
+    button.click()
+    assert header.get_attribute("aria-sort") == "descending"
+
+
+def test_a_filter_leaves_the_rows_that_hold_its_words(look, report_file: Path) -> None:
+    page = look(report_file).page
+    page.evaluate(f"() => {{ {OPEN_ALL} }}")
+    fields = page.locator("input[data-filter]").all()
+    assert fields
+    for field in fields:
+        table = page.locator(f"table[id='{field.get_attribute('data-filter')}']")
+        texts = f"table => ({ITEMS})(table).map(item => item.textContent.toLowerCase())"
+        before = table.evaluate(texts)
+        word = "lora"
+        wanted = [text for text in before if word in text]
+        assert 0 < len(wanted) < len(before)
+        field.fill(word.upper())
+        assert table.evaluate(texts) == wanted
+        field.fill("no such thing")
+        assert table.evaluate(texts) == []
+        field.fill("")
+        assert table.evaluate(texts) == before
