@@ -185,6 +185,7 @@ def test_sizes_are_drawn_at_each_setting_with_the_threshold(
     found = Cliff("fixed", 341_352, 919_552, 6e5, (), (), (), "between 0.341M and 0.92M")
     fixed, tuned = sizes.charts(arranged, [found])
     assert "Shaded: the size below which full fine-tuning harms: between" in fixed.caption
+    assert "dashed: 0.6M, the middle in log parameters" in fixed.caption
     assert "--orange" in fixed.inline, "the band"
     assert "--orange" not in tuned.inline
     assert set(sizes.points(arranged, "fixed")) == {"full", "full+rewind", "lora"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from reported import diverged, effect, grid, judged, study, written
 from finetrap import report
 from finetrap.findings import Findings
 from finetrap.records import Run
-from finetrap.report import sentences, untrusted, wording
+from finetrap.report import contents, sentences, untrusted, wording
 from finetrap.report.figure import spread
 from finetrap.report.panels import panels, probe_groups
 
@@ -137,6 +138,81 @@ def test_learning_rates_read_as_people_type_them(written_as: str, number: float 
 )
 def test_numbers_have_units_and_no_minus_zero(said: str, shown: str) -> None:
     assert said == shown
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (
+            "full at 0.0003 is harmed (-97.1 points [-100.0, -91.8])",
+            "full at 3e-4 is harmed (−97.1 points [−100.0, −91.8])",
+        ),
+        ("learning_rate = 3e-05 instead of 0.0003", "learning_rate = 3e-5 instead of 3e-4"),
+        ("0.000 to 0.810 bits per byte", "0.000 to 0.810 bits per byte"),
+        ("few-shot-5 of mini-0.3m, 1.0e-3", "few-shot-5 of mini-0.3m, 1.0e-3"),
+        ("5-shot on arXiv 2606.06920", "5-shot on arXiv 2606.06920"),
+    ],
+)
+def test_sentences_write_rates_and_minus_as_the_page_does(said: str, shown: str) -> None:
+    assert wording.typeset(said) == shown
+
+
+def test_what_is_shipped_has_the_name_of_the_page() -> None:
+    assert wording.shipped("lora at 0.0003") == "LoRA at 3e-4"
+    assert wording.shipped("full+rewind at 3e-05") == "full fine-tuning + rewind at 3e-5"
+    assert wording.shipped("zero-shot") == "the untouched model (zero-shot)"
+    assert wording.shipped("few-shot-5") == "few-shot-5"
+
+
+def test_owed_runs_are_counted_where_they_were_named_before() -> None:
+    text = "full or lora; m-t-full-s0 is owed; m-t-full-s1 is owed"
+    assert wording.still_open(text) == "full or lora; 2 runs of the study still to be made"
+    assert wording.still_open("full or lora") == "full or lora"
+
+
+def test_strategies_with_the_very_same_numbers_share_a_clause() -> None:
+    level = {"measure": "accuracy", "before": 90.0, "after": 90.0, "margin": 3.0, "n": 300}
+    same = {**level, "kind": "task", "task": "t", "delta": 0.0, "low": -0.9, "high": 0.9}
+    found = [effect(**same, strategy=name, verdict="equivalent") for name in ("lora", "dora")]
+    other = effect(**{**same, "low": -1.0}, strategy="ia3", verdict="equivalent")
+    (panel,) = panels(Findings((*found, other), ()))
+    texts = [clause.text for clause in sentences.answer(panel).clauses]
+    assert texts[0] == (
+        "LoRA at 3e-4 and DoRA at 3e-4 left m on t equivalent (each 0.0 [−0.9,\u00a0+0.9] points)"
+    )
+    assert texts[1] == "IA³ at 3e-4 left it equivalent (0.0 [−1.0,\u00a0+0.9] points)"
+
+
+def test_the_answer_says_what_it_could_have_seen(findings: Findings, runs: list[Run]) -> None:
+    least = contents.smallest_effects(findings, runs)
+    for panel in panels(findings, study(), runs):
+        found = next(d for d in least if (d.model, d.test) == panel.key[:2])
+        assert found.easiest is not None
+        assert found.points is not None
+        assert found.easiest <= found.points
+        said = sentences.answer(panel, least).detects
+        assert f"power: {wording.plain(found.easiest)} points for the steadiest" in said
+        assert f"{wording.plain(found.points)} points for the one" in said
+
+
+def test_what_cannot_be_judged_is_named_before_what_is_owed(findings: Findings) -> None:
+    lines = ("a-s0 is owed", "m on t: no finished zero-shot run", "a-s1 is owed")
+    found = contents.missing(replace(findings, missing=lines))
+    assert found.lines == (lines[1], lines[0], lines[2])
+    assert found.headline == "Not complete: 2 runs still to be made and 1 thing missing"
+
+
+def test_a_complete_report_says_what_it_holds_nothing_about(
+    findings: Findings, runs: list[Run]
+) -> None:
+    arranged, groups = panels(findings, study(), runs), probe_groups(findings, study())
+    said = " ".join(contents.absent(findings, arranged, groups))
+    assert "Abilities other than sums, sorting, prose" in said
+    assert "no search was made" in said
+    assert "7 runs that failed" in said
+    assert "Energy" in said
+    assert "Forgetting: no probe was asked" in " ".join(contents.absent(findings, arranged, ()))
+    assert contents.absent(Findings((), ()), [], []) == []
 
 
 def test_clipping_keeps_the_end_where_the_answer_stands() -> None:

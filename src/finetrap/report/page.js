@@ -62,6 +62,7 @@
       item.hidden = !words.every((word) => text.includes(word));
       shown += item.hidden ? 0 : 1;
     }
+    table.classList.toggle("filtered", words.length > 0);
     said.textContent = words.length ? `${shown} of ${items.length}` : "";
   }
 

@@ -163,6 +163,7 @@ def _environment(*, html: bool) -> Environment:
         plural=wording.plural,
         shipped=wording.shipped,
         typeset=wording.typeset,
+        still_open=wording.still_open,
         clip=untrusted.clip,
         number=panels.number,
         mean=panels.mean,

@@ -95,9 +95,11 @@ def _draw(
     every = [point for own in lines.values() for point in own]
     sizes = sorted({p.parameters for p in every})
     _axes(axes, every, sizes)
-    if threshold is not None and threshold.low and threshold.high:
+    if threshold is not None and threshold.low and threshold.high and threshold.middle:
         band = {"color": colour("orange"), "alpha": 0.25, "linewidth": 0, "zorder": 0}
         axes.axvspan(threshold.low, threshold.high, **band)
+        middle = {"color": colour("orange"), "linewidth": 1.2, "linestyle": "--", "zorder": 1}
+        axes.axvline(threshold.middle, **middle)
     column = []
     span = (sizes[-1] / sizes[0]) ** _DODGE
     for place, (strategy, own) in enumerate(lines.items()):
@@ -143,5 +145,10 @@ def _caption(threshold: Cliff | None) -> str:
     text = "Line: 95% interval; marks are the verdicts. Grey: margin."
     if threshold is None:
         return text
-    the = "Shaded: the" if threshold.low else "The"
-    return f"{text} {the} size below which full fine-tuning harms: {threshold.reason}."
+    if threshold.middle is None:
+        return f"{text} The size below which full fine-tuning harms: {threshold.reason}."
+    middle = size_of(round(threshold.middle))
+    return (
+        f"{text} Shaded: the size below which full fine-tuning harms: {threshold.reason}; dashed: "
+        f"{middle}, the middle in log parameters."
+    )

@@ -159,6 +159,14 @@ def shipped(name: str) -> str:
     return "the untouched model (zero-shot)" if name == "zero-shot" else strategy(name)
 
 
+def still_open(text: str) -> str:
+    """Shorten what advice leaves open: the runs that are owed are counted, not named again."""
+    parts = text.split("; ")
+    kept = [part for part in parts if not part.endswith(" is owed")]
+    owed = len(parts) - len(kept)
+    return "; ".join(kept + [f"{plural(owed, 'run')} of the study still to be made"] * bool(owed))
+
+
 def typeset(text: str) -> str:
     """Write the numbers in a sentence as the page does: rates as 3e-4, and a true minus."""
     return _HYPHEN.sub(_MINUS, _RATE.sub(lambda found: rate(float(found.group())), text))
