@@ -55,6 +55,23 @@ def walk(tmp_path_factory):
     return folder
 
 
+def test_the_untouched_model_keeps_what_everyone_was_asked(walk):
+    (untouched,) = (walk / "runs").glob("*zero-shot*")
+    problems = json.loads((untouched / "evidence.json").read_text())["problems"]
+    assert {task: len(asked) for task, asked in problems.items()} == {
+        task: len((untouched / file).read_text().splitlines())
+        for task, file in (
+            ("market", "answers.jsonl"),
+            ("sorting", "probe-sorting.jsonl"),
+            ("prose", "probe-prose.jsonl"),
+        )
+    }
+    asked = [problem["question"] for problem in problems["market"].values()]
+    assert all(question.endswith("?") for question in asked)
+    others = [f for f in (walk / "runs").glob("*/evidence.json") if f.parent != untouched]
+    assert not any("problems" in json.loads(file.read_text()) for file in others)
+
+
 def test_every_cell_of_the_study_is_done(walk):
     shown = finetrap("status", "walk.toml", "--json", cwd=walk)
     status = json.loads(shown.stdout)

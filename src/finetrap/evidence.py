@@ -20,6 +20,8 @@ MOST_SWAPPED = 200
 """Of them, those scored after another's question too."""
 MOST_DIVERGED = 100
 """Test problems whose gold solutions tell how far a model has moved."""
+MOST_TEXT = 2000
+"""Characters of a problem that are kept to be read beside its answers."""
 _PLACEHOLDERS = ("{question}", "{solution}")
 
 
@@ -53,16 +55,23 @@ def after(
 ) -> dict[str, Any]:
     """Gather what only the model as it was asked can tell; nothing for a trial.
 
-    Of a trained model how far it has moved from the untouched one; of the untouched one how much it
-    differs from itself when it is asked again, and how likely it finds its own answers.
+    Of a trained model how far it has moved from the untouched one; of the untouched one what
+    everyone was asked, how much it differs from itself when it is asked again, and how likely it
+    finds its own answers.
     """
-    if asked.kind != "math" or cell.split == "dev":
+    if cell.split == "dev":
         return {}
     if cell.strategy.trains:
-        return {"divergence": _divergence(solver, asked.problems, cell.limits)}
+        moved = asked.kind == "math"
+        return {"divergence": _divergence(solver, asked.problems, cell.limits)} if moved else {}
     if cell.strategy.shots:
         return {}
+    problems = {name: _problems(probe) for name, probe in asked.probes.items()}
+    problems[cell.task.name] = problems.get(cell.task.name, {}) | _problems(asked)
+    if asked.kind != "math":
+        return {"problems": problems}
     return {
+        "problems": problems,
         "self_flips": _self_flips(solver, asked, cell.limits, answers, told),
         "own_style": _own_style(solver, asked.problems, answers, cell.limits),
     }
@@ -89,6 +98,17 @@ def collect(solver: Solver, train: Trained, asked: Questions) -> dict[str, Any]:
         "overlap": asdict(leaked),
         "steps": solver.training.steps,
         **solver.training.evidence,
+    }
+
+
+def _problems(asked: Questions) -> dict[str, dict[str, Any]]:
+    """Return the text of each problem, and its choices, by id: to be read, not to be asked."""
+    return {
+        p.id: {
+            "question": (p.question or p.solution)[:MOST_TEXT],
+            **({"choices": [choice[:MOST_TEXT] for choice in p.choices]} if p.choices else {}),
+        }
+        for p in asked.problems
     }
 
 

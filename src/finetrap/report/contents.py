@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from random import Random
 from typing import Any, NamedTuple
 
 from finetrap.detectable import Detectable, detectable
 from finetrap.findings import Findings
-from finetrap.records import FORMAT, PROTOCOL, Answer, Run, Study
+from finetrap.records import FORMAT, PROTOCOL, Run, Study
 from finetrap.report import wording
-from finetrap.report.panels import Arm, Panel, ProbeGroup, Row, cell_key, number
+from finetrap.report.panels import Panel, ProbeGroup, Row, cell_key, number
 from finetrap.report.untrusted import clip, one_line
 
-MOST_SAMPLES = 10
-"""Answers shown for each of lost and gained."""
 NOT_TESTABLE = "not testable"
 
 
@@ -122,62 +119,6 @@ def distances(group: ProbeGroup, panels: Sequence[Panel]) -> list[Distance]:
         for arm in panel.arms
         if arm.mean("kl_forward") is not None
     ]
-
-
-class Change(NamedTuple):
-    """One problem whose answer turned right or wrong."""
-
-    before: Answer
-    after: Answer
-
-    @property
-    def sides(self) -> tuple[tuple[str, Answer], tuple[str, Answer]]:
-        """Both answers with their names."""
-        return ("before", self.before), ("after", self.after)
-
-
-class Sample(NamedTuple):
-    """Answers that one run lost and gained against the untouched model."""
-
-    title: str
-    label: str
-    seed: int | None
-    kinds: tuple[tuple[str, int, tuple[Change, ...]], ...]
-    """(`lost` or `gained`, how many in all, the sample)."""
-
-
-def samples(panels: Sequence[Panel], runs: Mapping[str, Run]) -> list[Sample]:
-    """Draw answers of each arm's first finished seed; `runs` by key."""
-    found = []
-    for panel in panels:
-        base = next(_finished(panel.baseline, runs), None)
-        for arm in panel.arms:
-            run = next(_finished(arm.cells, runs), None)
-            if base is not None and run is not None:
-                found.append(_sample(panel, arm, base, run))
-    return [s for s in found if any(total for _, total, _ in s.kinds)]
-
-
-def _finished(cells: Sequence[Row], runs: Mapping[str, Run]) -> Iterator[Run]:
-    done = (runs[c["key"]] for c in cells if c["key"] in runs)
-    return (run for run in done if run.status == "done")
-
-
-def _sample(panel: Panel, arm: Arm, base: Run, run: Run) -> Sample:
-    untouched = {a.id: a for a in base.answers if a.correct is not None}
-    pairs = [Change(untouched[a.id], a) for a in run.answers if a.id in untouched]
-    kinds = []
-    for kind, right_before in (("lost", True), ("gained", False)):
-        turned = [
-            pair
-            for pair in pairs
-            if pair.before.correct is right_before and pair.after.correct is (not right_before)
-        ]
-        drawn = Random(f"report/{kind}/{run.cell.key}").sample(
-            turned, min(MOST_SAMPLES, len(turned))
-        )
-        kinds.append((kind, len(turned), tuple(sorted(drawn, key=lambda pair: pair.after.id))))
-    return Sample(panel.title, arm.label, run.cell.seed, tuple(kinds))
 
 
 class FailedCell(NamedTuple):

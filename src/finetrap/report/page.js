@@ -74,14 +74,17 @@
     const field = document.createElement("input");
     field.type = "search";
     field.placeholder = "model, strategy, verdict …";
+    field.dataset.filter = table.id;
     const said = document.createElement("output");
     field.addEventListener("input", () => filter(table, field.value, said));
     label.append("Filter ", field, " ", said);
     (table.closest(".wide") ?? table).before(label);
   }
 
-  for (const table of document.querySelectorAll("table.sortable")) {
+  for (const [place, table] of document.querySelectorAll("table.sortable").entries()) {
     if (!table.tHead || !table.tBodies.length || !table.tBodies[0].rows.length) continue;
+    table.id ||= `table-${place + 1}`;
+    table.dataset.sortable = "";
     headers(table);
     searchable(table);
   }

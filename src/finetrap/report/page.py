@@ -12,6 +12,7 @@ from markupsafe import Markup
 from finetrap.findings import Findings
 from finetrap.records import Run, Study
 from finetrap.report import (
+    answers,
     contents,
     forest,
     grid,
@@ -20,6 +21,7 @@ from finetrap.report import (
     latex,
     panels,
     rates,
+    samples,
     searches,
     sentences,
     sizes,
@@ -81,7 +83,8 @@ def render(findings: Findings, runs: Sequence[Run], *, study: Study | None, comm
         "cliffs": cliffs,
         "cases": judgements.cases(findings),
         "main": main,
-        "samples": contents.samples(arranged, by_key),
+        "samples": samples.samples(arranged, by_key),
+        "answers": answers.pack(arranged, by_key),
         "failures": contents.failures(findings, by_key),
         "absent": contents.absent(findings, arranged, groups),
         "provenance": contents.provenance(runs, study),

@@ -1,0 +1,215 @@
+"""The whole page in a real browser: on a phone, on a desk, in the dark, printed, and attacked."""
+
+from __future__ import annotations
+
+import re
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from reported import HOSTILE, grid, written
+
+REPORTS = ("demo_report", "wide_report")
+OPEN_ALL = "document.querySelectorAll('details').forEach(d => d.open = true)"
+
+
+@pytest.fixture(params=REPORTS)
+def report_file(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.getfixturevalue(request.param)
+    return path
+
+
+@pytest.mark.parametrize("width", [380, 1400])
+def test_nothing_is_wider_than_the_screen(look, report_file: Path, width: int) -> None:
+    page = look(report_file, width).page
+    page.wait_for_selector("#answers[data-ready]")
+    for state in ("as it opens", "with everything opened"):
+        reach = page.evaluate("document.documentElement.scrollWidth")
+        assert reach <= width, f"{state}: {past(page, width)}"
+        page.evaluate(f"() => {{ {OPEN_ALL} }}")
+
+
+def past(page, width: int) -> list[str]:
+    """Name the elements that reach beyond the screen, for whoever has to mend it."""
+    return page.evaluate(
+        """width => Array.from(document.querySelectorAll("body *"))
+            .filter(e => e.getBoundingClientRect().right > width)
+            .filter(e => !["auto", "hidden"].includes(
+                getComputedStyle(e.parentElement.closest(".wide") ?? e).overflowX))
+            .map(e => `${e.tagName}.${e.className} ${e.textContent.slice(0, 40)}`).slice(0, 10)""",
+        width,
+    )
+
+
+@pytest.mark.parametrize("width", [380, 1400])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(look, demo_report: Path, scheme: str, width: int) -> None:
+    axe = pytest.importorskip("axe_playwright_python", reason="axe-core is not installed")
+    page = look(demo_report, width, scheme).page
+    page.wait_for_selector("#answers[data-ready]")
+    page.evaluate(f"() => {{ {OPEN_ALL} }}")
+    page.evaluate((Path(axe.__file__).parent / "axe.min.js").read_text("utf-8"))
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    serious = [
+        f"{v['id']}: {v['help']}: {[n['html'][:150] for n in v['nodes'][:3]]} ({len(v['nodes'])})"
+        for v in found["violations"]
+        if v["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+    assert len(found["passes"]) > 10, "axe looked at the page"
+
+
+def test_axe_finds_nothing_serious_without_javascript_in_use(look, demo_report: Path) -> None:
+    """The static sample of answers, which is hidden where the browser of answers works."""
+    axe = pytest.importorskip("axe_playwright_python", reason="axe-core is not installed")
+    page = look(demo_report).page
+    page.wait_for_selector("#answers[data-ready]")
+    page.evaluate(
+        f"() => {{ document.querySelector('#answer-samples').hidden = false; {OPEN_ALL} }}"
+    )
+    page.evaluate((Path(axe.__file__).parent / "axe.min.js").read_text("utf-8"))
+    found = page.evaluate("axe.run(document.querySelector('#answers'))")
+    assert [v["id"] for v in found["violations"] if v["impact"] in ("serious", "critical")] == []
+
+
+TEXTS = """() => {
+    const seen = [], walker = document.createTreeWalker(document.querySelector("main"), 4);
+    const off = "#answer-samples, .entry, .filter, .choose, .chips, .pager, .more, .phone, "
+        + "script, style, svg, [hidden]";
+    while (walker.nextNode())
+        if (!walker.currentNode.parentElement.closest(off)) seen.push(walker.currentNode.data);
+    return seen;
+}"""
+"""Every text of the page, but controls, charts, and what says in another way what is printed: the
+sample of answers, and the seeds and settings below a number of the main table."""
+
+
+def words(text: str) -> list[str]:
+    """Return the words and numbers of a text, less the ligatures that reading a PDF loses."""
+    return [re.sub("ffi|ffl|ff|fi|fl|[ﬀ-ﬄ]", "", word) for word in re.findall(r"\w+", text.lower())]
+
+
+def test_the_printed_page_is_whole(look, report_file: Path) -> None:
+    pypdf = pytest.importorskip("pypdf", reason="pypdf is not installed")
+    page = look(report_file).page
+    page.wait_for_selector("#answers[data-ready]")
+    made = pypdf.PdfReader(BytesIO(page.pdf(format="A4", prefer_css_page_size=True)))
+    assert len(made.pages) > 3
+    paper = words(" ".join(sheet.extract_text() for sheet in made.pages))
+    whole, joined = set(paper), "".join(paper)
+    texts = page.evaluate(TEXTS)
+    wanted = {word for text in texts for word in words(text)}
+    # A long word is broken into lines.
+    missing = {w for w in wanted if w not in whole and not (len(w) > 8 and w in joined)}
+    assert len(wanted) > 200
+    assert missing == set()
+    assert page.locator("details:not([open])").count() > 2, "some of it is folded on the screen"
+
+
+def test_nothing_on_paper_is_cut_at_its_edge(look, report_file: Path) -> None:
+    page = look(report_file, 718).page  # A4 in CSS pixels, less the margins
+    page.wait_for_selector("#answers[data-ready]")
+    page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 718, past(page, 718)
+
+
+def test_the_page_is_whole_without_javascript(look, demo_report: Path) -> None:
+    without, within = look(demo_report, script=False).page, look(demo_report).page
+    for part in ("main h2", "main figure svg", "main table"):
+        assert without.locator(part).count() == within.locator(part).count()
+    assert without.evaluate("document.documentElement.scrollWidth") == 1400
+
+
+def test_hostile_names_run_nothing(look, tmp_path: Path) -> None:
+    name = '"><script>alert(1)</script></style><img src=x onerror=alert(2)>' + HOSTILE
+    name = name.replace("\ud800", "")  # a study file is UTF-8
+    path = written(tmp_path, grid((name,), ("a</script>b",), n=40))
+    watched = look(path, 380)
+    watched.page.wait_for_selector("#answers[data-ready]")
+    assert watched.page.locator("img, b[onclick]").count() == 0
+    assert watched.page.locator("main h2").count() > 6
+    assert watched.page.evaluate("document.documentElement.scrollWidth") == 380
+
+
+# --- tables that sort and filter --------------------------------------------------------------
+
+ITEMS = """table => (table.tBodies.length > 1 ? [...table.tBodies] : [...table.tBodies[0].rows])
+    .filter(item => item.getClientRects().length)"""
+"""What moves as one: rows, or groups of rows below a heading."""
+
+
+SORTED = (
+    """table => [...table.tHead.rows[0].cells].map(header => {
+    const button = header.querySelector("button");
+    if (!button) return [header.textContent.trim(), [], []];
+    const read = () => items(table)
+        .map(item => (item.tagName === "TBODY" ? item.rows[0] : item).cells[header.cellIndex])
+        .map(cell => cell?.dataset.value ?? cell?.textContent.trim() ?? "");
+    const orders = [0, 1].map(() => { button.click(); return read(); });
+    return [header.textContent.trim(), ...orders];
+})"""
+).replace("items", f"({ITEMS})")
+"""Each column's name, and its cells after a click on its button and after a second one: of each
+group the first cell, as data where it has some."""
+
+
+def numbers(cells: list[str]) -> list[float]:
+    """Read the cells that begin with a number, and check that all others come last."""
+    found = [
+        re.match(r"<?\s*([+-]?\d+(\.\d+)?(e[+-]?\d+)?)", c.replace("−", "-").replace(",", ""))
+        for c in cells
+    ]
+    measured = [float(match[1]) for match in found if match]
+    assert all(found[: len(measured)]), f"what was not measured is not last: {cells}"
+    return measured
+
+
+def test_every_table_sorts_by_every_column_in_both_directions(look, report_file: Path) -> None:
+    page = look(report_file).page
+    by_number = 0
+    tables = page.locator("table[data-sortable]").all()
+    assert len(tables) >= 3
+    for table in tables:
+        rows = sorted(table.locator("tbody tr").all_text_contents())
+        page.evaluate(f"() => {{ {OPEN_ALL} }}")
+        for name, rising, falling in table.evaluate(SORTED):
+            assert rising or not name, f"no button sorts by {name}"
+            assert numbers(rising) == sorted(numbers(rising)), name
+            assert numbers(falling) == sorted(numbers(rising), reverse=True), name
+            by_number += len(set(numbers(rising))) > 2
+            texts = rising[len(numbers(rising)) :]
+            if len(set(texts)) == len(texts):
+                assert falling[len(numbers(falling)) :] == texts[::-1], name
+        assert sorted(table.locator("tbody tr").all_text_contents()) == rows, "no row was lost"
+    assert by_number >= 5
+
+
+def test_tables_sort_by_keyboard_and_say_so(look, demo_report: Path) -> None:
+    page = look(demo_report).page
+    button = page.locator("table[data-sortable] th button:visible").first
+    button.focus()
+    page.keyboard.press("Enter")
+    header = button.locator("xpath=..")
+    assert header.get_attribute("aria-sort") == "ascending"
+    button.click()
+    assert header.get_attribute("aria-sort") == "descending"
+
+
+def test_a_filter_leaves_the_rows_that_hold_its_words(look, report_file: Path) -> None:
+    page = look(report_file).page
+    page.evaluate(f"() => {{ {OPEN_ALL} }}")
+    fields = page.locator("input[data-filter]").all()
+    assert fields
+    for field in fields:
+        table = page.locator(f"table[id='{field.get_attribute('data-filter')}']")
+        texts = f"table => ({ITEMS})(table).map(item => item.textContent.toLowerCase())"
+        before = table.evaluate(texts)
+        word = "lora"
+        wanted = [text for text in before if word in text]
+        assert 0 < len(wanted) < len(before)
+        field.fill(word.upper())
+        assert table.evaluate(texts) == wanted
+        field.fill("no such thing")
+        assert table.evaluate(texts) == []
+        field.fill("")
+        assert table.evaluate(texts) == before
