@@ -172,7 +172,7 @@ def _read_cell(folder: Path) -> Cell:
     cell = _parse_cell(document["cell"])
     if cell.identity() != identity:
         raise StoreError(f"{folder / 'cell.json'}: `cell` and `identity` differ; {_AGAIN}")
-    if folder.name != f"{cell.slug}--{key}":
+    if folder.name.rpartition("--")[2] != key:  # what stands before it is for people
         raise StoreError(f"{folder} was renamed from {cell.slug}--{key}; give it that name back")
     return cell
 
