@@ -110,7 +110,7 @@ class Evaluator:
         return self._asked("generate_until", [(text, dict(settings)) for text in test["texts"]])
 
     def _after(self, prefix: str, texts: Sequence[str]) -> list[float]:
-        """Return the nats of texts after a prefix, whose last spaces `loglikelihood` would score."""
+        """Return the nats of texts after a prefix; `loglikelihood` would score its last spaces."""
         head, *tails = (self.model.tok_encode(text) for text in (prefix, *texts))
         rows = [((prefix, text), head, tail) for text, tail in zip(texts, tails, strict=True)]
         found = self.model._loglikelihood_tokens(rows, disable_tqdm=True)
