@@ -144,7 +144,8 @@ def test_only_growth_faster_than_the_problems_is_worse(power, worse):
 
 @pytest.mark.parametrize("step", [*growth.STEPS, "compare"])
 def test_every_step_is_measured_at_every_size(step, tiny):
-    found = growth.grown(step, "problems", (2, 4, 6), shape.Shape(layers=1), tiny)
+    small = shape.Shape(96, 1, 3, 3, 128, vocabulary=2048)
+    found = growth.grown(step, "problems", (2, 4, 6), small, tiny)
     assert [len(rounds) for rounds in found.seconds] == [2, 2, 2]
     assert f"| {step} | problems | 2, 4, 6 |" in found.row()
 
