@@ -227,7 +227,7 @@ def _ending_nats(logits: Tensor, tree: Tree) -> list[float]:
     """Return the nats of each ending from the logits [kept, vocabulary] of its tree."""
     targets = torch.tensor([t for ending in tree.endings for t in ending], device=logits.device)
     sources = torch.tensor(tree.sources(), device=logits.device)
-    sums = torch.cat([rows.logsumexp(-1) for rows in logits.split(LINES)])
+    sums = torch.cat([rows.logsumexp(-1) for rows in torch.split(logits, LINES)])
     losses = sums[sources] - logits[sources, targets]
     parts = torch.split(losses.double(), [len(ending) for ending in tree.endings])
     return [float(part.sum()) for part in parts]
