@@ -107,14 +107,16 @@ def alternate(
     rounds: int,
     threads: int,
     arguments: Callable[[int], Mapping[str, Any]] = lambda number: {},
+    half: bool = False,
 ) -> Comparison:
     """Measure every side in each round, the first one first in every other round.
 
-    `arguments` says what the work of a round is called with. Raises FinetrapError of a side.
+    `arguments` says what the work of a round is called with; `half`, that the limit is that of
+    bfloat16. Raises FinetrapError of a side.
     """
     if rounds < 1:
         raise BadInput(f"{rounds} rounds asked for; there must be at least 1")
-    limit = matrix_limit(threads)
+    limit = matrix_limit(threads, half)
     with ExitStack() as stack:
         workers = [stack.enter_context(Worker(side, threads)) for side in sides]
         found: list[list[Round]] = [[] for _ in sides]
@@ -127,7 +129,7 @@ def alternate(
             Measured(side.name, tuple(rows), worker.startup, worker.peak())
             for side, rows, worker in zip(sides, found, workers, strict=True)
         ]
-    return Comparison(name, unit, tuple(measured), max(limit, matrix_limit(threads)), threads)
+    return Comparison(name, unit, tuple(measured), max(limit, matrix_limit(threads, half)), threads)
 
 
 def fastest(side: Side, choices: Iterable[Mapping[str, Any]], threads: int) -> dict[str, Round]:
@@ -143,17 +145,22 @@ def fastest(side: Side, choices: Iterable[Mapping[str, Any]], threads: int) -> d
     return dict(sorted(found.items(), key=lambda item: -item[1].rate))
 
 
-def matrix_limit(threads: int) -> float:
-    """Return the FLOP per second of a large fp32 matrix product, in a process of its own."""
-    with Worker(Side("matrix product", open_matrix_product), threads) as worker:
+def matrix_limit(threads: int, half: bool = False) -> float:
+    """Return the FLOP per second of a large matrix product, in a process of its own.
+
+    In fp32, or with `half` in bfloat16.
+    """
+    side = Side("matrix product", open_matrix_product, {"half": half})
+    with Worker(side, threads) as worker:
         return max(worker.run().flop_rate for _ in range(5))
 
 
-def open_matrix_product(size: int = 2048) -> Work:
+def open_matrix_product(size: int = 2048, half: bool = False) -> Work:
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    a, b = (torch.randn(size, size, device=device) for _ in range(2))
+    dtype = torch.bfloat16 if half else torch.float32
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
 
     def work() -> Done:
         for _ in range(8):

@@ -332,6 +332,7 @@ def compare(method: str, options: Any) -> None:
         rounds=options.rounds,
         threads=options.threads,
         arguments=lambda number: {"steps": options.steps},
+        half=in_half(),
     )
     report(
         comparison,
@@ -344,15 +345,19 @@ def compare(method: str, options: Any) -> None:
     )
 
 
-def first_losses(comparison: Comparison) -> list[float]:
-    """Return each side's loss in the first step. Raises FinetrapError unless they agree."""
+def in_half() -> bool:
+    """Whether both tools' passes are in bfloat16 on this machine, and the limit is its own."""
     import torch
 
     from finetrap.backends.hf.halves import fast_half
 
-    half = fast_half(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    return fast_half(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def first_losses(comparison: Comparison) -> list[float]:
+    """Return each side's loss in the first step. Raises FinetrapError unless they agree."""
     ours, theirs = (float(side.facts[0]) for side in comparison.sides)
-    if not abs(ours - theirs) <= (SAME_HALF if half else SAME) * abs(theirs):
+    if not abs(ours - theirs) <= (SAME_HALF if in_half() else SAME) * abs(theirs):
         raise FinetrapError(
             f"the first step's loss is {ours:.6f} in {comparison.sides[0].name} and {theirs:.6f} "
             f"in {comparison.sides[1].name}: they did not do the same work, so nothing is reported"

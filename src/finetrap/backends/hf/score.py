@@ -19,6 +19,9 @@ from finetrap.errors import ContextTooLong, out_of_memory
 LOGITS = 2**25
 """Logits held at once (128 MiB in fp32). A constant: batches are the same on every machine."""
 
+LINES = 8
+"""Rows of logits that are summed at once: their exponentials stay in a processor's cache."""
+
 TREE = 512
 """Tokens of a context with its endings: every pair of them is compared, read or not."""
 WORTH = 4
@@ -252,7 +255,8 @@ def _ending_nats(logits: Tensor, tree: Tree) -> list[float]:
     """Return the nats of each ending from the logits [kept, vocabulary] of its tree."""
     targets = torch.tensor([t for ending in tree.endings for t in ending], device=logits.device)
     sources = torch.tensor(tree.sources(), device=logits.device)
-    losses = logits.logsumexp(-1)[sources] - logits[sources, targets]
+    sums = torch.cat([rows.logsumexp(-1) for rows in torch.split(logits, LINES)])
+    losses = sums[sources] - logits[sources, targets]
     parts = torch.split(losses.double(), [len(ending) for ending in tree.endings])
     return [float(part.sum()) for part in parts]
 
