@@ -19,6 +19,7 @@ from test_terminal import documented
 from test_walk import answers, finetrap
 
 from finetrap.cli import CODES, VERBS, app, example, main
+from finetrap.cli.options import Source
 
 STUDY = """
 name = "toy"
@@ -284,3 +285,13 @@ def test_an_unfinished_study_is_reported_without_any_verdict(tmp_path):
     finished = finetrap("report", "toy.toml", *shared, cwd=tmp_path)
     assert "harmed" in finished.stdout
     assert "owed" not in finished.stdout
+
+
+def test_the_command_that_repeats_a_study_holds_its_overrides_and_folder():
+    study, settings = Path("my study.toml"), ["train.epochs=2", 'models=["a"]']
+    again = Source(Path("elsewhere"), study, settings).command
+    assert shlex.split(again) == [
+        *("finetrap", "run", "my study.toml", "--set", "train.epochs=2"),
+        *("--set", 'models=["a"]', "--runs", "elsewhere"),
+    ]
+    assert Source(Path("runs"), Path("demo")).command == "finetrap run demo"

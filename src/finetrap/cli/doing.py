@@ -131,10 +131,9 @@ def try_strategies(
         )
     voice.say(_plan_sentence(plan, budget))
     whole = _measured(plan.file, store.root, workers, voice)
-    command = f"finetrap run {plan.file} --runs {store.root}"
     wishes = wanted_limits(max_memory, min_retention, must_ship_one_file)
     source = Source(store.root, plan.file)
-    findings = write_report(source, out, voice, command=command, wishes=wishes)
+    findings = write_report(source, out, voice, wishes=wishes)
     _hand_over(findings, store, out, must_ship_one_file, voice)
     if not whole:
         raise typer.Exit(1)

@@ -127,9 +127,8 @@ def advise(
     from finetrap import advise as advising
 
     wishes = wanted_limits(max_memory, min_retention, must_ship_one_file)
-    command = f"finetrap run {study or 'STUDY'} --runs {runs}"
-    source = Source(runs, study, overrides)
-    findings, _, _ = _judged(source, wishes=wishes, command=command)
+    source = Source(runs, study or Path("STUDY"), overrides)
+    findings, _, _ = _judged(source._replace(study=study), wishes=wishes, command=source.command)
     owed = findings.owed
     found = [a for a in findings.advice if model in (None, a.model)]
     if found:
@@ -269,8 +268,7 @@ def write_report(
     """Judge, write the report, and say what was found."""
     from finetrap import report as reports
 
-    runs, file = source.runs, source.study
-    again = command or (f"finetrap run {file}" if file else f"finetrap report --runs {runs}")
+    again = command or source.command
     findings, measured, plan = _judged(source, wishes=wishes, command=again)
     page = reports.write(out, findings, measured, study=plan, command=again)
     if voice.as_json:

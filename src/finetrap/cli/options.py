@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -68,6 +69,15 @@ class Source(NamedTuple):
     overrides: list[str] | None = None
     margin: float | None = None
     """Points; None: the study's."""
+
+    @property
+    def command(self) -> str:
+        """What measures these runs again, as it is typed."""
+        if self.study is None:
+            return shlex.join(["finetrap", "report", "--runs", str(self.runs)])
+        settings = [word for value in self.overrides or () for word in ("--set", value)]
+        runs = [] if self.runs == Path("runs") else ["--runs", str(self.runs)]
+        return shlex.join(["finetrap", "run", str(self.study), *settings, *runs])
 
 
 def study_file(study: Path) -> Path:

@@ -19,6 +19,9 @@ from finetrap.errors import ContextTooLong, out_of_memory
 LOGITS = 2**25
 """Logits held at once (128 MiB in fp32). A constant: batches are the same on every machine."""
 
+PADDED, ENOUGH = 1 / 8, 256
+"""Share of a row that may be padding, and tokens of a batch from which on rows are that choosy."""
+
 LINES = 8
 """Rows of logits that are summed at once: their exponentials stay in a processor's cache."""
 
@@ -101,10 +104,10 @@ def score(
     prefix = network.prefix(spans[order[0]].ids[:shared]) if shared else None
     own = prefix.length if prefix is not None else 0
     trees = _trees(network, [(i, Span(spans[i].ids[own:], spans[i].start - own)) for i in order])
-    trees.sort(key=lambda tree: -tree.length)
+    lengths, kept = [tree.length for tree in trees], [tree.kept for tree in trees]
     nats = [0.0] * len(spans)
     most = LOGITS // network.vocabulary
-    for group in _groups(range(len(trees)), [tree.kept for tree in trees], batch, most):
+    for group in _groups(lengths, kept, batch, most):
         for tree, values in _halving(network, [trees[i] for i in group], filler, prefix):
             for i, value in zip(tree.members, values, strict=True):
                 nats[i] = value
@@ -205,8 +208,10 @@ def divergence(
     """
     found = [(0.0, 0.0)] * len(spans)
     order = [i for i in range(len(spans)) if spans[i].scored > 0]
+    lengths, scored = [len(spans[i].ids) for i in order], [spans[i].scored for i in order]
     most = LOGITS // (2 * network.vocabulary)
-    for group in _groups(order, [s.scored for s in spans], batch, most):
+    for places in _groups(lengths, scored, batch, most):
+        group = [order[at] for at in places]
         rows = [spans[i] for i in group]
         ids, keep = _inputs(network, rows, filler)
         own = torch.log_softmax(network.logits(ids, keep).float(), -1)
@@ -276,13 +281,19 @@ def _branches(trees: Sequence[Tree], width: int, device: torch.device) -> tuple[
 
 
 def _groups(
-    order: Sequence[int], scored: Sequence[int], batch: int, most: int
+    lengths: Sequence[int], scored: Sequence[int], batch: int, most: int
 ) -> Iterator[list[int]]:
-    """Group indices into batches of at most `batch` rows and about `most` scored positions."""
+    """Group indices, the longest first, into batches of at most `batch` rows.
+
+    A batch has about `most` scored positions at most. It ends before a row that would be padded by
+    more than `PADDED`, once it has tokens enough for products to be efficient.
+    """
     group: list[int] = []
     positions = 0
-    for i in order:
-        if group and (len(group) == batch or positions + scored[i] > most):
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        longest = lengths[group[0]] if group else lengths[i]
+        padded = longest - lengths[i] > PADDED * longest and len(group) * longest >= ENOUGH
+        if group and (len(group) == batch or positions + scored[i] > most or padded):
             yield group
             group, positions = [], 0
         group.append(i)
