@@ -82,10 +82,9 @@ def gains_from_half(trainees: Sequence[Trainee], kept: Kept, filler: int) -> boo
     batches = [_first_rows(trainee.member.rows(1)) for trainee in trainees]
     weights = [weight for trainee in trainees for weight in trainee.member.weights]
 
+    targets = [sum(span.scored for span in batch) for batch in batches]
+
     def work(passes: Passes) -> None:
-        if passes.merging:
-            passes.merging.refresh()
-        targets = [sum(span.scored for span in batch) for batch in batches]
         backward(passes.network, batches, targets, filler).tolist()
         for weight in weights:
             weight.grad = None
@@ -94,6 +93,8 @@ def gains_from_half(trainees: Sequence[Trainee], kept: Kept, filler: int) -> boo
     for passes in (half, exact(trainees, kept)):
         # Dropout draws from the seeded generator: what was only timed leaves no trace in it.
         with passes.ready(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            if passes.merging:
+                passes.merging.refresh()  # once a step, whatever the passes
             seconds.append(_seconds(partial(work, passes)))
     return seconds[1] > GAIN * seconds[0]
 
@@ -104,10 +105,10 @@ def _first_rows(spans: Sequence[Span]) -> list[Span]:
 
 
 def _seconds(act: Callable[[], None]) -> float:
-    """Return the shortest of two times, after one that is not counted."""
+    """Return the shortest of three times, after one that is not counted."""
     act()
     times = []
-    for _ in range(2):
+    for _ in range(3):
         start = time.perf_counter()
         act()
         times.append(time.perf_counter() - start)
