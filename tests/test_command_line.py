@@ -203,6 +203,7 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path):
     written(tmp_path, "seconds=60", batch=40)
     process = started(tmp_path, "run", "toy.toml", "--workers", 2, "--json")
     until(process, "phase", phase="train")
+    time.sleep(1.0)  # now the worker sleeps in its step, and hears of nothing
     os.killpg(process.pid, signal.SIGINT)
     time.sleep(1.5)
     assert process.poll() is None, process.communicate()

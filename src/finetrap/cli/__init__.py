@@ -5,8 +5,10 @@ Exit codes: 0 done, 1 some cells failed, 2 bad input, 130 interrupted.
 
 from __future__ import annotations
 
+import atexit
 import inspect
 import json
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -80,6 +82,8 @@ def main() -> None:
         code = stop.exit_code
     except (_WRONGLY_TYPED, FinetrapError, OSError, KeyboardInterrupt) as fault:
         code = _tell(fault, arguments)
+    # All is said: a Ctrl-C while the process winds up does not change how it ended.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     sys.exit(code)
 
 
