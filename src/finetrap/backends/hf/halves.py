@@ -86,16 +86,22 @@ class Copies:
 
 
 def _hand_on(weight: Tensor) -> Callable[[Tensor], None]:
-    """Return what adds a copy's gradient to its weight's in fp32, and frees it."""
+    """Return what adds a copy's gradient to its weight's in fp32, and frees it.
+
+    The fp32 gradient lies in the same place every step: what comes and goes would leave gaps.
+    """
+    place: list[Tensor] = []
 
     def add(half: Tensor) -> None:
         gradient = half.grad
         if gradient is None:
             return
-        if weight.grad is None:
-            weight.grad = gradient.float()
-        else:
+        if weight.grad is not None:
             weight.grad += gradient
+        else:
+            if not place:
+                place.append(torch.empty_like(weight, requires_grad=False))
+            weight.grad = place[0].copy_(gradient)
         half.grad = None
 
     return add

@@ -19,6 +19,7 @@ from finetrap.backends.hf.attention import whole_products
 from finetrap.backends.hf.halves import Copies, Kept, fast_half, halved
 from finetrap.backends.hf.lowrank import Merging, can_merge_each_step
 from finetrap.backends.hf.network import Network
+from finetrap.backends.hf.norm import fewer_passes
 from finetrap.backends.hf.score import Span
 from finetrap.backends.hf.train import backward
 from finetrap.backends.hf.trainee import Trainee
@@ -39,7 +40,7 @@ class Passes(NamedTuple):
     def ready(self) -> Iterator[None]:
         """Let the network compute what is trained."""
         merged = self.merging.training() if self.merging else nullcontext()
-        with whole_products(self.network.core), merged:
+        with whole_products(self.network.core), fewer_passes(self.network.core), merged:
             yield
 
 
