@@ -275,3 +275,29 @@ def test_bfloat16_is_chosen_by_timing_it(speed, chosen, monkeypatch):
     takes = {torch.float32: 1.0, torch.bfloat16: 1.0 / speed}
     monkeypatch.setattr(halving, "_seconds", lambda act, device: takes[act.args[0].dtype])
     assert halving.fast_half.__wrapped__(torch.device("cpu")) is chosen
+
+
+def test_frozen_weights_kept_in_bfloat16_are_held_once_and_come_back_exactly(
+    llama, halves, monkeypatch
+):
+    for weight in llama._base.parameters():  # as if it was stored in bfloat16
+        weight.data = weight.data.bfloat16().float()
+    before = [p.detach().clone() for p in llama._base.parameters()]
+    seen: list[int] = []
+    plain = train.accumulate
+
+    def weighed(*rest):
+        seen.append(sum(p.numel() for p in llama._base.parameters()))
+        return plain(*rest)
+
+    monkeypatch.setattr(train, "accumulate", weighed)
+    runs = [(strategy("lora"), 0), (strategy("lora"), 1)]
+    assert llama.train_together(ROWS, runs, BUDGET)
+    llama.train(ROWS, strategy("lora", 1e-3), BUDGET, seed=0)
+    assert set(seen) == {0}
+    llama.reset()
+    for old, new in zip(before, llama._base.parameters(), strict=True):
+        assert torch.equal(old, new)
+    seen.clear()
+    llama.train(ROWS, strategy("dora"), BUDGET, seed=0)
+    assert set(seen) == {sum(p.numel() for p in before)}, "its norms are those of fp32 weights"

@@ -22,7 +22,7 @@ each has its own share of the rows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 
 from finetrap.backends.hf.halves import Kept
+from finetrap.backends.hf.weights import laid_aside
 
 
 def can_merge_each_step(model: Any) -> bool:
@@ -81,6 +82,7 @@ class Merging:
     def __init__(self, cores: Sequence[Any], kept: Kept, half: Any = None) -> None:
         """Adapt the first core for all, or `half`, its copy in bfloat16."""
         tables = [_linears(core) for core in cores]
+        self._base, self._half, self._kept = cores[0], half, kept
         self._runs = tables[0] if half is None else _linears(half)
         self._layers: dict[str, AdaptedLayer] = {}
         for name in tables[0]:
@@ -93,10 +95,15 @@ class Merging:
     @contextmanager
     def training(self) -> Iterator[None]:
         """Let the core compute with the adapters; its own weights come back at the end."""
+        normed = any(layer.magnitude for layer in self._layers.values())
+        aside = (
+            nullcontext() if self._half is None or normed else laid_aside(self._base, self._kept)
+        )
         try:
             for name, layer in self._layers.items():
                 self._runs[name].forward = layer.forward
-            yield
+            with aside:  # the norms of DoRA alone need the weights in fp32
+                yield
         finally:
             for name, layer in self._layers.items():
                 del self._runs[name].forward
@@ -255,12 +262,13 @@ class BesideLayer(AdaptedLayer):
     def __init__(self, layers: Sequence[Any], half: Any) -> None:
         super().__init__(layers, half.bias)
         self._half: Tensor = half.weight.detach()
-        self._square = self.weight.detach().square().sum(1)
+        if self.magnitude:
+            self._square = self.weight.detach().square().sum(1)
 
     def adapt(self, member: int) -> Tensor:
-        """Form a member's weight; return the norms of its rows."""
+        """Return the norms of a member's rows, where they matter."""
         if not self.magnitude:
-            return self._square
+            return self._half.new_ones(())
         down, up, scaling = self.down[member], self.up[member], self.scaling[member]
         crossed = ((self.weight @ down.mT) * up).sum(1)
         own = ((up @ (down @ down.mT)) * up).sum(1)

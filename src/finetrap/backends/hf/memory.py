@@ -54,15 +54,16 @@ def free_bytes(device: torch.device) -> int:
     return max(0, free)
 
 
-def activation_bytes(device: torch.device) -> int:
+def activation_bytes(device: torch.device, *, frozen: bool) -> int:
     """Return the bytes of activations to keep for one backward pass.
 
-    On a CPU passes of some hundred tokens are the fastest: what they write stays in the cache. A
-    GPU wants as many as it can hold.
+    On a CPU passes of some hundred tokens are the fastest: what they write stays in the cache.
+    Where all weights are trained each pass adds to every gradient, so fewer are better. A GPU wants
+    as many tokens as it can hold.
     """
     if device.type == "cuda":
         return max(2**30, int(SHARE * free_bytes(device)))
-    return 3 * 2**28
+    return 3 * 2**28 if frozen else 2**30
 
 
 def decoding_rows(network: Network, tokens: int) -> int:

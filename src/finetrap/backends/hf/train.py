@@ -169,7 +169,8 @@ def accumulate(
     """
     targets = [max(1, sum(span.scored for span in batch)) for batch in batches]
     total = torch.zeros(len(batches), device=network.device)
-    places = activation_bytes(network.device) // token_bytes(network)
+    frozen = not all(p.requires_grad for p in network.core.parameters())
+    places = activation_bytes(network.device, frozen=frozen) // token_bytes(network)
     for part in passes(batches, logits // network.vocabulary, places):
         total += backward(network, part, targets, filler)
     return [float(loss) for loss in total]

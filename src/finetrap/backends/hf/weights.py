@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -98,6 +99,21 @@ class WayBack:
                 tensor.copy_(trained if share else untouched)
             else:
                 tensor.copy_(torch.lerp(untouched.float(), trained.float(), share))
+
+
+@contextmanager
+def laid_aside(model: torch.nn.Module, kept: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
+    """Give up frozen fp32 weights inside that are `kept` in bfloat16; bring them back exactly."""
+    found = [(p, kept(p)) for p in model.parameters() if not p.requires_grad]
+    aside = [(p, same) for p, same in found if same is not None and same.dtype == torch.bfloat16]
+    places = [p.device for p, _ in aside]
+    for weight, _ in aside:
+        weight.data = weight.data.new_empty(0)
+    try:
+        yield
+    finally:
+        for (weight, same), device in zip(aside, places, strict=True):
+            weight.data = same.to(device=device, dtype=torch.float32)
 
 
 def untouched_copy(model: Any, originals: Mapping[str, Tensor]) -> Any:
