@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 from finetrap import checkpoints, prompts, tasks
 from finetrap.backends import Completion
 from finetrap.backends.hf import generate as decoding
-from finetrap.backends.hf import open_model
+from finetrap.backends.hf import network, open_model
 from finetrap.backends.hf.network import Network
 from finetrap.records import Limits
 
@@ -88,6 +88,31 @@ def test_tokens_are_the_same_whatever_the_batch(model, rows):
     expected = written(model, few, batch=60)
     for batch in (1, 7, 16):
         assert written(model, few, batch=batch) == expected
+
+
+def test_rows_of_unlike_length_are_read_apart_and_written_together(model, rows, monkeypatch):
+    few = rows[:60]
+    expected = written(model, few, batch=1)
+    read: list[tuple[int, int]] = []
+    stepped: list[int] = []
+    plain, step = Network.read, Network.step
+
+    def noted(self, ids, mask, *rest):
+        read.append((int(mask.sum()), mask.numel()))
+        return plain(self, ids, mask, *rest)
+
+    def counted(self, ids, *rest):
+        stepped.append(len(ids))
+        return step(self, ids, *rest)
+
+    monkeypatch.setattr(network, "ENOUGH", 1)
+    monkeypatch.setattr(Network, "read", noted)
+    monkeypatch.setattr(Network, "step", counted)
+    assert written(model, few, batch=60) == expected
+    assert len(read) > 2
+    tokens, places = map(sum, zip(*read, strict=True))
+    assert tokens > 0.87 * places
+    assert stepped[0] > 50
 
 
 def test_the_next_prompt_takes_a_finished_rows_slot(model, rows, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -51,6 +52,22 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         filled, width = self.get_seq_length(), other.get_seq_length()
         for buffer, states in zip(self._buffers, (other.keys, other.values), strict=True):
             buffer[rows, :, filled - width : filled] = states
+
+    def append(self, others: Sequence[GrowingLayer]) -> None:
+        """Add the rows of layers that are no longer than this one, ending at the same column."""
+        layers, filled = (self, *others), self.get_seq_length()
+        rows = [layer.keys.shape[0] for layer in layers]
+        grown = []
+        for kind in ("keys", "values"):
+            _, heads, _, width = self.keys.shape
+            # Zeros stand before a shorter row: what is not read may still not be no number.
+            buffer = self.keys.new_zeros(sum(rows), heads, filled + ROOM, width)
+            for own, layer in zip(torch.split(buffer, rows), layers, strict=True):
+                states = getattr(layer, kind)
+                own[:, :, filled - states.shape[2] : filled] = states
+            grown.append(buffer)
+        self._buffers = grown
+        self._show(filled)
 
     def drop_front(self, columns: int) -> None:
         """Forget the first columns of every row."""

@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from finetrap.backends import Completion, Written
 from finetrap.backends.hf.cache import GrowingLayer
 from finetrap.backends.hf.memory import decoding_rows, release
-from finetrap.backends.hf.network import Network, pad_left
+from finetrap.backends.hf.network import Network, pad_left, would_pad
 from finetrap.backends.hf.prefix import Prefix, shared_length
 from finetrap.backends.hf.tokens import Tokens
 from finetrap.errors import out_of_memory
@@ -136,7 +137,7 @@ class _Slots:
 
     def step(self, network: Network, prefix: Prefix | None) -> None:
         """Read the token written last and choose the next."""
-        self.mask = torch.nn.functional.pad(self.mask, (0, 1), value=1)
+        self.mask = pad(self.mask, (0, 1), value=1)
         logits = network.step(self.chosen, self.mask, self.places, self.cache, prefix)
         self.places = self.places + 1
         self.chosen = logits.argmax(-1)
@@ -159,6 +160,20 @@ class _Slots:
             self.prompts[slot] = prompt
         self.finished -= set(slots)
         return slots
+
+    def append(self, others: Sequence[_Slots]) -> None:
+        """Add the rows of others, whose prompts are no longer than the longest here."""
+        if not others:
+            return
+        for layer, *more in zip(
+            self.cache.layers, *(other.cache.layers for other in others), strict=True
+        ):
+            layer.append(more)
+        width, all_ = self.mask.shape[1], (self, *others)
+        self.mask = torch.cat([pad(s.mask, (width - s.mask.shape[1], 0)) for s in all_])
+        self.places = torch.cat([s.places for s in all_])
+        self.chosen = torch.cat([s.chosen for s in all_])
+        self.prompts = [prompt for s in all_ for prompt in s.prompts]
 
     def compact(self) -> None:
         """Take finished rows out."""
@@ -193,6 +208,12 @@ def _decode(
 
     def read(count: int) -> _Slots:
         rows = [waiting.popleft() for _ in range(min(count, len(waiting)))]
+        groups = _alike(rows, tails) if network.shares else [rows]
+        slots, *more = map(read_at_once, groups)
+        slots.append(more)
+        return slots
+
+    def read_at_once(rows: list[int]) -> _Slots:
         ids, mask = pad_left([tails[i] for i in rows], filler, network.device)
         logits, mask, cache = network.read(ids, mask, prefix)
         return _Slots(rows, mask, mask.sum(1), cache, logits.argmax(-1))
@@ -225,3 +246,13 @@ def _decode(
             slots.compact()
         slots.step(network, prefix)
         fresh = slots.live
+
+
+def _alike(rows: Sequence[int], tails: Sequence[list[int]]) -> list[list[int]]:
+    """Cut rows, the longest first, into groups that are read with little padding."""
+    groups: list[list[int]] = []
+    for row in rows:
+        if not groups or would_pad(len(tails[row]), len(groups[-1]), len(tails[groups[-1][0]])):
+            groups.append([])
+        groups[-1].append(row)
+    return groups

@@ -249,6 +249,18 @@ def pad_right(rows: Sequence[Sequence[int]], filler: int, device: torch.device) 
     return torch.tensor([[*r, *[filler] * (width - len(r))] for r in rows], device=device)
 
 
+PADDED, ENOUGH = 1 / 8, 256
+"""Share of a row that may be padding, and tokens of a batch from which on rows are that choosy."""
+
+
+def would_pad(length: int, rows: int, longest: int) -> bool:
+    """Whether a row is too short to be read with `rows` others that are up to `longest` long.
+
+    A batch of few tokens takes it all the same: products of few rows are slow.
+    """
+    return longest - length > PADDED * longest and rows * longest >= ENOUGH
+
+
 def pad_left(
     rows: Sequence[Sequence[int]], filler: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:

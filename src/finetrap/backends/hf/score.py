@@ -11,16 +11,13 @@ from torch import Tensor
 
 from finetrap.backends import Scored
 from finetrap.backends.hf.memory import release
-from finetrap.backends.hf.network import Network, marked, pad_right
+from finetrap.backends.hf.network import Network, marked, pad_right, would_pad
 from finetrap.backends.hf.prefix import Prefix, shared_length
 from finetrap.backends.hf.tokens import Tokens
 from finetrap.errors import ContextTooLong, out_of_memory
 
 LOGITS = 2**25
 """Logits held at once (128 MiB in fp32). A constant: batches are the same on every machine."""
-
-PADDED, ENOUGH = 1 / 8, 256
-"""Share of a row that may be padding, and tokens of a batch from which on rows are that choosy."""
 
 LINES = 8
 """Rows of logits that are summed at once: their exponentials stay in a processor's cache."""
@@ -285,15 +282,13 @@ def _groups(
 ) -> Iterator[list[int]]:
     """Group indices, the longest first, into batches of at most `batch` rows.
 
-    A batch has about `most` scored positions at most. It ends before a row that would be padded by
-    more than `PADDED`, once it has tokens enough for products to be efficient.
+    A batch has about `most` scored positions at most, and rows of like length.
     """
     group: list[int] = []
     positions = 0
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        longest = lengths[group[0]] if group else lengths[i]
-        padded = longest - lengths[i] > PADDED * longest and len(group) * longest >= ENOUGH
-        if group and (len(group) == batch or positions + scored[i] > most or padded):
+        full = len(group) == batch or positions + scored[i] > most
+        if group and (full or would_pad(lengths[i], len(group), lengths[group[0]])):
             yield group
             group, positions = [], 0
         group.append(i)
