@@ -33,16 +33,18 @@ class HeadLoss(torch.autograd.Function):
         to_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         for at in range(0, len(targets), rows):
             part = slice(at, at + rows)
-            logits = (hidden[part] @ weight.mT).float()
-            chosen = torch.arange(len(logits), device=hidden.device), targets[part]
-            mass = logits.logsumexp(-1, keepdim=True)
-            losses[part] = mass[:, 0] - logits[chosen]
-            gradient = logits.sub_(mass).exp_()
+            logits = hidden[part] @ weight.mT
+            logs = torch.log_softmax(logits, -1, dtype=torch.float32)
+            chosen = torch.arange(len(logs), device=hidden.device), targets[part]
+            losses[part] = -logs[chosen]
+            gradient = logs.exp_()
             gradient[chosen] -= 1
-            gradient = gradient.mul_(weights[part, None]).to(weight.dtype)
+            gradient = gradient.to(weight.dtype)
             torch.mm(gradient, weight, out=to_hidden[part])
-            if to_weight is not None:
-                to_weight.addmm_(gradient.mT, hidden[part])
+            if to_weight is not None:  # weighing hidden states takes less than weighing logits
+                weighed = (hidden[part] * weights[part, None]).to(weight.dtype)
+                to_weight.addmm_(gradient.mT, weighed)
+        to_hidden.mul_(weights[:, None])
         ctx.save_for_backward(to_hidden, to_weight)
         ctx.mark_non_differentiable(losses)
         return (losses * weights).sum(), losses
