@@ -95,24 +95,56 @@ def test_rows_of_unlike_length_are_read_apart_and_written_together(model, rows, 
     expected = written(model, few, batch=1)
     read: list[tuple[int, int]] = []
     stepped: list[int] = []
-    plain, step = Network.read, Network.step
+    plain, step = Network.begin, Network.step
 
-    def noted(self, ids, mask, *rest):
-        read.append((int(mask.sum()), mask.numel()))
-        return plain(self, ids, mask, *rest)
+    def noted(self, ids, keep, *rest):
+        read.append((int(keep.int().argmax(1).add(1).sum()), keep.numel()))
+        return plain(self, ids, keep, *rest)
 
     def counted(self, ids, *rest):
         stepped.append(len(ids))
         return step(self, ids, *rest)
 
     monkeypatch.setattr(network, "ENOUGH", 1)
-    monkeypatch.setattr(Network, "read", noted)
+    monkeypatch.setattr(Network, "begin", noted)
     monkeypatch.setattr(Network, "step", counted)
     assert written(model, few, batch=60) == expected
     assert len(read) > 2
     tokens, places = map(sum, zip(*read, strict=True))
     assert tokens > 0.87 * places
     assert stepped[0] > 50
+
+
+def test_golds_are_scored_on_the_way_and_change_no_token(model, monkeypatch):
+    problems = tasks.load(tasks.reference("school")).test[:50]
+    asked = [prompts.prompt(p.question, (), None) for p in problems]
+    golds = [*(p.solution for p in problems[:-1]), ""]
+    settings = {"max_new_tokens": CAP, "stops": prompts.STOPS}
+    plain = model.generate(asked, **settings, batch=16)
+    nats = model.score(list(zip(asked, golds, strict=True)), batch=16)
+    read: list[int] = []
+    begin = Network.begin
+
+    def noted(self, ids, *rest):
+        read.append(ids.numel())
+        return begin(self, ids, *rest)
+
+    monkeypatch.setattr(Network, "begin", noted)
+    for batch, most in ((1, decoding.LOGITS), (16, decoding.LOGITS), (50, 64 * 512)):
+        monkeypatch.setattr(decoding, "LOGITS", most)
+        told: dict[int, float] = {}
+
+        def scored(number: int, value: float, told: dict[int, float] = told) -> None:
+            assert number not in told
+            told[number] = value
+
+        read.clear()
+        done = model.generate(asked, **settings, batch=batch, golds=golds, scored=scored)
+        assert done == plain
+        assert [told[number] for number in range(len(asked))] == pytest.approx(nats, abs=1e-4)
+        tokens = sum(sum(pair) for pair in model.lengths(list(zip(asked, golds, strict=True))))
+        assert sum(read) < 1.1 * tokens, "a prompt is read once for both"
+        assert batch < 50 or len(read) > 10, "no more logits at once than allowed"
 
 
 def test_the_next_prompt_takes_a_finished_rows_slot(model, rows, monkeypatch):

@@ -47,6 +47,36 @@ def test_completions_are_the_same_with_and_without_sharing(model, reads, monkeyp
     assert len(reads) == 1
 
 
+def test_a_gold_scored_on_the_way_has_the_nats_that_it_has_by_itself(model):
+    told: dict[int, float] = {}
+    golds = [gold for _, gold in PAIRS]
+    settings = {"max_new_tokens": 12, "stops": ("Question:",), "batch": 3}
+    done = model.generate(PROMPTS, **settings, golds=golds, scored=told.__setitem__)
+    assert done == model.generate(PROMPTS, **settings)
+    nats = [told[number] for number in range(len(PAIRS))]
+    assert nats == pytest.approx(model.score(PAIRS, batch=3), abs=1e-4)
+
+
+def test_a_prefix_is_read_again_only_with_other_weights(model, monkeypatch):
+    if not model._network.shares:
+        pytest.skip("this family's rows cannot share a prefix")
+    read: list[int] = []
+    plain = network.Network._prefix
+
+    def counted(self, ids):
+        read.append(len(ids))
+        return plain(self, ids)
+
+    monkeypatch.setattr(network.Network, "_prefix", counted)
+    model.score(PAIRS, batch=3)
+    model.score(PAIRS, batch=2)
+    assert len(read) <= 1
+    model._network.forget()
+    model.score(PAIRS, batch=3)
+    assert len(read) <= 2
+    assert read
+
+
 def test_nats_are_the_same_with_and_without_sharing(model, reads, monkeypatch):
     shared = model.score(PAIRS, batch=3)
     assert len(reads) == 1

@@ -16,7 +16,7 @@ from test_architecture import HEAVY, loaded_by
 from finetrap import detectable, planning, power, study, tasks
 from finetrap.backends import open_model
 from finetrap.cli import planned
-from finetrap.engines import rounds
+from finetrap.engines import machine, rounds
 from finetrap.errors import ContextTooLong, FinetrapError
 from finetrap.meter import Meter, flops
 from finetrap.planning import calibration, forecast, pace, rehearsal, timing
@@ -246,11 +246,6 @@ def test_sizes_grow_while_they_fit_and_as_far_as_is_needed():
     assert sum(timed(0.01)) * 0.01 <= 1.0
 
 
-def test_a_shift_ends_with_its_last_worker():
-    assert forecast.shift_s([5, 3, 3, 1], 2, 1.0) == 1 + 6
-    assert forecast.shift_s([5, 3, 3, 1], 1, 0.0) == 12
-
-
 def test_memory_grows_with_the_tokens_at_once():
     held = [(100.0, 1000), (300.0, 2000)]
     assert pace.extrapolated(held, 50) == 2000
@@ -277,7 +272,7 @@ SCORE = Call("score", "market", rows=2, batch=2, tokens=8, read=8, scored=4)
 
 def told(cells, works, **options):
     known = {forecast.opened_as(cells[0]): calibration.Calibrated(PACE, works)}
-    return forecast.Forecaster(known, **options).group(tuple(cells))
+    return forecast.Forecaster(known, **options).group(tuple(cells), forecast._Bench())
 
 
 def test_a_group_opens_once_trains_once_and_scores_its_problems_once(small):
@@ -298,6 +293,28 @@ def test_a_group_opens_once_trains_once_and_scores_its_problems_once(small):
     other = replace(rewound, seed=1)
     third = told([full, rewound, other], {**works, signature(other): back})[2]
     assert third.parts == forecast.Parts(0.25 + 0.5, 8, 16, 0, 0)
+
+
+def test_workers_stay_for_the_next_round_with_what_they_have_at_hand(small, monkeypatch):
+    _, make = small
+    cells = [replace(make(made.FULL), seed=seed) for seed in range(3)]
+    train = Call("train", "market", rows=12, batch=4, tokens=30)
+    work = Work((SCORE,), (train,), evaluate=(DECODE,), solution_tokens=4)
+    known = {
+        forecast.opened_as(cells[0]): calibration.Calibrated(
+            PACE, {signature(cell): work for cell in cells}
+        )
+    }
+    monkeypatch.setattr(machine, "cores", lambda: 2)
+    rounds = [cells[:2], cells[2:]]
+    start, opened, scored, cell_s = 4.0, 2.0, 1.0, 0.25 + 8 + 8
+    first, second = forecast.timetable(rounds, 1, forecast.Forecaster(known))
+    assert first.seconds == start + opened + scored + 2 * cell_s
+    assert (second.seconds, second.starting) == (cell_s, 0.0)
+    first, second = forecast.timetable(rounds, None, forecast.Forecaster(known))
+    assert first.seconds == start + opened + scored + cell_s
+    assert (first.starting, first.at_once) == (2 * start, 2)
+    assert (second.seconds, second.starting, second.at_once) == (cell_s, 0.0, 1)
 
 
 def test_trained_models_may_write_as_much_as_their_solutions(small):

@@ -12,7 +12,7 @@ from typing import Any
 from finetrap import overlap, prompts, tasks
 from finetrap.backends import Model, Row
 from finetrap.records import Answer, Cell, Limits, Problem, content_hash
-from finetrap.strategies import Questions, Solver, Told, Trained, ask, each, training_rows
+from finetrap.strategies import Questions, Solver, Told, Trained, each, solve, training_rows
 
 MOST_SCORED = 1000
 """Training solutions that the untouched model scores."""
@@ -136,11 +136,12 @@ def _self_flips(
     problems = list(asked.problems)
     Random("evidence/self-flips").shuffle(problems)
     smaller = replace(limits, batch=max(1, limits.batch // 2))
-    again = {a.id: a for a in ask(solver, asked.kind, problems, smaller, told)}
+    found = solve(solver, problems, smaller, told)
+    again = {problem.id: solved for problem, solved in zip(problems, found, strict=True)}
     return {
         "n": len(answers),
-        "flips": sum(a.correct != again[a.id].correct for a in answers),
-        "changed_texts": sum(a.completion != again[a.id].completion for a in answers),
+        "flips": sum(a.correct != again[a.id][1].correct for a in answers),
+        "changed_texts": sum(a.completion != again[a.id][0].text for a in answers),
     }
 
 

@@ -2,8 +2,8 @@
 
     load the task → open the model → adapt it → ask it the task and every probe → a Run
 
-Cells that follow each other in a group share what they have in common: the opened model, the loaded
-tasks, and the trained solver where they differ only in what they are tested on.
+Cells that follow each other share what they have in common: the opened model, the loaded tasks, and
+the trained solver where they differ only in what they are tested on.
 """
 
 from __future__ import annotations
@@ -39,13 +39,16 @@ from finetrap.telling import Emit, Teller
 Keep = Literal["adapters", "all", "none"]
 
 
-def run_group(cells: Sequence[Cell], store: Store, keep: Keep, emit: Emit) -> None:
+def run_group(
+    cells: Sequence[Cell], store: Store, keep: Keep, emit: Emit, desk: Desk | None = None
+) -> None:
     """Run what is still owed of cells that share a model, and commit each run.
 
     A cell that another process holds is left to it. A fault of the input (BadInput) is told and
-    leaves its cell owed: it is not a measurement.
+    leaves its cell owed: it is not a measurement. A `desk` keeps what lies open for the next group.
     """
-    desk = Desk(packs=Packs(cells))
+    desk = desk or Desk()
+    desk.packs = Packs(cells)
     for cell in cells:
         with store.lock(cell.key) as mine:
             if not mine or not store.owed([cell]):
@@ -148,7 +151,7 @@ def ship(cell: Cell, folder: Path, *, whole: bool) -> Path:
 
 @dataclass
 class Desk:
-    """What lies open between the cells of a group."""
+    """What lies open between the cells of a group, and between groups."""
 
     opened: Model | None = None
     opened_as: object = None

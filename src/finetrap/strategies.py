@@ -139,6 +139,33 @@ def _solve(
     solver: Solver, problems: Sequence[Problem], limits: Limits, told: Told | None
 ) -> tuple[Answer, ...]:
     """Generate a solution to each problem and grade it; also score the gold solution."""
+    nats: dict[int, float] = {}
+
+    def scored(number: int, value: float) -> None:
+        nats[number] = value
+        if told is not None:
+            told("solutions", None)
+
+    golds = [solver.target(p.solution) for p in problems]
+    found = solve(solver, problems, limits, told, golds, scored)
+    return tuple(
+        _graded(problem, *solved, nats[number])
+        for number, (problem, solved) in enumerate(zip(problems, found, strict=True))
+    )
+
+
+def solve(
+    solver: Solver,
+    problems: Sequence[Problem],
+    limits: Limits,
+    told: Told | None = None,
+    golds: Sequence[str] = (),
+    scored: Scored | None = None,
+) -> list[tuple[Completion, scoring.Grade]]:
+    """Generate a solution to each problem and grade it. Raises ContextTooLong.
+
+    `golds` and `scored` are those of `Model.generate`.
+    """
     grades: dict[int, scoring.Grade] = {}
 
     def written(number: int, completion: Completion) -> None:
@@ -146,18 +173,16 @@ def _solve(
         if told is not None:
             told("answers", grades[number].correct)
 
-    asked = [solver.prompt(p.question) for p in problems]
     completions = solver.model.generate(
-        asked,
+        [solver.prompt(p.question) for p in problems],
         max_new_tokens=limits.max_new_tokens,
         stops=prompts.stops(solver.model.chat),
         batch=limits.batch,
         written=written,
+        golds=golds,
+        scored=scored,
     )
-    pairs = [(a, solver.target(p.solution)) for a, p in zip(asked, problems, strict=True)]
-    nats = solver.model.score(pairs, batch=limits.batch, scored=each(told, "solutions"))
-    ordered = (grades[number] for number in range(len(problems)))
-    return tuple(map(_graded, problems, completions, ordered, nats))
+    return [(completion, grades[number]) for number, completion in enumerate(completions)]
 
 
 def _graded(problem: Problem, completion: Completion, grade: scoring.Grade, nats: float) -> Answer:

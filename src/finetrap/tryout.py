@@ -17,6 +17,7 @@ from finetrap import catalog, search, tasks
 from finetrap import study as studies
 from finetrap.engines import local, rounds
 from finetrap.engines.machine import crew
+from finetrap.engines.workers import Emit, Stopping
 from finetrap.records import Answer, Cell, Run, Study, TaskRef
 from finetrap.store import Store
 
@@ -126,8 +127,8 @@ def plan(
     *,
     minutes: float,
     workers: int | None,
-    emit: local.Emit,
-    stopping: local.Stopping | None = None,
+    emit: Emit,
+    stopping: Stopping | None = None,
 ) -> Plan:
     """Write the largest study that fits the time to `folder`/study.toml, the smallest if none does.
 

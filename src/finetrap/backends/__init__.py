@@ -70,8 +70,14 @@ class Model(Protocol):
         stops: Sequence[str],
         batch: int,
         written: Written | None = None,
+        golds: Sequence[str] = (),
+        scored: Scored | None = None,
     ) -> list[Completion]:
-        """Complete each prompt greedily. Raises ContextTooLong."""
+        """Complete each prompt greedily. Raises ContextTooLong.
+
+        `golds`, one for each prompt or none at all, are scored after their prompts as `score` does,
+        which costs less than doing it apart; `scored` takes the nats of each.
+        """
 
     def score(
         self, pairs: Sequence[tuple[str, str]], *, batch: int, scored: Scored | None = None

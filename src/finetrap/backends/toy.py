@@ -151,9 +151,16 @@ class ToyModel:
         stops: Sequence[str],
         batch: int,
         written: Written | None = None,
+        golds: Sequence[str] = (),
+        scored: Scored | None = None,
     ) -> list[Completion]:
         """Answer each prompt's last question, rightly or wrongly as planted."""
-        return _told((self._complete(prompt, max_new_tokens) for prompt in prompts), written)
+        completions = (self._complete(prompt, max_new_tokens) for prompt in prompts)
+        answered = _told(completions, written)
+        if golds:
+            self.score(list(zip(prompts, golds, strict=True)), batch=batch, scored=scored)
+            self._tokens -= sum(len(prompt.split()) for prompt in prompts)  # read once for both
+        return answered
 
     def score(
         self, pairs: Sequence[tuple[str, str]], *, batch: int, scored: Scored | None = None
@@ -167,7 +174,7 @@ class ToyModel:
         """Return the nats of each text: the planted bits per byte, scattered between texts."""
         strategy, _ = self._solver(prefix)
         bits = self.plan.settings["bits"] + self.plan.effects.get(f"{strategy}@prose", 0.0)
-        self._tokens += sum(len(text.split()) for text in texts)
+        self._tokens += sum(len((prefix + text).split()) for text in texts)
         nats = (
             max(0.0, bits + 0.05 * _normal("prose", text)) * math.log(2) * len(text.encode())
             for text in texts

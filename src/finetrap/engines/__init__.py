@@ -3,5 +3,5 @@
     run(cells, store, *, keep, workers, emit, stopping)
 
 It brings every cell to a committed run or says by an event why not, and may be stopped at any
-moment: whatever is not committed is still owed.
+moment: whatever is not committed is still owed. `ready` lends the same for one round after another.
 """

@@ -8,6 +8,7 @@ from typing import Any
 
 from finetrap.engines import local
 from finetrap.engines.machine import crew
+from finetrap.engines.workers import Emit
 from finetrap.records import Cell
 
 _ENDED = ("cell-done", "cell-failed")
@@ -21,7 +22,7 @@ class Remaining:
     did, then as any did.
     """
 
-    def __init__(self, owed: Sequence[Cell], workers: int | None, emit: local.Emit) -> None:
+    def __init__(self, owed: Sequence[Cell], workers: int | None, emit: Emit) -> None:
         self._emit = emit
         self._owed = {cell.key: cell for cell in owed}
         at_once = {cell.model: crew(cell.model, workers).workers for cell in owed}

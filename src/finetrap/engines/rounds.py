@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from finetrap import search
 from finetrap.engines import local
 from finetrap.engines.remaining import Remaining
+from finetrap.engines.workers import Emit, Stopping
 from finetrap.records import Cell, Study
 from finetrap.store import Store
 
@@ -17,8 +18,8 @@ def run(
     *,
     workers: int | None = None,
     retry_failed: bool = False,
-    emit: local.Emit,
-    stopping: local.Stopping | None = None,
+    emit: Emit,
+    stopping: Stopping | None = None,
 ) -> tuple[Cell, ...]:
     """Run what a study owes and return all of its cells.
 
@@ -30,19 +31,19 @@ def run(
     if retry_failed:
         store.forget_failed(search.named_cells(study, store)[0])
     last: set[str] | None = None
-    while True:
-        cells, searching = search.named_cells(study, store)
-        store.remember(study, cells)
-        owed = store.owed(cells)
-        begin(cells, owed, searching, emit)
-        keys = {cell.key for cell in owed}
-        if not owed or keys == last:
-            return cells
-        last = keys
-        timed = Remaining(owed, workers, emit).emit
-        local.run(owed, store, keep=study.keep, workers=workers, emit=timed, stopping=stopping)
+    with local.ready(store, keep=study.keep, workers=workers, stopping=stopping) as run_owed:
+        while True:
+            cells, searching = search.named_cells(study, store)
+            store.remember(study, cells)
+            owed = store.owed(cells)
+            begin(cells, owed, searching, emit)
+            keys = {cell.key for cell in owed}
+            if not owed or keys == last:
+                return cells
+            last = keys
+            run_owed(owed, Remaining(owed, workers, emit).emit)
 
 
-def begin(cells: Sequence[Cell], owed: Sequence[Cell], searching: int, emit: local.Emit) -> None:
+def begin(cells: Sequence[Cell], owed: Sequence[Cell], searching: int, emit: Emit) -> None:
     """Tell that a round begins."""
     emit({"event": "round", "cells": len(cells), "owed": len(owed), "searching": searching})

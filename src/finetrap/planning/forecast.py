@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from heapq import heapify, heapreplace
 from typing import NamedTuple
 
-from finetrap.engines.local import Group, opened_as, shifts
+from finetrap.engines.local import opened_as, shifts
+from finetrap.engines.machine import Crew
+from finetrap.engines.workers import Group
 from finetrap.meter import flops
 from finetrap.planning.calibration import Calibrated
 from finetrap.planning.rehearsal import Call, Work, signature
@@ -57,7 +58,7 @@ class CellForecast:
 
 
 class _Seen(set[str]):
-    """What a group has at hand already."""
+    """What a worker has at hand already."""
 
     def new(self, *parts: object) -> bool:
         """Say whether this comes for the first time, and keep it."""
@@ -68,8 +69,10 @@ class _Seen(set[str]):
 
 @dataclass
 class _Bench:
-    """What a group has at hand between its cells: mirrors `runner.Desk`."""
+    """What a worker has at hand between cells: mirrors `runner.Desk`."""
 
+    opened: object = None
+    """The model that is open, as `opened_as` names it."""
     held: str = ""
     """Training whose solver the model is."""
     scored: _Seen = field(default_factory=_Seen)
@@ -90,10 +93,13 @@ class Forecaster:
     """By `opened_as`."""
     like_solutions: bool = False
 
-    def group(self, cells: Group) -> list[CellForecast]:
-        """Forecast cells that share an opened model, in order."""
-        bench = _Bench()
-        opening = Parts(loading=self.known[opened_as(cells[0])].pace.open_s)
+    def group(self, cells: Group, bench: _Bench) -> list[CellForecast]:
+        """Forecast cells that share an opened model, in order, for a worker with this at hand."""
+        opened = opened_as(cells[0])
+        opening = Parts()
+        if bench.opened != opened:
+            opening = Parts(loading=self.known[opened].pace.open_s)
+            bench.opened, bench.held = opened, ""
         found = [self._cell(cell, bench) for cell in cells]
         first = found[0]
         found[0] = replace(first, parts=added([first.parts, opening]))
@@ -108,7 +114,8 @@ class Forecaster:
         if trains:
             parts += self._training(cell, bench, known, work)
         bench.held = cell.training_key()
-        first = work.unmoved and bench.unmoved.new(cell.train.dev, cell.trained_on, cell.probes)
+        start = (bench.opened, cell.train.dev, cell.trained_on, cell.probes)
+        first = work.unmoved and bench.unmoved.new(*start)
         unmoved = work.unmoved if first else ()
         counted = (*work.way_back, *work.evaluate)
         parts += self._parts(unmoved, known, None, work)
@@ -135,7 +142,7 @@ class Forecaster:
     def _training(self, cell: Cell, bench: _Bench, known: Calibrated, work: Work) -> list[Parts]:
         """Return the parts of a training, and of what is done before the first on its problems."""
         pace, name = known.pace, method(cell.strategy)
-        new = work.before and bench.scored.new(cell.trained_on, cell.train)
+        new = work.before and bench.scored.new(bench.opened, cell.trained_on, cell.train)
         return [
             *(self._parts(work.before, known, None, work) if new else ()),
             Parts(loading=pace.reset_s),
@@ -183,36 +190,45 @@ class Round(NamedTuple):
     """Most workers at once."""
 
 
+@dataclass
+class _Worker:
+    """A worker on its way through a round."""
+
+    free: float
+    """Seconds after the start of the crew's work until it is free."""
+    bench: _Bench = field(default_factory=_Bench)
+
+
 def timetable(
     rounds: Sequence[Sequence[Cell]], workers: int | None, teller: Forecaster
 ) -> list[Round]:
     """Forecast each round as the local engine runs it: crew after crew, group by group.
 
-    A worker starts anew in every round, unless there is only one, which is the process itself.
+    Each group goes to the worker that is free first. Workers stay, with what they have at hand,
+    until a crew of another size is needed; a single one is the process itself, and always stays.
     """
     found = []
-    for number, owed in enumerate(rounds):
+    staff: list[_Worker] = []
+    last: Crew | None = None
+    for owed in rounds:
         seconds = starting = 0.0
         cells: list[CellForecast] = []
         at_once = 1
         for team, groups in shifts(owed, workers):
-            told = [teller.group(members) for members in groups]
-            first = teller.known[opened_as(groups[0][0])].pace.first_s
-            stays = workers == 1 and (number or cells)
-            start = 0.0 if stays else first
-            busy = min(team.workers, len(groups))
-            seconds += shift_s([sum(c.parts.total for c in g) for g in told], busy, start)
-            starting += busy * start
-            at_once = max(at_once, busy)
-            cells += [cell for group in told for cell in group]
+            if team != last and workers != 1:
+                staff = []
+            last = team
+            new = max(0, min(team.workers, len(groups)) - len(staff))
+            start = teller.known[opened_as(groups[0][0])].pace.first_s
+            staff = [_Worker(0.0, worker.bench) for worker in staff]
+            staff += [_Worker(start) for _ in range(new)]
+            starting += new * start
+            at_once = max(at_once, min(len(staff), len(groups)))
+            for members in groups:
+                worker = min(staff, key=lambda worker: worker.free)
+                told = teller.group(members, worker.bench)
+                worker.free += sum(cell.parts.total for cell in told)
+                cells += told
+            seconds += max(worker.free for worker in staff)
         found.append(Round(seconds, tuple(cells), starting, at_once))
     return found
-
-
-def shift_s(groups: Sequence[float], workers: int, start_s: float) -> float:
-    """Return when the last of these workers ends, each taking the next group when it is free."""
-    ends = [start_s] * workers
-    heapify(ends)
-    for seconds in groups:
-        heapreplace(ends, ends[0] + seconds)
-    return max(ends)

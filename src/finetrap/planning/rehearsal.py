@@ -94,13 +94,23 @@ class Ledger:
         stops: Sequence[str],
         batch: int,
         written: Written | None = None,
+        golds: Sequence[str] = (),
+        scored: Scored | None = None,
     ) -> list[Completion]:
-        """Note a decoding; every completion is short and ends by itself."""
+        """Note a decoding; every completion is short and ends by itself.
+
+        Golds are noted without their prompts, which are read for the decoding anyway.
+        """
         self.note("decode", [(p, "") for p in prompts], batch, cap=max_new_tokens)
         completions = [Completion("#### 0", 0, "eos")] * len(prompts)
         if written is not None:
             for number, completion in enumerate(completions):
                 written(number, completion)
+        if golds:
+            self._note_golds(list(zip(prompts, golds, strict=True)), batch)
+            for number in range(len(golds)):
+                if scored is not None:
+                    scored(number, 1.0)
         return completions
 
     def score(
@@ -211,6 +221,23 @@ class Ledger:
         )
         self.asked.setdefault(Asked(self.test, kind, self.shots), pairs)
         self.seconds += time.perf_counter() - start
+
+    def _note_golds(self, pairs: Sequence[tuple[str, str]], batch: int) -> None:
+        """Note what follows prompts that are read already."""
+        scored = sum(follow for _, follow in self.lengths(pairs))
+        self.calls.append(
+            Call(
+                "score",
+                self.test,
+                self.shots,
+                rows=len(pairs),
+                batch=batch,
+                tokens=scored,
+                read=scored,
+                scored=scored,
+            )
+        )
+        self.asked.setdefault(Asked(self.test, "score", self.shots), pairs)
 
 
 @dataclass(frozen=True)

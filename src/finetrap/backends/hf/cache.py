@@ -69,6 +69,10 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         self._buffers = grown
         self._show(filled)
 
+    def keep_front(self, columns: int) -> None:
+        """Forget all but the first columns of every row."""
+        self._show(columns)
+
     def drop_front(self, columns: int) -> None:
         """Forget the first columns of every row."""
         filled = self.get_seq_length()

@@ -9,17 +9,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from finetrap.backends import Completion, Written
+from finetrap.backends import Completion, Scored, Written
 from finetrap.backends.hf.cache import GrowingLayer
 from finetrap.backends.hf.memory import decoding_rows, release
-from finetrap.backends.hf.network import Network, pad_left, would_pad
+from finetrap.backends.hf.network import Network, marked, pad_left, pad_right, would_pad
 from finetrap.backends.hf.prefix import Prefix, shared_length
+from finetrap.backends.hf.score import LOGITS, nats
 from finetrap.backends.hf.tokens import Tokens
 from finetrap.errors import out_of_memory
 from finetrap.records import StopReason
@@ -74,6 +76,26 @@ class Endings:
         return known
 
 
+class Golds:
+    """Texts that are scored after their prompts on the way, and what takes the nats of each."""
+
+    def __init__(self, ids: Sequence[list[int]], scored: Scored) -> None:
+        self._left = {row: gold for row, gold in enumerate(ids) if gold}
+        self._scored = scored
+        for row, gold in enumerate(ids):
+            if not gold:
+                scored(row, 0.0)
+
+    def wanted(self, row: int) -> list[int]:
+        """Return the ids that are to be scored after a prompt; none if they were already."""
+        return self._left.get(row, [])
+
+    def tell(self, row: int, value: float) -> None:
+        """Take a gold's nats: if memory runs out, only its prompt is read again."""
+        del self._left[row]
+        self._scored(row, value)
+
+
 @torch.no_grad()
 def generate(
     network: Network,
@@ -83,26 +105,26 @@ def generate(
     filler: int,
     batch: int,
     written: Written | None = None,
+    golds: Golds | None = None,
 ) -> list[Completion]:
     """Complete each prompt, the longest first so that rows of like length share a batch.
 
     What all prompts start with is read once. At most `batch` rows are written at once, and fewer
     where memory holds fewer: a batch that exhausts it is halved, and what was finished stays.
+    `golds` are read in the same pass as their prompts, where `network.shares` says that rows can.
     """
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     shared = shared_length(prompts, [len(p) for p in prompts])
     prefix = network.prefix(prompts[0][:shared]) if shared else None
     own = prefix.length if prefix is not None else 0
-    tails = [prompt[own:] for prompt in prompts]
-    if tails:
-        batch = min(batch, decoding_rows(network, len(tails[order[0]]) + endings.cap))
+    reader = _Reader(network, [prompt[own:] for prompt in prompts], filler, prefix, golds)
+    if prompts:
+        batch = min(batch, decoding_rows(network, len(prompts[order[0]]) - own + endings.cap))
     done: dict[int, Completion] = {}
     while len(done) < len(prompts):
         waiting = deque(i for i in order if i not in done)
         try:
-            for place, completion in _decode(
-                network, tails, waiting, endings, filler, prefix, batch
-            ):
+            for place, completion in _decode(reader, waiting, endings, batch):
                 done[place] = completion
                 if written:
                     written(place, completion)
@@ -195,28 +217,88 @@ class _Slots:
             self.mask = self.mask[:, unread:].clone()
 
 
+@dataclass
+class _Reader:
+    """Reads prompts for the first time: their keys and values, and the first token of each."""
+
+    network: Network
+    tails: Sequence[list[int]]
+    """Every prompt without the prefix."""
+    filler: int
+    prefix: Prefix | None
+    golds: Golds | None
+
+    def read(self, rows: list[int]) -> _Slots:
+        """Read the prompts with these numbers, the longest first."""
+        if not self.network.shares:
+            return self._padded_left(rows)
+        slots, *more = map(self._with_golds, self._alike(rows))
+        slots.append(more)
+        return slots
+
+    def _padded_left(self, rows: list[int]) -> _Slots:
+        ids, mask = pad_left([self.tails[i] for i in rows], self.filler, self.network.device)
+        logits, mask, cache = self.network.read(ids, mask, self.prefix)
+        return _Slots(rows, mask, mask.sum(1), cache, logits.argmax(-1))
+
+    def _with_golds(self, rows: list[int]) -> _Slots:
+        """Read prompts with what their golds have beside them; only the prompts stay in the cache.
+
+        Nothing reads what comes after it, so a gold changes nothing in its prompt.
+        """
+        device = self.network.device
+        tails, golds = [self.tails[i] for i in rows], [self._gold(i) for i in rows]
+        sizes = torch.tensor([len(tail) for tail in tails], device=device)
+        kept = [max(1, len(gold)) for gold in golds]
+        read = [tail + gold[:-1] for tail, gold in zip(tails, golds, strict=True)]
+        ids = pad_right(read, self.filler, device)
+        spans = [(len(t) - 1, len(t) - 1 + k) for t, k in zip(tails, kept, strict=True)]
+        keep = marked(spans, ids.shape[1], device)
+        logits, cache = self.network.begin(ids, keep, self.prefix)
+        first = torch.tensor(list(accumulate(kept[:-1], initial=0)), device=device)
+        for row, gold, own in zip(rows, golds, torch.split(logits, kept), strict=True):
+            if gold and self.golds is not None:
+                self.golds.tell(row, nats(own.float(), gold))
+        width = max(map(len, tails))
+        for layer in cache.layers:
+            layer.keep_front(width)
+        mask = (torch.arange(width, device=device) < sizes[:, None]).long()
+        return _Slots(list(rows), mask, sizes, cache, logits[first].argmax(-1))
+
+    def _gold(self, row: int) -> list[int]:
+        return [] if self.golds is None else self.golds.wanted(row)
+
+    def _alike(self, rows: Sequence[int]) -> list[list[int]]:
+        """Cut rows, the longest first, into groups that are read with little padding.
+
+        A group keeps no more logits of its golds than a batch that is only scored.
+        """
+        most = LOGITS // self.network.vocabulary
+        lengths = {row: len(self.tails[row]) + len(self._gold(row)) for row in rows}
+        groups: list[list[int]] = []
+        scored = 0
+        for row in sorted(rows, key=lambda row: -lengths[row]):
+            own = len(self._gold(row))
+            longest = lengths[groups[-1][0]] if groups else 0
+            if (
+                not groups
+                or scored + own > most
+                or would_pad(lengths[row], len(groups[-1]), longest)
+            ):
+                groups.append([])
+                scored = 0
+            groups[-1].append(row)
+            scored += own
+        return sorted(groups, key=lambda group: -max(len(self.tails[row]) for row in group))
+
+
 def _decode(
-    network: Network,
-    tails: Sequence[list[int]],
-    waiting: deque[int],
-    endings: Endings,
-    filler: int,
-    prefix: Prefix | None,
-    batch: int,
+    reader: _Reader, waiting: deque[int], endings: Endings, batch: int
 ) -> Iterator[tuple[int, Completion]]:
     """Complete the waiting prompts in `batch` slots, yielding each as it finishes."""
 
     def read(count: int) -> _Slots:
-        rows = [waiting.popleft() for _ in range(min(count, len(waiting)))]
-        groups = _alike(rows, tails) if network.shares else [rows]
-        slots, *more = map(read_at_once, groups)
-        slots.append(more)
-        return slots
-
-    def read_at_once(rows: list[int]) -> _Slots:
-        ids, mask = pad_left([tails[i] for i in rows], filler, network.device)
-        logits, mask, cache = network.read(ids, mask, prefix)
-        return _Slots(rows, mask, mask.sum(1), cache, logits.argmax(-1))
+        return reader.read([waiting.popleft() for _ in range(min(count, len(waiting)))])
 
     written: dict[int, list[int]] = {}
     slots = read(batch)
@@ -244,15 +326,5 @@ def _decode(
             continue
         if crowded:
             slots.compact()
-        slots.step(network, prefix)
+        slots.step(reader.network, reader.prefix)
         fresh = slots.live
-
-
-def _alike(rows: Sequence[int], tails: Sequence[list[int]]) -> list[list[int]]:
-    """Cut rows, the longest first, into groups that are read with little padding."""
-    groups: list[list[int]] = []
-    for row in rows:
-        if not groups or would_pad(len(tails[row]), len(groups[-1]), len(tails[groups[-1][0]])):
-            groups.append([])
-        groups[-1].append(row)
-    return groups

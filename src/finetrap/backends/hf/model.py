@@ -23,7 +23,7 @@ from finetrap.backends.hf.adapters import (
     scale,
     training_parts,
 )
-from finetrap.backends.hf.generate import Endings, generate
+from finetrap.backends.hf.generate import Endings, Golds, generate
 from finetrap.backends.hf.load import Opened, context_length, load, quiet
 from finetrap.backends.hf.lowrank import can_train_together
 from finetrap.backends.hf.memory import keep_freed
@@ -88,18 +88,42 @@ class HFModel:
         stops: Sequence[str],
         batch: int,
         written: Written | None = None,
+        golds: Sequence[str] = (),
+        scored: Scored | None = None,
     ) -> list[Completion]:
-        """Complete each prompt greedily. Raises ContextTooLong."""
+        """Complete each prompt greedily; score its gold in the same pass. Raises ContextTooLong."""
         ids = [self.tokens.prompt(text) for text in prompts]
         for number, row in enumerate(ids, 1):
             length = len(row) + self._network.virtual + max_new_tokens
             self.tokens.check_fits(length, f"prompt {number} with {max_new_tokens} new tokens")
         endings = Endings(self.tokens, stops, max_new_tokens)
+        beside = self._golds(ids, golds, scored) if golds and scored else None
         completions = generate(
-            self._network, ids, endings, filler=self.tokens.filler, batch=batch, written=written
+            self._network,
+            ids,
+            endings,
+            filler=self.tokens.filler,
+            batch=batch,
+            written=written,
+            golds=beside,
         )
+        if golds and scored and beside is None:
+            self.score(list(zip(prompts, golds, strict=True)), batch=batch, scored=scored)
         self._read += sum(map(len, ids)) + sum(c.tokens for c in completions)
         return completions
+
+    def _golds(
+        self, prompts: Sequence[list[int]], texts: Sequence[str], scored: Scored
+    ) -> Golds | None:
+        """Encode golds to be read with their prompts; None where each is scored by itself."""
+        ids = [self.tokens.continuation(text) for text in texts]
+        for number, (prompt, gold) in enumerate(zip(prompts, ids, strict=True), 1):
+            length = len(prompt) + len(gold) - 1 + self._network.virtual
+            self.tokens.check_fits(length, f"text {number} to be scored")
+        if not self._network.shares:
+            return None
+        self._read += sum(map(len, ids))
+        return Golds(ids, scored)
 
     def score(
         self, pairs: Sequence[tuple[str, str]], *, batch: int, scored: Scored | None = None
@@ -201,6 +225,7 @@ class HFModel:
         if self._way is None:
             self._way = WayBack(self._network.module, self._originals.kept)
         self._way.go(share)
+        self._network.forget()
         self._share = share
 
     def save(self, folder: Path, *, whole: bool) -> None:

@@ -40,6 +40,8 @@ class Network:
         config = learned.active_peft_config if learned is not None else None
         self.virtual: int = config.num_virtual_tokens if config else 0
         self._as_cache = config is not None and config.peft_type == "PREFIX_TUNING"
+        self._known: tuple[tuple[int, ...], Prefix] | None = None
+        """The prefix that was read last, with its ids."""
 
     @property
     def module(self) -> torch.nn.Module:
@@ -93,8 +95,16 @@ class Network:
         return bool(difference < SAME[apart.dtype])
 
     def prefix(self, ids: Sequence[int]) -> Prefix | None:
-        """Read tokens that many rows start with; None where they cannot be shared."""
-        return self._prefix(ids) if ids and self.shares else None
+        """Read tokens that many rows start with, once; None where they cannot be shared."""
+        if not ids or not self.shares:
+            return None
+        if self._known is None or self._known[0] != tuple(ids):
+            self._known = tuple(ids), self._prefix(ids)
+        return self._known[1]
+
+    def forget(self) -> None:
+        """Forget what was read with other weights."""
+        self._known = None
 
     def _prefix(self, ids: Sequence[int]) -> Prefix:
         row = torch.tensor([ids], device=self.device)
@@ -110,24 +120,34 @@ class Network:
         prefix: Prefix | None = None,
         seen: Tensor | None = None,
         places: Tensor | None = None,
+        cache: Any = None,
     ) -> Tensor:
         """Return the logits [kept, vocabulary] of rows padded on the right.
 
         `ids` and the boolean `keep` are [rows, length], without the prefix that all rows share;
         kept positions come row by row. A row that is no plain text says which of its tokens each
         one reads, `seen` [rows, 1, length, length], and where each stands after the prefix,
-        `places` [rows, length].
+        `places` [rows, length]. An empty `cache` takes in the keys and values of all that is read.
         """
         inputs = self._inputs(ids)
         if seen is not None:
             inputs["attention_mask"] = seen
+        if cache is not None:
+            inputs["past_key_values"] = cache
         if prefix is not None or places is not None:
             if places is None:
                 places = torch.arange(ids.shape[1], device=ids.device)[None]
             inputs["position_ids"] = places + (prefix.length if prefix is not None else 0)
         with self._head_sees(self._kept(inputs, keep)), after(self.core, prefix):
-            logits: Tensor = self.core(**inputs, use_cache=False).logits
+            logits: Tensor = self.core(**inputs, use_cache=cache is not None).logits
         return logits
+
+    def begin(
+        self, ids: Tensor, keep: Tensor, prefix: Prefix | None = None
+    ) -> tuple[Tensor, DynamicCache]:
+        """Return what `logits` does, with the cache of what was read; for rows that can share."""
+        cache = growing(DynamicCache(config=self.core.config))
+        return self.logits(ids, keep, prefix, cache=cache), cache
 
     def hidden(self, ids: Tensor, keep: Tensor) -> Tensor:
         """Return what the head would be shown of rows padded on the right, [kept, width]."""

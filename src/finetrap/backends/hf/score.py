@@ -257,10 +257,21 @@ def _ending_nats(logits: Tensor, tree: Tree) -> list[float]:
     """Return the nats of each ending from the logits [kept, vocabulary] of its tree."""
     targets = torch.tensor([t for ending in tree.endings for t in ending], device=logits.device)
     sources = torch.tensor(tree.sources(), device=logits.device)
-    sums = torch.cat([rows.logsumexp(-1) for rows in torch.split(logits, LINES)])
-    losses = sums[sources] - logits[sources, targets]
+    losses = _log_sums(logits)[sources] - logits[sources, targets]
     parts = torch.split(losses.double(), [len(ending) for ending in tree.endings])
     return [float(part.sum()) for part in parts]
+
+
+def nats(logits: Tensor, ids: Sequence[int]) -> float:
+    """Return the nats of ids from the logits [ids, vocabulary] in fp32 that predict each."""
+    targets = torch.tensor(ids, device=logits.device)
+    losses = _log_sums(logits) - logits.gather(1, targets[:, None])[:, 0]
+    return float(losses.double().sum())
+
+
+def _log_sums(logits: Tensor) -> Tensor:
+    """Return the log of the sum of exponentials of every row of [rows, vocabulary]."""
+    return torch.cat([rows.logsumexp(-1) for rows in torch.split(logits, LINES)])
 
 
 def _branches(trees: Sequence[Tree], width: int, device: torch.device) -> tuple[Tensor, Tensor]:

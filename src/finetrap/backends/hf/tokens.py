@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Literal
 
 from finetrap.errors import BadModel, ContextTooLong
+
+ENCODED = 4096
+"""Texts whose ids are kept: the cells of a study ask the same problems, one after another."""
 
 Render = Callable[[Sequence[Mapping[str, str]]], str]
 
@@ -43,6 +47,7 @@ class Tokens:
         more_ends: Sequence[int] = (),
     ) -> None:
         self._tokenizer = tokenizer
+        self._encoded = lru_cache(ENCODED)(self._encode)
         self._pieces: dict[int, str] = {}
         self._head = _policy_head(tokenizer)
         self._vocabulary = vocabulary
@@ -87,6 +92,9 @@ class Tokens:
 
         Raises BadModel for a token that the model has no embedding of.
         """
+        return list(self._encoded(text))
+
+    def _encode(self, text: str) -> tuple[int, ...]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         if ids and max(ids) >= self._vocabulary:
             raise BadModel(
@@ -94,7 +102,7 @@ class Tokens:
                 f"model's embedding has {self._vocabulary} rows; put the tokenizer that the model "
                 "was trained with beside it"
             )
-        return ids
+        return tuple(ids)
 
     def text(self, ids: Sequence[int]) -> str:
         """Decode generated ids, special tokens left out."""

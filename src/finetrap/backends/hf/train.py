@@ -23,7 +23,7 @@ from finetrap.errors import Diverged
 
 LOGITS = 2**26
 """Logits held at once (256 MiB in fp32; their gradient takes as much again)."""
-SAMPLED, BLOCKS = 2**16, 16
+SAMPLED, BLOCKS = 2**14, 16
 """Weights of a large tensor that stand for all in the size of an update, and in how many places."""
 
 
