@@ -4,7 +4,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from finetrap.backends import Row
-from finetrap.backends.hf import HFModel, open_model, score
+from finetrap.backends.hf import HFModel, head, open_model, score
 from finetrap.errors import ContextTooLong
 from finetrap.records import Limits, StrategySpec, TrainSpec
 
@@ -137,3 +137,22 @@ def test_bf16_is_near_fp32_and_returns_to_the_stored_weights(tmp_path):
     assert half.score(PAIRS, batch=6) != before
     half.reset()
     assert half.score(PAIRS, batch=6) == before
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_heads_sums_block_by_block_equal_those_of_all_logits(dtype):
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(37, 24, generator=generator).to(dtype)
+    weight = torch.randn(2 * head.BLOCK["cpu"] + 5, 24, generator=generator).to(dtype)
+    weight[3] *= 40  # one logit towers over all others
+    sources = torch.randint(37, (50,), generator=generator)
+    targets = torch.randint(len(weight), (50,), generator=generator)
+    logits = hidden @ weight.mT
+    whole = head.Predictions(logits, None).nats(sources, targets)
+    found = head.Predictions(hidden, weight)
+    assert found.nats(sources, targets).tolist() == pytest.approx(
+        whole.tolist(), rel=1e-5, abs=1e-4
+    )
+    exact = torch.nn.functional.cross_entropy(logits.double()[sources], targets, reduction="none")
+    assert whole.tolist() == pytest.approx(exact.tolist(), rel=1e-5, abs=1e-4)
+    assert torch.equal(found.logits(sources[:3]).argmax(-1), logits[sources[:3]].argmax(-1))

@@ -21,7 +21,7 @@ from finetrap.backends.hf.cache import GrowingLayer
 from finetrap.backends.hf.memory import decoding_rows, release
 from finetrap.backends.hf.network import Network, marked, pad_left, pad_right, would_pad
 from finetrap.backends.hf.prefix import Prefix, shared_length
-from finetrap.backends.hf.score import LOGITS, nats
+from finetrap.backends.hf.score import LOGITS, sums
 from finetrap.backends.hf.tokens import Tokens
 from finetrap.errors import out_of_memory
 from finetrap.records import StopReason
@@ -254,16 +254,20 @@ class _Reader:
         ids = pad_right(read, self.filler, device)
         spans = [(len(t) - 1, len(t) - 1 + k) for t, k in zip(tails, kept, strict=True)]
         keep = marked(spans, ids.shape[1], device)
-        logits, cache = self.network.begin(ids, keep, self.prefix)
-        first = torch.tensor(list(accumulate(kept[:-1], initial=0)), device=device)
-        for row, gold, own in zip(rows, golds, torch.split(logits, kept), strict=True):
-            if gold and self.golds is not None:
-                self.golds.tell(row, nats(own.float(), gold))
+        predictions, cache = self.network.begin(ids, keep, self.prefix)
+        starts = list(accumulate(kept[:-1], initial=0))
+        if self.golds is not None and any(golds):
+            found = [(r, s, gold) for r, s, gold in zip(rows, starts, golds, strict=True) if gold]
+            sources = [start + at for _, start, gold in found for at in range(len(gold))]
+            nats = sums(predictions, sources, [gold for _, _, gold in found])
+            for (row, _, _), value in zip(found, nats, strict=True):
+                self.golds.tell(row, value)
+        first = predictions.logits(torch.tensor(starts, device=device)).argmax(-1)
         width = max(map(len, tails))
         for layer in cache.layers:
             layer.keep_front(width)
         mask = (torch.arange(width, device=device) < sizes[:, None]).long()
-        return _Slots(list(rows), mask, sizes, cache, logits[first].argmax(-1))
+        return _Slots(list(rows), mask, sizes, cache, first)
 
     def _gold(self, row: int) -> list[int]:
         return [] if self.golds is None else self.golds.wanted(row)

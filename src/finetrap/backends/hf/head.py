@@ -1,18 +1,77 @@
-"""Cross-entropy of a linear head in chunks: no tensor of all targets times the vocabulary exists.
+"""A linear head in pieces: no tensor of all targets times the vocabulary exists.
 
-The gradient of a weighted sum of losses is known as soon as the logits are, so each chunk's logits
-become its gradient in place and are used up at once; TRL and Liger fuse the two likewise on GPUs.
+A likelihood needs one logit and the log of the sum of all exponentials, which is added up block by
+block of the vocabulary: a block of logits stays in a processor's cache. In training the gradient of
+a weighted sum of losses is known as soon as the logits are, so each chunk's logits become its
+gradient in place and are used up at once; TRL and Liger fuse the two likewise on GPUs.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 CHUNK = 2**24
 """Logits held at once: 64 MiB in fp32. Each chunk adds to the whole head's gradient."""
+
+
+LINES = 8
+"""Rows of logits that are summed at once: their exponentials stay in a processor's cache."""
+BLOCK = {"cpu": 2**10, "cuda": 2**15}
+"""Rows of the head whose logits are summed at once; a GPU wants few and large products."""
+
+
+class Predictions(NamedTuple):
+    """What a model says comes next at some places; logits are made only where they are needed."""
+
+    states: Tensor
+    """What the head is shown, [places, width]; without a head the logits, [places, vocabulary]."""
+    head: Tensor | None
+    """The head's weight, [vocabulary, width]."""
+
+    def logits(self, places: Tensor) -> Tensor:
+        """Return the logits of some of the places, [their number, vocabulary]."""
+        states = self.states[places]
+        return states if self.head is None else states @ self.head.mT
+
+    def nats(self, sources: Tensor, targets: Tensor) -> Tensor:
+        """Return the negative log-likelihood of ids [targets], in nats and fp32.
+
+        `sources` says which place predicts each.
+        """
+        if self.head is None:
+            logits = self.states.float()
+            sums = torch.cat([rows.logsumexp(-1) for rows in torch.split(logits, LINES)])
+            return sums[sources] - logits[sources, targets]
+        shown = self.states[sources].float() * self.head[targets].float()
+        # Rounded as the logits are that the sums are made of.
+        chosen = shown.sum(-1).to(self.states.dtype).float()
+        return log_sums(self.states, self.head)[sources] - chosen
+
+
+def log_sums(hidden: Tensor, weight: Tensor) -> Tensor:
+    """Return the log of the sum of all logits' exponentials, [places], in fp32.
+
+    The sums of blocks are joined as in Milakov & Gimelshein 2018, algorithm 3. Logits lie
+    [block, places]: products of a large matrix by a small one are faster than the other way round.
+    """
+    states = hidden.mT
+    most = total = None
+    for rows in torch.split(weight, BLOCK.get(hidden.device.type, BLOCK["cuda"])):
+        logits = (rows @ states).float()
+        top = logits.amax(0)
+        part = logits.sub_(top).exp_().sum(0)
+        if most is None or total is None:
+            most, total = top, part
+            continue
+        higher = torch.maximum(most, top)
+        total = total * (most - higher).exp_() + part * (top - higher).exp_()
+        most = higher
+    if most is None or total is None:
+        raise ValueError("the head has no rows")
+    return total.log_().add_(most)
 
 
 class HeadLoss(torch.autograd.Function):

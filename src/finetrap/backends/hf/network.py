@@ -20,6 +20,7 @@ from transformers import DynamicCache
 
 from finetrap.backends.hf.attention import after
 from finetrap.backends.hf.cache import growing, keeps_all
+from finetrap.backends.hf.head import Predictions
 from finetrap.backends.hf.prefix import Prefix
 
 SAME = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.01}
@@ -129,6 +130,20 @@ class Network:
         one reads, `seen` [rows, 1, length, length], and where each stands after the prefix,
         `places` [rows, length]. An empty `cache` takes in the keys and values of all that is read.
         """
+        inputs = self._reading(ids, prefix, seen, places, cache)
+        with self._head_sees(self._kept(inputs, keep)), after(self.core, prefix):
+            logits: Tensor = self.core(**inputs, use_cache=cache is not None).logits
+        return logits
+
+    def _reading(
+        self,
+        ids: Tensor,
+        prefix: Prefix | None = None,
+        seen: Tensor | None = None,
+        places: Tensor | None = None,
+        cache: Any = None,
+    ) -> dict[str, Any]:
+        """Return the inputs of one pass."""
         inputs = self._inputs(ids)
         if seen is not None:
             inputs["attention_mask"] = seen
@@ -138,21 +153,41 @@ class Network:
             if places is None:
                 places = torch.arange(ids.shape[1], device=ids.device)[None]
             inputs["position_ids"] = places + (prefix.length if prefix is not None else 0)
-        with self._head_sees(self._kept(inputs, keep)), after(self.core, prefix):
-            logits: Tensor = self.core(**inputs, use_cache=cache is not None).logits
-        return logits
+        return inputs
+
+    def predict(
+        self,
+        ids: Tensor,
+        keep: Tensor,
+        prefix: Prefix | None = None,
+        seen: Tensor | None = None,
+        places: Tensor | None = None,
+    ) -> Predictions:
+        """Return what comes next at the kept places; the rows are those of `logits`."""
+        if self.head is None:
+            return Predictions(self.logits(ids, keep, prefix, seen, places), None)
+        return Predictions(self.hidden(ids, keep, prefix, seen, places), self.head)
 
     def begin(
         self, ids: Tensor, keep: Tensor, prefix: Prefix | None = None
-    ) -> tuple[Tensor, DynamicCache]:
-        """Return what `logits` does, with the cache of what was read; for rows that can share."""
+    ) -> tuple[Predictions, DynamicCache]:
+        """Return what `predict` does, with the cache of what was read; for rows that can share."""
         cache = growing(DynamicCache(config=self.core.config))
-        return self.logits(ids, keep, prefix, cache=cache), cache
+        read = self.logits if self.head is None else self.hidden
+        return Predictions(read(ids, keep, prefix, cache=cache), self.head), cache
 
-    def hidden(self, ids: Tensor, keep: Tensor) -> Tensor:
-        """Return what the head would be shown of rows padded on the right, [kept, width]."""
-        inputs, shown = self._inputs(ids), []
-        keep = self._kept(inputs, keep)
+    def hidden(
+        self,
+        ids: Tensor,
+        keep: Tensor,
+        prefix: Prefix | None = None,
+        seen: Tensor | None = None,
+        places: Tensor | None = None,
+        cache: Any = None,
+    ) -> Tensor:
+        """Return what the head would be shown, [kept, width]; all else is as in `logits`."""
+        inputs = self._reading(ids, prefix, seen, places, cache)
+        keep, shown = self._kept(inputs, keep), []
 
         def take(_: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
             shown.append(inputs[0][keep])
@@ -160,7 +195,8 @@ class Network:
 
         hook = self.core.get_output_embeddings().register_forward_pre_hook(take)
         try:
-            self.core(**inputs, use_cache=False)
+            with after(self.core, prefix):
+                self.core(**inputs, use_cache=cache is not None)
         finally:
             hook.remove()
         states: Tensor = shown[0]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from finetrap.backends import Scored
+from finetrap.backends.hf.head import Predictions
 from finetrap.backends.hf.memory import release
 from finetrap.backends.hf.network import Network, marked, pad_right, would_pad
 from finetrap.backends.hf.prefix import Prefix, shared_length
@@ -18,9 +19,6 @@ from finetrap.errors import ContextTooLong, out_of_memory
 
 LOGITS = 2**25
 """Logits held at once (128 MiB in fp32). A constant: batches are the same on every machine."""
-
-LINES = 8
-"""Rows of logits that are summed at once: their exponentials stay in a processor's cache."""
 
 TREE = 512
 """Tokens of a context with its endings: every pair of them is compared, read or not."""
@@ -244,34 +242,24 @@ def _nats(
     seen = places = None
     if any(len(tree.endings) > 1 for tree in trees):
         seen, places = _branches(trees, ids.shape[1], device)
-    logits = network.logits(ids, keep, prefix, seen, places).float()
-    found, first = [], 0
-    for tree in trees:
-        rows = logits[first : first + tree.kept]
-        first += tree.kept
-        found.append(_ending_nats(rows, tree))
+    predictions = network.predict(ids, keep, prefix, seen, places)
+    starts = accumulate((tree.kept for tree in trees[:-1]), initial=0)
+    sources = [s + at for s, tree in zip(starts, trees, strict=True) for at in tree.sources()]
+    endings = [ending for tree in trees for ending in tree.endings]
+    nats = iter(sums(predictions, sources, endings))
+    return [[next(nats) for _ in tree.endings] for tree in trees]
+
+
+def sums(
+    predictions: Predictions, sources: Sequence[int], texts: Sequence[Sequence[int]]
+) -> list[float]:
+    """Return the nats of each text's ids; `sources` says which place predicts each id of all."""
+    device = predictions.states.device
+    targets = torch.tensor([token for text in texts for token in text], device=device)
+    losses = predictions.nats(torch.tensor(sources, device=device), targets)
+    parts = torch.split(losses.double(), [len(text) for text in texts])
+    found: list[float] = torch.stack([part.sum() for part in parts]).tolist()
     return found
-
-
-def _ending_nats(logits: Tensor, tree: Tree) -> list[float]:
-    """Return the nats of each ending from the logits [kept, vocabulary] of its tree."""
-    targets = torch.tensor([t for ending in tree.endings for t in ending], device=logits.device)
-    sources = torch.tensor(tree.sources(), device=logits.device)
-    losses = _log_sums(logits)[sources] - logits[sources, targets]
-    parts = torch.split(losses.double(), [len(ending) for ending in tree.endings])
-    return [float(part.sum()) for part in parts]
-
-
-def nats(logits: Tensor, ids: Sequence[int]) -> float:
-    """Return the nats of ids from the logits [ids, vocabulary] in fp32 that predict each."""
-    targets = torch.tensor(ids, device=logits.device)
-    losses = _log_sums(logits) - logits.gather(1, targets[:, None])[:, 0]
-    return float(losses.double().sum())
-
-
-def _log_sums(logits: Tensor) -> Tensor:
-    """Return the log of the sum of exponentials of every row of [rows, vocabulary]."""
-    return torch.cat([rows.logsumexp(-1) for rows in torch.split(logits, LINES)])
 
 
 def _branches(trees: Sequence[Tree], width: int, device: torch.device) -> tuple[Tensor, Tensor]:
