@@ -106,11 +106,34 @@ def test_the_first_twenty_losses_equal_a_plain_loop(folder, model, name):
 def test_accumulated_passes_give_the_gradient_of_the_whole_batch(model, monkeypatch):
     spans = train.examples(ROWS, model.tokens, virtual=0, max_length=256)
     network = Network(model._base.requires_grad_(True))
-    losses, gradients = [], []
-    for logits in (train.LOGITS, 320 * 40, 1):
-        losses += train.accumulate(network, [spans], 0, logits)
+    losses, gradients, cuts = [], [], []
+    backward = train.backward
+
+    def counted(network, batches, *rest):
+        cuts[-1] += 1
+        return backward(network, batches, *rest)
+
+    def step(logits: int) -> None:
+        cuts.append(0)
+        losses.extend(train.accumulate(network, [spans], 0, logits))
         gradients.append([p.grad.clone() for p in model._base.parameters()])
         model._base.zero_grad()
+
+    monkeypatch.setattr(train, "backward", counted)
+    step(train.LOGITS)
+    step(1)  # a head whose loss is taken in chunks needs no cuts for its logits
+    for room in (60, 1):
+        held = room * train.token_bytes(network)
+        monkeypatch.setattr(train, "activation_bytes", lambda device, frozen, held=held: held)
+        step(train.LOGITS)
+    monkeypatch.undo()
+    monkeypatch.setattr(train, "backward", counted)
+    vars(network)["head"] = None  # as of a model that caps its logits
+    step(320 * 40)
+    step(1)
+    assert cuts[:2] == [1, 1]
+    assert cuts[3] == cuts[5] == len(spans)
+    assert all(1 < few < len(spans) for few in (cuts[2], cuts[4]))
     for loss, gradient in zip(losses[1:], gradients[1:], strict=True):
         assert loss == pytest.approx(losses[0], rel=1e-6)
         for one, whole in zip(gradient, gradients[0], strict=True):

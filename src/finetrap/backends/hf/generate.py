@@ -82,9 +82,6 @@ class Golds:
     def __init__(self, ids: Sequence[list[int]], scored: Scored) -> None:
         self._left = {row: gold for row, gold in enumerate(ids) if gold}
         self._scored = scored
-        for row, gold in enumerate(ids):
-            if not gold:
-                scored(row, 0.0)
 
     def wanted(self, row: int) -> list[int]:
         """Return the ids that are to be scored after a prompt; none if they were already."""

@@ -120,6 +120,9 @@ class HFModel:
         for number, (prompt, gold) in enumerate(zip(prompts, ids, strict=True), 1):
             length = len(prompt) + len(gold) - 1 + self._network.virtual
             self.tokens.check_fits(length, f"text {number} to be scored")
+        for number, gold in enumerate(ids):
+            if not gold:
+                scored(number, 0.0)
         if not self._network.shares:
             return None
         self._read += sum(map(len, ids))

@@ -163,15 +163,17 @@ def accumulate(
 ) -> list[float]:
     """Add the gradient of every member's mean loss; return the losses, in nats per target.
 
-    Batches that hold more than `logits` at once are cut, all at the same rows, the longest first;
-    each pass divides a member's summed loss by the targets of its *whole* batch, so that the step
+    Batches that hold more activations than there is room for, or more than `logits` at once where
+    the head's loss cannot be taken in chunks, are cut, all at the same rows, the longest first.
+    Each pass divides a member's summed loss by the targets of its *whole* batch, so that the step
     does not depend on how it is cut.
     """
     targets = [max(1, sum(span.scored for span in batch)) for batch in batches]
     total = torch.zeros(len(batches), device=network.device)
     frozen = not all(p.requires_grad for p in network.core.parameters())
     places = activation_bytes(network.device, frozen=frozen) // token_bytes(network)
-    for part in passes(batches, logits // network.vocabulary, places):
+    most = logits // network.vocabulary if network.head is None else sum(targets)
+    for part in passes(batches, most, places):
         total += backward(network, part, targets, filler)
     return [float(loss) for loss in total]
 
