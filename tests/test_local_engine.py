@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from finetrap import study
+from finetrap import runner, study
 from finetrap.engines import local, machine
+from finetrap.engines.workers import default_run_group
 from finetrap.errors import FinetrapError
 from finetrap.records import (
     Cell,
@@ -115,6 +116,51 @@ def test_a_killed_worker_costs_the_cell_it_was_at_and_no_other(tmp_path: Path) -
     assert other.message == "worker ended with exit code 3"
     assert sorted(events.named("cell-failed")) == sorted([doomed.key, cells[-1].key])
     assert len(events.named("cell-done")) == 4
+
+
+def test_workers_stay_from_round_to_round_and_leave_at_the_end(tmp_path: Path) -> None:
+    cells, store, pids = study_cells(8), Store(tmp_path), set()
+    with local.ready(store, keep="none", workers=2, run_group=fake_group) as run_owed:
+        for part in (cells[:4], cells[4:]):
+            run_owed(part, lambda event: None)
+            assert store.owed(part) == ()
+        pids = {run.environment["pid"] for run in store.runs()}
+        assert len(pids) <= 2
+        assert all(map(is_alive, pids))
+    assert not any(map(is_alive, pids))
+
+
+def test_a_worker_opens_a_model_once_for_all_its_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    open_model = runner.open_model
+
+    def counted(spec: ModelSpec, limits: Limits) -> Any:
+        opened.append(spec.name)
+        return open_model(spec, limits)
+
+    monkeypatch.setattr(runner, "open_model", counted)
+    plan = study.check(
+        {
+            "name": "groups",
+            "models": ["toy:base=0.6"],
+            "tasks": ["sums"],
+            "strategies": ["few-shot-5", "full"],
+            "seeds": [0, 1],
+            "limits": {"test_problems": 20},
+            "train": {"problems": 20},
+        },
+        at="groups",
+        base=tmp_path,
+    )
+    store, act = Store(tmp_path / "runs"), default_run_group()
+    groups = local.group(study.cells(plan), workers=2)
+    assert len(groups) > 2
+    for members in groups:
+        act(members, store, "none", lambda event: None)
+    assert store.owed(study.cells(plan)) == ()
+    assert len(opened) == 1
 
 
 def test_a_planted_study_runs_to_the_end_through_the_real_runner(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from finetrap.records import Cell
 from finetrap.store import Store
 
 GROUPS_PER_WORKER = 4
-"""Each group opens its model once more; fewer groups leave workers idle at the end."""
+"""Fewer groups leave workers idle at the end; more leave fewer trainings to share a pass."""
 _MANY = 10_000
 """Problems assumed where a study takes all of them."""
 
