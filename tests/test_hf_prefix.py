@@ -6,10 +6,11 @@ import pytest
 import tiny
 from test_hf_generate import FAMILIES
 
+from finetrap.backends import Row
 from finetrap.backends.hf import HFModel, network, open_model, prefix
 from finetrap.backends.hf.prefix import shared_length
 from finetrap.backends.hf.score import Span, _trees
-from finetrap.records import Limits
+from finetrap.records import Limits, StrategySpec, TrainSpec
 
 SHOTS = "Question: Tom has 5 corn.\nAnswer: 5 * 60 = 300.\n\n" * 4
 QUESTIONS = [*tiny.TEXTS, "12 + 5", "the mill " * 4]
@@ -68,13 +69,27 @@ def test_a_prefix_is_read_again_only_with_other_weights(model, monkeypatch):
         return plain(self, ids)
 
     monkeypatch.setattr(network.Network, "_prefix", counted)
-    model.score(PAIRS, batch=3)
-    model.score(PAIRS, batch=2)
-    assert len(read) <= 1
     model._network.forget()
     model.score(PAIRS, batch=3)
-    assert len(read) <= 2
-    assert read
+    model.score(PAIRS, batch=2)
+    assert len(read) == 1
+    model._network.forget()
+    model.score(PAIRS, batch=3)
+    assert len(read) == 2
+
+
+def test_on_the_way_back_a_prefix_is_read_with_the_weights_at_hand(model):
+    untouched = model.score(PAIRS, batch=3)
+    rows = [Row(prompt, target) for prompt, target in PAIRS]
+    full = StrategySpec("full", "full", learning_rate=1e-2)
+    model.train(rows, full, TrainSpec(epochs=1, batch=2, max_length=512), seed=0)
+    trained = model.score(PAIRS, batch=3)
+    assert trained != pytest.approx(untouched, abs=1e-2)
+    model.rewind(0.0)
+    assert model.score(PAIRS, batch=3) == pytest.approx(untouched, abs=1e-4)
+    model.rewind(1.0)
+    assert model.score(PAIRS, batch=3) == pytest.approx(trained, abs=1e-4)
+    model.reset()
 
 
 def test_nats_are_the_same_with_and_without_sharing(model, reads, monkeypatch):

@@ -162,19 +162,18 @@ class Network:
         prefix: Prefix | None = None,
         seen: Tensor | None = None,
         places: Tensor | None = None,
+        cache: Any = None,
     ) -> Predictions:
-        """Return what comes next at the kept places; the rows are those of `logits`."""
-        if self.head is None:
-            return Predictions(self.logits(ids, keep, prefix, seen, places), None)
-        return Predictions(self.hidden(ids, keep, prefix, seen, places), self.head)
+        """Return what comes next at the kept places; all else is as in `logits`."""
+        read = self.logits if self.head is None else self.hidden
+        return Predictions(read(ids, keep, prefix, seen, places, cache), self.head)
 
     def begin(
         self, ids: Tensor, keep: Tensor, prefix: Prefix | None = None
     ) -> tuple[Predictions, DynamicCache]:
         """Return what `predict` does, with the cache of what was read; for rows that can share."""
         cache = growing(DynamicCache(config=self.core.config))
-        read = self.logits if self.head is None else self.hidden
-        return Predictions(read(ids, keep, prefix, cache=cache), self.head), cache
+        return self.predict(ids, keep, prefix, cache=cache), cache
 
     def hidden(
         self,
