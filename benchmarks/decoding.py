@@ -1,6 +1,7 @@
 """Completing GSM8K problems: finetrap and lm-evaluation-harness on the same prompts and weights.
 
-    PYTHONPATH=src python -m benchmarks.decoding [--only few-shot|zero-shot|mixed] [--whole]
+    PYTHONPATH=src python -m benchmarks.decoding [--only few-shot|zero-shot|mixed] [--dtype bf16]
+        [--whole]
 
 few-shot: the eight fixed exemplars of lm-eval's task `gsm8k_cot`, 64 new tokens, no stops reached.
 zero-shot: at most 128 new tokens, completions of a planned length (see countdown) that all end with
@@ -9,15 +10,17 @@ those of a half-trained model do.
 
 finetrap goes through the call that a study makes, with a study's default batch; lm-eval through its
 `hf` model's `generate_until`, at the fastest of the batch sizes 1, 4, 8, 16 and 32, tried first on
-one full batch each. fp32 on both sides. lm-eval is slow enough that each of its rounds takes full
-batches from a part of the problems, unless --whole; its rate does not depend on how many there are.
+one full batch each. Both sides read in fp32, or both in bfloat16, which lm-eval takes for a
+checkpoint that is stored so; there completions part where two tokens are nearly as likely, most of
+all with random weights. lm-eval is slow enough that each of its rounds takes full batches from a
+part of the problems, unless --whole; its rate does not depend on how many there are.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,6 +36,8 @@ from finetrap.records import Limits
 
 BATCHES = (1, 4, 8, 16, 32)
 """Batch sizes at which a peer is tried."""
+PEERS = {"fp32": "float32", "bf16": "bfloat16"}
+"""What lm-eval calls a study's dtypes."""
 PART = 16
 """Problems in one round of the peer, or its batch size if that is larger."""
 
@@ -52,6 +57,7 @@ class Asked:
     planned: tuple[int, ...] = ()
     """Length of each completion in tokens, its ending counted; empty where none ends."""
     shape: Shape = SMOLLM2_135M
+    dtype: str = "fp32"
 
     def flops(self, read: int, written: int) -> float:
         """Return the arithmetic of tokens read and written; attention is left out."""
@@ -87,7 +93,7 @@ def zero_shot(
 def open_finetrap(asked: Asked) -> Work:
     from finetrap.backends import open_model
 
-    limits = Limits()
+    limits = Limits(dtype=asked.dtype)
     model = open_model(spec(asked.folder), limits)
     tokens = [own for own, _ in model.lengths([(text, "") for text in asked.prompts])]
     shared = model.lengths([(asked.shared, "")])[0][0] if asked.shared else 0
@@ -119,7 +125,7 @@ def open_lm_eval(asked: Asked, batch: int = 1, part: int = PART) -> Work:
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = HFLM(str(asked.folder), dtype="float32", batch_size=batch, device=device)
+    model = HFLM(str(asked.folder), dtype=PEERS[asked.dtype], batch_size=batch, device=device)
     tokens = [len(model.tok_encode(text)) for text in asked.prompts]
 
     def write(indices: Sequence[int]) -> list[str]:
@@ -157,6 +163,7 @@ def identical(ours: Sequence[Mapping[int, str]], theirs: Sequence[Mapping[int, s
 
 def compare(name: str, asked: Asked, options: Any) -> None:
     """Find the peer's best batch size, measure, and report."""
+    asked = replace(asked, dtype=options.dtype)
     batch, tried = options.peer_batch, {}
     if batch is None:
         side = Side("lm-eval", open_lm_eval, {"asked": asked, "part": 1})
@@ -173,12 +180,13 @@ def compare(name: str, asked: Asked, options: Any) -> None:
         ),
     ]
     comparison = alternate(
-        name,
+        f"{name}, {asked.dtype}",
         "problems",
         sides,
         rounds=options.rounds,
         threads=options.threads,
         arguments=lambda number: {"number": number},
+        half=asked.dtype == "bf16",
     )
     same = identical(comparison.sides[0].facts, comparison.sides[1].facts)
     report(comparison, options.out, identical_completions=same, peer_batches=tried)
@@ -202,6 +210,7 @@ def main() -> None:
     asked = parser(__doc__)
     asked.add_argument("--problems", type=int, default=64)
     asked.add_argument("--only", choices=["few-shot", "zero-shot", "mixed"])
+    asked.add_argument("--dtype", choices=list(PEERS), default="fp32", help="of both sides")
     asked.add_argument("--peer-batch", type=int, help="instead of trying all")
     asked.add_argument("--whole", action="store_true", help="every problem in each of its rounds")
     options = asked.parse_args()

@@ -1,15 +1,16 @@
 """Log-likelihood of choices: finetrap and lm-evaluation-harness on the same items and weights.
 
-    PYTHONPATH=src python -m benchmarks.scoring [--only hellaswag|arc] [--items 64]
+    PYTHONPATH=src python -m benchmarks.scoring [--only hellaswag|arc] [--items 64] [--dtype bf16]
 
 HellaSwag's four endings after their context and ARC's (challenge) choices after their question, as
 a study asks them, without exemplars. finetrap goes through the call that a study makes, with a
 study's default batch; lm-eval through its `hf` model's `loglikelihood`, at the fastest of the batch
-sizes 1, 4, 8, 16 and 32, tried first on one round's items. fp32 on both sides. Each round takes the
-next items of a seeded order, the same on both sides.
+sizes 1, 4, 8, 16 and 32, tried first on one round's items. Both sides read in fp32, or both in
+bfloat16, which lm-eval takes for a checkpoint that is stored so. Each round takes the next items of
+a seeded order, the same on both sides.
 
-It is checked that both choose the same, by the nats in total and per byte, on every item that was
-scored, and that the nats agree to 1 in 10,000; otherwise nothing is reported.
+It is checked that the nats agree, in fp32 to 1 in 10,000, otherwise nothing is reported; and told
+on how many items both choose the same, by the nats in total and per byte.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from benchmarks.decoding import BATCHES, part_of
+from benchmarks.decoding import BATCHES, PEERS, part_of
 from benchmarks.harness import Side, Work, alternate, fastest, needs, parser
 from benchmarks.measured import Done, report
 from benchmarks.shape import SMOLLM2_135M, Shape, checkpoint, data, spec
@@ -30,8 +31,8 @@ from finetrap import prompts, tasks
 from finetrap.errors import FinetrapError
 from finetrap.records import Limits, Problem
 
-SAME = 1e-4
-"""Relative difference up to which two sums of nats in fp32 are the same."""
+SAME = {"fp32": 1e-4, "bf16": 1e-2}
+"""Relative difference up to which two sums of nats are the same."""
 
 Item = tuple[tuple[str, str], ...]
 """A pair of context and continuation for each choice."""
@@ -50,6 +51,7 @@ class Asked:
     size: int
     """Items in a round."""
     shape: Shape = SMOLLM2_135M
+    dtype: str = "fp32"
 
     def part(self, number: int) -> list[int]:
         """Return the items of a round."""
@@ -86,13 +88,13 @@ def asked(name: str, size: int, rounds: int, options: Any) -> Asked:
     problems = Random(f"benchmark/{task}").sample(found.test, size * rounds)
     shape = Shape(layers=options.layers)
     kept = checkpoint(shape, options.cache, options.data)
-    return Asked(kept, tuple(map(write, problems)), size, shape)
+    return Asked(kept, tuple(map(write, problems)), size, shape, options.dtype)
 
 
 def open_finetrap(asked: Asked) -> Work:
     from finetrap.backends import open_model
 
-    limits = Limits()
+    limits = Limits(dtype=asked.dtype)
     model = open_model(spec(asked.folder), limits)
     lengths = [model.lengths(item) for item in asked.items]
 
@@ -122,7 +124,7 @@ def open_lm_eval(asked: Asked, batch: int = 1) -> Work:
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = HFLM(str(asked.folder), dtype="float32", batch_size=batch, device=device)
+    model = HFLM(str(asked.folder), dtype=PEERS[asked.dtype], batch_size=batch, device=device)
     tokens = [[len(model.tok_encode(a + b)) - 1 for a, b in item] for item in asked.items]
 
     def score(indices: Sequence[int]) -> Nats:
@@ -142,7 +144,9 @@ def open_lm_eval(asked: Asked, batch: int = 1) -> Work:
     return work
 
 
-def agreement(items: Sequence[Item], ours: Nats, theirs: Nats) -> dict[str, float]:
+def agreement(
+    items: Sequence[Item], ours: Nats, theirs: Nats, dtype: str = "fp32"
+) -> dict[str, float]:
     """Return how far two tools agree on the items both scored: choices, and largest difference.
 
     Raises FinetrapError where they do not score the same text: nats that differ by more than SAME.
@@ -151,10 +155,10 @@ def agreement(items: Sequence[Item], ours: Nats, theirs: Nats) -> dict[str, floa
     furthest = max(
         abs(a - b) / abs(b) for i in both for a, b in zip(ours[i], theirs[i], strict=True)
     )
-    if not furthest <= SAME:
+    if not furthest <= SAME[dtype]:
         raise FinetrapError(
-            f"nats differ by {furthest:.1e} of their size, more than {SAME:g}: both tools do not "
-            "score the same, so nothing is reported"
+            f"nats differ by {furthest:.1e} of their size, more than {SAME[dtype]:g}: both tools "
+            "do not score the same, so nothing is reported"
         )
     same = {"in_total": 0, "per_byte": 0}
     for i in both:
@@ -187,25 +191,26 @@ def compare(name: str, options: Any) -> None:
         ),
     ]
     comparison = alternate(
-        f"log-likelihood, {name}",
+        f"log-likelihood, {name}, {these.dtype}",
         "items",
         sides,
         rounds=options.rounds,
         threads=options.threads,
         arguments=lambda number: {"number": number},
+        half=these.dtype == "bf16",
     )
     ours, theirs = (
         {i: nats for facts in side.facts for i, nats in facts.items()} for side in comparison.sides
     )
-    report(
-        comparison, options.out, agreement=agreement(these.items, ours, theirs), peer_batches=tried
-    )
+    agreed = agreement(these.items, ours, theirs, these.dtype)
+    report(comparison, options.out, agreement=agreed, peer_batches=tried)
 
 
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("--items", type=int, default=32, help="in a round; default 32")
     options.add_argument("--only", choices=list(TASKS))
+    options.add_argument("--dtype", choices=list(PEERS), default="fp32", help="of both sides")
     options.add_argument("--peer-batch", type=int, help="instead of trying all")
     given = options.parse_args()
     needs("lm_eval")

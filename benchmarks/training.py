@@ -22,10 +22,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from queue import SimpleQueue
 from random import Random
 from tempfile import TemporaryDirectory
-from threading import Thread
 from typing import Any
 
 from benchmarks.harness import Side, Work, Worker, alternate, needs, parser
@@ -97,36 +95,25 @@ class Trained:
 class Stepwise:
     """A training run that stands still after every step until it is told to go on.
 
-    `train` runs in a thread of its own and calls what it is given with the loss of each step.
-    Rounds of two tools can so alternate, and each trains in one run from start to end.
+    `train` calls what it is given with the loss of each step. Rounds of two tools can so alternate,
+    and each trains in one run from start to end, in the process's main thread, as it does for its
+    users: the C library gives other threads memory in another way.
     """
 
     def __init__(self, train: Callable[[Callable[[float], None]], object]) -> None:
+        from greenlet import greenlet
+
         self.losses: list[float] = []
-        self._go: SimpleQueue[None] = SimpleQueue()
-        self._said: SimpleQueue[float | Exception] = SimpleQueue()
-        Thread(target=self._run, args=(train,), daemon=True).start()
+        self._asking = greenlet.getcurrent()
+        self._training = greenlet(train)
 
     def advance(self, steps: int) -> None:
         """Let it take some more steps. Raises what the training raised."""
         for _ in range(steps):
-            self._go.put(None)
-            said = self._said.get()
-            if isinstance(said, Exception):
-                raise said
-            self.losses.append(said)
-
-    def _run(self, train: Callable[[Callable[[float], None]], object]) -> None:
-        def after_step(loss: float) -> None:
-            self._said.put(loss)
-            self._go.get()
-
-        self._go.get()
-        try:
-            train(after_step)
-            self._said.put(FinetrapError("the training ended before all its steps were asked for"))
-        except Exception as fault:  # It is raised where the step was asked for.
-            self._said.put(fault)
+            told = self._training.switch(self._asking.switch)
+            if self._training.dead:
+                raise FinetrapError("the training ended before all its steps were asked for")
+            self.losses.append(told)
 
 
 def rows(count: int, folder: Path, data: str | None) -> tuple[tuple[str, str], ...]:

@@ -63,7 +63,7 @@ def tiny(tmp_path_factory, shared_data, monkeypatch) -> Namespace:
     return Namespace(
         **{"rounds": 2, "threads": 1, "data": str(shared_data), "cache": str(cache), "layers": 1},
         **{"out": cache / "records.jsonl", "peer_batch": 2, "items": 3, "whole": False},
-        **{"rows": 2, "steps": 1, "settings": ["1", "2-free"]},
+        **{"rows": 2, "steps": 1, "settings": ["1", "2-free"], "dtype": "fp32"},
     )
 
 
@@ -80,11 +80,13 @@ def test_a_side_lives_in_a_process_of_its_own_and_says_how_it_failed():
         Worker(Side("product", harness.open_matrix_product, {"size": -1}), 1)
 
 
-@pytest.mark.parametrize("name", ["hellaswag", "arc"])
-def test_both_tools_choose_the_same_endings(name, tiny):
+@pytest.mark.parametrize(("name", "dtype"), [("hellaswag", "fp32"), ("arc", "bf16")])
+def test_both_tools_choose_the_same_endings(name, dtype, tiny):
     pytest.importorskip("lm_eval", reason="the peers are not installed")
+    tiny.dtype = dtype
     scoring.compare(name, tiny)
     found = written(tiny)
+    assert found["benchmark"].endswith(dtype)
     assert found["agreement"]["items"] == 6
     assert found["agreement"]["same_choice_in_total"] == 1.0
 
@@ -189,7 +191,7 @@ def test_the_peers_script_answers_a_cell_as_finetrap_does(strategy, tmp_path, mo
     theirs = script.run(cell, found["found"])
 
     desk.opened = open_model(cell.model, cell.limits)
-    solver = desk.solver(cell, desk.training_problems(cell), lambda event: None)
+    solver = desk.solver(cell, desk.training_problems(cell))
     chosen = desk.rewind(solver, cell).get("rewind", {}).get("chosen")
     asked = desk.questions(cell)
     own = strategies.ask(solver, asked.kind, asked.problems, cell.limits)

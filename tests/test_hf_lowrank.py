@@ -62,7 +62,7 @@ def test_loss_and_gradients_equal_pefts_in_twenty_states_of_a_run(model, name, m
         current[:] = [self]
         refresh(self)
 
-    def both_ways(network, batches, filler):
+    def both_ways(network, batches, filler, *, joined):
         """Take PEFT's loss and gradients in the same state first."""
         weights = train.trainable(network)
         tuned = [m for m in network.core.modules() if isinstance(m, BaseTunerLayer)]
@@ -70,7 +70,7 @@ def test_loss_and_gradients_equal_pefts_in_twenty_states_of_a_run(model, name, m
         ours = [vars(layer).pop("forward") for layer in layers]
         for layer in current[0]._layers.values():
             layer.restore()
-        [loss] = plain(network, batches, filler)
+        [loss] = plain(network, batches, filler)  # PEFT's layers, padded
         theirs = [weight.grad.clone() for weight in weights]
         for weight in weights:
             weight.grad = None
@@ -78,7 +78,7 @@ def test_loss_and_gradients_equal_pefts_in_twenty_states_of_a_run(model, name, m
             layer.forward = forward
         refresh(current[0])
         assert len(layers) == len(current[0]._layers) > 0
-        [merged] = plain(network, batches, filler)
+        [merged] = plain(network, batches, filler, joined=joined)
         errors = [
             float((weight.grad - grad).norm() / grad.norm())
             for weight, grad in zip(weights, theirs, strict=True)
@@ -286,9 +286,9 @@ def test_frozen_weights_kept_in_bfloat16_are_held_once_and_come_back_exactly(
     seen: list[int] = []
     plain = train.accumulate
 
-    def weighed(*rest):
+    def weighed(*rest, **more):
         seen.append(sum(p.numel() for p in llama._base.parameters()))
-        return plain(*rest)
+        return plain(*rest, **more)
 
     monkeypatch.setattr(train, "accumulate", weighed)
     runs = [(strategy("lora"), 0), (strategy("lora"), 1)]

@@ -109,9 +109,9 @@ def test_accumulated_passes_give_the_gradient_of_the_whole_batch(model, monkeypa
     losses, gradients, cuts = [], [], []
     backward = train.backward
 
-    def counted(network, batches, *rest):
+    def counted(network, batches, *rest, **more):
         cuts[-1] += 1
-        return backward(network, batches, *rest)
+        return backward(network, batches, *rest, **more)
 
     def step(logits: int) -> None:
         cuts.append(0)
@@ -124,7 +124,7 @@ def test_accumulated_passes_give_the_gradient_of_the_whole_batch(model, monkeypa
     step(1)  # a head whose loss is taken in chunks needs no cuts for its logits
     for room in (60, 1):
         held = room * train.token_bytes(network)
-        monkeypatch.setattr(train, "activation_bytes", lambda device, frozen, held=held: held)
+        monkeypatch.setattr(train, "activation_bytes", lambda network, held=held: held)
         step(train.LOGITS)
     monkeypatch.undo()
     monkeypatch.setattr(train, "backward", counted)

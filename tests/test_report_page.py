@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import re
 import subprocess
 import sys
@@ -216,6 +217,10 @@ def test_the_report_needs_no_torch_and_starts_light(tmp_path: Path) -> None:
 def test_a_demo_is_drawn_within_seconds(tmp_path: Path) -> None:
     found = searched()
     result = judged(found)
-    start = time.process_time()
-    written(tmp_path, found, result)
-    assert time.process_time() - start < 4
+    gc.freeze()  # a program that draws has not the objects of a thousand tests to look through
+    try:
+        start = time.thread_time()
+        written(tmp_path, found, result)
+        assert time.thread_time() - start < 4
+    finally:
+        gc.unfreeze()

@@ -14,7 +14,7 @@ cost of keeping [rows, heads, length, length] shares.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -170,35 +170,58 @@ def attend_whole(
 
 
 class _Causal(torch.autograd.Function):
-    """softmax(scale · q·kᵀ + causal mask)·v, with the queries of a group stacked on its one key."""
+    """Whole products for rows of one length."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        rows, heads, length, width = query.shape
-        groups = rows * key.shape[1]
-        flat = query.reshape(groups, -1, width)
-        key, value = (t.reshape(groups, length, width) for t in (key, value))
-        later = torch.full((length, length), float("-inf"), device=query.device).triu(1)
-        mask = later.repeat(heads // (groups // rows), 1)
-        # In fp32 whatever the inputs: bfloat16 would round a score of ten by its eightieth part.
-        scores = torch.baddbmm(mask[None], flat.float(), key.float().mT, alpha=scale)
-        shares = torch.softmax(scores, -1).to(query.dtype)
-        ctx.save_for_backward(flat, key, value, shares)
+        mask = causal(query.shape[2], query.shape[1] // key.shape[1], query.device)
+        output, kept = whole((query, key, value), scale, mask)
+        ctx.save_for_backward(*kept)
         ctx.scale = scale
-        return (shares @ value).view(query.shape)
+        return output
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        flat, key, value, shares = ctx.saved_tensors
-        shape, (groups, length, width) = gradient.shape, key.shape
-        over = gradient.reshape(flat.shape)
-        to_shares = over @ value.mT
-        to_scores = torch.ops.aten._softmax_backward_data(to_shares, shares, -1, shares.dtype)
-        to_query = (to_scores @ key).mul_(ctx.scale)
-        to_key = (to_scores.mT @ flat).mul_(ctx.scale)
-        to_value = shares.mT @ over
-        own = (shape[0], groups // shape[0], length, width)
-        return to_query.view(shape), to_key.view(own), to_value.view(own), None
+        return *to_whole(gradient, ctx.saved_tensors, ctx.scale), None
+
+
+def causal(length: int, heads: int, device: torch.device) -> Tensor:
+    """Return what is added to the scores of as many heads, stacked on their one key."""
+    later = torch.full((length, length), float("-inf"), device=device).triu(1)
+    return later.repeat(heads, 1)
+
+
+def whole(parts: Sequence[Tensor], scale: float, mask: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Return softmax(scale · q·kᵀ + mask)·v, shaped as the query, and what `to_whole` needs.
+
+    The parts are the query, [rows, heads, length, width], and key and value, [rows, key heads,
+    length, width]; the mask is `causal`'s.
+    """
+    query, key, value = parts
+    rows, _, length, width = query.shape
+    groups = rows * key.shape[1]
+    flat = query.reshape(groups, -1, width)
+    key, value = (t.reshape(groups, length, width) for t in (key, value))
+    # In fp32 whatever the inputs: bfloat16 would round a score of ten by its eightieth part.
+    scores = torch.baddbmm(mask[None], flat.float(), key.float().mT, alpha=scale)
+    shares = torch.softmax(scores, -1).to(query.dtype)
+    return (shares @ value).view(query.shape), (flat, key, value, shares)
+
+
+def to_whole(
+    gradient: Tensor, kept: Sequence[Tensor], scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of what `whole` was given from that of what it returned."""
+    flat, key, value, shares = kept
+    shape, (groups, length, width) = gradient.shape, key.shape
+    over = gradient.reshape(flat.shape)
+    to_shares = over @ value.mT
+    to_scores = torch.ops.aten._softmax_backward_data(to_shares, shares, -1, shares.dtype)
+    to_query = (to_scores @ key).mul_(scale)
+    to_key = (to_scores.mT @ flat).mul_(scale)
+    to_value = shares.mT @ over
+    own = (shape[0], groups // shape[0], length, width)
+    return to_query.view(shape), to_key.view(own), to_value.view(own)
 
 
 AttentionInterface.register(NAME, attend)

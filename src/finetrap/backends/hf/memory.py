@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,11 +17,26 @@ if TYPE_CHECKING:
 SHARE = 1 / 4
 """Of the free memory, for the rows of one batch: other workers and the system want some too."""
 
+FULL = 3 / 2
+"""Bytes of activations for one of the weights, where all are trained."""
 _STAT = "/sys/fs/cgroup/memory.stat"
 
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 """Parameters of mallopt(3)."""
+_KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128", "LRU_CACHE_CAPACITY": "128"}
+"""Products of bfloat16 that oneDNN and torch keep ready, not 1,024: half a megabyte for each
+shape that was ever met, and every batch has its own."""
+
+
+@cache
+def _c_library() -> Any:
+    """Return the C library if it is glibc, whose allocator has these settings; None elsewhere."""
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        _ = library.mallopt, library.malloc_trim
+        return library
+    return None
 
 
 @cache
@@ -29,12 +44,18 @@ def keep_freed() -> None:
     """Let the C library keep what is freed: each step asks for the same large blocks again.
 
     Otherwise each goes back to the system and is cleared, page by page, when it is next wanted.
-    Only glibc has the setting; elsewhere nothing happens.
     """
-    with suppress(OSError, AttributeError):
-        library = ctypes.CDLL(None)
+    for name, count in _KEPT.items():  # read at the first product
+        os.environ.setdefault(name, count)
+    if library := _c_library():
         library.mallopt(_MMAP_MAX, 0)
         library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def return_freed() -> None:
+    """Give what is freed back to the system, after more was held than will be again."""
+    if library := _c_library():
+        library.malloc_trim(0)
 
 
 def free_bytes(device: torch.device) -> int:
@@ -54,16 +75,19 @@ def free_bytes(device: torch.device) -> int:
     return max(0, free)
 
 
-def activation_bytes(device: torch.device, *, frozen: bool) -> int:
+def activation_bytes(network: Network) -> int:
     """Return the bytes of activations to keep for one backward pass.
 
     On a CPU passes of some hundred tokens are the fastest: what they write stays in the cache.
-    Where all weights are trained each pass adds to every gradient, so fewer are better. A GPU wants
-    as many tokens as it can hold.
+    Where all weights are trained each pass adds to every gradient, and activations may take about
+    what the weights of the pass do. A GPU wants as many tokens as it can hold.
     """
-    if device.type == "cuda":
-        return max(2**30, int(SHARE * free_bytes(device)))
-    return 3 * 2**28 if frozen else 2**30
+    if network.device.type == "cuda":
+        return max(2**30, int(SHARE * free_bytes(network.device)))
+    weights = list(network.core.parameters())
+    if not all(weight.requires_grad for weight in weights):
+        return 3 * 2**28
+    return max(2**28, int(FULL * sum(weight.nbytes for weight in weights)))
 
 
 def decoding_rows(network: Network, tokens: int) -> int:

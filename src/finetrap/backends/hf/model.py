@@ -26,7 +26,7 @@ from finetrap.backends.hf.adapters import (
 from finetrap.backends.hf.generate import Endings, Golds, generate
 from finetrap.backends.hf.load import Opened, context_length, load, quiet
 from finetrap.backends.hf.lowrank import can_train_together
-from finetrap.backends.hf.memory import keep_freed
+from finetrap.backends.hf.memory import keep_freed, return_freed
 from finetrap.backends.hf.network import Network
 from finetrap.backends.hf.score import Span, divergence, join, score, whole_texts, windows
 from finetrap.backends.hf.tokens import Tokens
@@ -40,9 +40,11 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 def open_model(spec: ModelSpec, limits: Limits) -> HFModel:
     """Open a model on the GPU if there is one, else on the CPU. Raises BadModel."""
-    keep_freed()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return HFModel(spec, load(spec, device), DTYPES[limits.dtype])
+    opened = load(spec, device)
+    keep_freed()
+    return_freed()
+    return HFModel(spec, opened, DTYPES[limits.dtype])
 
 
 class HFModel:
@@ -290,6 +292,8 @@ class HFModel:
             raise BadInput(f"strategy '{strategy.name}' trains and there is no training row")
         self.reset()
         self._originals.keep()
+        if strategy.kind == "full" and self._base.device.type == "cpu":
+            self._originals.lay_down()  # nothing reads them until the weights are restored
         if self._dtype != torch.float32:
             self._originals.restore()
         self._changed = True
@@ -336,7 +340,12 @@ class HFModel:
         members = [trainee.member for trainee in trainees]
         with way.ready():
             training.fit(
-                way.network, members, filler=filler, merging=way.merging, progress=progress
+                way.network,
+                members,
+                filler=filler,
+                merging=way.merging,
+                joined=way.joined,
+                progress=progress,
             )
 
     def _fit_together(

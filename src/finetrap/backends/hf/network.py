@@ -21,6 +21,7 @@ from transformers import DynamicCache
 from finetrap.backends.hf.attention import after
 from finetrap.backends.hf.cache import growing, keeps_all
 from finetrap.backends.hf.head import Predictions
+from finetrap.backends.hf.joined import Rows, joined
 from finetrap.backends.hf.prefix import Prefix
 
 SAME = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.01}
@@ -94,6 +95,29 @@ class Network:
         )
         difference = (together - apart).float().norm() / apart.float().norm()
         return bool(difference < SAME[apart.dtype])
+
+    @cached_property
+    def joins(self) -> bool:
+        """Whether rows can stand one after another in one row and attend apart.
+
+        That is for processors: a GPU reads padding at no cost that matters here. Whether a model's
+        own attention allows it is tried on a few tokens.
+        """
+        if self._learned is not None or self.device.type != "cpu":
+            return False
+        if self.core.config.get_text_config()._attn_implementation != "sdpa":
+            return False
+        if not keeps_all(DynamicCache(config=self.core.config)):
+            return False
+        one, other = ([(7 * i + 3) % self.vocabulary for i in r] for r in (range(9), range(20, 26)))
+        lengths = torch.tensor([len(one), len(other)])
+        padded = pad_right([one, other], 0, self.device)
+        with torch.no_grad():
+            apart = self.logits(padded, torch.arange(len(one)) < lengths[:, None])
+            ids, rows = torch.tensor([one + other]), Rows(lengths.tolist())
+            with joined(self.core, rows):
+                together = self.logits(ids, ids == ids, places=rows.places[None])
+        return bool((together - apart).norm() <= SAME[apart.dtype] * apart.norm())
 
     def prefix(self, ids: Sequence[int]) -> Prefix | None:
         """Read tokens that many rows start with, once; None where they cannot be shared."""

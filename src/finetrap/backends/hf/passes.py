@@ -18,6 +18,7 @@ import torch
 from finetrap.backends.hf.attention import whole_products
 from finetrap.backends.hf.halves import Copies, Kept, fast_half, halved
 from finetrap.backends.hf.lowrank import Merging, can_merge_each_step
+from finetrap.backends.hf.memory import return_freed
 from finetrap.backends.hf.network import Network
 from finetrap.backends.hf.norm import fewer_passes
 from finetrap.backends.hf.score import Span
@@ -35,6 +36,8 @@ class Passes(NamedTuple):
 
     network: Network
     merging: Copies | Merging | None
+    joined: bool
+    """Whether rows stand one after another in one row, so that none is padded."""
 
     @contextmanager
     def ready(self) -> Iterator[None]:
@@ -51,8 +54,10 @@ def exact(trainees: Sequence[Trainee], kept: Kept) -> Passes:
     """
     network = trainees[0].network
     if _merges(trainees):
-        return Passes(network, Merging([trainee.network.core for trainee in trainees], kept))
-    return Passes(network, None)
+        merging = Merging([trainee.network.core for trainee in trainees], kept)
+        return Passes(network, merging, network.joins)
+    # A layer of PEFT's might look at a whole row.
+    return Passes(network, None, trainees[0].adapter is None and network.joins)
 
 
 def rounded(trainees: Sequence[Trainee], kept: Kept) -> Passes | None:
@@ -60,11 +65,11 @@ def rounded(trainees: Sequence[Trainee], kept: Kept) -> Passes | None:
     network = trainees[0].network
     if trainees[0].adapter is None:
         copies = Copies(network)
-        return Passes(copies.network, copies)
+        return Passes(copies.network, copies, copies.network.joins)
     if _merges(trainees):
         half = Network(halved(network.core, kept))
         cores = [trainee.network.core for trainee in trainees]
-        return Passes(half, Merging(cores, kept, half.core))
+        return Passes(half, Merging(cores, kept, half.core), half.joins)
     return None
 
 
@@ -77,8 +82,7 @@ def gains_from_half(trainees: Sequence[Trainee], kept: Kept, filler: int) -> boo
     """Whether a pass over the first step's rows is faster in bfloat16, by trying both."""
     if not fast_half(trainees[0].network.device):
         return False
-    half = rounded(trainees, kept)
-    if half is None:
+    if trainees[0].adapter is not None and not _merges(trainees):
         return False
     batches = [_first_rows(trainee.member.rows(1)) for trainee in trainees]
     weights = [weight for trainee in trainees for weight in trainee.member.weights]
@@ -86,17 +90,22 @@ def gains_from_half(trainees: Sequence[Trainee], kept: Kept, filler: int) -> boo
     targets = [sum(span.scored for span in batch) for batch in batches]
 
     def work(passes: Passes) -> None:
-        backward(passes.network, batches, targets, filler).tolist()
+        backward(passes.network, batches, targets, filler, joined=passes.joined).tolist()
         for weight in weights:
             weight.grad = None
 
     seconds = []
-    for passes in (half, exact(trainees, kept)):
+    for way in (rounded, exact):
+        passes = way(trainees, kept)
+        if passes is None:
+            return False
         # Dropout draws from the seeded generator: what was only timed leaves no trace in it.
         with passes.ready(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             if passes.merging:
                 passes.merging.refresh()  # once a step, whatever the passes
             seconds.append(_seconds(partial(work, passes)))
+        del passes
+        return_freed()
     return seconds[1] > GAIN * seconds[0]
 
 

@@ -14,6 +14,8 @@ from torch import Tensor
 from finetrap.backends import Progress, Row
 from finetrap.backends.hf.halves import Copies
 from finetrap.backends.hf.head import HeadLoss
+from finetrap.backends.hf.joined import Rows
+from finetrap.backends.hf.joined import joined as standing
 from finetrap.backends.hf.lowrank import Merging
 from finetrap.backends.hf.memory import activation_bytes
 from finetrap.backends.hf.network import Network, marked, pad_right
@@ -96,6 +98,10 @@ class Member:
         self.weights, self.spans, self.schedule = weights, spans, schedule
         self.batches = schedule.batches(len(spans), seed)
         self.optimizer = torch.optim.AdamW(weights, weight_decay=schedule.weight_decay, fused=True)
+        for weight in weights:  # as its first step would, but between what comes and goes
+            moments = {name: torch.zeros_like(weight) for name in ("exp_avg", "exp_avg_sq")}
+            count = torch.zeros((), device=weight.device)
+            self.optimizer.state[weight] = {"step": count, **moments}
         self.curve = Curve()
         self.fault: Diverged | None = None
         """Set at the step at which the loss or the gradient stopped being finite."""
@@ -126,18 +132,20 @@ def fit(
     *,
     filler: int,
     merging: Merging | Copies | None = None,
+    joined: bool = False,
     progress: Progress | None = None,
 ) -> None:
     """Train all members in one pass a step; one that diverges drops out and the others go on.
 
     Members have equally many steps, each of equally many rows. `merging` is what is
-    computed once a step from their weights; a pack needs it.
+    computed once a step from their weights; a pack needs it. `joined` is `Passes`'s.
     """
     live = list(members)
     for step in range(1, len(members[0].batches) + 1):
         if merging:
             merging.refresh()
-        losses = accumulate(network, [member.rows(step) for member in live], filler)
+        batches = [member.rows(step) for member in live]
+        losses = accumulate(network, batches, filler, joined=joined)
         for member, loss in zip(live, losses, strict=True):
             member.update(step, loss)
             if progress:
@@ -159,7 +167,12 @@ def trainable(network: Network) -> list[torch.nn.Parameter]:
 
 
 def accumulate(
-    network: Network, batches: Sequence[Sequence[Span]], filler: int, logits: int = LOGITS
+    network: Network,
+    batches: Sequence[Sequence[Span]],
+    filler: int,
+    logits: int = LOGITS,
+    *,
+    joined: bool = False,
 ) -> list[float]:
     """Add the gradient of every member's mean loss; return the losses, in nats per target.
 
@@ -170,59 +183,107 @@ def accumulate(
     """
     targets = [max(1, sum(span.scored for span in batch)) for batch in batches]
     total = torch.zeros(len(batches), device=network.device)
-    frozen = not all(p.requires_grad for p in network.core.parameters())
-    places = activation_bytes(network.device, frozen=frozen) // token_bytes(network)
+    places = activation_bytes(network) // token_bytes(network)
     most = logits // network.vocabulary if network.head is None else sum(targets)
-    for part in passes(batches, most, places):
-        total += backward(network, part, targets, filler)
+    for part in passes(batches, most, places, joined=joined):
+        total += backward(network, part, targets, filler, joined=joined)
     return [float(loss) for loss in total]
 
 
 def backward(
-    network: Network, batches: Sequence[Sequence[Span]], targets: Sequence[int], filler: int
+    network: Network,
+    batches: Sequence[Sequence[Span]],
+    targets: Sequence[int],
+    filler: int,
+    *,
+    joined: bool = False,
 ) -> Tensor:
     """Add the gradient of one pass; return each member's loss over its `targets`, [members]."""
     device = network.device
     spans = [span for batch in batches for span in batch]
-    ids = pad_right([s.ids[:-1] for s in spans], filler, device)
-    keep = marked([(s.start - 1, len(s.ids) - 1) for s in spans], ids.shape[1], device)
     chosen = torch.tensor([t for s in spans for t in s.ids[s.start :]], device=device)
     counts = [sum(span.scored for span in batch) for batch in batches]
     share = torch.tensor([1 / count for count in targets], device=device)
     weights = share.repeat_interleave(torch.tensor(counts, device=device))
-    if network.head is not None:
-        hidden = network.hidden(ids, keep)
-        total, losses = HeadLoss.apply(  # type: ignore[no-untyped-call]
-            hidden, network.head, chosen, weights
-        )
-    else:
-        logits = network.logits(ids, keep).float()
-        losses = torch.nn.functional.cross_entropy(logits, chosen, reduction="none")
-        total = (losses * weights).sum()
+    ids, keep, rows = (_in_one_row if joined else _padded)(batches, filler, device)
+    places = None if rows is None else rows.places[None]
+    head = network.head
+    with standing(network.core, rows):
+        if head is not None:
+            hidden = network.hidden(ids, keep, places=places)
+            total, losses = HeadLoss.apply(  # type: ignore[no-untyped-call]
+                hidden, head, chosen, weights
+            )
+        else:
+            logits = network.logits(ids, keep, places=places).float()
+            losses = torch.nn.functional.cross_entropy(logits, chosen, reduction="none")
+            total = (losses * weights).sum()
     total.backward()
     parts = torch.split((losses * weights).detach(), counts)
     return torch.stack([part.sum() for part in parts])
 
 
+def _padded(
+    batches: Sequence[Sequence[Span]], filler: int, device: torch.device
+) -> tuple[Tensor, Tensor, Rows | None]:
+    """Return ids and what predicts a target, [rows, longest]."""
+    spans = [span for batch in batches for span in batch]
+    ids = pad_right([s.ids[:-1] for s in spans], filler, device)
+    return ids, marked([(s.start - 1, len(s.ids) - 1) for s in spans], ids.shape[1], device), None
+
+
+def _in_one_row(
+    batches: Sequence[Sequence[Span]], filler: int, device: torch.device
+) -> tuple[Tensor, Tensor, Rows | None]:
+    """Return ids and what predicts a target, [1, tokens], and where rows stand.
+
+    Each member has equally many tokens: behind those with fewer stands a row that nothing reads.
+    """
+    most = max(sum(len(span.ids) - 1 for span in batch) for batch in batches)
+    ids: list[int] = []
+    keep: list[bool] = []
+    lengths: list[int] = []
+    for number, batch in enumerate(batches, 1):
+        for span in batch:
+            length = len(span.ids) - 1
+            ids += span.ids[:-1]
+            keep += [at >= span.start - 1 for at in range(length)]
+            lengths.append(length)
+        if missing := number * most - len(ids):
+            ids += [filler] * missing
+            keep += [False] * missing
+            lengths.append(missing)
+    row = torch.tensor([ids], device=device), torch.tensor([keep], device=device)
+    return *row, Rows(lengths)
+
+
 def passes(
-    batches: Sequence[Sequence[Span]], targets: int, places: int
+    batches: Sequence[Sequence[Span]], targets: int, places: int, *, joined: bool = False
 ) -> Iterator[list[list[Span]]]:
     """Cut batches of equally many rows, the longest first, into parts that are read together.
 
-    A part has at most `targets` scored and `places` padded positions, or one row of each batch.
+    A part has at most `targets` scored positions, and `places` in all, padding included, or one row
+    of each batch.
     """
-    ordered = [sorted(batch, key=lambda s: -len(s.ids)) for batch in batches]
+    rows = list(zip(*(sorted(batch, key=lambda s: -len(s.ids)) for batch in batches), strict=True))
+
+    def held(part: Sequence[tuple[Span, ...]]) -> int:
+        if joined:
+            return len(batches) * max(
+                sum(len(s.ids) for s in own) for own in zip(*part, strict=True)
+            )
+        return len(part) * len(batches) * max(len(span.ids) for span in part[0])
+
+    # Joined rows are cut into passes of about one size; of padded ones the longest stand apart.
+    enough = held(rows) / math.ceil(held(rows) / places) if joined else places
     part: list[tuple[Span, ...]] = []
-    held = 0
-    for rows in zip(*ordered, strict=True):
-        scored = sum(span.scored for span in rows)
-        width = max(len(span.ids) for span in (part[0] if part else rows))
-        full = (len(part) + 1) * len(rows) * width > places
-        if part and (full or held + scored > targets):
+    for row in rows:
+        longer = [*part, row]
+        scored = sum(span.scored for spans in longer for span in spans)
+        if part and (held(longer) > places or held(part) >= enough or scored > targets):
             yield [list(column) for column in zip(*part, strict=True)]
-            part, held = [], 0
-        part.append(rows)
-        held += scored
+            longer = [row]
+        part = longer
     if part:
         yield [list(column) for column in zip(*part, strict=True)]
 

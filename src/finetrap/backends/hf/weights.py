@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from finetrap.errors import Unsupported
@@ -20,11 +24,25 @@ class Originals:
         self._model = model
         self.kept: dict[str, Tensor] = {}
         """By name; empty until something is about to be changed."""
+        self._folder: TemporaryDirectory[str] | None = None
 
     def keep(self) -> None:
         """Copy every tensor, the first time only."""
         if not self.kept:
             self.kept = {name: _narrowest(t.detach()) for name, t in tensors(self._model)}
+
+    def lay_down(self) -> None:
+        """Leave the copies to a temporary file, of which memory holds what is read.
+
+        They stay in memory where there is no room for it.
+        """
+        if self._folder is None:
+            folder = TemporaryDirectory(prefix="finetrap-", ignore_cleanup_errors=True)
+            with suppress(OSError, SafetensorError):
+                save_file(self.kept, Path(folder.name) / "originals.safetensors")
+                self._folder = folder
+        if self._folder is not None:  # opened anew: what an earlier reading brought in goes
+            self.kept = load_file(Path(self._folder.name) / "originals.safetensors")
 
     def same(self, weight: Tensor) -> Tensor | None:
         """Return the kept copy of one of the model's tensors, None if it has moved since."""
