@@ -8,7 +8,7 @@ from test_hf_train import ROWS, STRATEGIES
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from finetrap.backends import Row
-from finetrap.backends.hf import HFModel, head, joined, open_model, train
+from finetrap.backends.hf import HFModel, joined, open_model, train
 from finetrap.backends.hf.halves import Copies
 from finetrap.backends.hf.network import Network
 from finetrap.records import Limits, StrategySpec, TrainSpec
@@ -170,31 +170,3 @@ def test_joined_rows_are_cut_into_passes_of_about_one_size():
     assert lengths(24) == [[9, 7, 5, 3]]
     assert lengths(23) == [[9, 7], [5, 3]]
     assert lengths(1) == [[9], [7], [5], [3]]
-
-
-def test_a_heads_gradient_in_pieces_is_that_of_cross_entropy(monkeypatch):
-    monkeypatch.setattr(head, "LINES", 3)
-    logits = (4 * torch.randn(10, 50)).requires_grad_()
-    targets = torch.randint(50, (10,))
-    expected = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
-    expected.sum().backward()
-    found = logits.detach().clone()
-    losses = head._to_gradient(found, targets)
-    assert torch.allclose(losses, expected, atol=1e-6)
-    assert torch.allclose(found, logits.grad, atol=1e-6)
-
-
-def test_a_rounded_gradient_is_added_piece_by_piece(monkeypatch):
-    from finetrap.backends.hf import halves
-
-    monkeypatch.setattr(halves, "PIECE", 7)
-    weight = torch.nn.Parameter(torch.zeros(5, 9).T)  # lies in memory the other way around
-    half = torch.nn.Parameter(torch.zeros(9, 5, dtype=torch.bfloat16))
-    add = halves._hand_on(weight)
-    parts = [torch.randn(9, 5).bfloat16() for _ in range(3)]
-    for part in parts:
-        half.grad = part.clone()
-        add(half)
-        assert half.grad is None
-    expected = sum(part.float() for part in parts)
-    assert torch.allclose(weight.grad, expected, atol=1e-6)

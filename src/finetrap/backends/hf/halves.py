@@ -16,10 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from finetrap.backends.hf.gradients import Sum
 from finetrap.backends.hf.network import Network
 
-PIECE = 2**18
-"""Weights whose gradients are added at once."""
 Kept = Callable[[Tensor], Tensor | None]
 """Finds the untouched copy of a weight, None where there is none."""
 
@@ -69,8 +68,10 @@ class Copies:
             )
             if weight.requires_grad
         ]
-        for weight, half in self._pairs:
-            half.register_post_accumulate_grad_hook(_hand_on(weight))
+        self.sums = {id(half): Sum(weight) for weight, half in self._pairs}
+        """Where the gradient of each copy is added, by its id."""
+        for _, half in self._pairs:
+            half.register_post_accumulate_grad_hook(self.sums[id(half)].take)
 
     @contextmanager
     def training(self) -> Iterator[None]:
@@ -85,31 +86,6 @@ class Copies:
 
     def drop(self, member: int) -> None:
         """There is one member alone; without it training is over."""
-
-
-def _hand_on(weight: Tensor) -> Callable[[Tensor], None]:
-    """Return what adds a copy's gradient to its weight's in fp32, and frees it.
-
-    The fp32 gradient has its place from the start: what comes and goes would leave gaps.
-    """
-    flat = torch.contiguous_format
-    place = torch.empty_like(weight, requires_grad=False, memory_format=flat)
-
-    def add(half: Tensor) -> None:
-        gradient = half.grad
-        if gradient is None:
-            return
-        if weight.grad is not None:
-            # In pieces that stay in a processor's cache: a sum of two dtypes takes three times as
-            # long as casting and adding.
-            pieces = (torch.split(g.reshape(-1), PIECE) for g in (weight.grad, gradient))
-            for own, more in zip(*pieces, strict=True):
-                own += more.float()
-        else:
-            weight.grad = place.copy_(gradient)
-        half.grad = None
-
-    return add
 
 
 def _seconds(act: Callable[[], object], device: torch.device) -> float:

@@ -8,10 +8,13 @@ gradient in place and are used up at once; TRL and Liger fuse the two likewise o
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from finetrap.backends.hf.gradients import Sum
 
 CHUNK = 2**24
 """Logits held at once: 64 MiB in fp32. Each chunk adds to the whole head's gradient."""
@@ -79,25 +82,35 @@ class HeadLoss(torch.autograd.Function):
 
     Takes hidden states [targets, width], W [vocabulary, width], ids [targets] and weights
     [targets]; returns the sum, which has a gradient, and losses [targets] in nats, which have none.
+    The gradient of W is added `into` a sum, where there is one, whatever comes of the sum.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, weights: Tensor
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        into: Sum | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the weighted sum and each loss; the gradients are kept, the logits are not."""
         rows = max(1, CHUNK // weight.shape[0])
         losses = torch.empty(len(targets), device=hidden.device)
         to_hidden = torch.empty_like(hidden)
-        to_weight = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
+        trained = ctx.needs_input_grad[1]
+        to_weight = torch.empty_like(weight) if trained and into is None else None
         for at in range(0, len(targets), rows):
             part = slice(at, at + rows)
             logits = hidden[part] @ weight.mT
             losses[part] = _to_gradient(logits, targets[part])
             torch.mm(logits, weight, out=to_hidden[part])
-            if to_weight is not None:  # weighing hidden states takes less than weighing logits
+            if trained:  # weighing hidden states takes less than weighing logits
                 weighed = (hidden[part] * weights[part, None]).to(weight.dtype)
-                to_weight.addmm_(logits.mT, weighed, beta=1 if at else 0)
+                if to_weight is not None:
+                    to_weight.addmm_(logits.mT, weighed, beta=1 if at else 0)
+                elif into is not None:
+                    into.add_product(logits, weighed)
         to_hidden.mul_(weights[:, None])
         ctx.save_for_backward(to_hidden, to_weight)
         ctx.mark_non_differentiable(losses)
@@ -108,7 +121,7 @@ class HeadLoss(torch.autograd.Function):
         """Hand out the gradients of hidden states and head."""
         to_hidden, to_weight = ctx.saved_tensors
         scaled = None if to_weight is None else to_weight.mul_(gradient)
-        return to_hidden * gradient, scaled, None, None
+        return to_hidden * gradient, scaled, None, None, None
 
 
 def _to_gradient(logits: Tensor, targets: Tensor) -> Tensor:

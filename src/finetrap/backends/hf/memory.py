@@ -24,7 +24,7 @@ _STAT = "/sys/fs/cgroup/memory.stat"
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 """Parameters of mallopt(3)."""
-_KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128", "LRU_CACHE_CAPACITY": "128"}
+_KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
 """Products of bfloat16 that oneDNN and torch keep ready, not 1,024: half a megabyte for each
 shape that was ever met, and every batch has its own."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -23,6 +23,9 @@ from finetrap.backends.hf.cache import growing, keeps_all
 from finetrap.backends.hf.head import Predictions
 from finetrap.backends.hf.joined import Rows, joined
 from finetrap.backends.hf.prefix import Prefix
+
+if TYPE_CHECKING:
+    from finetrap.backends.hf.gradients import Sum
 
 SAME = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.01}
 """Relative difference up to which two ways to the same logits differ by rounding alone."""
@@ -44,6 +47,8 @@ class Network:
         self._as_cache = config is not None and config.peft_type == "PREFIX_TUNING"
         self._known: tuple[tuple[int, ...], Prefix] | None = None
         """The prefix that was read last, with its ids."""
+        self.into: Sum | None = None
+        """Where the head's gradient is added, if not to its `grad`."""
 
     @property
     def module(self) -> torch.nn.Module:

@@ -8,14 +8,16 @@ the lesser part. So both are timed on the rows of the first step.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import NamedTuple
 
 import torch
 
 from finetrap.backends.hf.attention import whole_products
+from finetrap.backends.hf.gates import made_again
+from finetrap.backends.hf.gradients import Sum, summed, widest
 from finetrap.backends.hf.halves import Copies, Kept, fast_half, halved
 from finetrap.backends.hf.lowrank import Merging, can_merge_each_step
 from finetrap.backends.hf.memory import return_freed
@@ -38,12 +40,18 @@ class Passes(NamedTuple):
     merging: Copies | Merging | None
     joined: bool
     """Whether rows stand one after another in one row, so that none is padded."""
+    sums: Mapping[int, Sum]
+    """Where the gradients of trained weights are added, by the ids of those that compute."""
 
     @contextmanager
     def ready(self) -> Iterator[None]:
         """Let the network compute what is trained."""
         merged = self.merging.training() if self.merging else nullcontext()
-        with whole_products(self.network.core), fewer_passes(self.network.core), merged:
+        core = self.network.core
+        leaner = whole_products(core), fewer_passes(core), made_again(core)
+        with ExitStack() as stack:
+            for way in (*leaner, merged, summed(self.network, self.sums)):
+                stack.enter_context(way)
             yield
 
 
@@ -55,9 +63,10 @@ def exact(trainees: Sequence[Trainee], kept: Kept) -> Passes:
     network = trainees[0].network
     if _merges(trainees):
         merging = Merging([trainee.network.core for trainee in trainees], kept)
-        return Passes(network, merging, network.joins)
-    # A layer of PEFT's might look at a whole row.
-    return Passes(network, None, trainees[0].adapter is None and network.joins)
+        return Passes(network, merging, network.joins, {})
+    if trainees[0].adapter is None:
+        return Passes(network, None, network.joins, widest(network))
+    return Passes(network, None, False, {})  # a layer of PEFT's might look at a whole row
 
 
 def rounded(trainees: Sequence[Trainee], kept: Kept) -> Passes | None:
@@ -65,11 +74,11 @@ def rounded(trainees: Sequence[Trainee], kept: Kept) -> Passes | None:
     network = trainees[0].network
     if trainees[0].adapter is None:
         copies = Copies(network)
-        return Passes(copies.network, copies, copies.network.joins)
+        return Passes(copies.network, copies, copies.network.joins, copies.sums)
     if _merges(trainees):
         half = Network(halved(network.core, kept))
         cores = [trainee.network.core for trainee in trainees]
-        return Passes(half, Merging(cores, kept, half.core), half.joins)
+        return Passes(half, Merging(cores, kept, half.core), half.joins, {})
     return None
 
 

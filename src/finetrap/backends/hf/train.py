@@ -212,7 +212,7 @@ def backward(
         if head is not None:
             hidden = network.hidden(ids, keep, places=places)
             total, losses = HeadLoss.apply(  # type: ignore[no-untyped-call]
-                hidden, head, chosen, weights
+                hidden, head, chosen, weights, network.into
             )
         else:
             logits = network.logits(ids, keep, places=places).float()

@@ -22,27 +22,37 @@ class Originals:
 
     def __init__(self, model: torch.nn.Module) -> None:
         self._model = model
-        self.kept: dict[str, Tensor] = {}
-        """By name; empty until something is about to be changed."""
+        self._kept: dict[str, Tensor] = {}
         self._folder: TemporaryDirectory[str] | None = None
+
+    @property
+    def kept(self) -> Mapping[str, Tensor]:
+        """By name; empty until something is about to be changed."""
+        if not self._kept and self._folder is not None:
+            self._kept = load_file(self._file(self._folder))
+        return self._kept
 
     def keep(self) -> None:
         """Copy every tensor, the first time only."""
-        if not self.kept:
-            self.kept = {name: _narrowest(t.detach()) for name, t in tensors(self._model)}
+        if not self._kept and self._folder is None:
+            self._kept = {name: _narrowest(t.detach()) for name, t in tensors(self._model)}
 
     def lay_down(self) -> None:
-        """Leave the copies to a temporary file, of which memory holds what is read.
+        """Leave the copies to a temporary file until they are next asked for.
 
         They stay in memory where there is no room for it.
         """
         if self._folder is None:
             folder = TemporaryDirectory(prefix="finetrap-", ignore_cleanup_errors=True)
             with suppress(OSError, SafetensorError):
-                save_file(self.kept, Path(folder.name) / "originals.safetensors")
+                save_file(self._kept, self._file(folder))
                 self._folder = folder
-        if self._folder is not None:  # opened anew: what an earlier reading brought in goes
-            self.kept = load_file(Path(self._folder.name) / "originals.safetensors")
+        if self._folder is not None:
+            self._kept = {}
+
+    @staticmethod
+    def _file(folder: TemporaryDirectory[str]) -> Path:
+        return Path(folder.name) / "originals.safetensors"
 
     def same(self, weight: Tensor) -> Tensor | None:
         """Return the kept copy of one of the model's tensors, None if it has moved since."""
