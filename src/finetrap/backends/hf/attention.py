@@ -31,6 +31,8 @@ NAME = "finetrap_shared"
 WHOLE = "finetrap_whole"
 LONGEST = {torch.float32: 256, torch.bfloat16: 512}
 """Tokens up to which whole products are faster than the fused kernel's blocks."""
+FEW = 16
+"""Queries of a row on one head's keys up to which products are faster than the fused kernel."""
 _before: ContextVar[Prefix | None] = ContextVar("_before", default=None)
 
 
@@ -111,12 +113,13 @@ def _softmax(
     """Return attention's output and the log of its sum of exponentials, [rows, heads, new].
 
     A mask [rows, 1, 1 or new, own] is boolean. On a CPU this is torch's fused kernel, which gives
-    both; elsewhere it is written out.
+    both, unless many rows have a few fp32 queries each; these and others are written out.
     """
     if mask is not None:
         mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill_(~mask, float("-inf"))
         mask = mask.expand(-1, -1, query.shape[2], -1)
-    if query.device.type == "cpu":
+    few = query.dtype == torch.float32 and query.shape[2] <= FEW and query.shape[0] > 1
+    if query.device.type == "cpu" and not few:
         fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         output, mass = fused(query, key, value, 0.0, causal, attn_mask=mask, scale=scaling)
         return output, mass
