@@ -209,6 +209,7 @@ def halves(monkeypatch) -> None:
     """A processor that is fast in bfloat16, if only in name."""
     monkeypatch.setattr(passes, "fast_half", lambda device: True)
     monkeypatch.setattr(passes, "GAIN", 0.0)
+    monkeypatch.setattr(passes, "SMALL", 0)
 
 
 @pytest.mark.parametrize("name", ["full", *METHODS])
@@ -254,6 +255,7 @@ def test_precision_is_chosen_by_timing_passes_and_leaves_no_trace(
     spec = STRATEGIES["full"] if name == "full" else strategy(name)
     before = llama.train(ROWS, spec, BUDGET, seed=0).evidence
     monkeypatch.setattr(passes, "fast_half", lambda device: True)
+    monkeypatch.setattr(passes, "SMALL", 0)
     times = iter([1.0, speed])
 
     def timed(act):
@@ -268,6 +270,12 @@ def test_precision_is_chosen_by_timing_passes_and_leaves_no_trace(
         assert after["loss"] == before["loss"]
     again = llama.train(ROWS, spec, BUDGET, seed=0).evidence
     assert again["loss"] == after["loss"], "it is timed once a model"
+
+
+def test_a_small_model_is_not_timed_for_a_study_must_not_hang_on_it(llama, monkeypatch):
+    monkeypatch.setattr(passes, "fast_half", lambda device: True)
+    monkeypatch.setattr(passes, "_seconds", lambda act: pytest.fail("it was timed"))
+    assert llama.train(ROWS, STRATEGIES["full"], BUDGET, seed=0).evidence["passes"] == "fp32"
 
 
 @pytest.mark.parametrize(("speed", "chosen"), [(3.0, True), (1.1, False), (0.02, False)])

@@ -27,6 +27,9 @@ from finetrap.backends.hf.score import Span
 from finetrap.backends.hf.train import backward
 from finetrap.backends.hf.trainee import Trainee
 
+SMALL = 2**23
+"""Weights up to which a model loses by it or gains so little that two timings may disagree: a study
+that is resumed must go on in the same precision."""
 TOKENS = 512
 """Read in a pass that is timed, or one row where that is longer."""
 GAIN = 1.1
@@ -89,6 +92,9 @@ def _merges(trainees: Sequence[Trainee]) -> bool:
 
 def gains_from_half(trainees: Sequence[Trainee], kept: Kept, filler: int) -> bool:
     """Whether a pass over the first step's rows is faster in bfloat16, by trying both."""
+    core = trainees[0].network.core
+    if sum(weight.numel() for weight in core.parameters()) < SMALL:
+        return False
     if not fast_half(trainees[0].network.device):
         return False
     if trainees[0].adapter is not None and not _merges(trainees):
