@@ -1,7 +1,6 @@
 """Completing GSM8K problems: finetrap and lm-evaluation-harness on the same prompts and weights.
 
     PYTHONPATH=src python -m benchmarks.decoding [--only few-shot|zero-shot|mixed] [--dtype bf16]
-        [--whole]
 
 few-shot: the eight fixed exemplars of lm-eval's task `gsm8k_cot`, 64 new tokens, no stops reached.
 zero-shot: at most 128 new tokens, completions of a planned length (see countdown) that all end with
@@ -12,8 +11,7 @@ finetrap goes through the call that a study makes, with a study's default batch;
 `hf` model's `generate_until`, at the fastest of the batch sizes 1, 4, 8, 16 and 32, tried first on
 one full batch each. Both sides read in fp32, or both in bfloat16, which lm-eval takes for a
 checkpoint that is stored so; there completions part where two tokens are nearly as likely, most of
-all with random weights. lm-eval is slow enough that each of its rounds takes full batches from a
-part of the problems, unless --whole; its rate does not depend on how many there are.
+all with random weights. Both complete every problem in each round.
 """
 
 from __future__ import annotations
@@ -38,8 +36,6 @@ BATCHES = (1, 4, 8, 16, 32)
 """Batch sizes at which a peer is tried."""
 PEERS = {"fp32": "float32", "bf16": "bfloat16"}
 """What lm-eval calls a study's dtypes."""
-PART = 16
-"""Problems in one round of the peer, or its batch size if that is larger."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +112,8 @@ def open_finetrap(asked: Asked) -> Work:
     return work
 
 
-def open_lm_eval(asked: Asked, batch: int = 1, part: int = PART) -> Work:
+def open_lm_eval(asked: Asked, batch: int = 1, trial: bool = False) -> Work:
+    """A trial completes one full batch, of the longest problems."""
     import logging
 
     import torch
@@ -135,9 +132,9 @@ def open_lm_eval(asked: Asked, batch: int = 1, part: int = PART) -> Work:
         found: list[str] = model.generate_until(requests, disable_tqdm=True)
         return found
 
-    def work(number: int = 0, batch: int = batch) -> Done:
+    def work(batch: int = batch) -> Done:
         model.batch_size_per_gpu = batch
-        indices = part_of(len(tokens), number, max(part, batch))
+        indices = range(min(batch, len(tokens)) if trial else len(tokens))
         texts = write(indices)
         written = sum(asked.planned[i] if asked.planned else asked.new_tokens for i in indices)
         flops = asked.flops(sum(tokens[i] for i in indices), written)
@@ -146,12 +143,6 @@ def open_lm_eval(asked: Asked, batch: int = 1, part: int = PART) -> Work:
     settings = {"until": list(asked.stops), "max_gen_toks": asked.new_tokens, "do_sample": False}
     write([len(tokens) - 1])
     return work
-
-
-def part_of(count: int, number: int, size: int) -> list[int]:
-    """Return the problems of a round: the next `size` in order, from the start after the end."""
-    first = number * size % count
-    return list(range(first, min(count, first + size)))
 
 
 def identical(ours: Sequence[Mapping[int, str]], theirs: Sequence[Mapping[int, str]]) -> float:
@@ -166,17 +157,16 @@ def compare(name: str, asked: Asked, options: Any) -> None:
     asked = replace(asked, dtype=options.dtype)
     batch, tried = options.peer_batch, {}
     if batch is None:
-        side = Side("lm-eval", open_lm_eval, {"asked": asked, "part": 1})
+        side = Side("lm-eval", open_lm_eval, {"asked": asked, "trial": True})
         found = fastest(side, [{"batch": b} for b in BATCHES], options.threads)
         tried = {choice: done.rate for choice, done in found.items()}
         batch = json.loads(next(iter(found)))["batch"]
-    part = len(asked.prompts) if options.whole else PART
     sides = [
         Side("finetrap", open_finetrap, {"asked": asked}),
         Side(
             f"lm-eval {version('lm_eval')} hf, batch {batch}",
             open_lm_eval,
-            {"asked": asked, "batch": batch, "part": part},
+            {"asked": asked, "batch": batch},
         ),
     ]
     comparison = alternate(
@@ -185,7 +175,6 @@ def compare(name: str, asked: Asked, options: Any) -> None:
         sides,
         rounds=options.rounds,
         threads=options.threads,
-        arguments=lambda number: {"number": number},
         half=asked.dtype == "bf16",
     )
     same = identical(comparison.sides[0].facts, comparison.sides[1].facts)
@@ -212,7 +201,6 @@ def main() -> None:
     asked.add_argument("--only", choices=["few-shot", "zero-shot", "mixed"])
     asked.add_argument("--dtype", choices=list(PEERS), default="fp32", help="of both sides")
     asked.add_argument("--peer-batch", type=int, help="instead of trying all")
-    asked.add_argument("--whole", action="store_true", help="every problem in each of its rounds")
     options = asked.parse_args()
     needs("lm_eval")
     given = (options.problems, Shape(layers=options.layers), options.cache, options.data)

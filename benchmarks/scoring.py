@@ -23,7 +23,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from benchmarks.decoding import BATCHES, PEERS, part_of
+from benchmarks.decoding import BATCHES, PEERS
 from benchmarks.harness import Side, Work, alternate, fastest, needs, parser
 from benchmarks.measured import Done, report
 from benchmarks.shape import SMOLLM2_135M, Shape, checkpoint, data, spec
@@ -55,7 +55,8 @@ class Asked:
 
     def part(self, number: int) -> list[int]:
         """Return the items of a round."""
-        return part_of(len(self.items), number, self.size)
+        first = number * self.size % len(self.items)
+        return list(range(first, min(len(self.items), first + self.size)))
 
     def flops(self, read: int, headed: int) -> float:
         """Return the arithmetic of `read` tokens, `headed` of which the head sees; attention is

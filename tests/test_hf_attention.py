@@ -81,3 +81,17 @@ def test_training_attends_in_whole_products_and_answers_as_before(tmp_path, monk
     with whole_products(model._base):
         assert config._attn_implementation == attention.WHOLE
     assert config._attn_implementation == "sdpa"
+
+
+def test_few_queries_in_each_of_many_rows_have_the_kernels_numbers(monkeypatch):
+    _, key, value = states(torch.float32, 12)
+    query = torch.randn(3, 2, 3, 16, generator=torch.Generator().manual_seed(2))
+    mask = torch.ones(3, 1, 1, 12, dtype=torch.bool)
+    mask[1, ..., :5] = False
+    given = (query, key.detach(), value.detach(), mask, None)
+    found = attention._softmax(*given, causal=False)
+    monkeypatch.setattr(attention, "FEW", 0)
+    expected = attention._softmax(*given, causal=False)
+    assert not torch.equal(found[1], expected[1]), "both went the same way"
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)

@@ -101,9 +101,9 @@ def test_what_is_not_finite_in_a_row_stays_in_it(model, monkeypatch):
     for poison in (0.0, float("nan")):
         query = states.clone()
         query[:, :12] += poison
-        token = joined._standing.set(rows)
+        token = joined._joined.set(rows)
         attended.append(joined.attend_joined(None, *[query[None]] * 3, None)[0])
-        joined._standing.reset(token)
+        joined._joined.reset(token)
     assert torch.equal(attended[0][:, 12:], attended[1][:, 12:])
     assert attended[1][:, :12].isnan().all()
 

@@ -42,14 +42,23 @@ def after(core: Any, prefix: Prefix | None) -> Iterator[None]:
     if prefix is None:
         yield
         return
+    token = _before.set(prefix)
+    try:
+        with attending(core, NAME):
+            yield
+    finally:
+        _before.reset(token)
+
+
+@contextmanager
+def attending(core: Any, name: str) -> Iterator[None]:
+    """Let the model attend by the implementation of this name inside."""
     config = core.config.get_text_config()
-    plain, token = config._attn_implementation, _before.set(prefix)
-    config._attn_implementation = NAME
+    plain, config._attn_implementation = config._attn_implementation, name
     try:
         yield
     finally:
         config._attn_implementation = plain
-        _before.reset(token)
 
 
 def attend(
@@ -137,14 +146,11 @@ def _softmax(
 @contextmanager
 def whole_products(core: Any) -> Iterator[None]:
     """Let the model attend in whole products inside, where that is faster: on a processor."""
-    config = core.config.get_text_config()
-    plain = config._attn_implementation
-    if plain == "sdpa" and next(core.parameters()).device.type == "cpu":
-        config._attn_implementation = WHOLE
-    try:
+    name: str = core.config.get_text_config()._attn_implementation
+    if name == "sdpa" and next(core.parameters()).device.type == "cpu":
+        name = WHOLE
+    with attending(core, name):
         yield
-    finally:
-        config._attn_implementation = plain
 
 
 def attend_whole(

@@ -88,7 +88,7 @@ def _is_plain(module: Any) -> bool:
 
 def _product(gate: Tensor, up: Tensor) -> Tensor:
     """Return silu(gate)·up."""
-    product = torch.empty_like(gate)
+    product = gate.new_empty(gate.shape)
     for one, other, into in _lines(gate, up, product):
         torch.mul(silu(one), other, out=into)
     return product
@@ -96,7 +96,7 @@ def _product(gate: Tensor, up: Tensor) -> Tensor:
 
 def _lines(*states: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Yield a few tokens of each at a time."""
-    return zip(*(torch.split(s.view(-1, s.shape[-1]), LINES) for s in states), strict=True)
+    return zip(*(torch.split(s.reshape(-1, s.shape[-1]), LINES) for s in states), strict=True)
 
 
 class _Gated(torch.autograd.Function):
@@ -110,7 +110,7 @@ class _Gated(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         gate, up = ctx.saved_tensors
-        to_gate, to_up = torch.empty_like(gate), torch.empty_like(up)
+        to_gate, to_up = gate.new_empty(gate.shape), up.new_empty(up.shape)
         for one, other, over, into_one, into_other in _lines(gate, up, gradient, to_gate, to_up):
             torch.mul(over, silu(one), out=into_other)
             torch.ops.aten.silu_backward.grad_input(over * other, one, grad_input=into_one)

@@ -18,7 +18,6 @@ from torch.nn.functional import pad
 
 from finetrap.backends import Completion, Scored, Written
 from finetrap.backends.hf.cache import GrowingLayer
-from finetrap.backends.hf.few import few_rows
 from finetrap.backends.hf.memory import decoding_rows, release
 from finetrap.backends.hf.network import Network, marked, pad_left, pad_right, would_pad
 from finetrap.backends.hf.prefix import Prefix, shared_length
@@ -122,11 +121,10 @@ def generate(
     while len(done) < len(prompts):
         waiting = deque(i for i in order if i not in done)
         try:
-            with few_rows(network.core):
-                for place, completion in _decode(reader, waiting, endings, batch):
-                    done[place] = completion
-                    if written:
-                        written(place, completion)
+            for place, completion in _decode(reader, waiting, endings, batch):
+                done[place] = completion
+                if written:
+                    written(place, completion)
         except (RuntimeError, MemoryError) as fault:
             if not out_of_memory(fault) or batch == 1:
                 raise

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface
 
-from finetrap.backends.hf.attention import LONGEST, causal, to_whole, whole
+from finetrap.backends.hf.attention import LONGEST, attending, causal, to_whole, whole
 
 NAME = "finetrap_joined"
 PADDED = 2**12
@@ -83,23 +83,21 @@ class Rows:
             first = at
 
 
-_standing: ContextVar[Rows] = ContextVar("_standing")
+_joined: ContextVar[Rows] = ContextVar("_joined")
 
 
 @contextmanager
-def joined(core: Any, rows: Rows | None) -> Iterator[None]:
+def joining(core: Any, rows: Rows | None) -> Iterator[None]:
     """Let the one row that the model reads inside be many, if it is."""
     if rows is None:
         yield
         return
-    config = core.config.get_text_config()
-    plain, token = config._attn_implementation, _standing.set(rows)
-    config._attn_implementation = NAME
+    token = _joined.set(rows)
     try:
-        yield
+        with attending(core, NAME):
+            yield
     finally:
-        config._attn_implementation = plain
-        _standing.reset(token)
+        _joined.reset(token)
 
 
 def attend_joined(
@@ -118,7 +116,7 @@ def attend_joined(
     """
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     attended: Tensor = _Joined.apply(  # type: ignore[no-untyped-call]
-        query, key, value, scale, _standing.get()
+        query, key, value, scale, _joined.get()
     )
     return attended, None
 

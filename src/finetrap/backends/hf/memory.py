@@ -16,12 +16,9 @@ if TYPE_CHECKING:
 
 SHARE = 1 / 4
 """Of the free memory, for the rows of one batch: other workers and the system want some too."""
-
 FULL = 3 / 2
 """Bytes of activations for one of the weights, where all are trained."""
 _STAT = "/sys/fs/cgroup/memory.stat"
-
-
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 """Parameters of mallopt(3)."""
 _KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}

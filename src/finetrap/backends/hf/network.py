@@ -21,7 +21,7 @@ from transformers import DynamicCache
 from finetrap.backends.hf.attention import after
 from finetrap.backends.hf.cache import growing, keeps_all
 from finetrap.backends.hf.head import Predictions
-from finetrap.backends.hf.joined import Rows, joined
+from finetrap.backends.hf.joined import Rows, joining
 from finetrap.backends.hf.prefix import Prefix
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Network:
         with torch.no_grad():
             apart = self.logits(padded, torch.arange(len(one)) < lengths[:, None])
             ids, rows = torch.tensor([one + other]), Rows(lengths.tolist())
-            with joined(self.core, rows):
+            with joining(self.core, rows):
                 together = self.logits(ids, ids == ids, places=rows.places[None])
         return bool((together - apart).norm() <= SAME[apart.dtype] * apart.norm())
 

@@ -2,7 +2,8 @@
 
 Which precision is faster depends on the processor and on the model: products gain from bfloat16
 where there are instructions for it, everything else mostly loses, and in a small model products are
-the lesser part. So both are timed on the rows of the first step.
+the lesser part. So both are timed on the rows of the first step, but for models so small that they
+lose by it or that two timings may disagree: a study that is resumed must go on as it began.
 """
 
 from __future__ import annotations
@@ -28,8 +29,7 @@ from finetrap.backends.hf.train import backward
 from finetrap.backends.hf.trainee import Trainee
 
 SMALL = 2**23
-"""Weights up to which a model loses by it or gains so little that two timings may disagree: a study
-that is resumed must go on in the same precision."""
+"""Weights below which a model is always trained in fp32."""
 TOKENS = 512
 """Read in a pass that is timed, or one row where that is longer."""
 GAIN = 1.1
@@ -96,8 +96,6 @@ def gains_from_half(trainees: Sequence[Trainee], kept: Kept, filler: int) -> boo
     if sum(weight.numel() for weight in core.parameters()) < SMALL:
         return False
     if not fast_half(trainees[0].network.device):
-        return False
-    if trainees[0].adapter is not None and not _merges(trainees):
         return False
     batches = [_first_rows(trainee.member.rows(1)) for trainee in trainees]
     weights = [weight for trainee in trainees for weight in trainee.member.weights]

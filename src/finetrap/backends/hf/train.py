@@ -14,8 +14,7 @@ from torch import Tensor
 from finetrap.backends import Progress, Row
 from finetrap.backends.hf.halves import Copies
 from finetrap.backends.hf.head import HeadLoss
-from finetrap.backends.hf.joined import Rows
-from finetrap.backends.hf.joined import joined as standing
+from finetrap.backends.hf.joined import Rows, joining
 from finetrap.backends.hf.lowrank import Merging
 from finetrap.backends.hf.memory import activation_bytes
 from finetrap.backends.hf.network import Network, marked, pad_right
@@ -208,7 +207,7 @@ def backward(
     ids, keep, rows = (_in_one_row if joined else _padded)(batches, filler, device)
     places = None if rows is None else rows.places[None]
     head = network.head
-    with standing(network.core, rows):
+    with joining(network.core, rows):
         if head is not None:
             hidden = network.hidden(ids, keep, places=places)
             total, losses = HeadLoss.apply(  # type: ignore[no-untyped-call]
