@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from finetrap.backends.hf.products import product
+
 if TYPE_CHECKING:
     from finetrap.backends.hf.gradients import Sum
 
@@ -22,7 +24,7 @@ CHUNK = 2**24
 
 LINES = 8
 """Rows of logits that are summed at once: their exponentials stay in a processor's cache."""
-BLOCK = {"cpu": 2**10, "cuda": 2**15}
+BLOCK = {"cpu": 2**11, "cuda": 2**15}
 """Rows of the head whose logits are summed at once; a GPU wants few and large products."""
 
 
@@ -37,7 +39,7 @@ class Predictions(NamedTuple):
     def logits(self, places: Tensor) -> Tensor:
         """Return the logits of some of the places, [their number, vocabulary]."""
         states = self.states[places]
-        return states if self.head is None else states @ self.head.mT
+        return states if self.head is None else product(states, self.head)
 
     def nats(self, sources: Tensor, targets: Tensor) -> Tensor:
         """Return the negative log-likelihood of ids [targets], in nats and fp32.
@@ -57,15 +59,13 @@ class Predictions(NamedTuple):
 def log_sums(hidden: Tensor, weight: Tensor) -> Tensor:
     """Return the log of the sum of all logits' exponentials, [places], in fp32.
 
-    The sums of blocks are joined as in Milakov & Gimelshein 2018, algorithm 3. Logits lie
-    [block, places]: products of a large matrix by a small one are faster than the other way round.
+    The sums of blocks are joined as in Milakov & Gimelshein 2018, algorithm 3.
     """
-    states = hidden.mT
     most = total = None
     for rows in torch.split(weight, BLOCK.get(hidden.device.type, BLOCK["cuda"])):
-        logits = (rows @ states).float()
-        top = logits.amax(0)
-        part = logits.sub_(top).exp_().sum(0)
+        logits = product(hidden, rows).float()
+        top = logits.amax(1)
+        part = logits.sub_(top[:, None]).exp_().sum(1)
         if most is None or total is None:
             most, total = top, part
             continue

@@ -28,6 +28,7 @@ from finetrap.backends.hf.load import Opened, context_length, load, quiet
 from finetrap.backends.hf.lowrank import can_train_together
 from finetrap.backends.hf.memory import keep_freed, return_freed
 from finetrap.backends.hf.network import Network
+from finetrap.backends.hf.products import multiplying
 from finetrap.backends.hf.score import Span, divergence, join, score, whole_texts, windows
 from finetrap.backends.hf.tokens import Tokens
 from finetrap.backends.hf.trainee import Trainee, run_key, schedule_of, seeded
@@ -100,15 +101,16 @@ class HFModel:
             self.tokens.check_fits(length, f"prompt {number} with {max_new_tokens} new tokens")
         endings = Endings(self.tokens, stops, max_new_tokens)
         beside = self._golds(ids, golds, scored) if golds and scored else None
-        completions = generate(
-            self._network,
-            ids,
-            endings,
-            filler=self.tokens.filler,
-            batch=batch,
-            written=written,
-            golds=beside,
-        )
+        with multiplying(self._network.core, sum(map(len, ids)) + len(ids) * max_new_tokens):
+            completions = generate(
+                self._network,
+                ids,
+                endings,
+                filler=self.tokens.filler,
+                batch=batch,
+                written=written,
+                golds=beside,
+            )
         if golds and scored and beside is None:
             self.score(list(zip(prompts, golds, strict=True)), batch=batch, scored=scored)
         self._read += sum(map(len, ids)) + sum(c.tokens for c in completions)
@@ -218,7 +220,8 @@ class HFModel:
             return [(0.0, 0.0)] * len(pairs)
         other = Network(untouched_copy(self._base, self._originals.kept))
         spans = [join(self.tokens, *pair) for pair in pairs]
-        return divergence(self._network, other, spans, filler=self.tokens.filler, batch=batch)
+        with multiplying(self._network.core), multiplying(other.core):
+            return divergence(self._network, other, spans, filler=self.tokens.filler, batch=batch)
 
     def rewind(self, share: float) -> None:
         """Go to `share` of the way from the untouched to the trained weights. Raises Unsupported.
@@ -410,8 +413,10 @@ class HFModel:
     def _score(
         self, spans: Sequence[Span], batch: int, scored: Scored | None = None
     ) -> list[float]:
-        self._read += sum(len(span.ids) for span in spans)
-        return score(self._network, spans, filler=self.tokens.filler, batch=batch, scored=scored)
+        filler, tokens = self.tokens.filler, sum(len(span.ids) for span in spans)
+        self._read += tokens
+        with multiplying(self._network.core, tokens):
+            return score(self._network, spans, filler=filler, batch=batch, scored=scored)
 
 
 def _listed(ids: int | list[int] | None) -> list[int]:
