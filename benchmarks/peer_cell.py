@@ -116,11 +116,10 @@ class Evaluator:
         found = self.model._loglikelihood_tokens(rows, disable_tqdm=True)
         return [-nats for nats, _ in found]
 
-    def bits(self, pairs: Sequence[tuple[str, str]]) -> float:
-        """Return bits per byte of the second text of each pair."""
-        found = self._asked("loglikelihood", [tuple(pair) for pair in pairs])
-        size = sum(len(text.strip().encode()) for _, text in pairs)
-        return -sum(value for value, _ in found) / size / math.log(2)
+    def nats(self, test: Mapping[str, Any]) -> list[float]:
+        """Return the nats of each gold solution of a test after its problem."""
+        pairs = list(zip(test["texts"], test["targets"], strict=True))
+        return [-value for value, _ in self._asked("loglikelihood", pairs)]
 
     def _asked(self, kind: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         from lm_eval.api.instance import Instance
@@ -164,8 +163,9 @@ def level(test: Mapping[str, Any], evaluator: Evaluator) -> dict[str, float | No
     if test["kind"] == "prose":
         return {"accuracy": None, "bits": sum(found) / sum(test["bytes"]) / math.log(2)}
     right = [scoring.grade(*pair).correct for pair in zip(found, test["golds"], strict=True)]
-    pairs = list(zip(test["texts"], test["targets"], strict=True))
-    return {"accuracy": 100 * sum(right) / len(right), "bits": evaluator.bits(pairs)}
+    size = sum(len(text.strip().encode()) for text in test["targets"])
+    bits = sum(evaluator.nats(test)) / size / math.log(2)
+    return {"accuracy": 100 * sum(right) / len(right), "bits": bits}
 
 
 def main() -> None:
@@ -188,8 +188,13 @@ def main() -> None:
     evaluator = Evaluator(model, job["eval_batch"])
     chosen = rewind(job, evaluator) if job["rewind"] else None
     found = {test["name"]: evaluator.ask(test) for test in job["tests"]}
+    asked = time.perf_counter()
+    scored = [test for test in job["tests"] if job["golds"] and test["kind"] == "math"]
+    golds = {test["name"]: evaluator.nats(test) for test in scored}
+    seconds["golds"] = time.perf_counter() - asked
     seconds["work"] = time.perf_counter() - begun
-    answers.write_text(json.dumps({"seconds": seconds, "chosen": chosen, "found": found}))
+    told = {"seconds": seconds, "chosen": chosen, "found": found, "golds": golds}
+    answers.write_text(json.dumps(told))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ included, is run by `benchmarks.peer_cell`, each in a process of its own, as man
 as many threads as finetrap's workers had; lm-eval with the fastest of several batch sizes, tried
 first.
 
-The peer is spared what a script could leave out: the data are prepared for it, gold solutions are
-not scored except where the way back asks for them, evidence is not gathered, its search is not
+The peer gives what the same verdicts need: completions, and the likelihood of gold solutions and of
+prose; how long its gold solutions take is told apart, and trials do without them. It is spared what
+a script could leave out: the data are prepared for it, evidence is not gathered, its search is not
 decided (it runs the trials and the rates that finetrap chose), and a cell that goes back takes the
 training of its sister. It follows finetrap's learning rates step by step, with the same rows in
 every batch and the same first adapters, in fp32 without autocast.
@@ -31,6 +32,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -70,6 +72,7 @@ class Cells:
             "trained": str(self.folder / cell.training_key()),
             "eval_batch": self.eval_batch,
             "tests": self._tests(cell, shots),
+            "golds": cell.split != "dev",
             "rewind": list(own.rewind),
             "dev": self._tests(replace(cell, split="dev"), ()) if own.rewind else [],
             **(_training(cell, train) if own.trains else {"rows": []}),
@@ -81,16 +84,16 @@ class Cells:
         tests |= {name: (probe.kind, probe.problems) for name, probe in asked.probes.items()}
         return [_test(name, *test, shots, cell) for name, test in tests.items()]
 
-    def run(self, cell: Cell, answered: Mapping[str, Sequence[Any]]) -> Run:
+    def run(self, cell: Cell, found: Mapping[str, Any]) -> Run:
         """Return the peer's answers as a run that can be judged."""
+
+        def answers(name: str, problems: Sequence[Problem]) -> tuple[Answer, ...]:
+            answered, nats = found["found"][name], found["golds"].get(name, repeat(None))
+            return tuple(map(_answer, problems, answered, nats))
+
         asked = self.desk.questions(cell)
-        probes = {
-            name: tuple(map(_answer, probe.problems, answered[name]))
-            for name, probe in asked.probes.items()
-        }
-        return Run(
-            cell, "done", tuple(map(_answer, asked.problems, answered[cell.task.name])), probes
-        )
+        probes = {name: answers(name, probe.problems) for name, probe in asked.probes.items()}
+        return Run(cell, "done", answers(cell.task.name, asked.problems), probes)
 
 
 def _test(
@@ -137,7 +140,7 @@ def _training(cell: Cell, train: Sequence[Problem]) -> dict[str, Any]:
     }
 
 
-def _answer(problem: Problem, found: Any) -> Answer:
+def _answer(problem: Problem, found: Any, nats: float | None) -> Answer:
     """Grade a completion, or take the nats of a piece of prose, as finetrap does its own."""
     text = found if isinstance(found, str) else ""
     grade = scoring.grade(text, problem.answer) if isinstance(found, str) else None
@@ -151,7 +154,7 @@ def _answer(problem: Problem, found: Any) -> Answer:
         strict=grade.strict if grade else None,
         tokens=0,
         stop="none",
-        nats=None if grade else float(found),
+        nats=nats if grade else float(found),
         bytes=len(problem.solution.encode()),
         family=problem.family,
     )
@@ -221,7 +224,8 @@ def compare(
     theirs = time.perf_counter() - begun
     startup = sum(f["seconds"]["startup"] for f in found) / team.workers
     runs = {run.cell.key: run for run in store.runs({cell.key for cell in cells})}
-    peers = [script.run(cell, f["found"]) for cell, f in zip(cells, found, strict=True)]
+    golds = sum(f["seconds"]["golds"] for f in found) / team.workers
+    peers = [script.run(cell, f) for cell, f in zip(cells, found, strict=True)]
     rows = _verdicts(study, list(runs.values()), peers)
     print(_cell_table(cells, runs, found) + _verdict_table(rows))
     record = {
@@ -232,6 +236,7 @@ def compare(
         "ours_seconds": ours,
         "peer_seconds": theirs,
         "peer_startup_seconds": startup,
+        "peer_golds_seconds": golds,
         "ratio": theirs / ours,
         "ratio_without_peers_startup": (theirs - startup) / ours,
         "peer_batches": tried,
@@ -245,7 +250,8 @@ def compare(
     print(
         f"{len(cells)} cells: finetrap {ours:.0f} s, the script {theirs:.0f} s: "
         f"{record['ratio']:.1f} times as long; without the start-up of its processes "
-        f"(finetrap's counted) {record['ratio_without_peers_startup']:.1f} times. "
+        f"(finetrap's counted) {record['ratio_without_peers_startup']:.1f} times; "
+        f"its gold solutions took {golds:.0f} s. "
         f"{team.workers} processes of {team.threads} threads at once; lm-eval's batch {batch}. "
         f"Same verdict in {sum(row['same'] for row in rows)} of {len(rows)}.",
         flush=True,
