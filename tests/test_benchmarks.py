@@ -188,7 +188,7 @@ def test_the_peers_script_answers_a_cell_as_finetrap_does(strategy, tmp_path, mo
     monkeypatch.setattr("sys.argv", ["peer_cell", str(told), str(answers), "0"])
     peer_cell.main()
     found = json.loads(answers.read_text(encoding="utf-8"))
-    theirs = script.run(cell, found["found"])
+    theirs = script.run(cell, found)
 
     desk.opened = open_model(cell.model, cell.limits)
     solver = desk.solver(cell, desk.training_problems(cell))
@@ -198,7 +198,8 @@ def test_the_peers_script_answers_a_cell_as_finetrap_does(strategy, tmp_path, mo
     prose = strategies.ask(solver, "prose", asked.probes["prose"].problems, cell.limits)
     assert found["chosen"] == chosen
     assert sum(a.extracted == b.extracted for a, b in zip(own, theirs.answers, strict=True)) >= 11
-    pairs = zip(prose, theirs.probes["prose"], strict=True)
+    pairs = [*zip(prose, theirs.probes["prose"], strict=True)]
+    pairs += zip(own, theirs.answers, strict=True)
     assert all(a.nats == pytest.approx(b.nats, rel=1e-3) for a, b in pairs)
 
 

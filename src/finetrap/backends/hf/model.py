@@ -101,15 +101,10 @@ class HFModel:
             self.tokens.check_fits(length, f"prompt {number} with {max_new_tokens} new tokens")
         endings = Endings(self.tokens, stops, max_new_tokens)
         beside = self._golds(ids, golds, scored) if golds and scored else None
-        with multiplying(self._network.core, sum(map(len, ids)) + len(ids) * max_new_tokens):
+        network, filler = self._network, self.tokens.filler
+        with multiplying(network.core, sum(map(len, ids)) + len(ids) * max_new_tokens):
             completions = generate(
-                self._network,
-                ids,
-                endings,
-                filler=self.tokens.filler,
-                batch=batch,
-                written=written,
-                golds=beside,
+                network, ids, endings, filler=filler, batch=batch, written=written, golds=beside
             )
         if golds and scored and beside is None:
             self.score(list(zip(prompts, golds, strict=True)), batch=batch, scored=scored)
