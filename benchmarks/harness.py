@@ -3,7 +3,7 @@
 A benchmark names its sides; a side is a function at the top of a module that opens a tool and
 returns the work to be timed. Each side lives in its own worker process, so that its peak memory is
 its own; while one works the others are idle. What is opened and warmed up is not timed, but
-reported as start-up. The machine's limit, the rate of an fp32 matrix product on as many threads, is
+reported as start-up. The machine's limit, the rate of a matrix product on as many threads, is
 measured in the same run, before and after the rounds.
 
     sides = [Side("finetrap", open_ours, {…}), Side("peer, batch 8", open_theirs, {…})]
@@ -148,23 +148,33 @@ def fastest(side: Side, choices: Iterable[Mapping[str, Any]], threads: int) -> d
 def matrix_limit(threads: int, half: bool = False) -> float:
     """Return the FLOP per second of a large matrix product, in a process of its own.
 
-    In fp32, or with `half` in bfloat16.
+    In fp32, torch's own or oneDNN's on a processor, whichever is faster; or with `half` in
+    bfloat16, which torch multiplies by oneDNN there.
     """
-    side = Side("matrix product", open_matrix_product, {"half": half})
-    with Worker(side, threads) as worker:
-        return max(worker.run().flop_rate for _ in range(5))
+    found = []
+    for onednn in (False,) if half else (False, True):
+        asked = {"half": half, "onednn": onednn}
+        with Worker(Side("matrix product", open_matrix_product, asked), threads) as worker:
+            found += [worker.run().flop_rate for _ in range(5)]
+    return max(found)
 
 
-def open_matrix_product(size: int = 2048, half: bool = False) -> Work:
+def open_matrix_product(size: int = 2048, half: bool = False, onednn: bool = False) -> Work:
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if half else torch.float32
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    multiply = torch.mm
+    if onednn and device == "cpu" and torch.backends.mkldnn.is_available():
+        b = torch.ops.mkldnn._reorder_linear_weight(b)
+
+        def multiply(a: Any, b: Any) -> Any:
+            return torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], "")
 
     def work() -> Done:
         for _ in range(8):
-            torch.mm(a, b)
+            multiply(a, b)
         return Done(8, 8 * 2.0 * size**3)
 
     work()

@@ -127,7 +127,7 @@ def test_long_endings_of_a_short_context_stand_alone(model):
 def test_an_attention_that_knows_of_no_prefix_is_found_out(tmp_path, monkeypatch):
     model = open_model(tiny.spec(tiny.write_llama(tmp_path)), Limits())
     assert model._network.shares
-    monkeypatch.setattr(network, "after", lambda core, prefix: nullcontext())
+    monkeypatch.setattr(network, "after", lambda core, prefix, pieces=(): nullcontext())
     assert not network.Network(model._base).shares
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,26 +28,43 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from finetrap.backends.hf.prefix import Prefix
 
 NAME = "finetrap_shared"
+APART = "finetrap_apart"
 WHOLE = "finetrap_whole"
 LONGEST = {torch.float32: 256, torch.bfloat16: 512}
 """Tokens up to which whole products are faster than the fused kernel's blocks."""
 FEW = 16
 """Queries of a row on one head's keys up to which products are faster than the fused kernel."""
-_before: ContextVar[Prefix | None] = ContextVar("_before", default=None)
+
+
+class Piece(NamedTuple):
+    """Places of a row that attend by themselves."""
+
+    queries: slice
+    keys: slice
+    mask: Tensor | None
+    """What is added to the scores, [1, 1, queries, keys]; without it each reads what is before."""
+
+
+_reading: ContextVar[tuple[Prefix | None, Sequence[Piece]]] = ContextVar(
+    "_reading", default=(None, ())
+)
 
 
 @contextmanager
-def after(core: Any, prefix: Prefix | None) -> Iterator[None]:
-    """Let every row that the model reads inside stand after the prefix, if there is one."""
-    if prefix is None:
+def after(core: Any, prefix: Prefix | None, pieces: Sequence[Piece] = ()) -> Iterator[None]:
+    """Let every row that the model reads inside stand after the prefix, if there is one.
+
+    Where there are pieces, it is one row that attends in them.
+    """
+    if prefix is None and not pieces:
         yield
         return
-    token = _before.set(prefix)
+    token = _reading.set((prefix, pieces))
     try:
-        with attending(core, NAME):
+        with attending(core, APART if pieces else NAME):
             yield
     finally:
-        _before.reset(token)
+        _reading.reset(token)
 
 
 @contextmanager
@@ -75,15 +92,26 @@ def attend(
     query is [rows, heads, new, width], key and value are [rows, key heads, own, width], and a mask
     [rows, 1, new, own] is true where a token is read. Returns [rows, new, heads, width].
     """
-    prefix = _before.get()
-    if prefix is None:
+    prefix, pieces = _reading.get()
+    if prefix is None and not pieces:
         output: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
         )
         return output
     rows, heads, new, width = query.shape
-    shared_key, shared_value = prefix.layers[module.layer_idx]
     grouped = query.reshape(rows, key.shape[1], -1, width)
+    if new == 1 and not pieces:
+        own, own_mass = _softmax(grouped, key, value, attention_mask, scaling, causal=False)
+    else:
+        times = heads // key.shape[1]
+        parts = query, repeat_kv(key, times), repeat_kv(value, times)
+        if pieces:
+            own, own_mass = _in_pieces(*parts, pieces, scaling)
+        else:
+            own, own_mass = _softmax(*parts, attention_mask, scaling, causal=attention_mask is None)
+    if prefix is None:
+        return own.transpose(1, 2), None
+    shared_key, shared_value = prefix.layers[module.layer_idx]
     theirs, their_mass = _softmax(
         grouped.transpose(0, 1).reshape(1, key.shape[1], -1, width),
         shared_key,
@@ -94,20 +122,32 @@ def attend(
     )
     theirs = theirs.reshape(key.shape[1], rows, -1, width).transpose(0, 1)
     their_mass = their_mass.reshape(key.shape[1], rows, -1).transpose(0, 1)
-    if new == 1:
-        own, own_mass = _softmax(grouped, key, value, attention_mask, scaling, causal=False)
-    else:
-        times = heads // key.shape[1]
-        key, value = repeat_kv(key, times), repeat_kv(value, times)
-        own, own_mass = _softmax(
-            query, key, value, attention_mask, scaling, causal=attention_mask is None
-        )
     shape = (rows, heads, new, width)
     share = torch.sigmoid(their_mass.reshape(shape[:3]) - own_mass.reshape(shape[:3]))
     own = own.reshape(shape)
     return torch.lerp(own, theirs.reshape(shape), share[..., None].to(own.dtype)).transpose(
         1, 2
     ), None
+
+
+def _in_pieces(
+    query: Tensor, key: Tensor, value: Tensor, pieces: Sequence[Piece], scaling: float | None
+) -> tuple[Tensor, Tensor]:
+    """Return what `_softmax` does of one row whose pieces attend by themselves."""
+    fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    output = query.new_empty(query.transpose(1, 2).shape).transpose(1, 2)
+    mass = query.new_empty(query.shape[:3], dtype=torch.float32)
+    for queries, keys, mask in pieces:
+        output[:, :, queries], mass[:, :, queries] = fused(
+            query[:, :, queries],
+            key[:, :, keys],
+            value[:, :, keys],
+            0.0,
+            mask is None,
+            attn_mask=mask,
+            scale=scaling,
+        )
+    return output, mass
 
 
 def _softmax(
@@ -234,6 +274,7 @@ def to_whole(
 
 
 AttentionInterface.register(NAME, attend)
+AttentionInterface.register(APART, attend)  # and no mask: pieces know what they read
 AttentionInterface.register(WHOLE, attend_whole)
 AttentionMaskInterface.register(WHOLE, sdpa_mask)
 AttentionMaskInterface.register(NAME, sdpa_mask)

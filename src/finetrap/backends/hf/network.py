@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from finetrap.backends.hf.attention import after
+from finetrap.backends.hf.attention import Piece, after
 from finetrap.backends.hf.cache import growing, keeps_all
 from finetrap.backends.hf.head import Predictions
 from finetrap.backends.hf.joined import Rows, joining
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 SAME = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.01}
 """Relative difference up to which two ways to the same logits differ by rounding alone."""
+
+Seen = Tensor | Sequence[Piece] | None
+"""What each token reads, if not all before it: a mask, or the pieces in which a row attends."""
 
 
 class Network:
@@ -148,7 +151,7 @@ class Network:
         ids: Tensor,
         keep: Tensor,
         prefix: Prefix | None = None,
-        seen: Tensor | None = None,
+        seen: Seen = None,
         places: Tensor | None = None,
         cache: Any = None,
     ) -> Tensor:
@@ -156,11 +159,12 @@ class Network:
 
         `ids` and the boolean `keep` are [rows, length], without the prefix that all rows share;
         kept positions come row by row. A row that is no plain text says which of its tokens each
-        one reads, `seen` [rows, 1, length, length], and where each stands after the prefix,
-        `places` [rows, length]. An empty `cache` takes in the keys and values of all that is read.
+        one reads, `seen` [rows, 1, length, length], or which pieces of a single row attend by
+        themselves, and where each stands after the prefix, `places` [rows, length]. An empty
+        `cache` takes in the keys and values of all that is read.
         """
         inputs = self._reading(ids, prefix, seen, places, cache)
-        with self._head_sees(self._kept(inputs, keep)), after(self.core, prefix):
+        with self._head_sees(self._kept(inputs, keep)), after(self.core, prefix, _apart(seen)):
             logits: Tensor = self.core(**inputs, use_cache=cache is not None).logits
         return logits
 
@@ -168,13 +172,13 @@ class Network:
         self,
         ids: Tensor,
         prefix: Prefix | None = None,
-        seen: Tensor | None = None,
+        seen: Seen = None,
         places: Tensor | None = None,
         cache: Any = None,
     ) -> dict[str, Any]:
         """Return the inputs of one pass."""
         inputs = self._inputs(ids)
-        if seen is not None:
+        if isinstance(seen, Tensor):
             inputs["attention_mask"] = seen
         if cache is not None:
             inputs["past_key_values"] = cache
@@ -189,7 +193,7 @@ class Network:
         ids: Tensor,
         keep: Tensor,
         prefix: Prefix | None = None,
-        seen: Tensor | None = None,
+        seen: Seen = None,
         places: Tensor | None = None,
         cache: Any = None,
     ) -> Predictions:
@@ -209,7 +213,7 @@ class Network:
         ids: Tensor,
         keep: Tensor,
         prefix: Prefix | None = None,
-        seen: Tensor | None = None,
+        seen: Seen = None,
         places: Tensor | None = None,
         cache: Any = None,
     ) -> Tensor:
@@ -223,7 +227,7 @@ class Network:
 
         hook = self.core.get_output_embeddings().register_forward_pre_hook(take)
         try:
-            with after(self.core, prefix):
+            with after(self.core, prefix, _apart(seen)):
                 self.core(**inputs, use_cache=cache is not None)
         finally:
             hook.remove()
@@ -325,6 +329,10 @@ class Network:
             yield
         finally:
             hook.remove()
+
+
+def _apart(seen: Seen) -> Sequence[Piece]:
+    return () if seen is None or isinstance(seen, Tensor) else seen
 
 
 def pad_right(rows: Sequence[Sequence[int]], filler: int, device: torch.device) -> Tensor:

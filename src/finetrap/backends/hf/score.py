@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from finetrap.backends.hf.memory import release
 from finetrap.backends.hf.network import Network, marked, pad_right, would_pad
 from finetrap.backends.hf.prefix import Prefix, shared_length
 from finetrap.backends.hf.tokens import Tokens
+from finetrap.backends.hf.trees import Laid, Tree, joined, padded
 from finetrap.errors import ContextTooLong, out_of_memory
 
 LOGITS = 2**25
@@ -24,6 +26,9 @@ TREE = 512
 """Tokens of a context with its endings: every pair of them is compared, read or not."""
 WORTH = 4
 """Times its context that an ending may be long for the context to be worth sharing."""
+
+
+Lay = Callable[[Sequence[Tree]], Laid]
 
 
 class Span(NamedTuple):
@@ -102,62 +107,17 @@ def score(
     lengths, kept = [tree.length for tree in trees], [tree.kept for tree in trees]
     nats = [0.0] * len(spans)
     most = LOGITS // network.vocabulary
-    for group in _groups(lengths, kept, batch, most):
-        for tree, values in _halving(network, [trees[i] for i in group], filler, prefix):
+    lay: Lay = partial(padded, filler=filler, device=network.device)
+    one_row = network.joins and any(len(tree.endings) > 1 for tree in trees)
+    if one_row:
+        lay = partial(joined, dtype=network.core.dtype)
+    for group in _groups(lengths, kept, batch, most, alike=not one_row):
+        for tree, values in _halving(network, [trees[i] for i in group], lay, prefix):
             for i, value in zip(tree.members, values, strict=True):
                 nats[i] = value
                 if scored:
                     scored(i, value)
     return nats
-
-
-class Tree(NamedTuple):
-    """A context and the endings that are scored after it, each of at least one token."""
-
-    context: list[int]
-    endings: list[list[int]]
-    members: list[int]
-    """Which span each ending is."""
-
-    @property
-    def length(self) -> int:
-        """Tokens to be read: an ending's last token is only ever a target."""
-        return len(self.context) + sum(len(ending) - 1 for ending in self.endings)
-
-    @property
-    def kept(self) -> int:
-        """Positions whose next token is scored; one serves the first token of every ending."""
-        return 1 + sum(len(ending) - 1 for ending in self.endings)
-
-    def starts(self) -> list[int]:
-        """Return where each ending's own tokens begin in the row."""
-        sizes = [len(ending) - 1 for ending in self.endings[:-1]]
-        return list(accumulate(sizes, initial=len(self.context)))
-
-    def ids(self) -> list[int]:
-        """Return the row: the context, then every ending but its last token."""
-        return self.context + [token for ending in self.endings for token in ending[:-1]]
-
-    def places(self) -> list[int]:
-        """Return where each token stands in its own text."""
-        first = len(self.context)
-        after = (first + at for ending in self.endings for at in range(len(ending) - 1))
-        return [*range(first), *after]
-
-    def reads(self) -> list[int]:
-        """Return from where on each token reads what is not the context."""
-        sizes = (len(ending) - 1 for ending in self.endings)
-        return [0] * len(self.context) + [
-            start for start, size in zip(self.starts(), sizes, strict=True) for _ in range(size)
-        ]
-
-    def sources(self) -> list[int]:
-        """Return which kept position predicts each target, ending by ending."""
-        found, at = [], 1
-        for ending in self.endings:
-            found += [0, *range(at, at + len(ending) - 1)]
-            at += len(ending) - 1
-        return found
 
 
 def _trees(network: Network, spans: Iterable[tuple[int, Span]]) -> list[Tree]:
@@ -178,19 +138,19 @@ def _trees(network: Network, spans: Iterable[tuple[int, Span]]) -> list[Tree]:
 
 
 def _halving(
-    network: Network, trees: Sequence[Tree], filler: int, prefix: Prefix | None
+    network: Network, trees: Sequence[Tree], lay: Lay, prefix: Prefix | None
 ) -> Iterator[tuple[Tree, list[float]]]:
     """Score a batch, in halves where it does not fit the memory."""
     try:
-        yield from zip(trees, _nats(network, trees, filler, prefix), strict=True)
+        yield from zip(trees, _nats(network, trees, lay, prefix), strict=True)
         return
     except (RuntimeError, MemoryError) as fault:
         if not out_of_memory(fault) or len(trees) == 1:
             raise
     release(network.device)
     half = len(trees) // 2
-    yield from _halving(network, trees[:half], filler, prefix)
-    yield from _halving(network, trees[half:], filler, prefix)
+    yield from _halving(network, trees[:half], lay, prefix)
+    yield from _halving(network, trees[half:], lay, prefix)
 
 
 @torch.no_grad()
@@ -233,16 +193,11 @@ def _inputs(network: Network, spans: Sequence[Span], filler: int) -> tuple[Tenso
 
 
 def _nats(
-    network: Network, trees: Sequence[Tree], filler: int, prefix: Prefix | None
+    network: Network, trees: Sequence[Tree], lay: Lay, prefix: Prefix | None
 ) -> list[list[float]]:
     """Score one batch; the head sees only positions whose next token is scored."""
-    device = network.device
-    ids = pad_right([tree.ids() for tree in trees], filler, device)
-    keep = marked([(len(t.context) - 1, t.length) for t in trees], ids.shape[1], device)
-    seen = places = None
-    if any(len(tree.endings) > 1 for tree in trees):
-        seen, places = _branches(trees, ids.shape[1], device)
-    predictions = network.predict(ids, keep, prefix, seen, places)
+    laid = lay(trees)
+    predictions = network.predict(laid.ids, laid.keep, prefix, laid.seen, laid.places)
     starts = accumulate((tree.kept for tree in trees[:-1]), initial=0)
     sources = [s + at for s, tree in zip(starts, trees, strict=True) for at in tree.sources()]
     endings = [ending for tree in trees for ending in tree.endings]
@@ -262,32 +217,19 @@ def sums(
     return found
 
 
-def _branches(trees: Sequence[Tree], width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return what each token reads, [rows, 1, width, width], and its place, [rows, width].
-
-    A token of an ending reads the context and its own ending up to itself.
-    """
-    places = pad_right([tree.places() for tree in trees], 0, device)
-    since = pad_right([tree.reads() for tree in trees], 0, device)[:, :, None]
-    context = torch.tensor([len(tree.context) for tree in trees], device=device)[:, None, None]
-    at = torch.arange(width, device=device)
-    earlier = at[None, None, :] <= at[None, :, None]
-    seen = earlier & ((at >= since) | (at < context))
-    return seen[:, None], places
-
-
 def _groups(
-    lengths: Sequence[int], scored: Sequence[int], batch: int, most: int
+    lengths: Sequence[int], scored: Sequence[int], batch: int, most: int, *, alike: bool = True
 ) -> Iterator[list[int]]:
     """Group indices, the longest first, into batches of at most `batch` rows.
 
-    A batch has about `most` scored positions at most, and rows of like length.
+    A batch has about `most` scored positions at most, and rows of like length if they are to be
+    `alike`.
     """
     group: list[int] = []
     positions = 0
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         full = len(group) == batch or positions + scored[i] > most
-        if group and (full or would_pad(lengths[i], len(group), lengths[group[0]])):
+        if group and (full or (alike and would_pad(lengths[i], len(group), lengths[group[0]]))):
             yield group
             group, positions = [], 0
         group.append(i)
