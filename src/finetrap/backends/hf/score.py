@@ -27,8 +27,8 @@ TREE = 512
 WORTH = 4
 """Times its context that an ending may be long for the context to be worth sharing."""
 
-
 Lay = Callable[[Sequence[Tree]], Laid]
+"""Lays trees out to be read in one pass."""
 
 
 class Span(NamedTuple):
