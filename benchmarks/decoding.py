@@ -28,9 +28,9 @@ from benchmarks.countdown import STOP, countdown, endings, lengths
 from benchmarks.harness import Side, Work, alternate, fastest, needs, parser
 from benchmarks.measured import Done, report
 from benchmarks.shape import SMOLLM2_135M, Shape, checkpoint, gsm8k, spec
-from finetrap import prompts
 from finetrap.errors import BadData, FinetrapError
 from finetrap.records import Limits
+from finetrap.text import prompts
 
 BATCHES = (1, 4, 8, 16, 32)
 """Batch sizes at which a peer is tried."""

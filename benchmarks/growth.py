@@ -101,7 +101,7 @@ def open_step(setting: Setting, folder: Path, texts: Sequence[str]) -> Work:
 
 def open_compare(problems: int) -> Work:
     """Write two prediction files of so many problems, to be judged."""
-    from finetrap.predictions import compare_files
+    from finetrap.judge.predictions import compare_files
 
     folder = Path(tempfile.mkdtemp())
     rng, files = random.Random(0), [folder / "before.jsonl", folder / "after.jsonl"]

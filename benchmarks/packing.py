@@ -19,9 +19,11 @@ from benchmarks.harness import Side, Work, alternate, parser
 from benchmarks.measured import Done, report
 from benchmarks.shape import Shape, checkpoint, spec
 from benchmarks.training import LORA, rows
-from finetrap import checkpoints, prompts, tasks
+from finetrap import tasks
 from finetrap.errors import FinetrapError
+from finetrap.measure.study import models
 from finetrap.records import Limits, ModelSpec, StrategySpec, TrainSpec
+from finetrap.text import prompts
 
 SAME = 1e-3
 """Relative difference up to which a member's losses are those of its training alone."""
@@ -51,7 +53,7 @@ def mini(members: int, steps: int, batch: int) -> Grid:
     """Return a grid on mini-1m and a task of its world."""
     problems = tasks.load(tasks.reference("school-terse")).train[: steps * batch]
     texts = ((prompts.plain(p.question), prompts.plain_target(p.solution)) for p in problems)
-    return Grid(checkpoints.resolve("mini-1m", Path(), {}), tuple(texts), members, batch)
+    return Grid(models.resolve("mini-1m", Path(), {}), tuple(texts), members, batch)
 
 
 def large(members: int, steps: int, batch: int, options: Any) -> Grid:

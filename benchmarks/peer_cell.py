@@ -30,7 +30,7 @@ def train(job: Mapping[str, Any], folder: Path) -> None:
     from trl import SFTConfig, SFTTrainer
 
     from benchmarks.training import encoded
-    from finetrap.backends.hf.trainee import seeded
+    from finetrap.backends.hf.training.member import seeded
 
     datasets.disable_progress_bars()
     tokenizer = AutoTokenizer.from_pretrained(job["model"])
@@ -133,7 +133,7 @@ def rewind(job: Mapping[str, Any], evaluator: Evaluator) -> float:
     import torch
     from safetensors.torch import load_file
 
-    from finetrap.rewind import choose
+    from finetrap.measure.rewind import choose
 
     weights = dict(evaluator.model.model.named_parameters())
     start = load_file(Path(job["model"]) / "model.safetensors")
@@ -157,7 +157,7 @@ def rewind(job: Mapping[str, Any], evaluator: Evaluator) -> float:
 
 def level(test: Mapping[str, Any], evaluator: Evaluator) -> dict[str, float | None]:
     """Return percent right (None for prose) and bits per byte on a test."""
-    from finetrap import scoring
+    from finetrap.text import scoring
 
     found = evaluator.ask(test)
     if test["kind"] == "prose":

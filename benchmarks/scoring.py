@@ -27,9 +27,10 @@ from benchmarks.decoding import BATCHES, PEERS
 from benchmarks.harness import Side, Work, alternate, fastest, needs, parser
 from benchmarks.measured import Done, report
 from benchmarks.shape import SMOLLM2_135M, Shape, checkpoint, data, spec
-from finetrap import prompts, tasks
+from finetrap import tasks
 from finetrap.errors import FinetrapError
 from finetrap.records import Limits, Problem
+from finetrap.text import prompts
 
 SAME = {"fp32": 1e-4, "bf16": 1e-2}
 """Relative difference up to which two sums of nats are the same."""

@@ -20,7 +20,7 @@ import numpy as np
 from simulated import mean_squares, study
 from vectorised import Intervals, Squares, draw, intervals, squares
 
-from finetrap.compare import (
+from finetrap.stats.changes import (
     ALPHA,
     Estimate,
     accuracy_components,
@@ -29,8 +29,8 @@ from finetrap.compare import (
     judge_family,
     noise_floor,
 )
-from finetrap.power import Spread, accuracy_spread, equivalence_power, needed, smallest
-from finetrap.retention import retention
+from finetrap.stats.power import Spread, accuracy_spread, equivalence_power, needed, smallest
+from finetrap.stats.retention import retention
 
 SIZES, SEEDS, BASES = (100, 300, 1319), (1, 3, 5), (0.01, 0.05, 0.3, 0.6)
 SEED_SDS = (0.0, 0.005, 0.015, 0.03)

@@ -29,9 +29,9 @@ from typing import Any
 from benchmarks.harness import Side, Work, Worker, alternate, needs, parser
 from benchmarks.measured import Comparison, Done, Round, report
 from benchmarks.shape import SMOLLM2_135M, Shape, checkpoint, gsm8k, spec
-from finetrap import prompts
 from finetrap.errors import BadInput, FinetrapError
 from finetrap.records import Limits, StrategySpec, TrainSpec
+from finetrap.text import prompts
 
 RANK = 16
 LORA = {"r": RANK, "lora_alpha": 2 * RANK, "target_modules": "all-linear"}
@@ -70,7 +70,7 @@ class Trained:
     @property
     def steps(self) -> list[list[tuple[str, str]]]:
         """The rows of each optimizer step, in the order in which finetrap takes them."""
-        from finetrap.backends.hf.train import Schedule
+        from finetrap.backends.hf.training.step import Schedule
 
         schedule = Schedule(1, self.batch, RATE, 0.0, 0.0, 1.0)
         return [[self.rows[i] for i in step] for step in schedule.batches(len(self.rows), SEED)]
@@ -182,7 +182,7 @@ def open_trl(trained: Trained, rows: int, joined: bool) -> Work:
     import torch
     from transformers import AutoTokenizer
 
-    from finetrap.backends.hf.halves import fast_half
+    from finetrap.backends.hf.training.half import fast_half
 
     tokenizer = AutoTokenizer.from_pretrained(str(trained.folder))
     steps = [[encoded(row, tokenizer) for row in step] for step in trained.steps]
@@ -336,7 +336,7 @@ def in_half() -> bool:
     """Whether both tools' passes are in bfloat16 on this machine, and the limit is its own."""
     import torch
 
-    from finetrap.backends.hf.halves import fast_half
+    from finetrap.backends.hf.training.half import fast_half
 
     return fast_half(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 

@@ -39,15 +39,19 @@ from typing import Any
 
 from benchmarks.harness import needs, parser
 from benchmarks.measured import append, machine
-from finetrap import miniature, prompts, scoring, search, strategies, verdicts
-from finetrap import study as studies
+from finetrap import miniature
 from finetrap.cli.options import parsed
-from finetrap.engines.machine import crew
 from finetrap.errors import FinetrapError
 from finetrap.findings import Effect
+from finetrap.judge import verdicts
+from finetrap.measure import strategies
+from finetrap.measure.engines.machine import crew
+from finetrap.measure.runner import Desk
+from finetrap.measure.study import reading as studies
+from finetrap.measure.study import search
 from finetrap.records import Answer, Cell, Problem, Run, Study, TaskKind
-from finetrap.runner import Desk
-from finetrap.store import Store
+from finetrap.runs.store import Store
+from finetrap.text import prompts, scoring
 
 BATCHES = (1, 4, 8, 16, 32, 64, 128)
 """Batch sizes at which lm-eval is tried."""
@@ -123,7 +127,7 @@ def _test(
 
 def _training(cell: Cell, train: Sequence[Problem]) -> dict[str, Any]:
     """Return rows in the order of the steps, and the learning rate of each step."""
-    from finetrap.backends.hf.trainee import schedule_of
+    from finetrap.backends.hf.training.member import schedule_of
 
     schedule = schedule_of(cell.strategy, cell.train)
     batches = schedule.batches(len(train), cell.seed or 0)

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import typer
 
-from finetrap import catalog, cli, miniature, records, studyfile, tasks
-from finetrap.studyfile import Table
+from finetrap import catalog, cli, miniature, records, tasks
+from finetrap.measure.study import file as studyfile
+from finetrap.measure.study.file import Table
 
 PAGE = Path(__file__).with_name("reference.md")
 

@@ -28,5 +28,5 @@ def shared_data() -> Path:
 @pytest.fixture(autouse=True)
 def exact_passes(monkeypatch) -> None:
     """Trainings inside a test pass in fp32 on every machine; tests of bfloat16 ask for it."""
-    if "finetrap.backends.hf.passes" in sys.modules:
-        monkeypatch.setattr("finetrap.backends.hf.passes.fast_half", lambda device: False)
+    if "finetrap.backends.hf.training.passes" in sys.modules:
+        monkeypatch.setattr("finetrap.backends.hf.training.passes.fast_half", lambda device: False)

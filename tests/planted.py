@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
-from finetrap import study, verdicts
 from finetrap.findings import Effect, Findings
+from finetrap.judge import verdicts
+from finetrap.measure.runner import run_group
+from finetrap.measure.study import reading
 from finetrap.records import Judge
-from finetrap.runner import run_group
-from finetrap.store import Store
+from finetrap.runs.store import Store
 
 MIXED = {"few-shot-5": 0.0, "full": -0.12, "lora": 0.12, "dora": 0.0}
 """What each strategy adds to the share of problems that are solved."""
@@ -39,9 +40,9 @@ def judged(folder: Path, number: int, truth: Mapping[str, float], sd: float = 0.
         "train": {"problems": 20, "epochs": 1},
         "limits": {"test_problems": PROBLEMS, "max_new_tokens": 40},
     }
-    plan = study.check(table, at="planted", base=base)
+    plan = reading.check(table, at="planted", base=base)
     store = Store(base / "runs")
-    run_group(study.cells(plan), store, "none", lambda event: None)
+    run_group(reading.cells(plan), store, "none", lambda event: None)
     return verdicts.judge(store.runs(), replace(Judge(), margin=MARGIN))
 
 

@@ -9,8 +9,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 from random import Random
 
-from finetrap import advise, claims, report, verdicts
+from finetrap import report
 from finetrap.findings import Effect, Findings
+from finetrap.judge import verdicts
+from finetrap.judge.advice import advise
+from finetrap.judge.paper import claims
 from finetrap.records import (
     Answer,
     Cell,

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from finetrap.compare import Components
+from finetrap.stats.changes import Components
 
 Flags = NDArray[np.bool_]
 

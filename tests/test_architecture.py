@@ -14,61 +14,43 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src"
 FILES = sorted(SOURCE.glob("finetrap/**/*.py"))
 
-JUDGING = (
-    ("errors", "records", "findings", "numerals"),
-    ("runfolder", "rows", "population"),
-    ("store", "scoring", "overlap"),
-    ("compare",),
-    ("trials", "retention"),
-    ("arms", "power", "predictions"),
-    ("tables", "effects", "outcomes"),
-    ("verdicts",),
-    ("pairwise", "prior", "detectable"),
-    ("candidates", "noninferior", "nextrun"),
-    ("choice",),
-    ("claims", "diagnose", "advise"),
-    ("cliff",),
-    ("judgement",),
-    ("report",),
-)
-"""From the bottom up: a module imports only from rows below its own, or from its own package."""
-DOING = (
-    ("catalog", "meter", "miniature", "packs", "prompts", "backends", "tasks"),
-    ("studyfile", "strategies"),
-    ("axes",),
-    ("checkpoints", "evidence", "rewind", "telling"),
-    ("study", "runner"),
-    ("search",),
-    ("engines",),
-    ("tryout", "planning"),
-    ("terminal",),
-    ("cli", "notebook"),
-)
-SHARED = (
-    "errors",
-    "records",
-    "runfolder",
-    "store",
-    "scoring",
-    "numerals",
-    "rows",
-    "overlap",
-    "trials",
-)
+GROUND = ("errors", "records", "findings", "events")
+"""Nouns, errors and events: what everything may import."""
+SHARED = (*GROUND, "stats", "runs", "text")
 """What both halves may import."""
-FACES = ("terminal", "cli", "notebook")
-"""What people see: words and intervals of the judging half, events and verbs of the other."""
+PLUG_INS = ("backends", "catalog", "miniature", "tasks")
+MEASURING = ("measure", *PLUG_INS)
+JUDGING = ("judge", "report")
+ALLOWED = {
+    "errors": (),
+    "records": ("errors",),
+    "findings": ("records",),
+    "events": ("records",),
+    "text": GROUND,
+    "stats": (*GROUND, "text"),
+    "runs": (*GROUND, "stats", "text"),
+    **dict.fromkeys(PLUG_INS, (*SHARED, *PLUG_INS)),
+    "measure": (*SHARED, *PLUG_INS),
+    "judge": SHARED,
+    "report": (*SHARED, "judge"),
+    "terminal": (*GROUND, "stats", "text"),
+    "cli": (*SHARED, *MEASURING, *JUDGING, "terminal", "api"),
+    "api": (*SHARED, *MEASURING, *JUDGING, "terminal"),
+}
+"""What each file or folder below `finetrap` may import, its own folder aside."""
 HEAVY = ("torch", "transformers", "peft", "datasets", "accelerate")
 SLOW = (*HEAVY, "scipy.stats", "pandas", "matplotlib", "pydantic", "typer", "rich")
-
-
-def rank(layers: tuple[tuple[str, ...], ...]) -> dict[str, int]:
-    return {name: level for level, names in enumerate(layers) for name in names}
 
 
 def part(file: Path) -> str:
     """Return the module or package below `finetrap` that a file belongs to."""
     return file.relative_to(SOURCE / "finetrap").with_suffix("").parts[0]
+
+
+def module(file: Path) -> str:
+    """Return the dotted name of a file; a package's is that of its folder."""
+    dotted = ".".join(file.relative_to(SOURCE).with_suffix("").parts)
+    return dotted.removesuffix(".__init__")
 
 
 @cache
@@ -98,23 +80,78 @@ def name(file: Path) -> str:
     return str(file.relative_to(SOURCE / "finetrap"))
 
 
+def folders() -> dict[str, set[str]]:
+    """Return which folders of files each folder imports from, at every depth of the tree."""
+    homes = {module(file): file for file in FILES}
+    arrows: dict[str, set[str]] = {}
+    for here, file in homes.items():
+        for dotted in imports(file):
+            there = dotted if dotted in homes else dotted.rpartition(".")[0]
+            if there not in homes or there == here:
+                continue
+            one, other = here.split("."), there.split(".")
+            shared = next(
+                (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
+                min(len(one), len(other)),
+            )
+            if shared < min(len(one), len(other)):
+                arrows.setdefault(".".join(one[: shared + 1]), set()).add(
+                    ".".join(other[: shared + 1])
+                )
+    return arrows
+
+
+def circle(arrows: dict[str, set[str]]) -> list[str]:
+    """Return one circle of arrows, empty where there is none."""
+    done: set[str] = set()
+
+    def follow(place: str, way: list[str]) -> list[str]:
+        if place in way:
+            return [*way[way.index(place) :], place]
+        if place in done:
+            return []
+        for other in sorted(arrows.get(place, ())):
+            if found := follow(other, [*way, place]):
+                return found
+        done.add(place)
+        return []
+
+    return next((found for place in sorted(arrows) if (found := follow(place, []))), [])
+
+
 @pytest.mark.parametrize("file", FILES, ids=name)
-def test_imports_point_down_and_judging_never_imports_doing(file: Path) -> None:
-    judging, doing = rank(JUDGING), rank(DOING)
+def test_imports_point_down_and_the_two_halves_never_meet(file: Path) -> None:
     here = part(file)
     if here in ("__init__", "__main__"):
         return
-    assert here in judging or here in doing, "say in this test where a new module belongs"
-    for other in own_imports(file):
-        if here in judging:
-            assert other in judging, f"{here} judges and imports {other}"
-            assert judging[other] < judging[here], f"{here} imports {other} from above"
-        elif here not in FACES and other not in SHARED:
-            assert other in doing, f"{here} measures and imports {other}"
-            assert doing[other] <= doing[here], f"{here} imports {other} from above"
+    if here == "events":
+        pytest.xfail("events are told by measuring still")
+    assert here in ALLOWED, "say in this test where a new file or folder belongs"
+    assert own_imports(file) <= set(ALLOWED[here])
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if part(f) in rank(JUDGING)], ids=name)
+@pytest.mark.xfail(reason="folders were moved; files are split next", strict=True)
+def test_no_file_or_folder_imports_in_a_circle() -> None:
+    assert circle(folders()) == []
+
+
+def test_a_circle_would_be_seen() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+
+
+@pytest.mark.parametrize("file", sorted(SOURCE.glob("finetrap/backends/hf/kernels/*.py")), ids=name)
+def test_a_kernel_knows_nothing_of_the_network_around_it(file: Path) -> None:
+    if file.stem in ("head", "onednn"):
+        pytest.xfail("the circle around Network is opened next")
+    kernels, outside = "finetrap.backends.hf.kernels", "finetrap.backends.hf"
+    assert [
+        dotted
+        for dotted in imports(file)
+        if dotted.startswith(outside) and not dotted.startswith(kernels)
+    ] == []
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if part(f) in JUDGING], ids=name)
 def test_judging_never_needs_torch(file: Path) -> None:
     assert not {dotted.split(".")[0] for dotted in imports(file)} & set(HEAVY)
 
@@ -129,7 +166,9 @@ def test_input_is_never_checked_by_assert(file: Path) -> None:
     assert [node.lineno for node in tree(file) if isinstance(node, ast.Assert)] == []
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if part(f) != "runner"], ids=name)
+@pytest.mark.parametrize(
+    "file", [f for f in FILES if module(f) != "finetrap.measure.runner"], ids=name
+)
 def test_only_the_runner_swallows_everything(file: Path) -> None:
     for node in tree(file):
         if isinstance(node, ast.ExceptHandler):
@@ -153,9 +192,11 @@ def test_importing_the_package_starts_nothing_heavy() -> None:
 
 
 def test_judging_starts_with_numpy_and_little_else() -> None:
-    light = ["records", "errors", "store", "scoring", "compare"]
+    light = ["records", "errors", "runs.store", "text.scoring", "stats.changes"]
     assert loaded_by(*(f"finetrap.{module}" for module in light)) == set()
 
 
 def test_reading_a_study_and_starting_the_engine_needs_no_torch() -> None:
-    assert not loaded_by("finetrap.study", "finetrap.engines.local", "finetrap.cli") & set(HEAVY)
+    assert not loaded_by(
+        "finetrap.measure.study.reading", "finetrap.measure.engines.local", "finetrap.cli"
+    ) & set(HEAVY)

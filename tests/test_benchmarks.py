@@ -24,11 +24,13 @@ from benchmarks import (
 )
 from benchmarks.harness import Side, Worker
 from benchmarks.measured import Done
-from finetrap import checkpoints, strategies, tasks
+from finetrap import tasks
 from finetrap.backends import open_model
 from finetrap.errors import BadInput, FinetrapError
+from finetrap.measure import strategies
+from finetrap.measure.runner import Desk
+from finetrap.measure.study import models
 from finetrap.records import Cell, Limits, StrategySpec, TrainSpec
-from finetrap.runner import Desk
 
 
 class Here:
@@ -155,7 +157,7 @@ def test_every_step_is_measured_at_every_size(step, tiny):
 def mini_cell(strategy: StrategySpec) -> Cell:
     task = tasks.reference("school-terse")
     return Cell(
-        checkpoints.resolve("mini-0.1m", Path(), {}),
+        models.resolve("mini-0.1m", Path(), {}),
         task,
         strategy,
         TrainSpec(problems=40, epochs=1, batch=8, dev=8),
@@ -204,9 +206,9 @@ def test_the_peers_script_answers_a_cell_as_finetrap_does(strategy, tmp_path, mo
 
 
 def test_the_study_of_the_135m_shape_is_whole(tiny, tmp_path):
-    from finetrap import study
+    from finetrap.measure.study import reading
 
-    read = study.load(forecast.shaped(tmp_path, 10, tiny))
+    read = reading.load(forecast.shaped(tmp_path, 10, tiny))
     assert [s.name for s in read.strategies] == [
         "zero-shot",
         "few-shot-5",

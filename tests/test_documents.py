@@ -14,7 +14,8 @@ import pytest
 from documents import REPOSITORY, blocks, run
 
 import finetrap
-from finetrap import miniature, study, tasks
+from finetrap import miniature, tasks
+from finetrap.measure.study import reading
 
 DOCS = REPOSITORY / "docs"
 RUN = [REPOSITORY / "README.md", DOCS / "tutorial.md", *sorted(DOCS.glob("how-to/*.md"))]
@@ -63,7 +64,7 @@ def test_every_code_block_runs(document, folder):
             run(block, folder)
     for file in folder.glob("*.toml"):
         if "models =" in file.read_text("utf-8"):
-            study.load(file)
+            reading.load(file)
 
 
 def test_a_block_that_is_not_run_says_why():

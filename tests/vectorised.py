@@ -1,4 +1,4 @@
-"""The estimates of `finetrap.compare` for many simulated studies at once, and those studies.
+"""The estimates of `finetrap.stats.changes` for many simulated studies at once, and those studies.
 
 `tests/test_vectorised.py` holds them equal to `compare.estimates`; `benchmarks/statistics.py` needs
 them to go through a large grid in minutes.
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import fdtri, ndtri, stdtr, stdtrit
 from simulated import abilities
 
-from finetrap.compare import ALPHA, GUARD
+from finetrap.stats.changes import ALPHA, GUARD
 
 Floats = NDArray[np.float64]
 CHUNK = 1_500_000

@@ -14,8 +14,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from finetrap.api import Report, Runs, Study, load, run
     from finetrap.errors import BadInput, FinetrapError
-    from finetrap.notebook import Report, Runs, Study, load, run
 
 __version__ = "0.1.0"
 __all__ = ["BadInput", "FinetrapError", "Report", "Runs", "Study", "load", "run"]
@@ -27,7 +27,7 @@ def __getattr__(name: str) -> Any:
     """Fetch a public name from the module that holds it."""
     if name not in __all__:
         raise AttributeError(f"module 'finetrap' has no attribute '{name}'")
-    home = "finetrap.errors" if name in _ERRORS else "finetrap.notebook"
+    home = "finetrap.errors" if name in _ERRORS else "finetrap.api"
     found = globals()[name] = getattr(import_module(home), name)
     return found
 

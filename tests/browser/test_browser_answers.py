@@ -10,8 +10,8 @@ from reported import HOSTILE, study
 
 from finetrap import report
 from finetrap.findings import Findings
-from finetrap.report.untrusted import visible
-from finetrap.tables import CELL_COLUMNS
+from finetrap.judge.tables import CELL_COLUMNS
+from finetrap.text.visible import visible
 
 CARDS = "#answer-browser .cards > li"
 FLUENT = 100

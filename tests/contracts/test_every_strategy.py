@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from finetrap import catalog, checkpoints, strategies, study, tasks
+from finetrap import catalog, tasks
 from finetrap.backends import open_model
+from finetrap.measure import strategies
+from finetrap.measure.study import models, reading
 from finetrap.records import Limits, TrainSpec
 
 TRAINED = [name for name, table in catalog.strategies().items() if table["kind"] != "prompt"]
@@ -15,7 +17,7 @@ ROWS = 96
 
 @pytest.fixture(scope="module")
 def model():
-    return open_model(checkpoints.resolve("mini-1m", Path(), {}), Limits())
+    return open_model(models.resolve("mini-1m", Path(), {}), Limits())
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ def test_training_at_its_own_rate_lowers_the_loss_by_five_percent(name, model, p
         "strategies": [name],
         "train": {"replay_task": "world"},
     }
-    (spec,) = study.check(table, at="one", base=Path()).strategies
+    (spec,) = reading.check(table, at="one", base=Path()).strategies
     solver = strategies.adapt(model, problems, spec, BUDGET, seed=0)
     assert sum(model.score(pairs, batch=64)) <= 0.95 * before
     assert 0 < solver.training.trainable <= model.parameters

@@ -13,8 +13,8 @@ import pytest
 from finetrap import tasks
 from finetrap.errors import BadInput
 from finetrap.records import TaskKind
-from finetrap.scoring import grade
 from finetrap.tasks._splits import wording
+from finetrap.text.scoring import grade
 
 OWN_ROWS = Path(__file__).parent.parent / "data"
 REAL = {

@@ -34,11 +34,11 @@ from finetrap.cli.options import (
 from finetrap.errors import BadInput
 from finetrap.findings import Findings
 from finetrap.records import Cell
-from finetrap.report.untrusted import ascii_line
-from finetrap.store import Store
+from finetrap.runs.store import Store
+from finetrap.text.visible import ascii_line
 
 if TYPE_CHECKING:
-    from finetrap import tryout
+    from finetrap.measure import trying
 
 
 def demo(
@@ -111,16 +111,16 @@ def try_strategies(
 
     Example: finetrap try mini-1m --train train.jsonl --budget 20
     """
-    from finetrap import tryout
+    from finetrap.measure import trying
 
     voice = Voice(as_json, quiet)
     names = dict(_column(entry) for entry in columns or ())
-    wanted = tryout.Wanted(model, train, test, names, tuple(probes or ()))
+    wanted = trying.Wanted(model, train, test, names, tuple(probes or ()))
     store = Store(out / "runs")
     if test is None:
         voice.say("no --test: one problem in five is held out, by its wording")
     with _watched(voice, store) as watch:
-        plan = tryout.plan(
+        plan = trying.plan(
             wanted,
             out,
             store,
@@ -146,7 +146,7 @@ def _column(entry: str) -> tuple[str, str]:
     return name, column
 
 
-def _plan_sentence(plan: tryout.Plan, minutes: float) -> str:
+def _plan_sentence(plan: trying.Plan, minutes: float) -> str:
     study, search = plan.study, plan.study.search
     trials = search.trials if search else 0
     names = ", ".join(strategy.name for strategy in study.strategies)
@@ -162,7 +162,7 @@ def _plan_sentence(plan: tryout.Plan, minutes: float) -> str:
 
 def _hand_over(findings: Findings, store: Store, out: Path, whole: bool, voice: Voice) -> None:
     """Write what is to be shipped, and show what it would lose."""
-    from finetrap import runner, tryout
+    from finetrap.measure import runner, trying
 
     for advice in findings.advice:
         runs = store.runs(set(advice.keys))
@@ -172,7 +172,7 @@ def _hand_over(findings: Findings, store: Store, out: Path, whole: bool, voice: 
         untouched = [r for r in store.runs() if r.cell.task == run.cell.task and _is_base(r.cell)]
         changed = run.cell.strategy.trains or run.cell.strategy.shots
         place = runner.ship(run.cell, out / "ship", whole=whole) if changed else None
-        worst = tryout.lost(untouched[0], run) if untouched else []
+        worst = trying.lost(untouched[0], run) if untouched else []
         answers = [{"before": b.completion, "after": a.completion, "id": a.id} for b, a in worst]
         lines = [f"to ship: {place or 'the untouched model as it is'}"]
         for before, after in worst:
@@ -203,8 +203,8 @@ def status(
 
     Example: finetrap status style --runs runs
     """
-    from finetrap import search
-    from finetrap import study as studies
+    from finetrap.measure.study import reading as studies
+    from finetrap.measure.study import search
 
     store = Store(runs)
     cells, searches = search.named_cells(studies.load(study_file(study), parsed(overrides)), store)
@@ -236,8 +236,8 @@ def _measured(
 
     Raises BadInput after the others, and Interrupted.
     """
-    from finetrap import study as studies
-    from finetrap.engines import rounds
+    from finetrap.measure.engines import rounds
+    from finetrap.measure.study import reading as studies
 
     plan = studies.load(study_file(file), parsed(overrides))
     store = Store(runs)

@@ -28,10 +28,10 @@ from finetrap.cli.options import (
 from finetrap.errors import BadInput
 from finetrap.findings import Advice, Findings
 from finetrap.records import Run, Study
-from finetrap.store import Store
+from finetrap.runs.store import Store
 
 if TYPE_CHECKING:
-    from finetrap.advise import Wishes
+    from finetrap.judge.advice.advise import Wishes
 
 
 def report(
@@ -71,7 +71,7 @@ def diagnose(
 
     Example: finetrap diagnose --before base.jsonl --after tuned.jsonl
     """
-    from finetrap import diagnose as suspects
+    from finetrap.judge import diagnosis as suspects
 
     owed = 0
     if (before is None) != (after is None):
@@ -124,7 +124,7 @@ def advise(
 
     Example: finetrap advise smollm2-135m --runs runs --min-retention 95
     """
-    from finetrap import advise as advising
+    from finetrap.judge.advice import advise as advising
 
     wishes = wanted_limits(max_memory, min_retention, must_ship_one_file)
     source = Source(runs, study or Path("STUDY"), overrides)
@@ -153,17 +153,17 @@ def _unfinished(owed: int) -> str:
 
 def wanted_limits(max_memory: float | None, retention: float | None, one_file: bool) -> Wishes:
     """Return a user's limits; memory is given in gigabytes."""
-    from finetrap.advise import Wishes
+    from finetrap.judge.advice.advise import Wishes
 
     return Wishes(None if max_memory is None else int(max_memory * 1e9), retention, one_file)
 
 
 def _published(model: str) -> Advice:
     """Return the prior for a model that has not been measured."""
-    from finetrap import advise as advising
-    from finetrap import checkpoints
+    from finetrap.judge.advice import advise as advising
+    from finetrap.measure.study import models
 
-    spec = checkpoints.resolve(model, Path.cwd(), {})
+    spec = models.resolve(model, Path.cwd(), {})
     aligned = None if spec.prompt == "auto" else spec.prompt == "chat"
     published: Advice = advising.prior(spec.name, spec.parameters, aligned)
     return published
@@ -179,7 +179,7 @@ def overlap(
 
     Example: finetrap overlap --train train.jsonl --test test.jsonl
     """
-    from finetrap import overlap as overlaps
+    from finetrap.text import overlap as overlaps
 
     found = overlaps.find(overlaps.read(train), overlaps.read(test))
     Voice(as_json, quiet).result(overlaps.as_json(found), overlaps.sentence(found))
@@ -201,7 +201,7 @@ def compare(
 
     Example: finetrap compare before.jsonl after.jsonl --margin 2
     """
-    from finetrap import predictions
+    from finetrap.judge import predictions
 
     root = runs or Path()
     result = predictions.compare_files(
@@ -221,7 +221,7 @@ def grade(
 
     Example: finetrap grade outputs.jsonl --out graded.jsonl
     """
-    from finetrap import scoring
+    from finetrap.text import scoring
 
     root = runs or Path()
     rows = list(scoring.grade_file(root / file))
@@ -283,8 +283,9 @@ def _judged(
     source: Source, *, wishes: Wishes | None = None, command: str = ""
 ) -> tuple[Findings, list[Run], Study | None]:
     """Judge a study's runs, or all there are."""
-    from finetrap import judgement, search
-    from finetrap import study as studies
+    from finetrap import judge
+    from finetrap.measure.study import reading as studies
+    from finetrap.measure.study import search
 
     store = Store(source.runs)
     settings = parsed(source.overrides)
@@ -292,7 +293,7 @@ def _judged(
         settings["judge.margin"] = source.margin
     plan = None if source.study is None else studies.load(study_file(source.study), settings)
     cells = search.named_cells(plan, store)[0] if plan else None
-    findings, measured = judgement.judge(
+    findings, measured = judge.judge(
         store, plan, cells=cells, margin=source.margin, wishes=wishes, command=command
     )
     return findings, measured, plan
@@ -317,8 +318,8 @@ def _print_verdicts(findings: Findings) -> None:
 
     Of an unfinished study only accuracies: a verdict that is looked for again and again is found.
     """
-    from finetrap import advise as advising
     from finetrap import report as reports
+    from finetrap.judge.advice import advise as advising
 
     if findings.owed:
         print(

@@ -20,14 +20,14 @@ from finetrap.cli.options import (
     parsed,
     study_file,
 )
-from finetrap.report.untrusted import ascii_line
+from finetrap.text.visible import ascii_line
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from finetrap.detectable import Detectable
-    from finetrap.planning import Plan
-    from finetrap.planning.forecast import CellForecast
+    from finetrap.judge.detectable import Detectable
+    from finetrap.measure.plan import Plan
+    from finetrap.measure.plan.forecast import CellForecast
 
 MOST = 1000
 """Characters of a line that is shown."""
@@ -47,13 +47,14 @@ def plan(
 
     Example: finetrap plan style --workers 2
     """
-    from finetrap import detectable, planning
-    from finetrap import study as studies
-    from finetrap.store import Store
+    from finetrap.judge import detectable
+    from finetrap.measure import plan
+    from finetrap.measure.study import reading as studies
+    from finetrap.runs.store import Store
 
     read, store = studies.load(study_file(study), parsed(overrides)), Store(runs)
     say = _silent if as_json or quiet else _progress
-    found = planning.plan(read, store, workers=workers, say=say)
+    found = plan.plan(read, store, workers=workers, say=say)
     effects = detectable.detectable(found.cells, found.asked, store.runs(set(found.statuses)))
     warnings = [*found.warnings(), *detectable.warnings(effects, read.judge.margin)]
     if as_json:

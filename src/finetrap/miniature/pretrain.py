@@ -23,8 +23,8 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from finetrap import prompts
 from finetrap.miniature.world import FAMILIES, VERSION, Item, items, prose, split_of
+from finetrap.text import prompts
 
 CONTEXT = 512
 """Tokens of context: the longest five-shot prompt (test_miniature checks it) and its answer."""

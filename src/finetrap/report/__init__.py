@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from finetrap.claims import write_claims_csv
 from finetrap.errors import StoreError
 from finetrap.findings import Findings
+from finetrap.judge.paper.claims import write_claims_csv
+from finetrap.judge.tables import write_cells_csv, write_effects_csv, write_trials_csv
 from finetrap.records import Run, Study
-from finetrap.report.terminal import verdict_rows, verdict_tables, verdict_text
-from finetrap.tables import write_cells_csv, write_effects_csv, write_trials_csv
+from finetrap.report.console import verdict_rows, verdict_tables, verdict_text
 
 __all__ = ["verdict_rows", "verdict_tables", "verdict_text", "write"]
 

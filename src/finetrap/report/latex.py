@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from finetrap.report import wording
-from finetrap.report.grid import Entry, MainTable
-from finetrap.report.untrusted import ascii_line
+from finetrap.report.arranged.grid import Entry, MainTable
+from finetrap.text.visible import ascii_line
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

@@ -6,32 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from finetrap.findings import Findings
 from finetrap.records import Run, Study
-from finetrap.report import (
-    answers,
-    contents,
-    forest,
-    grid,
-    heat,
-    judgements,
-    latex,
-    panels,
-    rates,
-    samples,
-    searches,
-    sentences,
-    sizes,
-    trade_offs,
-    untrusted,
-    wording,
-)
-from finetrap.report.figure import Chart
-from finetrap.report.frontier import frontier
-from finetrap.report.panels import Panel
+from finetrap.report import latex, wording
+from finetrap.report.arranged import contents, grid, judgements, panels, samples, sentences
+from finetrap.report.arranged.panels import Panel
+from finetrap.report.browser import answers
+from finetrap.report.charts import forest, heat, rates, searches, sizes, trade_offs
+from finetrap.report.charts.figure import Chart
+from finetrap.report.charts.frontier import frontier
+from finetrap.text import visible
 
 
 class DrawnPanel(NamedTuple):
@@ -138,7 +125,9 @@ def _environment(*, html: bool) -> Environment:
     where a template's author did not think of it.
     """
     environment = Environment(
-        loader=PackageLoader("finetrap", "report"),
+        loader=ChoiceLoader(
+            [PackageLoader("finetrap.report"), PackageLoader("finetrap.report", "browser")]
+        ),
         autoescape=html,
         undefined=StrictUndefined,
         finalize=_visible if html else _markdown,
@@ -164,7 +153,7 @@ def _environment(*, html: bool) -> Environment:
         shipped=wording.shipped,
         typeset=wording.typeset,
         still_open=wording.still_open,
-        clip=untrusted.clip,
+        clip=visible.clip,
         number=panels.number,
         mean=panels.mean,
         most=panels.most,
@@ -181,7 +170,7 @@ def _environment(*, html: bool) -> Environment:
 
 def _visible(value: Any) -> Any:
     return (
-        untrusted.visible(value)
+        visible.visible(value)
         if isinstance(value, str) and not isinstance(value, Markup)
         else value
     )
@@ -191,5 +180,5 @@ def _markdown(value: Any) -> Any:
     """Keep a value on its line and inside its table cell."""
     if not isinstance(value, str):
         return value
-    text = " ".join(untrusted.visible(value).split())
+    text = " ".join(visible.visible(value).split())
     return "".join("\\" + c if c in r"\`*_{}[]<>#|" else c for c in text)

@@ -7,7 +7,7 @@ import re
 
 from finetrap.findings import Effect
 from finetrap.records import written_rate
-from finetrap.report.untrusted import one_line
+from finetrap.text.visible import one_line
 
 MISSING = "–"
 _MINUS, _NBSP = "\u2212", "\u00a0"

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from finetrap.errors import BadData
-from finetrap.rows import Row, json_lines, json_list
+from finetrap.text.rows import Row, json_lines, json_list
 
 PATIENCE = 5.0
 """Seconds to wait for a sign of the hub before its cache is the only place left."""

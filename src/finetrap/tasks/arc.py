@@ -13,9 +13,9 @@ from typing import Any
 
 from finetrap.errors import BadData
 from finetrap.records import Problem, TaskKind, TaskRef
-from finetrap.rows import Row, column
 from finetrap.tasks import Task
 from finetrap.tasks._sources import Hub, file_revision, local_file, read_rows
+from finetrap.text.rows import Row, column
 
 NAMES: dict[str, TaskKind] = {"arc_easy": "choice", "arc_challenge": "choice"}
 COMMIT = "210d026faf9955653af8916fad021475a3f00453"

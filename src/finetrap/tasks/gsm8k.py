@@ -13,10 +13,10 @@ from typing import Any
 
 from finetrap.errors import BadData
 from finetrap.records import Problem, TaskKind, TaskRef
-from finetrap.rows import Row, column
 from finetrap.tasks import Task
 from finetrap.tasks._sources import Hub, file_revision, folder_files, read_rows
 from finetrap.tasks._splits import without
+from finetrap.text.rows import Row, column
 
 NAMES: dict[str, TaskKind] = {"gsm8k": "math"}
 HUB = Hub("openai/gsm8k", "main", "e53f048856ff4f594e959d75785d2c2d37b678ee")

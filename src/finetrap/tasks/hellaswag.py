@@ -18,9 +18,9 @@ from typing import Any
 
 from finetrap.errors import BadData
 from finetrap.records import Problem, TaskKind, TaskRef
-from finetrap.rows import Row, column, read_text
 from finetrap.tasks import Task
 from finetrap.tasks._sources import Hub, file_revision, local_file, read_rows
+from finetrap.text.rows import Row, column, read_text
 
 NAMES: dict[str, TaskKind] = {"hellaswag": "continuation"}
 HUB = Hub("Rowan/hellaswag", None, "218ec52e09a7e7462a5400043bb9a69a41d06b76")

@@ -16,12 +16,12 @@ from typing import Any
 
 from finetrap.errors import BadData, BadInput
 from finetrap.records import Problem, TaskKind, TaskRef
-from finetrap.rows import Row, column
-from finetrap.scoring import gradable
-from finetrap.scoring import grade as graded
 from finetrap.tasks import Task
 from finetrap.tasks._sources import file_revision, read_rows
 from finetrap.tasks._splits import draw, identified, without
+from finetrap.text.rows import Row, column
+from finetrap.text.scoring import gradable
+from finetrap.text.scoring import grade as graded
 
 NAMES: dict[str, TaskKind] = {"jsonl": "math"}
 TEST_SHARE = 0.2

@@ -14,13 +14,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from finetrap import numerals
 from finetrap.errors import BadInput
 from finetrap.records import Problem, TaskKind, TaskRef
-from finetrap.rows import Row, column
 from finetrap.tasks import Task
 from finetrap.tasks._sources import Hub, file_revision, local_file, read_rows
 from finetrap.tasks._splits import draw, identified, lowest
+from finetrap.text import numbers
+from finetrap.text.rows import Row, column
 
 NAMES: dict[str, TaskKind] = {"orca_math": "math"}
 HUB = Hub(
@@ -70,11 +70,11 @@ def _problem(row: Row) -> Problem | None:
 
 def final_number(solution: str) -> str | None:
     """Return the one number that the last sentence states, or the result of its last equation."""
-    sentences = _SENTENCE_END.split(numerals.plain(solution))
+    sentences = _SENTENCE_END.split(numbers.plain(solution))
     last = next((s for s in reversed(sentences) if s.strip(" *_$\\[]()")), "")
     stated = last.rpartition("=")[2]
     if _PART.search(stated) or _SEVERAL.search(last):
         return None
-    found = {numerals.written(match) for match in numerals.NUMBER.finditer(stated)}
+    found = {numbers.written(match) for match in numbers.NUMBER.finditer(stated)}
     answer = found.pop() if len(found) == 1 else ""
-    return answer if numerals.value(answer) else None
+    return answer if numbers.value(answer) else None

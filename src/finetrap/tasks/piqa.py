@@ -12,9 +12,9 @@ from typing import Any
 
 from finetrap.errors import BadData
 from finetrap.records import Problem, TaskKind, TaskRef
-from finetrap.rows import Row, column, read_text
 from finetrap.tasks import Task
 from finetrap.tasks._sources import Hub, file_revision, folder_files, read_rows
+from finetrap.text.rows import Row, column, read_text
 
 NAMES: dict[str, TaskKind] = {"piqa": "choice"}
 HUB = Hub("baber/piqa", None, "142f6d7367fd9877f0fb3b5734ea6a545f54cdd1")

@@ -17,10 +17,10 @@ from typing import Any
 
 from finetrap.errors import BadData
 from finetrap.records import Problem, TaskKind, TaskRef
-from finetrap.rows import Row, column
 from finetrap.tasks import Task
 from finetrap.tasks._sources import Hub, file_revision, local_file, read_rows
 from finetrap.tasks._splits import lowest, without
+from finetrap.text.rows import Row, column
 
 NAMES: dict[str, TaskKind] = {"svamp": "math"}
 HUB = Hub("ChilleD/SVAMP", None, "5e0bf1e5e7c0e9c4bc39180d224f41f3f801b7ef")

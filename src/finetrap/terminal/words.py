@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from finetrap.compare import wilson
-from finetrap.report.untrusted import ascii_line
+from finetrap.stats.changes import wilson
+from finetrap.text.visible import ascii_line
 
 NAME = 80
 """Characters of a cell's name: as many as a run folder's has."""

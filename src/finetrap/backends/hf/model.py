@@ -14,24 +14,24 @@ from typing import Any
 import torch
 
 from finetrap.backends import Completion, Progress, Row, Scored, Training, Written
-from finetrap.backends.hf import passes
-from finetrap.backends.hf import train as training
-from finetrap.backends.hf.adapters import (
+from finetrap.backends.hf.asking.generate import Endings, Golds, generate
+from finetrap.backends.hf.asking.score import Span, divergence, join, score, whole_texts, windows
+from finetrap.backends.hf.kernels.onednn import multiplying
+from finetrap.backends.hf.load import Opened, context_length, load, quiet
+from finetrap.backends.hf.memory import keep_freed, return_freed
+from finetrap.backends.hf.network import Network
+from finetrap.backends.hf.tokens import Tokens
+from finetrap.backends.hf.training import passes
+from finetrap.backends.hf.training import step as training
+from finetrap.backends.hf.training.adapters import (
     Adapter,
     adapter_bytes,
     can_be_scaled,
     scale,
     training_parts,
 )
-from finetrap.backends.hf.generate import Endings, Golds, generate
-from finetrap.backends.hf.load import Opened, context_length, load, quiet
-from finetrap.backends.hf.lowrank import can_train_together
-from finetrap.backends.hf.memory import keep_freed, return_freed
-from finetrap.backends.hf.network import Network
-from finetrap.backends.hf.products import multiplying
-from finetrap.backends.hf.score import Span, divergence, join, score, whole_texts, windows
-from finetrap.backends.hf.tokens import Tokens
-from finetrap.backends.hf.trainee import Trainee, run_key, schedule_of, seeded
+from finetrap.backends.hf.training.lowrank import can_train_together
+from finetrap.backends.hf.training.member import Trainee, run_key, schedule_of, seeded
 from finetrap.backends.hf.weights import Originals, WayBack, cast, sharing_copy, untouched_copy
 from finetrap.errors import BadInput, out_of_memory
 from finetrap.records import Limits, ModelSpec, StrategySpec, TrainSpec

@@ -18,14 +18,14 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from finetrap.backends.hf.attention import Piece, after
-from finetrap.backends.hf.cache import growing, keeps_all
-from finetrap.backends.hf.head import Predictions
-from finetrap.backends.hf.joined import Rows, joining
-from finetrap.backends.hf.prefix import Prefix
+from finetrap.backends.hf.kernels.attention import Piece, after
+from finetrap.backends.hf.kernels.cache import growing, keeps_all
+from finetrap.backends.hf.kernels.head import Predictions
+from finetrap.backends.hf.kernels.joined import Rows, joining
+from finetrap.backends.hf.kernels.prefix import Prefix
 
 if TYPE_CHECKING:
-    from finetrap.backends.hf.gradients import Sum
+    from finetrap.backends.hf.training.embeddings import Sum
 
 SAME = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.01}
 """Relative difference up to which two ways to the same logits differ by rounding alone."""

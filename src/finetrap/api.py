@@ -1,0 +1,210 @@
+"""finetrap from Python, in a script or a notebook: a study, its runs, and what they show.
+
+The objects are those of the command line: `Study` and `load` return the record that every verb
+works on, `run` fills the same runs folder, and a report is the same page.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import Required, TypedDict, Unpack
+
+from finetrap import miniature, records
+from finetrap.errors import BadInput, MissingPackage
+from finetrap.findings import Findings
+from finetrap.measure.study import reading as studies
+from finetrap.runs.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HEIGHT = 720
+"""Pixels of a report inside a notebook; it scrolls."""
+
+Tables = Mapping[str, Mapping[str, Any]]
+
+
+class Written(TypedDict, total=False):
+    """What a study says: the keys of a study file, tables as mappings."""
+
+    name: str
+    models: Required[Sequence[str]]
+    tasks: Required[Sequence[str]]
+    strategies: Required[Sequence[str]]
+    probes: Sequence[str]
+    seeds: Sequence[int]
+    train: Mapping[str, Any]
+    limits: Mapping[str, Any]
+    search: Mapping[str, Any] | None
+    judge: Mapping[str, Any]
+    keep: Mapping[str, Any]
+    strategy: Tables
+    model: Tables
+    data: Mapping[str, str | os.PathLike[str]]
+    task: Tables
+
+
+def Study(**written: Unpack[Written]) -> records.Study:
+    """Check a study as a study file is checked, and return the record that all verbs work on.
+
+    The keywords are the keys of a study file: `models`, `tasks` and `strategies` are needed, `name`
+    is "study" unless given, and a table such as `[train]` is a mapping. Paths start from the
+    working directory. `source` of the result is the study as TOML, which `finetrap run` takes.
+    Raises BadStudy with all faults at once.
+    """
+    table = {"name": "study", **_as_toml(written)}
+    return studies.check(table, at="Study(…)", base=Path.cwd(), source=_source(table))
+
+
+def load(
+    path: str | os.PathLike[str], overrides: Mapping[str, object] | None = None
+) -> records.Study:
+    """Read a study file, or a shipped study by its name.
+
+    `overrides` set dotted keys before the check: `load("demo", {"train.epochs": 2, "seeds": [0]})`.
+    Raises BadInput, BadStudy.
+    """
+    shipped = str(path) in miniature.studies()
+    file = miniature.study(str(path)) if shipped else Path(path)
+    return studies.load(file, _as_toml(overrides or {}))
+
+
+def run(
+    study: records.Study,
+    runs: str | os.PathLike[str] = "runs",
+    *,
+    workers: int | None = None,
+    retry_failed: bool = False,
+    quiet: bool = False,
+) -> Runs:
+    """Run what a study still owes into the folder `runs`, and return the runs.
+
+    What is there already is kept, so a call that was interrupted goes on where it was. A cell that
+    failed does not raise: it is a row of `cells()`. `workers` counts processes, by default as many
+    as cores and memory allow. Raises BadInput for a model or data that cannot be used, at the end.
+    """
+    from finetrap.measure.engines import rounds
+    from finetrap.terminal import Progress
+
+    store = Store(Path(runs))
+    with Progress(as_json=False, quiet=quiet) as progress:
+        rounds.run(study, store, workers=workers, retry_failed=retry_failed, emit=progress.emit)
+    if progress.faults:
+        raise BadInput("\n".join(progress.faults))
+    return Runs(runs, study)
+
+
+class Runs:
+    """The runs of a study in a folder, or all that a folder holds; nothing here needs torch."""
+
+    def __init__(
+        self, folder: str | os.PathLike[str] = "runs", study: records.Study | None = None
+    ) -> None:
+        self.folder = Path(folder)
+        self.study = study
+
+    def __repr__(self) -> str:
+        return f"Runs({str(self.folder)!r}{f', {self.study.name!r}' if self.study else ''})"
+
+    def findings(self) -> Findings:
+        """Judge what is on disk now: verdicts, outcomes, claims, diagnoses, advice."""
+        return self._judged()[0]
+
+    def effects(self) -> pd.DataFrame:
+        """Return the rows of effects.csv: each paired change with its interval and verdict."""
+        from finetrap.judge.tables import EFFECT_COLUMNS
+
+        return _frame(EFFECT_COLUMNS, map(vars, self.findings().effects))
+
+    def cells(self) -> pd.DataFrame:
+        """Return the rows of cells.csv: each measured cell, failed ones too, with its costs."""
+        from finetrap.judge.tables import CELL_COLUMNS
+
+        return _frame(CELL_COLUMNS, self.findings().cells)
+
+    def trials(self) -> pd.DataFrame:
+        """Return the rows of trials.csv: each learning rate that a search tried."""
+        from finetrap.judge.tables import TRIAL_COLUMNS
+
+        return _frame(TRIAL_COLUMNS, map(vars, self.findings().trials))
+
+    def report(self, out: str | os.PathLike[str] | None = None) -> Report:
+        """Write the report with its tables and figures into `out` (`report` in the runs folder)."""
+        from finetrap import report as reports
+
+        folder = Path(out) if out is not None else self.folder / "report"
+        findings, measured = self._judged()
+        command = f"finetrap.run(study, {str(self.folder)!r})"
+        if self.study is None:
+            command = f"finetrap report --runs {self.folder}"
+        page = reports.write(folder, findings, measured, study=self.study, command=command)
+        return Report(page)
+
+    def _judged(self) -> tuple[Findings, list[records.Run]]:
+        from finetrap import judge
+        from finetrap.measure.study import search
+
+        store = Store(self.folder)
+        cells = search.named_cells(self.study, store)[0] if self.study else None
+        command = f"finetrap run STUDY --runs {self.folder}"
+        return judge.judge(store, self.study, cells=cells, command=command)
+
+
+@dataclass(frozen=True)
+class Report:
+    """A written report; the last line of a notebook's cell shows it."""
+
+    path: Path
+    """Of report.html; tables and figures lie beside it."""
+
+    def _repr_html_(self) -> str:
+        """Return the page inside a frame of its own: neither it nor the notebook touches the other.
+
+        Its scripts run, but without the notebook's origin: model outputs are hostile text.
+        """
+        page = self.path.read_text("utf-8")
+        # Without a base of its own, the frame's `#answer` is a place in the notebook.
+        page = page.replace("<head>", '<head><base href="about:srcdoc">', 1)
+        return (
+            f'<iframe srcdoc="{escape(page, quote=True)}" title="finetrap report"'
+            f' sandbox="allow-scripts" style="width: 100%; height: {HEIGHT}px; border: 0"></iframe>'
+        )
+
+
+def _as_toml(value: Any) -> Any:
+    """Return Python's values as a TOML file would give them: lists, plain strings, nothing None."""
+    if isinstance(value, Mapping):
+        return {key: _as_toml(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, (list, tuple, range)):
+        return [_as_toml(inner) for inner in value]
+    if hasattr(value, "tolist"):  # an array or a number of numpy's
+        return value.tolist()
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _source(table: Mapping[str, Any]) -> str:
+    """Write a study as TOML; a value that TOML does not know is a fault that the check tells."""
+    import tomli_w
+
+    try:
+        return tomli_w.dumps(table)
+    except (TypeError, ValueError):
+        return ""
+
+
+def _frame(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return rows as a table with these columns, in this order. Raises MissingPackage."""
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise MissingPackage(
+            "tables need pandas, which is not installed: pip install 'finetrap[notebook]'; "
+            "report() writes the same tables as CSV"
+        ) from error
+    return pd.DataFrame([[row[name] for name in columns] for row in rows], columns=list(columns))

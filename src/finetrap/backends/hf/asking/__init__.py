@@ -1,0 +1,1 @@
+"""Answering and scoring: greedy decoding, likelihoods of texts, choices after one context."""

@@ -1,0 +1,238 @@
+"""Log-likelihood in nats: of a continuation given its context, and of whole texts in windows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import accumulate
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from finetrap.backends import Scored
+from finetrap.backends.hf.asking.trees import Laid, Tree, joined, padded
+from finetrap.backends.hf.kernels.head import Predictions
+from finetrap.backends.hf.kernels.prefix import Prefix, shared_length
+from finetrap.backends.hf.memory import release
+from finetrap.backends.hf.network import Network, marked, pad_right, would_pad
+from finetrap.backends.hf.tokens import Tokens
+from finetrap.errors import ContextTooLong, out_of_memory
+
+LOGITS = 2**25
+"""Logits held at once (128 MiB in fp32). A constant: batches are the same on every machine."""
+
+TREE = 512
+"""Tokens of a context with its endings: every pair of them is compared, read or not."""
+WORTH = 4
+"""Times its context that an ending may be long for the context to be worth sharing."""
+
+Lay = Callable[[Sequence[Tree]], Laid]
+"""Lays trees out to be read in one pass."""
+
+
+class Span(NamedTuple):
+    """Ids of which those from `start` on are scored; `start` is at least 1."""
+
+    ids: list[int]
+    start: int
+
+    @property
+    def scored(self) -> int:
+        """Number of scored tokens."""
+        return len(self.ids) - self.start
+
+
+def join(tokens: Tokens, context: str, continuation: str) -> Span:
+    """Return the span of a continuation. Without any context its first token is not scored."""
+    head = tokens.prompt(context)
+    return Span(head + tokens.continuation(continuation), max(1, len(head)))
+
+
+def windows(tokens: Tokens, text: str, prefix: str, room: int | None) -> Iterator[Span]:
+    """Cut a text into disjoint spans of at most `room` tokens, each read after the prefix.
+
+    Without a prefix each stands after the tokenizer's begin token (BOS, else EOS); a tokenizer that
+    has neither leaves the first token of each window unscored.
+    """
+    head = tokens.prompt(prefix)
+    ids = tokens.continuation(text)
+    size = len(ids) if room is None else room - len(head)
+    if ids and size < 2:
+        raise ContextTooLong(
+            f"the exemplars before a text take {len(head)} tokens of the model's context of "
+            f"{room}, which leaves no room for the text; use fewer shots"
+        )
+    for at in range(0, len(ids), max(1, size)):
+        yield Span(head + ids[at : at + size], max(1, len(head)))
+
+
+def whole_texts(windows: Sequence[int], scored: Scored) -> Scored:
+    """Return what takes the nats of windows and tells a text once all of its windows are known.
+
+    `windows` are how many each text has, in order.
+    """
+    owner = [text for text, count in enumerate(windows) for _ in range(count)]
+    left, nats = list(windows), [0.0] * len(windows)
+
+    def window(number: int, value: float) -> None:
+        text = owner[number]
+        left[text] -= 1
+        nats[text] += value
+        if not left[text]:
+            scored(text, nats[text])
+
+    return window
+
+
+@torch.no_grad()
+def score(
+    network: Network,
+    spans: Sequence[Span],
+    *,
+    filler: int,
+    batch: int,
+    scored: Scored | None = None,
+) -> list[float]:
+    """Return the negative log-likelihood of each span's scored tokens, in nats.
+
+    What all spans start with is read once, and a context that several spans continue is read once
+    for them. A batch that exhausts the memory is halved.
+    """
+    order = [i for i in range(len(spans)) if spans[i].scored > 0]
+    shared = shared_length([spans[i].ids for i in order], [spans[i].start for i in order])
+    prefix = network.prefix(spans[order[0]].ids[:shared]) if shared else None
+    own = prefix.length if prefix is not None else 0
+    trees = _trees(network, [(i, Span(spans[i].ids[own:], spans[i].start - own)) for i in order])
+    lengths, kept = [tree.length for tree in trees], [tree.kept for tree in trees]
+    nats = [0.0] * len(spans)
+    most = LOGITS // network.vocabulary
+    lay: Lay = partial(padded, filler=filler, device=network.device)
+    one_row = network.joins and any(len(tree.endings) > 1 for tree in trees)
+    if one_row:
+        lay = partial(joined, dtype=network.core.dtype)
+    for group in _groups(lengths, kept, batch, most, alike=not one_row):
+        for tree, values in _halving(network, [trees[i] for i in group], lay, prefix):
+            for i, value in zip(tree.members, values, strict=True):
+                nats[i] = value
+                if scored:
+                    scored(i, value)
+    return nats
+
+
+def _trees(network: Network, spans: Iterable[tuple[int, Span]]) -> list[Tree]:
+    """Gather spans with the same context; each stands alone where rows cannot share."""
+    trees: list[Tree] = []
+    growing: dict[tuple[int, ...], Tree] = {}
+    for number, span in spans:
+        context, ending = span.ids[: span.start], span.ids[span.start :]
+        tree = growing.get(tuple(context))
+        if tree is None or tree.length + len(ending) > TREE:
+            tree = Tree(context, [], [])
+            trees.append(tree)
+            if len(ending) <= len(context) * WORTH and network.shares:
+                growing[tuple(context)] = tree
+        tree.endings.append(ending)
+        tree.members.append(number)
+    return trees
+
+
+def _halving(
+    network: Network, trees: Sequence[Tree], lay: Lay, prefix: Prefix | None
+) -> Iterator[tuple[Tree, list[float]]]:
+    """Score a batch, in halves where it does not fit the memory."""
+    try:
+        yield from zip(trees, _nats(network, trees, lay, prefix), strict=True)
+        return
+    except (RuntimeError, MemoryError) as fault:
+        if not out_of_memory(fault) or len(trees) == 1:
+            raise
+    release(network.device)
+    half = len(trees) // 2
+    yield from _halving(network, trees[:half], lay, prefix)
+    yield from _halving(network, trees[half:], lay, prefix)
+
+
+@torch.no_grad()
+def divergence(
+    network: Network, other: Network, spans: Sequence[Span], *, filler: int, batch: int
+) -> list[tuple[float, float]]:
+    """Return KL(network‖other) and KL(other‖network), the mean over each span's scored places.
+
+    In nats, over the whole vocabulary; both distributions are held for one batch at a time.
+    """
+    found = [(0.0, 0.0)] * len(spans)
+    order = [i for i in range(len(spans)) if spans[i].scored > 0]
+    lengths, scored = [len(spans[i].ids) for i in order], [spans[i].scored for i in order]
+    most = LOGITS // (2 * network.vocabulary)
+    for places in _groups(lengths, scored, batch, most):
+        group = [order[at] for at in places]
+        rows = [spans[i] for i in group]
+        ids, keep = _inputs(network, rows, filler)
+        own = torch.log_softmax(network.logits(ids, keep).float(), -1)
+        theirs = torch.log_softmax(other.logits(ids, keep).float(), -1)
+        there, back = (
+            [float(part.mean()) for part in torch.split(kl, [s.scored for s in rows])]
+            for kl in (_kl(own, theirs), _kl(theirs, own))
+        )
+        for i, pair in zip(group, zip(there, back, strict=True), strict=True):
+            found[i] = pair
+    return found
+
+
+def _kl(one: Tensor, other: Tensor) -> Tensor:
+    """Return KL(one‖other) of log-probabilities [places, vocabulary], for each place."""
+    return torch.nn.functional.kl_div(other, one, log_target=True, reduction="none").sum(-1)
+
+
+def _inputs(network: Network, spans: Sequence[Span], filler: int) -> tuple[Tensor, Tensor]:
+    """Return ids and the places whose next token is scored, both [rows, length]."""
+    ids = pad_right([s.ids[:-1] for s in spans], filler, network.device)
+    places = [(s.start - 1, len(s.ids) - 1) for s in spans]
+    return ids, marked(places, ids.shape[1], network.device)
+
+
+def _nats(
+    network: Network, trees: Sequence[Tree], lay: Lay, prefix: Prefix | None
+) -> list[list[float]]:
+    """Score one batch; the head sees only positions whose next token is scored."""
+    laid = lay(trees)
+    predictions = network.predict(laid.ids, laid.keep, prefix, laid.seen, laid.places)
+    starts = accumulate((tree.kept for tree in trees[:-1]), initial=0)
+    sources = [s + at for s, tree in zip(starts, trees, strict=True) for at in tree.sources()]
+    endings = [ending for tree in trees for ending in tree.endings]
+    nats = iter(sums(predictions, sources, endings))
+    return [[next(nats) for _ in tree.endings] for tree in trees]
+
+
+def sums(
+    predictions: Predictions, sources: Sequence[int], texts: Sequence[Sequence[int]]
+) -> list[float]:
+    """Return the nats of each text's ids; `sources` says which place predicts each id of all."""
+    device = predictions.states.device
+    targets = torch.tensor([token for text in texts for token in text], device=device)
+    losses = predictions.nats(torch.tensor(sources, device=device), targets)
+    parts = torch.split(losses.double(), [len(text) for text in texts])
+    found: list[float] = torch.stack([part.sum() for part in parts]).tolist()
+    return found
+
+
+def _groups(
+    lengths: Sequence[int], scored: Sequence[int], batch: int, most: int, *, alike: bool = True
+) -> Iterator[list[int]]:
+    """Group indices, the longest first, into batches of at most `batch` rows.
+
+    A batch has about `most` scored positions at most, and rows of like length if they are to be
+    `alike`.
+    """
+    group: list[int] = []
+    positions = 0
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        full = len(group) == batch or positions + scored[i] > most
+        if group and (full or (alike and would_pad(lengths[i], len(group), lengths[group[0]]))):
+            yield group
+            group, positions = [], 0
+        group.append(i)
+        positions += scored[i]
+    if group:
+        yield group

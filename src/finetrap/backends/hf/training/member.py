@@ -1,0 +1,74 @@
+"""One training run on its way: what decides it, what it holds until it is settled."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from tempfile import TemporaryDirectory
+
+import torch
+
+from finetrap.backends import Row
+from finetrap.backends.hf.network import Network
+from finetrap.backends.hf.training import step as training
+from finetrap.backends.hf.training.adapters import Adapter
+from finetrap.errors import BadInput
+from finetrap.records import StrategySpec, TrainSpec
+
+
+@dataclass
+class Trainee:
+    """One strategy being trained, with what it needs to be settled afterwards."""
+
+    network: Network
+    adapter: Adapter | None
+    member: training.Member
+    scratch: TemporaryDirectory[str]
+    pack: int = 1
+    """Runs that were trained in one pass."""
+    precision: str = "fp32"
+    """In which passes were computed; the weights proper are always in fp32."""
+    ahead_s: float = 0.0
+    """This run's share of the seconds that a pack took."""
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw an adapter's start and its dropout from the seed, and leave no trace of it."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(_number(f"adapter/train/{seed}"))
+        yield
+
+
+def run_key(
+    rows: Sequence[Row], strategy: StrategySpec, train: TrainSpec, seed: int
+) -> tuple[object, ...]:
+    """Return what one training run is decided by."""
+    method = (strategy.kind, repr(strategy.peft), strategy.epochs, strategy.batch)
+    return (tuple(rows), method, schedule_of(strategy, train), train.max_length, seed)
+
+
+def schedule_of(strategy: StrategySpec, train: TrainSpec) -> training.Schedule:
+    """Return how far and how fast a strategy trains. Raises BadInput for a rate that is none."""
+    rate = strategy.learning_rate if strategy.learning_rate is not None else train.learning_rate
+    if rate is None or not rate > 0 or not math.isfinite(rate):
+        raise BadInput(
+            f"strategy '{strategy.name}' trains and its learning rate is {rate}; give a number "
+            f"above zero in [strategy.{strategy.name}] or [train]"
+        )
+    return training.Schedule(
+        epochs=strategy.epochs if strategy.epochs is not None else train.epochs,
+        batch=strategy.batch if strategy.batch is not None else train.batch,
+        learning_rate=rate,
+        warmup=train.warmup,
+        weight_decay=train.weight_decay,
+        clip=train.clip,
+    )
+
+
+def _number(purpose: str) -> int:
+    """Return the seed of a torch generator that serves one purpose."""
+    return int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "big") >> 1

@@ -1,0 +1,209 @@
+"""What could be shipped for a model and training task: each strategy's costs, harms, limits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from finetrap.findings import Effect, Findings
+from finetrap.judge.arms import Arm, Comparison, Measure, learning_rate, strategy_labels
+from finetrap.judge.pairwise import named
+from finetrap.records import Run
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """A user's limits; None sets no limit."""
+
+    max_memory: int | None = None
+    """Bytes that training and evaluating may hold at their peak."""
+    min_retention: float | None = None
+    """Points of every probe's ability above chance that must be left."""
+    must_ship_one_file: bool = False
+    """One set of weights and nothing beside it: no exemplars, no adapter that cannot be merged."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One strategy that could be shipped, and what speaks against it."""
+
+    arm: Arm
+    runs: tuple[Run, ...]
+    """On the training task's own test, failed ones too."""
+    effects: tuple[Effect, ...]
+    """Against the untouched model, one for each test and measure."""
+    barred: str = ""
+    """The limit that it breaks, or is not known to keep; empty if none."""
+
+    @property
+    def name(self) -> str:
+        """The strategy with its learning rate."""
+        return named(self.arm)
+
+    @property
+    def cost(self) -> tuple[int, float, float, str]:
+        """What is sorted by to find the cheapest; an unknown number is the dearest.
+
+        What has to be shipped comes first, because it is paid for on every device: nothing, a
+        longer prompt, an adapter, whole weights (a rewound strategy has weights of its own). Then
+        the seconds of training, then those of evaluation.
+        """
+        spec = self.arm.spec
+        tier = {"prompt": 1, "peft": 2, "full": 3}[spec.kind]
+        if self.arm.untouched:
+            tier = 0
+        elif spec.rewind:
+            tier = 3
+        train = _mean(run.costs.train_s for run in self.runs if run.status == "done")
+        evaluate = _mean(run.costs.eval_s for run in self.runs if run.status == "done")
+        return tier, train, evaluate, self.name
+
+    def on(self, test: str, kind: str | None = None) -> list[Effect]:
+        """Return the effects on one test."""
+        return [e for e in self.effects if e.task == test and kind in (None, e.kind)]
+
+    @property
+    def telling(self) -> tuple[Effect, ...]:
+        """One effect for each test whose harm is the model's own.
+
+        Bits per byte stand in where accuracy is at the floor. What exemplars do on other tests is
+        transfer of a prompt, which need not be used there.
+        """
+        tests: dict[tuple[str, bool], list[Effect]] = {}
+        for effect in self.effects:
+            if self.arm.spec.trains or effect.kind == "task":
+                tests.setdefault((effect.task, effect.kind == "probe"), []).append(effect)
+        return tuple(_telling(own) for own in tests.values())
+
+    @property
+    def harms(self) -> tuple[Effect, ...]:
+        """Where it is shown to be harmed by what the study declares to matter.
+
+        A harm that is shown to be within the margin is one that its author has declared not to.
+        """
+        return tuple(e for e in self.telling if e.verdict == "harmed" and not e.small)
+
+    @property
+    def slight_harms(self) -> tuple[Effect, ...]:
+        """Where it is harmed within the margin."""
+        return tuple(e for e in self.telling if e.verdict == "harmed" and e.small)
+
+    @property
+    def doubts(self) -> tuple[Effect, ...]:
+        """Where more than the margin seems lost off its task, and nothing is shown either way."""
+        return tuple(e for e in self.open if _loss(e) > e.margin)
+
+    @property
+    def open(self) -> tuple[Effect, ...]:
+        """Where it is not shown whether it forgets."""
+        return tuple(e for e in self.telling if e.kind != "task" and e.verdict == "undecided")
+
+
+def candidates(
+    findings: Findings, runs: Sequence[Run], comparison: Comparison, wishes: Wishes
+) -> list[Candidate]:
+    """Return every strategy trained for this comparison's own task, cheapest first.
+
+    The untouched model is one, and strategies that ended without answers are too.
+    """
+    labels = strategy_labels(runs)
+    found = []
+    for arm in comparison.arms:
+        if not arm.untouched and arm.trained_on != comparison.test:
+            continue
+        own = tuple(run for run in runs if _is_run_of(run, labels, comparison, arm))
+        # A rate that serves both settings has two like lines.
+        effects = {
+            (e.task, e.kind, e.measure): e
+            for e in findings.effects
+            if e.against == "zero-shot"
+            and (e.model, e.strategy) == (comparison.model, arm.label)
+            and (e.learning_rate, e.trained_on) == (arm.learning_rate, arm.trained_on)
+        }
+        one = Candidate(arm, own, tuple(effects.values()))
+        found.append(Candidate(arm, own, one.effects, _barred(one, wishes)))
+    return sorted(found, key=lambda candidate: candidate.cost)
+
+
+def score(arm: Arm, measure: Measure) -> float | None:
+    """Return an arm's accuracy in points, or its bits per byte, over all seeds."""
+    answers = [answer for own in arm.answers.values() for answer in own]
+    if measure == "accuracy":
+        right = [answer.correct for answer in answers if answer.correct is not None]
+        return 100 * fmean(right) if right else None
+    scored = [(a.nats, a.bytes) for a in answers if a.nats is not None and a.bytes]
+    if not scored:
+        return None
+    return sum(n for n, _ in scored) / sum(b for _, b in scored) / math.log(2)
+
+
+def _is_run_of(run: Run, labels: dict[str, str], comparison: Comparison, arm: Arm) -> bool:
+    cell = run.cell
+    return (
+        cell.split == "test"
+        and (cell.model.name, cell.task.name) == (comparison.model, comparison.test)
+        and (labels[cell.key], learning_rate(cell)) == (arm.label, arm.learning_rate)
+        and (cell.trained_on.name if cell.trained_on else "") == arm.trained_on
+    )
+
+
+def _telling(own: Sequence[Effect]) -> Effect:
+    """Return the effect to go by on one test: accuracy, or at its floor bits per byte."""
+    by_measure = {effect.measure: effect for effect in own}
+    accuracy = by_measure.get("accuracy")
+    if accuracy is None or (accuracy.floor and accuracy.verdict == "undecided"):
+        return by_measure.get("bits_per_byte") or own[0]
+    return accuracy
+
+
+def _loss(effect: Effect) -> float:
+    return effect.delta if effect.measure == "bits_per_byte" else -effect.delta
+
+
+def _barred(one: Candidate, wishes: Wishes) -> str:
+    """Say which limit a candidate breaks, or is not known to keep; empty if none."""
+    faults = [_memory_fault(one, wishes), _retention_fault(one, wishes), _file_fault(one, wishes)]
+    return ", ".join(filter(None, faults))
+
+
+def _memory_fault(one: Candidate, wishes: Wishes) -> str:
+    if wishes.max_memory is None:
+        return ""
+    peaks = [run.costs.peak_bytes for run in one.runs if run.status == "done"]
+    known = [peak for peak in peaks if peak is not None]
+    if not known:
+        return "its memory is not known"
+    if max(known) <= wishes.max_memory:
+        return ""
+    return f"it held {max(known) / 1e9:.3g} GB of {wishes.max_memory / 1e9:.3g} GB allowed"
+
+
+def _retention_fault(one: Candidate, wishes: Wishes) -> str:
+    if wishes.min_retention is None or not one.arm.spec.trains:
+        return ""
+    known = [(e.retention, e.task) for e in one.effects if e.retention is not None]
+    if not known:
+        return "its retention is not known"
+    least, probe = min(known)
+    if least >= wishes.min_retention:
+        return ""
+    return f"it retains {least:.0f}% on {probe}, {wishes.min_retention:g}% are asked for"
+
+
+def _file_fault(one: Candidate, wishes: Wishes) -> str:
+    spec = one.arm.spec
+    if not wishes.must_ship_one_file or one.arm.untouched or spec.kind == "full" or spec.rewind:
+        return ""
+    if not spec.trains:
+        return "its exemplars are shipped beside the model"
+    done = [run for run in one.runs if run.status == "done"]
+    if done and all(run.evidence.get("merged") for run in done):
+        return ""
+    return "its adapter is not known to merge into the weights"
+
+
+def _mean(numbers: Iterable[float | None]) -> float:
+    known = [number for number in numbers if number is not None]
+    return fmean(known) if known else math.inf

@@ -1,0 +1,246 @@
+"""One line of effects.csv: an estimate and its verdict, with what a reader must know about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from finetrap.findings import Effect
+from finetrap.judge.arms import Arm, Comparison, Pairs
+from finetrap.stats.changes import (
+    ALPHA,
+    Components,
+    Estimate,
+    Judged,
+    churn,
+    flips,
+    mcnemar_mid_p,
+    noise_floor,
+)
+from finetrap.stats.power import Plan, Spread, accuracy_spread, bits_spread, needed
+from finetrap.stats.retention import retention
+
+Against = Literal["zero-shot", "best-icl"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One arm: its pairs with the baseline and what was found in them."""
+
+    arm: Arm
+    pairs: Pairs
+    components: Components
+    faults: tuple[str, ...]
+
+    def floor(self, margin: float) -> bool:
+        """Say whether neither accuracy is above guessing by the margin (a share)."""
+        levels = [self.pairs.level(self.pairs.before), self.pairs.level(self.pairs.after)]
+        return self.pairs.measure == "accuracy" and max(levels) <= self.pairs.chance + margin
+
+
+@dataclass(frozen=True)
+class Family:
+    """Every arm of one model, test, baseline and measure: they are judged together."""
+
+    comparison: Comparison
+    against: Against
+    rows: tuple[Measured, ...]
+    margin: float
+    """A share of the answers, or bits per byte."""
+    self_flips: float | None
+    """Share of the untouched model's answers that changed when it was asked again."""
+
+    @property
+    def bits(self) -> bool:
+        """Whether bits per byte are compared: there a rise is harm."""
+        return self.rows[0].pairs.measure == "bits_per_byte"
+
+    @property
+    def noise(self) -> float:
+        """The change that asking again may make by itself; none where that was not measured."""
+        return 0.0 if self.bits else self.self_flips or 0.0
+
+
+def effects(family: Family, found: Sequence[Estimate], judged: Sequence[Judged]) -> list[Effect]:
+    """Write every arm's line, once for each setting that its learning rate serves."""
+    return [
+        replace(line, setting=setting)
+        for row, estimate, verdict in zip(family.rows, found, judged, strict=True)
+        for line in [_effect(family, row, estimate, verdict)]
+        for setting in row.arm.settings
+    ]
+
+
+def _effect(family: Family, row: Measured, found: Estimate, judged: Judged) -> Effect:
+    """Write one line; shares become points."""
+    arm, pairs, margin = row.arm, row.pairs, family.margin
+    unit = 1.0 if family.bits else 100.0
+    floor = row.floor(margin)
+    plan, spread = None, _spread(row, found, margin)
+    if judged.verdict == "undecided" and not (floor or _within_noise(family, found, judged)):
+        alpha = ALPHA / len(family.rows)
+        plan = needed(spread, margin, len(pairs.sizes), len(pairs.seeds), alpha)
+    notes = [
+        *_caveats(family, row, found, unit),
+        *_floor_note(floor, pairs.chance),
+        *_noise_note(family, found, judged),
+        *_unadjusted(family, found, judged),
+        *(_plan_note(plan, spread) if plan else ()),
+    ]
+    return Effect(
+        model=family.comparison.model,
+        task=family.comparison.test,
+        kind=_kind(family.comparison, arm),
+        strategy=arm.label,
+        learning_rate=arm.learning_rate,
+        setting=arm.settings[0],
+        against=family.against,
+        seeds=len(pairs.seeds),
+        n=len(pairs.sizes),
+        before=unit * pairs.level(pairs.before),
+        after=unit * pairs.level(pairs.after),
+        delta=unit * found.delta,
+        low=unit * found.low,
+        high=unit * found.high,
+        **_flip_fields(family, pairs),
+        p=found.p,
+        p_adjusted=judged.p_adjusted,
+        margin=unit * margin,
+        verdict=judged.verdict,
+        needed_n=plan.problems if plan else None,
+        needed_seeds=plan.seeds if plan else None,
+        trained_on=arm.trained_on,
+        measure=pairs.measure,
+        small=judged.small,
+        note="; ".join(notes),
+        floor=floor,
+        **_retention_fields(family, row, found),
+    )
+
+
+def _kind(comparison: Comparison, arm: Arm) -> Literal["task", "transfer", "probe"]:
+    if comparison.probe:
+        return "probe"
+    return "task" if arm.trained_on in ("", comparison.test) else "transfer"
+
+
+def _flip_fields(family: Family, pairs: Pairs) -> dict[str, Any]:
+    """Return what flipped, in problems (mean over seeds and each seed's own), and what of it is
+    noise, in points."""
+    if family.bits:
+        return {"lost": None, "gained": None}
+    lost, gained = flips(pairs.before, pairs.after)
+    floor, beyond = noise_floor(pairs.after), churn(pairs.before, pairs.after)
+    return {
+        "lost": float(lost.mean()),
+        "gained": float(gained.mean()),
+        "per_seed": tuple(
+            (seed, int(b), int(c), mcnemar_mid_p(int(b), int(c)))
+            for seed, b, c in zip(pairs.seeds, lost, gained, strict=True)
+        ),
+        "noise_floor": None if floor is None else 100 * floor,
+        "churn": None if beyond is None else 100 * beyond[0],
+        "churn_error": None if beyond is None else 100 * beyond[1],
+        "self_flips": None if family.self_flips is None else 100 * family.self_flips,
+    }
+
+
+def _retention_fields(family: Family, row: Measured, found: Estimate) -> dict[str, Any]:
+    """Return how much of a probe's ability training left; an example in the prompt takes none."""
+    forgetting = family.comparison.probe and row.arm.spec.trains and not family.bits
+    if not forgetting:
+        return {}
+    pairs = row.pairs
+    left = retention(
+        pairs.before, pairs.after, row.components, found, pairs.chance, families=pairs.rows
+    )
+    names = ("retention", "retention_low", "retention_high")
+    return {} if left is None else dict(zip(names, (100 * x for x in left), strict=True))
+
+
+def _spread(row: Measured, found: Estimate, margin: float) -> Spread:
+    if row.pairs.measure != "accuracy":
+        return bits_spread(row.components, found)
+    discordance = float(np.abs(row.pairs.after - row.pairs.before).mean())
+    return accuracy_spread(row.components, found, discordance, noise_floor(row.pairs.after), margin)
+
+
+def _caveats(family: Family, row: Measured, found: Estimate, unit: float) -> list[str]:
+    """Say what limits this effect whatever its verdict."""
+    arm, pairs = row.arm, row.pairs
+    notes = []
+    if family.comparison.probe and not arm.spec.trains:
+        notes.append("transfer: the examples change the prompt, the weights are untouched")
+    if len(pairs.seeds) == 1 and pairs.seeds[0] is not None:
+        reach = unit * found.break_even_seed_sd()
+        notes.append(
+            "this checkpoint: one seed says nothing of others"
+            + (f"; the sign holds if seeds vary by less than {reach:.2g} (SD)" if reach else "")
+        )
+    if arm.failed:
+        causes = ", ".join(sorted(set(arm.failed.values())))
+        planned = len(arm.failed) + len(arm.answers)
+        notes.append(f"{len(arm.failed)} of {planned} seeds ended without answers ({causes})")
+    notes += row.faults
+    if pairs.rows is not None:
+        notes.append(f"{pairs.families} problem families are the rows")
+    elif pairs.families > 1:
+        notes.append(f"about these {pairs.families} problem families: too few to stand for others")
+    return notes
+
+
+def _floor_note(floor: bool, chance: float) -> list[str]:
+    if not floor:
+        return []
+    level = f"guessing ({100 * chance:.0f}%)" if chance else "zero"
+    return [
+        f"floor: both accuracies are within the margin of {level}, where accuracy cannot show harm;"
+        " see bits per byte"
+    ]
+
+
+def _within_noise(family: Family, found: Estimate, judged: Judged) -> bool:
+    """Say whether the verdict is withheld because asking again changes as much."""
+    return judged.p_adjusted <= ALPHA and abs(found.delta) <= family.noise
+
+
+def _noise_note(family: Family, found: Estimate, judged: Judged) -> list[str]:
+    if not _within_noise(family, found, judged):
+        return []
+    return [
+        "no larger than noise: asked again in another batch order, the untouched model alone "
+        f"changes {100 * family.noise:.2g} points of its answers"
+    ]
+
+
+def _unadjusted(family: Family, found: Estimate, judged: Judged) -> list[str]:
+    """Explain an unadjusted interval that says more than the verdict."""
+    excludes_zero = found.p <= ALPHA < judged.p_adjusted
+    if judged.verdict == "undecided" and (excludes_zero or found.inside(family.margin)):
+        return [
+            "p and interval stand for this strategy alone; the verdict is drawn over "
+            f"{len(family.rows)}"
+        ]
+    return []
+
+
+def _plan_note(plan: Plan, spread: Spread) -> list[str]:
+    """Say what would decide, and how much that hangs on the seeds' spread."""
+    if plan.problems is None or plan.seeds is None:
+        return [plan.note]
+    text = f"needs {plan.problems:,} problems with {_count(plan.seeds, 'seed')}"
+    if spread.seed_variance:
+        steady, doubled = _problems(plan.if_steady), _problems(plan.if_doubled)
+        text += f" ({steady} if seeds did not vary, {doubled} if they varied twice as much)"
+    return [plan.note, text] if plan.note else [text]
+
+
+def _problems(number: int | None) -> str:
+    return "no number" if number is None else f"{number:,}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

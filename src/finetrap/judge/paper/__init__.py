@@ -1,0 +1,1 @@
+"""The paper's claims as statements that a study supports, contradicts or leaves open."""

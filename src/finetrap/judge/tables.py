@@ -1,0 +1,205 @@
+"""The tables that leave finetrap, in CSV (docs/protocol.md, format 1)."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from finetrap.findings import Effect, Trial
+from finetrap.judge.arms import learning_rate, rate_settings, self_flips, strategy_labels
+from finetrap.records import Answer, Run
+from finetrap.stats.changes import wilson
+
+CELL_COLUMNS = (
+    "key",
+    "model",
+    "parameters",
+    "task",
+    "trained_on",
+    "strategy",
+    "learning_rate",
+    "setting",
+    "seed",
+    "status",
+    "n",
+    "accuracy",
+    "low",
+    "high",
+    "strict_rate",
+    "no_answer_rate",
+    "truncated_rate",
+    "bits_per_byte",
+    "load_s",
+    "train_s",
+    "eval_s",
+    "peak_bytes",
+    "train_tokens",
+    "trainable",
+    "ship_bytes",
+    "split",
+    "self_flips",
+    "kl_forward",
+    "kl_reverse",
+)
+"""Accuracies and rates in points, `low` and `high` the Wilson interval of one cell's accuracy.
+
+`setting` is `fixed`, `tuned`, `fixed+tuned` where one learning rate is both, or `trial`;
+`kl_forward` is KL(untouched ‖ tuned) and `kl_reverse` KL(tuned ‖ untouched), nats per token.
+"""
+
+EFFECT_COLUMNS = (
+    "model",
+    "task",
+    "kind",
+    "strategy",
+    "learning_rate",
+    "setting",
+    "against",
+    "seeds",
+    "n",
+    "before",
+    "after",
+    "delta",
+    "low",
+    "high",
+    "lost",
+    "gained",
+    "p",
+    "p_adjusted",
+    "margin",
+    "verdict",
+    "needed_n",
+    "needed_seeds",
+    "trained_on",
+    "measure",
+    "small",
+    "noise_floor",
+    "note",
+    "floor",
+    "retention",
+    "retention_low",
+    "retention_high",
+    "churn",
+    "churn_error",
+    "self_flips",
+)
+"""Fields of `Effect`."""
+
+TRIAL_COLUMNS = tuple(field.name for field in fields(Trial))
+
+
+def cell_rows(runs: Sequence[Run]) -> tuple[dict[str, Any], ...]:
+    """Return one row of cells.csv for each run, failed ones too; a missing number is None."""
+    labels, settings = strategy_labels(runs), rate_settings(runs)
+    return tuple(
+        _cell_row(run, labels[run.cell.key], "+".join(settings.get(run.cell.key, ("trial",))))
+        for run in runs
+    )
+
+
+def _cell_row(run: Run, label: str, setting: str) -> dict[str, Any]:
+    cell, costs = run.cell, run.costs
+    return {
+        "key": cell.key,
+        "model": cell.model.name,
+        "parameters": costs.parameters or cell.model.parameters,
+        "task": cell.task.name,
+        "trained_on": cell.trained_on.name if cell.trained_on else None,
+        "strategy": label,
+        "learning_rate": learning_rate(cell),
+        "setting": setting,
+        "seed": cell.seed,
+        "status": run.status,
+        "n": len(run.answers),
+        **_accuracy(run.answers),
+        "strict_rate": _rate([a.strict for a in run.answers]),
+        "no_answer_rate": _rate([_if_written(a, a.rule == "none") for a in run.answers]),
+        "truncated_rate": _rate([_if_written(a, a.stop == "cap") for a in run.answers]),
+        "bits_per_byte": bits_per_byte(run.answers),
+        "load_s": costs.load_s,
+        "train_s": costs.train_s,
+        "eval_s": costs.eval_s,
+        "peak_bytes": costs.peak_bytes,
+        "train_tokens": costs.train_tokens,
+        "trainable": costs.trainable,
+        "ship_bytes": costs.ship_bytes,
+        "split": cell.split,
+        "self_flips": _points(self_flips(run)),
+        "kl_forward": _divergence(run, 2),
+        "kl_reverse": _divergence(run, 1),
+    }
+
+
+def _points(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def _divergence(run: Run, column: int) -> float | None:
+    """Return the mean over problems of one direction, in nats per token.
+
+    Evidence has [id, KL(tuned ‖ untouched), KL(untouched ‖ tuned)] for each problem.
+    """
+    rows = run.evidence.get("divergence") or ()
+    return math.fsum(row[column] for row in rows) / len(rows) if rows else None
+
+
+def _accuracy(answers: Sequence[Answer]) -> dict[str, float | None]:
+    scored = [a.correct for a in answers if a.correct is not None]
+    if not scored:
+        return {"accuracy": None, "low": None, "high": None}
+    low, high = wilson(sum(scored), len(scored))
+    return {"accuracy": 100 * sum(scored) / len(scored), "low": 100 * low, "high": 100 * high}
+
+
+def _if_written(answer: Answer, value: bool) -> bool | None:
+    """None for an answer that was scored by likelihood: nothing was written."""
+    return None if answer.stop == "none" else value
+
+
+def _rate(values: Iterable[bool | None]) -> float | None:
+    """Return the points of True among what is known."""
+    known = [value for value in values if value is not None]
+    return 100 * sum(known) / len(known) if known else None
+
+
+def bits_per_byte(answers: Sequence[Answer]) -> float | None:
+    """Return the bits per byte of the gold solutions that were scored."""
+    scored = [(a.nats, a.bytes) for a in answers if a.nats is not None and a.bytes]
+    if not scored:
+        return None
+    return sum(nats for nats, _ in scored) / sum(size for _, size in scored) / math.log(2)
+
+
+def write_cells_csv(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write cells.csv."""
+    _write(path, CELL_COLUMNS, rows)
+
+
+def write_effects_csv(path: str | Path, effects: Iterable[Effect]) -> None:
+    """Write effects.csv."""
+    _write(path, EFFECT_COLUMNS, (vars(effect) for effect in effects))
+
+
+def write_trials_csv(path: str | Path, trials: Iterable[Trial]) -> None:
+    """Write trials.csv: every learning rate that a search tried."""
+    _write(path, TRIAL_COLUMNS, (vars(trial) for trial in trials))
+
+
+def _write(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(columns)
+        table.writerows([_text(row[column]) for column in columns] for row in rows)
+
+
+def _text(value: object) -> str:
+    """Return a value as it stands in a CSV file: empty if missing, ten digits if measured."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.10g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,160 @@
+"""Verdicts on runs: what each strategy did to the task it was tuned for and to everything else.
+
+Effects are against the untouched model, asked without examples, and on tasks also against the best
+in-context arm: of the right answers, and of the bits per byte of the gold solutions. The strategies
+of one model on one test against one baseline by one measure are one family, at whatever learning
+rates: they share seed variance where that is safe, and their verdicts are drawn together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from finetrap.findings import Effect, Findings
+from finetrap.judge.arms import Arm, Comparison, Measure, comparisons, measures, pair
+from finetrap.judge.effects import Against, Family, Measured, effects
+from finetrap.judge.outcomes import outcomes
+from finetrap.judge.tables import (
+    CELL_COLUMNS,
+    EFFECT_COLUMNS,
+    cell_rows,
+    write_cells_csv,
+    write_effects_csv,
+)
+from finetrap.records import Cell, Judge, Run, Study
+from finetrap.runs import trials
+from finetrap.runs.store import Store
+from finetrap.stats.changes import Estimate, estimates, judge_family
+
+__all__ = [
+    "CELL_COLUMNS",
+    "EFFECT_COLUMNS",
+    "judge",
+    "judge_study",
+    "write_cells_csv",
+    "write_effects_csv",
+]
+
+
+def judge(runs: Sequence[Run], margins: Judge | None = None) -> Findings:
+    """Judge a set of runs. `missing` says in words what could not be judged, and why."""
+    margins = margins or Judge()
+    found: list[Effect] = []
+    missing: dict[str, None] = {}
+    for comparison in comparisons(runs):
+        baselines = _baselines(comparison)
+        if not baselines:
+            missing[
+                f"{comparison.model} on {comparison.test}: no finished zero-shot run of the "
+                "untouched model, so no change can be judged"
+            ] = None
+        for base, against in baselines:
+            for measure in measures(base):
+                family = _family(comparison, base, against, measure, margins, missing)
+                found += _judged(family) if family else []
+    return Findings(
+        tuple(found),
+        cell_rows(runs),
+        tuple(missing),
+        trials=trials.trials(runs),
+        outcomes=outcomes(found),
+    )
+
+
+def judge_study(
+    store: Store,
+    study: Study | None = None,
+    *,
+    cells: Iterable[Cell] | None = None,
+    margin: float | None = None,
+) -> tuple[Findings, list[Run]]:
+    """Judge what a runs folder holds of a study, and return the runs as well.
+
+    `cells` are those of the study; without them, what the folder remembers of its last run counts,
+    and without a study everything in the folder. `margin` (points) overrides the study's.
+    """
+    notes = [note for note in store.remembered() if study is None or note["name"] == study.name]
+    margins = study.judge if study else Judge(**notes[0]["judge"]) if len(notes) == 1 else Judge()
+    if margin is not None:
+        margins = replace(margins, margin=margin)
+    if cells is not None:
+        wanted = list(cells)
+        keys: set[str] | None = {cell.key for cell in wanted}
+        owed = [f"{cell.slug} is owed" for cell in store.owed(wanted)]
+        count = len(owed)
+    else:
+        keys = {key for note in notes for key in note["keys"]} or None
+        done = store.statuses().keys()
+        left = [(note, set(note["keys"]) - done) for note in notes]
+        owed = [
+            f"{len(some)} of {len(note['keys'])} cells of study '{note['name']}' are owed"
+            for note, some in left
+            if some
+        ]
+        count = len(set().union(*(some for _, some in left)))
+    runs = store.runs(keys)
+    findings = judge(runs, margins)
+    return replace(findings, missing=(*findings.missing, *owed), owed=count), runs
+
+
+def _baselines(comparison: Comparison) -> list[tuple[Arm, Against]]:
+    """Return the untouched model and, on a task, the best prompt with examples."""
+    untouched = next((a for a in comparison.arms if a.untouched and a.answers), None)
+    if untouched is None:
+        return []
+    baselines: list[tuple[Arm, Against]] = [(untouched, "zero-shot")]
+    if not comparison.probe:
+        shots = [a for a in comparison.arms if not a.spec.trains and a.spec.shots and a.answers]
+        scored = [(pair(arm, untouched, "accuracy")[0], arm) for arm in shots]
+        accuracy = [(float(p.after.mean()), a) for p, a in scored if p]
+        if accuracy:
+            baselines.append((max(accuracy, key=lambda found: found[0])[1], "best-icl"))
+    return baselines
+
+
+def _family(
+    comparison: Comparison,
+    base: Arm,
+    against: Against,
+    measure: Measure,
+    margins: Judge,
+    missing: dict[str, None],
+) -> Family | None:
+    """Pair every arm with one baseline; None if none can be."""
+    rows = []
+    for arm in comparison.arms:
+        if arm is base or arm.untouched:
+            continue
+        pairs, faults = pair(arm, base, measure)
+        missing.update({f"{comparison.model} on {comparison.test}: {f}": None for f in faults})
+        if pairs is not None:
+            rows.append(Measured(arm, pairs, pairs.components(), tuple(faults)))
+    if not rows:
+        return None
+    margin = margins.margin / 100 if measure == "accuracy" else margins.bits_margin
+    flips = next((a.self_flips for a in comparison.arms if a.untouched), None)
+    return Family(comparison, against, tuple(rows), margin, flips)
+
+
+def _judged(family: Family) -> list[Effect]:
+    """Judge every arm of a family, together."""
+    found = _estimates(family.rows)
+    floors = [row.floor(family.margin) for row in family.rows]
+    judged = judge_family(
+        found, family.margin, rise_is_harm=family.bits, floors=floors, noise=family.noise
+    )
+    return effects(family, found, judged)
+
+
+def _estimates(family: Sequence[Measured]) -> list[Estimate]:
+    """Estimate each arm; trained arms share seed variance among themselves, prompts among theirs.
+
+    The seeds of a prompt draw exemplars, those of training draw weights and order: another spread.
+    """
+    found: dict[int, Estimate] = {}
+    for trains in (False, True):
+        places = [i for i, row in enumerate(family) if row.arm.spec.trains == trains]
+        shared = estimates([family[i].components for i in places])
+        found.update(zip(places, shared, strict=True))
+    return [found[i] for i in range(len(family))]

@@ -1,0 +1,172 @@
+"""Runs owed cells on this machine, in this process or in worker processes.
+
+Cells are grouped by model, and cells that share a training stay together, so that one training
+serves several tests.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from typing import Any
+
+from finetrap.measure.engines.machine import Crew, crew, parameters
+from finetrap.measure.engines.workers import (
+    Emit,
+    Group,
+    Keep,
+    Pool,
+    RunGroup,
+    Stopping,
+    default_run_group,
+)
+from finetrap.records import Cell
+from finetrap.runs.store import Store
+
+GROUPS_PER_WORKER = 4
+"""Fewer groups leave workers idle at the end; more leave fewer trainings to share a pass."""
+_MANY = 10_000
+"""Problems assumed where a study takes all of them."""
+
+
+def run(
+    cells: Iterable[Cell],
+    store: Store,
+    *,
+    keep: Keep,
+    workers: int | None = None,
+    emit: Emit,
+    run_group: RunGroup | None = None,
+    stopping: Stopping | None = None,
+) -> None:
+    """Run the cells that are owed; return when each is committed, refused or held elsewhere.
+
+    `workers` = 1 stays in this process; None takes as many as cores and memory allow. `run_group`
+    is `finetrap.runner.run_group` unless another is given. Raises FinetrapError, StoreError, and
+    KeyboardInterrupt once `stopping` says so: after each worker's next event.
+    """
+    with ready(
+        store, keep=keep, workers=workers, run_group=run_group, stopping=stopping
+    ) as run_owed:
+        run_owed(cells, emit)
+
+
+@contextmanager
+def ready(
+    store: Store,
+    *,
+    keep: Keep,
+    workers: int | None = None,
+    run_group: RunGroup | None = None,
+    stopping: Stopping | None = None,
+) -> Iterator[Callable[[Iterable[Cell], Emit], None]]:
+    """Lend what runs owed cells as `run` does, to be called for one round after another.
+
+    Workers stay between the rounds, with what they have opened, as long as the crew is the same.
+    """
+    pool: Pool | None = None
+    here = None
+
+    def run_owed(cells: Iterable[Cell], emit: Emit) -> None:
+        nonlocal pool, here
+        store.sweep()
+        try:
+            for team, groups in shifts(store.owed(cells), workers):
+                emit({"event": "crew", "workers": team.workers, "threads": team.threads})
+                if workers == 1:
+                    here = here or _in_this_process(team, run_group)
+                    for members in groups:
+                        here(members, store, keep, _stoppable(emit, stopping))
+                    continue
+                if pool is None or pool.team != team:
+                    if pool is not None:
+                        pool.close()
+                    pool = Pool(store, keep, team, run_group, stopping)
+                pool.run(groups, emit)
+        finally:
+            store.sweep()
+
+    patience = 0.0
+    try:
+        yield run_owed
+        patience = 10.0
+    finally:
+        if pool is not None:
+            pool.close(patience)
+
+
+def shifts(cells: Sequence[Cell], workers: int | None) -> list[tuple[Crew, list[Group]]]:
+    """Return each crew with the groups that it works through, in order: the largest models first.
+
+    One crew ends before the next begins.
+    """
+    crews = {cell.model: crew(cell.model, workers) for cell in cells}
+    largest_first = sorted(cells, key=lambda cell: (-parameters(cell.model), crews[cell.model]))
+    return [
+        (team, group(tuple(members), team.workers))
+        for team, members in groupby(largest_first, key=lambda cell: crews[cell.model])
+    ]
+
+
+def group(cells: Sequence[Cell], workers: int) -> list[Group]:
+    """Split cells into groups of one model each: untouched models first, then the longest.
+
+    One worker gets one group for each model; several get groups small enough to share.
+    """
+    units: dict[object, list[Cell]] = {}
+    for cell in cells:
+        units.setdefault((opened_as(cell), cell.training_key()), []).append(cell)
+    ordered = sorted(units.values(), key=lambda unit: (not _untouched(unit), -_work(unit)))
+    share = _work(cells) / (GROUPS_PER_WORKER * workers) if workers > 1 else float("inf")
+    filling: dict[object, list[Cell]] = {}
+    groups: list[Group] = []
+    for unit in ordered:
+        open_group = filling.setdefault(opened_as(unit[0]), [])
+        if open_group and _work(open_group) + _work(unit) > share:
+            groups.append(tuple(open_group))
+            open_group.clear()
+        open_group.extend(unit)
+    groups += [tuple(rest) for rest in filling.values()]
+    return sorted(groups, key=lambda members: (not _untouched(members), -_work(members)))
+
+
+def opened_as(cell: Cell) -> object:
+    """Name what cells share that use one opened model."""
+    return (cell.model.name, cell.model.revision, cell.model.prompt, cell.limits.dtype)
+
+
+def _untouched(cells: Sequence[Cell]) -> bool:
+    return any(cell.trained_on is None for cell in cells)
+
+
+def _work(cells: Iterable[Cell]) -> float:
+    """Estimate the work in cells."""
+    return sum(map(work, cells))
+
+
+def work(cell: Cell) -> float:
+    """Estimate the work in a cell, in problems times parameters; a trained one counts thrice."""
+    limits, train = cell.limits, cell.train
+    asked = (limits.test_problems or _MANY) + len(cell.probes) * (limits.probe_problems or _MANY)
+    epochs = (cell.strategy.epochs or train.epochs) if cell.strategy.trains else 0
+    return (1 + parameters(cell.model)) * (asked + 3 * epochs * (train.problems or _MANY))
+
+
+def _in_this_process(team: Crew, run_group: RunGroup | None) -> RunGroup:
+    if "torch" not in sys.modules:  # later it would not be heard
+        os.environ.setdefault("OMP_NUM_THREADS", str(team.threads))
+    return run_group or default_run_group()
+
+
+def _stoppable(emit: Emit, stopping: Stopping | None) -> Emit:
+    """Return what passes events on, and ends the run after one if it is to stop."""
+
+    def pass_on(event: Mapping[str, Any]) -> None:
+        emit(event)
+        if stopping is not None and stopping():
+            raise KeyboardInterrupt
+
+    return pass_on

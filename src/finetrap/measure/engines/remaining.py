@@ -1,0 +1,69 @@
+"""How long the owed cells will still take, from how long those that have ended took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from finetrap.measure.engines import local
+from finetrap.measure.engines.machine import crew
+from finetrap.measure.engines.workers import Emit
+from finetrap.records import Cell
+
+_ENDED = ("cell-done", "cell-failed")
+
+
+class Remaining:
+    """Adds to each cell that ends what is left, in seconds (`left_s`).
+
+    A cell is expected to take as long, for its work, as those of the same strategy on the same
+    model and task did; before any of them has ended, as those that train (or do not) on the model
+    did, then as any did.
+    """
+
+    def __init__(self, owed: Sequence[Cell], workers: int | None, emit: Emit) -> None:
+        self._emit = emit
+        self._owed = {cell.key: cell for cell in owed}
+        at_once = {cell.model: crew(cell.model, workers).workers for cell in owed}
+        self._at_once = {cell.key: at_once[cell.model] for cell in owed}
+        self._begun: dict[str, float] = {}
+        self._seconds: dict[object, float] = {}
+        """Of the cells of a kind that have ended, and their work."""
+        self._work: dict[object, float] = {}
+
+    def emit(self, event: Mapping[str, Any]) -> None:
+        """Pass an event on."""
+        kind, key = event["event"], event.get("key", "")
+        if kind == "cell-start":
+            self._begun[key] = time.monotonic()
+        if kind == "bad-input":
+            self._owed.pop(key, None)
+        if kind in _ENDED and (cell := self._owed.pop(key, None)):
+            self._note(cell, time.monotonic() - self._begun.pop(key, time.monotonic()))
+            event = {**event, "left_s": round(self.seconds(), 1)}
+        self._emit(event)
+
+    def seconds(self) -> float:
+        """Return the seconds that are left, shared among the workers."""
+        now = time.monotonic()
+        return sum(
+            max(0.0, self._expected(cell) - (now - self._begun.get(key, now))) / self._at_once[key]
+            for key, cell in self._owed.items()
+        )
+
+    def _note(self, cell: Cell, seconds: float) -> None:
+        for kind in _kinds(cell):
+            self._seconds[kind] = self._seconds.get(kind, 0.0) + seconds
+            self._work[kind] = self._work.get(kind, 0.0) + local.work(cell)
+
+    def _expected(self, cell: Cell) -> float:
+        known = next(kind for kind in _kinds(cell) if kind in self._seconds)
+        return self._seconds[known] / self._work[known] * local.work(cell)
+
+
+def _kinds(cell: Cell) -> tuple[object, ...]:
+    """Return what a cell is one of, from the narrowest to everything."""
+    trains = cell.strategy.trains
+    own = (cell.model.name, cell.task.name, cell.strategy.name, cell.split)
+    return own, (cell.model.name, trains), (cell.model.name,), trains, ()

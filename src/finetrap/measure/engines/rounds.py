@@ -1,0 +1,49 @@
+"""A whole study, in rounds: run what can be named, and ask what its searches want next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from finetrap.measure.engines import local
+from finetrap.measure.engines.remaining import Remaining
+from finetrap.measure.engines.workers import Emit, Stopping
+from finetrap.measure.study import search
+from finetrap.records import Cell, Study
+from finetrap.runs.store import Store
+
+
+def run(
+    study: Study,
+    store: Store,
+    *,
+    workers: int | None = None,
+    retry_failed: bool = False,
+    emit: Emit,
+    stopping: Stopping | None = None,
+) -> tuple[Cell, ...]:
+    """Run what a study owes and return all of its cells.
+
+    Each round begins with an event `round`: how many cells there are by now, how many are owed, and
+    how many searches go on. Cells that stay owed (a fault of the input, or another process has
+    them) are left after a round that brought nothing. Raises FinetrapError, StoreError, and
+    KeyboardInterrupt once `stopping` says so.
+    """
+    if retry_failed:
+        store.forget_failed(search.named_cells(study, store)[0])
+    last: set[str] | None = None
+    with local.ready(store, keep=study.keep, workers=workers, stopping=stopping) as run_owed:
+        while True:
+            cells, searching = search.named_cells(study, store)
+            store.remember(study, cells)
+            owed = store.owed(cells)
+            begin(cells, owed, searching, emit)
+            keys = {cell.key for cell in owed}
+            if not owed or keys == last:
+                return cells
+            last = keys
+            run_owed(owed, Remaining(owed, workers, emit).emit)
+
+
+def begin(cells: Sequence[Cell], owed: Sequence[Cell], searching: int, emit: Emit) -> None:
+    """Tell that a round begins."""
+    emit({"event": "round", "cells": len(cells), "owed": len(owed), "searching": searching})

@@ -1,0 +1,270 @@
+"""Worker processes: started, given groups of cells, listened to, and outlived.
+
+A worker that dies costs the cell it was at, which is recorded as failed; the rest of its group goes
+to a new worker. Workers end with their parent, however that ends.
+
+The parent never imports torch: workers are spawned, told their number of threads by
+OMP_NUM_THREADS before they import anything, and talk to the parent through a pipe each (a queue
+shared by all would break for all if one is killed while it holds the queue's lock).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any, Literal
+
+from finetrap.errors import FinetrapError
+from finetrap.measure.engines.machine import Crew
+from finetrap.measure.meter import environment
+from finetrap.records import Cell, Failure, Run
+from finetrap.runs.store import Store
+
+Emit = Callable[[Mapping[str, Any]], None]
+Keep = Literal["adapters", "all", "none"]
+RunGroup = Callable[[Sequence[Cell], Store, Keep, Emit], None]
+Group = tuple[Cell, ...]
+Stopping = Callable[[], bool]
+"""Says whether the run is to end after the current step."""
+
+_PATIENCE = 0.2
+"""Seconds after which a parent that hears nothing looks whether it is to stop."""
+_ENDINGS = ("cell-done", "cell-failed", "bad-input")
+
+
+@dataclass
+class _Worker:
+    """A worker process as its parent sees it."""
+
+    process: SpawnProcess
+    pipe: Connection
+    members: Group = ()
+    """The group it has; empty while it waits for one."""
+    current: Cell | None = None
+    ended: set[str] = field(default_factory=set)
+    heard: bool = False
+    """Whether it has ever sent anything: one that did not could not even start."""
+
+
+class Pool:
+    """Workers that are given groups, one at a time each, and are listened to."""
+
+    def __init__(
+        self,
+        store: Store,
+        keep: Keep,
+        team: Crew,
+        run_group: RunGroup | None = None,
+        stopping: Stopping | None = None,
+    ) -> None:
+        self.store, self.keep, self.team = store, keep, team
+        self.run_group, self.stopping = run_group, stopping
+        self.workers: list[_Worker] = []
+        self.stopped = False
+
+    def run(self, groups: Iterable[Group], emit: Emit) -> None:
+        """Work through all groups; the workers stay. Raises FinetrapError, KeyboardInterrupt."""
+        self.emit, self.waiting = emit, deque(groups)
+        for worker in self.workers:
+            self._assign(worker)
+        while self.waiting or any(worker.members for worker in self.workers):
+            while self.waiting and len(self.workers) < self.team.workers:
+                self._assign(self._start())
+            self._listen()
+        if self.stopped:
+            raise KeyboardInterrupt
+
+    def close(self, patience: float = 10.0) -> None:
+        """Let the workers go, and end those that have not left after `patience` seconds each."""
+        for worker in self.workers:
+            with suppress(OSError):
+                worker.pipe.send(None)
+        for worker in self.workers:
+            worker.process.join(patience)
+            worker.process.terminate()
+        for worker in self.workers:
+            worker.process.join(5)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+            worker.pipe.close()
+        self.workers = []
+
+    def _start(self) -> _Worker:
+        context = get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=_serve, args=(theirs, self.store, self.keep, self.run_group), daemon=True
+        )
+        with _environment(OMP_NUM_THREADS=str(self.team.threads)), _deaf():
+            process.start()
+        theirs.close()
+        self.workers.append(_Worker(process, ours))
+        return self.workers[-1]
+
+    def _assign(self, worker: _Worker) -> None:
+        """Give the next group to a worker, if there is one."""
+        worker.current, worker.ended = None, set()
+        worker.members = self.waiting.popleft() if self.waiting else ()
+        if worker.members:
+            with suppress(OSError):  # it has just died: its sentinel will tell
+                worker.pipe.send(worker.members)
+
+    def _listen(self) -> None:
+        """Wait for messages and deaths; of a dead worker read first what it still said."""
+        sources = [source for w in self.workers for source in (w.pipe, w.process.sentinel)]
+        ready = set(wait(sources, _PATIENCE))
+        if not self.stopped and self.stopping is not None and self.stopping():
+            self._stop()
+        for worker in list(self.workers):
+            died = worker.process.sentinel in ready
+            if died or worker.pipe in ready:
+                self._read(worker, drain=died)
+            if died:
+                self._replace(worker)
+            elif not worker.members:
+                self._assign(worker)
+
+    def _stop(self) -> None:
+        """Give out no more groups, and ask every worker to leave the one it has."""
+        self.stopped = True
+        self.waiting.clear()
+        for worker in self.workers:
+            with suppress(OSError):
+                worker.pipe.send(None)
+
+    def _read(self, worker: _Worker, drain: bool) -> None:
+        with suppress(EOFError, ConnectionResetError):
+            while not drain or worker.pipe.poll():
+                self._take(worker, *worker.pipe.recv())
+                if not drain:
+                    return
+
+    def _take(self, worker: _Worker, kind: str, content: Any) -> None:
+        worker.heard = True
+        if kind == "fault":
+            raise FinetrapError(content)
+        if kind == "free":
+            worker.members, worker.current = (), None
+            return
+        if content["event"] == "cell-start":
+            worker.current = next(c for c in worker.members if c.key == content["key"])
+        elif content["event"] in _ENDINGS:
+            worker.current = None
+            worker.ended.add(content["key"])
+        self.emit(content)
+
+    def _replace(self, worker: _Worker) -> None:
+        """Record the cell that a dead worker was at, and put the rest of its group back."""
+        worker.process.join()
+        worker.pipe.close()
+        self.workers.remove(worker)
+        cause = _cause(worker.process.exitcode or 0)
+        if not worker.heard:
+            raise FinetrapError(
+                f"{cause}, before it could start; run the study again. A script that starts "
+                'finetrap needs `if __name__ == "__main__":` around its call'
+            )
+        if worker.current is not None:
+            self._record_death(worker.current, cause)
+            worker.ended.add(worker.current.key)
+        rest = tuple(cell for cell in worker.members if cell.key not in worker.ended)
+        if rest and not self.stopped:
+            self.waiting.appendleft(rest)
+
+    def _record_death(self, cell: Cell, cause: str) -> None:
+        with self.store.lock(cell.key) as mine:
+            if mine and self.store.owed([cell]):
+                failure = Failure("worker-died", cause)
+                self.store.commit(Run(cell, "failed", environment=environment(), failure=failure))
+                facts = {"key": cell.key, "slug": cell.slug, "status": "failed", "message": cause}
+                unknown = dict.fromkeys(("right", "train_s", "eval_s"))
+                self.emit({"event": "cell-failed", **facts, **unknown, "n": 0})
+
+
+def _cause(exit_code: int) -> str:
+    if exit_code >= 0:
+        return f"worker ended with exit code {exit_code}"
+    if -exit_code == signal.SIGKILL:
+        return "worker killed by signal 9: most often the machine ran out of memory"
+    return f"worker killed by signal {-exit_code}"
+
+
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """Set variables for a child that is started inside."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Keep Ctrl-C from a child that is started inside: it reaches all, and the parent decides."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _serve(pipe: Connection, store: Store, keep: Keep, run_group: RunGroup | None) -> None:
+    """Be a worker: run group after group until told that there is none."""
+    _die_with_parent()
+
+    def tell(kind: str, content: object = None) -> None:
+        try:
+            pipe.send((kind, content))
+        except OSError:
+            os._exit(1)  # the parent is gone; raising here would be recorded as the cell's failure
+
+    def emit(event: Mapping[str, Any]) -> None:
+        tell("event", event)
+        if pipe.poll():  # whatever comes before the group has ended asks to leave it
+            raise KeyboardInterrupt
+
+    act = run_group or default_run_group()
+    while members := pipe.recv():
+        try:
+            act(members, store, keep, emit)
+        except FinetrapError as fault:
+            tell("fault", str(fault))
+            return
+        except KeyboardInterrupt:
+            pass
+        tell("free")
+
+
+def default_run_group() -> RunGroup:
+    """Return the runner's, with a desk of its own: what lies open on it serves the next group."""
+    from finetrap.measure.runner import Desk, run_group
+
+    return partial(run_group, desk=Desk())
+
+
+def _die_with_parent() -> None:
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def watch(sentinel: int) -> None:
+        wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, args=(parent.sentinel,), daemon=True).start()

@@ -1,0 +1,198 @@
+"""What judging needs later, without torch, to say why a run became worse: evidence.json."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from random import Random
+from typing import Any
+
+from finetrap import tasks
+from finetrap.backends import Model, Row
+from finetrap.measure.strategies import Questions, Solver, Told, Trained, each, solve, training_rows
+from finetrap.records import Answer, Cell, Limits, Problem, content_hash
+from finetrap.text import overlap, prompts
+
+MOST_SCORED = 1000
+"""Training solutions that the untouched model scores."""
+MOST_SWAPPED = 200
+"""Of them, those scored after another's question too."""
+MOST_DIVERGED = 100
+"""Test problems whose gold solutions tell how far a model has moved."""
+MOST_TEXT = 2000
+"""Characters of a problem that are kept to be read beside its answers."""
+_PLACEHOLDERS = ("{question}", "{solution}")
+
+
+def before(
+    model: Model, train: Sequence[Problem], batch: int, told: Told | None = None
+) -> dict[str, Any]:
+    """Score training solutions with the untouched model: after their own question and another's.
+
+    A model that knows the task finds solutions likelier after the questions they belong to; where
+    it does not, the data's answers are not those of its questions.
+    """
+    chosen = tasks.sample(train, MOST_SCORED, purpose="evidence/before", seed=0)
+    rows = training_rows(chosen, model)
+    first = rows[:MOST_SWAPPED]
+    others = [*first[1:], *first[:1]]
+    swapped = [(other.prompt, row.target) for row, other in zip(first, others, strict=True)]
+    pairs = [(row.prompt, row.target) for row in rows]
+    nats = model.score(pairs + swapped, batch=batch, scored=each(told, "solutions"))
+    return {
+        "untouched_loss": _nats_and_bytes(nats[: len(rows)], [row.target for row in rows]),
+        "swapped_nats": [round(value, 6) for value in nats[len(rows) :]],
+    }
+
+
+def after(
+    solver: Solver,
+    cell: Cell,
+    asked: Questions,
+    answers: Sequence[Answer],
+    told: Told | None = None,
+) -> dict[str, Any]:
+    """Gather what only the model as it was asked can tell; nothing for a trial.
+
+    Of a trained model how far it has moved from the untouched one; of the untouched one what
+    everyone was asked, how much it differs from itself when it is asked again, and how likely it
+    finds its own answers.
+    """
+    if cell.split == "dev":
+        return {}
+    if cell.strategy.trains:
+        moved = asked.kind == "math"
+        return {"divergence": _divergence(solver, asked.problems, cell.limits)} if moved else {}
+    if cell.strategy.shots:
+        return {}
+    problems = {name: _problems(probe) for name, probe in asked.probes.items()}
+    problems[cell.task.name] = problems.get(cell.task.name, {}) | _problems(asked)
+    if asked.kind != "math":
+        return {"problems": problems}
+    return {
+        "problems": problems,
+        "self_flips": _self_flips(solver, asked, cell.limits, answers, told),
+        "own_style": _own_style(solver, asked.problems, answers, cell.limits),
+    }
+
+
+def collect(solver: Solver, train: Trained, asked: Questions) -> dict[str, Any]:
+    """Gather what the training problems and the training itself tell."""
+    chat = solver.model.chat
+    evidence: dict[str, Any] = {
+        "test_template": _template(chat),
+        "exemplars": [content_hash(shot) for shot in solver.shots],
+    }
+    if solver.training is None:
+        return evidence
+    rows = training_rows([*train.problems, *train.replayed], solver.model)
+    leaked = overlap.find(_questions(train.problems), _questions(asked.problems))
+    return {
+        **evidence,
+        "train_template": _as_trained(train.problems[0], rows[0]),
+        "train_problems": len(train.problems),
+        "replayed_problems": len(train.replayed),
+        **duplicates([p.question + "\n" + p.solution for p in train.problems]),
+        "train_rows": [content_hash([r.prompt, r.target])[:16] for r in rows],
+        "overlap": asdict(leaked),
+        "steps": solver.training.steps,
+        **solver.training.evidence,
+    }
+
+
+def _problems(asked: Questions) -> dict[str, dict[str, Any]]:
+    """Return the text of each problem, and its choices, by id: to be read, not to be asked."""
+    return {
+        p.id: {
+            "question": (p.question or p.solution)[:MOST_TEXT],
+            **({"choices": [choice[:MOST_TEXT] for choice in p.choices]} if p.choices else {}),
+        }
+        for p in asked.problems
+    }
+
+
+def _divergence(
+    solver: Solver, problems: Sequence[Problem], limits: Limits
+) -> list[tuple[str, float, float]]:
+    """Return KL(tuned‖untouched) and KL(untouched‖tuned) on gold solutions, nats per token."""
+    chosen = tasks.sample(problems, MOST_DIVERGED, purpose="evidence/divergence", seed=0)
+    pairs = [(solver.prompt(p.question), solver.target(p.solution)) for p in chosen]
+    found = solver.model.divergence(pairs, batch=limits.batch)
+    return [
+        (p.id, round(tuned, 6), round(untouched, 6))
+        for p, (tuned, untouched) in zip(chosen, found, strict=True)
+    ]
+
+
+def _self_flips(
+    solver: Solver,
+    asked: Questions,
+    limits: Limits,
+    answers: Sequence[Answer],
+    told: Told | None,
+) -> dict[str, int]:
+    """Ask everything once more, in another order and in smaller batches, and count what changed."""
+    problems = list(asked.problems)
+    Random("evidence/self-flips").shuffle(problems)
+    smaller = replace(limits, batch=max(1, limits.batch // 2))
+    found = solve(solver, problems, smaller, told)
+    again = {problem.id: solved for problem, solved in zip(problems, found, strict=True)}
+    return {
+        "n": len(answers),
+        "flips": sum(a.correct != again[a.id][1].correct for a in answers),
+        "changed_texts": sum(a.completion != again[a.id][0].text for a in answers),
+    }
+
+
+def _own_style(
+    solver: Solver, problems: Sequence[Problem], answers: Sequence[Answer], limits: Limits
+) -> list[dict[str, float]]:
+    """Score the model's own completions, those that ended by themselves."""
+    asked = {p.id: p.question for p in problems}
+    ended = [a for a in answers if a.completion.strip() and a.stop != "cap"]
+    chosen = ended[:MOST_DIVERGED]
+    pairs = [(solver.prompt(asked[a.id]), a.completion) for a in chosen]
+    nats = solver.model.score(pairs, batch=limits.batch)
+    return _nats_and_bytes(nats, [a.completion for a in chosen])
+
+
+def _nats_and_bytes(nats: Sequence[float], texts: Sequence[str]) -> list[dict[str, float]]:
+    return [
+        {"nats": round(value, 6), "bytes": len(text.encode())}
+        for value, text in zip(nats, texts, strict=True)
+    ]
+
+
+def _questions(problems: Sequence[Problem]) -> list[tuple[str, str]]:
+    return [(p.id, p.question) for p in problems]
+
+
+def duplicates(texts: Sequence[str]) -> dict[str, int]:
+    """Count rows that repeat an earlier row: exactly, and in other case, spacing or punctuation."""
+    exact = sum(n - 1 for n in Counter(texts).values())
+    near = sum(n - 1 for n in Counter(normalised(t) for t in texts).values())
+    return {"exact_duplicates": exact, "near_duplicates": near - exact}
+
+
+def normalised(text: str) -> str:
+    """Return the text in lower case, its words and numbers joined by single spaces."""
+    return " ".join(re.findall(r"\w+", text.lower()))
+
+
+def _template(chat: prompts.Chat | None) -> Mapping[str, str]:
+    """Render a placeholder problem, for a person to read, with its hash."""
+    return _hashed(
+        prompts.prompt(_PLACEHOLDERS[0], (), chat) + prompts.target(_PLACEHOLDERS[1], chat)
+    )
+
+
+def _as_trained(problem: Problem, row: Row) -> Mapping[str, str]:
+    """Return a row that was trained on with placeholders for what is the problem's own."""
+    asked = row.prompt.replace(problem.question, _PLACEHOLDERS[0])
+    return _hashed(asked + row.target.replace(problem.solution, _PLACEHOLDERS[1]))
+
+
+def _hashed(text: str) -> Mapping[str, str]:
+    return {"text": text, "sha256": content_hash(text)}

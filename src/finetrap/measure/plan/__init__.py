@@ -1,0 +1,219 @@
+"""What a study will take on this machine, before anything runs.
+
+ahead        which cells are owed, in which rounds
+rehearsal    what each of them asks of a model: calls with their exact token counts
+calibration  the study's models, timed for seconds on a few of those calls, beside each other
+forecast     seconds, operations and memory of every cell, and of the crew that shares them
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from finetrap.measure.engines.local import opened_as
+from finetrap.measure.engines.machine import Crew, crew, has_gpu, memory
+from finetrap.measure.plan.ahead import Ahead, look_ahead
+from finetrap.measure.plan.calibration import Calibrated, Say, calibrate
+from finetrap.measure.plan.forecast import CellForecast, Forecaster, Parts, Round, added, timetable
+from finetrap.measure.plan.rehearsal import signature
+from finetrap.measure.runner import Desk
+from finetrap.records import Cell, Status, Study
+from finetrap.runs.store import Store
+
+__all__ = ["Plan", "plan"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study will take."""
+
+    cells: tuple[Cell, ...]
+    statuses: Mapping[str, Status]
+    """Of the cells that are done or failed, by key."""
+    rounds: tuple[Round, ...]
+    """With completions as long as the untouched model's."""
+    asked: Mapping[str, int]
+    """Problems of each test that have right answers."""
+    like_solutions: float
+    """Seconds if trained models write as much as the solutions that they are trained on."""
+
+    @property
+    def owed(self) -> tuple[CellForecast, ...]:
+        """The cells that will be run, in order."""
+        return tuple(cell for found in self.rounds for cell in found.cells)
+
+    @property
+    def seconds(self) -> float:
+        """From the start of the run to its end, judging left out."""
+        return sum(found.seconds for found in self.rounds)
+
+    @property
+    def bytes(self) -> int | None:
+        """Memory that all workers may hold at once; None where the system cannot tell."""
+        held = [
+            found.at_once * max(cell.bytes or 0 for cell in found.cells) for found in self.rounds
+        ]
+        return max(held, default=0) or None
+
+    @property
+    def parts(self) -> Parts:
+        """Seconds of all workers together, by what they go to."""
+        starting = sum(found.starting for found in self.rounds)
+        return added([Parts(loading=starting), *(cell.parts for cell in self.owed)])
+
+    def notes(self) -> list[str]:
+        """Say what the numbers suppose, and what is wrong with the machine for them."""
+        found = [
+            "trained models are supposed to write as much as the untouched model; "
+            f"{self.like_solutions:.0f} s if they write as much as the solutions they train on"
+        ]
+        later = sum(len(r.cells) for r in self.rounds[1:])
+        if later:
+            found.append(
+                f"{later} cells suppose that each search chooses the rate it starts from; one that "
+                "chooses the edge of its range tries one more"
+            )
+        return found if self.owed else []
+
+    def warnings(self) -> list[str]:
+        """Say what will not fit."""
+        have = memory()
+        if has_gpu() or self.bytes is None or self.bytes <= have:
+            return []
+        return [
+            f"the workers may hold {self.bytes / 1e9:.1f} GB at once and the machine has "
+            f"{have / 1e9:.1f}; use fewer --workers, or a smaller [train] batch or [limits] batch"
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return totals, parts, and a row for every cell."""
+        owed = self.owed
+        return {
+            "cells": len(self.cells),
+            "done": sum(status == "done" for status in self.statuses.values()),
+            "failed": sum(status != "done" for status in self.statuses.values()),
+            "owed": len(owed),
+            "seconds": round(self.seconds, 1),
+            "seconds_like_solutions": round(self.like_solutions, 1),
+            "bytes": self.bytes,
+            "flops": sum(cell.flops for cell in owed),
+            "train_tokens": sum(cell.train_tokens for cell in owed if cell.trains),
+            "eval_tokens": sum(cell.eval_tokens for cell in owed),
+            "rounds": [
+                {"cells": len(r.cells), "seconds": round(r.seconds, 1), "workers": r.at_once}
+                for r in self.rounds
+            ],
+            "worker_seconds": {k: round(v, 1) for k, v in asdict(self.parts).items()},
+            "dominates": self.dominates(),
+            "notes": self.notes(),
+            "warnings": self.warnings(),
+            "list": [
+                *(
+                    _ended(cell, self.statuses[cell.key])
+                    for cell in self.cells
+                    if cell.key in self.statuses
+                ),
+                *(_row(cell, number) for number, r in enumerate(self.rounds) for cell in r.cells),
+            ],
+        }
+
+    def dominates(self) -> dict[str, Any] | None:
+        """Return the part and the strategy that take the most of the workers' seconds."""
+        total = self.parts.total
+        if not total:
+            return None
+        part, seconds = max(asdict(self.parts).items(), key=lambda item: item[1])
+        by_strategy: dict[str, float] = defaultdict(float)
+        for cell in self.owed:
+            by_strategy[cell.cell.strategy.name] += cell.parts.total
+        strategy = max(by_strategy, key=lambda name: by_strategy[name])
+        return {
+            "part": part,
+            "part_share": round(seconds / total, 3),
+            "strategy": strategy,
+            "strategy_share": round(by_strategy[strategy] / total, 3),
+        }
+
+
+def plan(study: Study, store: Store, *, workers: int | None = None, say: Say) -> Plan:
+    """Plan what a study still owes; `say` is told what is being timed.
+
+    Raises BadInput for what the run would refuse, FinetrapError where a calibrator died.
+    """
+    found = look_ahead(study, store)
+    asked = _asked(found.cells)
+    known = _calibrated(found, workers, say)
+    told, other = (
+        timetable(found.rounds, workers, Forecaster(known, like_solutions=flag))
+        for flag in (False, True)
+    )
+    keys = {cell.key for cell in found.cells}
+    ended = {key: status for key, status in store.statuses().items() if key in keys}
+    return Plan(found.cells, ended, tuple(told), asked, sum(r.seconds for r in other))
+
+
+def _asked(cells: Sequence[Cell]) -> dict[str, int]:
+    """Return the problems of each test, prose left out. Raises BadInput, BadData."""
+    desk, found = Desk(), {}
+    for cell in cells:
+        if cell.split == "test" and not cell.trained_on:
+            asked = desk.questions(cell)
+            for name, test in {**asked.probes, cell.task.name: asked}.items():
+                if test.kind != "prose":
+                    found[name] = len(test.problems)
+    return found
+
+
+def _calibrated(found: Ahead, workers: int | None, say: Say) -> dict[object, Calibrated]:
+    """Calibrate every model that has owed cells, beside as many others as the run will have."""
+    owed = {cell.key for cells in found.rounds for cell in cells}
+    jobs: dict[Crew, dict[object, dict[str, Cell]]] = defaultdict(lambda: defaultdict(dict))
+    running = {opened_as(cell) for cell in found.cells if cell.key in owed}
+    for cell in sorted(found.cells, key=_untouched_first):
+        if opened_as(cell) in running and (cell.key in owed or _untouched_first(cell) == 0):
+            team = crew(cell.model, workers)
+            jobs[team][opened_as(cell)].setdefault(signature(cell), cell)
+    known: dict[object, Calibrated] = {}
+    for team, models in jobs.items():
+        known.update(zip(models, calibrate(list(models.values()), team, say), strict=True))
+    return known
+
+
+def _untouched_first(cell: Cell) -> int:
+    return int(cell.trained_on is not None or cell.split == "dev")
+
+
+def _row(told: CellForecast, number: int) -> dict[str, Any]:
+    """Return an owed cell's row; `round` counts from 1."""
+    return {
+        **_named(told.cell),
+        "status": "owed",
+        "round": number + 1,
+        "seconds": round(told.parts.total, 2),
+        "parts": {name: round(seconds, 2) for name, seconds in asdict(told.parts).items()},
+        "trains": told.trains,
+        "train_tokens": told.train_tokens,
+        "eval_tokens": told.eval_tokens,
+        "flops": told.flops,
+        "bytes": told.bytes,
+    }
+
+
+def _ended(cell: Cell, status: Status) -> dict[str, Any]:
+    return {**_named(cell), "status": status, "seconds": 0.0}
+
+
+def _named(cell: Cell) -> dict[str, Any]:
+    return {
+        "key": cell.key,
+        "cell": cell.slug,
+        "model": cell.model.name,
+        "task": cell.task.name,
+        "strategy": cell.strategy.name,
+        "learning_rate": cell.strategy.learning_rate,
+        "seed": cell.seed,
+        "split": cell.split,
+    }

@@ -1,0 +1,198 @@
+"""Calibrators: as many processes as the study's workers, timing the same calls at the same time.
+
+Workers that share a machine slow each other down, so calls are timed beside the calls of others,
+with the threads that each worker will have. The parent never imports torch.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+
+from finetrap.backends import Model, Row, open_model
+from finetrap.errors import BadInput, FinetrapError, out_of_memory
+from finetrap.measure import strategies
+from finetrap.measure.engines.machine import Crew
+from finetrap.measure.plan.pace import Pace, pace
+from finetrap.measure.plan.rehearsal import Ledger, Work, rehearse
+from finetrap.measure.plan.timing import PATIENCE, Stopwatch, Timings, method
+from finetrap.measure.runner import Desk
+from finetrap.records import Cell
+
+Say = Callable[[str], None]
+
+_NO_MEMORY = (
+    "most often the machine ran out of memory: plan with fewer --workers, or a smaller [train] "
+    "batch or [limits] batch"
+)
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """One model's pace, and the work of its cells."""
+
+    pace: Pace
+    works: Mapping[str, Work]
+    """By the name that each cell was given."""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What one calibrator found of one model."""
+
+    timings: Timings
+    works: Mapping[str, Work]
+    open_s: float
+    first_s: float
+    """Until it was open for the first time: starting, importing, reading the tasks."""
+
+
+def calibrate(jobs: Sequence[Mapping[str, Cell]], team: Crew, say: Say) -> list[Calibrated]:
+    """Open each model once in every calibrator, rehearse its cells and time their calls.
+
+    A job holds the cells of one model by name, the untouched model's first. Raises BadInput as the
+    run would, and FinetrapError where a calibrator died.
+    """
+    context = get_context("spawn")
+    pipes: list[Connection] = []
+    processes = []
+    for number in range(team.workers):
+        ours, theirs = context.Pipe()
+        arguments = (theirs, list(jobs), team.threads, number == 0, time.time())
+        processes.append(context.Process(target=_calibrator, args=arguments, daemon=True))
+        processes[-1].start()
+        theirs.close()
+        pipes.append(ours)
+    try:
+        found = _gather(pipes, say)
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+    return [
+        Calibrated(
+            pace(
+                [one.timings for one in same],
+                open_s=sum(one.open_s for one in same) / len(same),
+                first_s=sum(one.first_s for one in same) / len(same),
+            ),
+            same[0].works,
+        )
+        for same in zip(*found, strict=True)
+    ]
+
+
+def _gather(pipes: Sequence[Connection], say: Say) -> list[list[_Found]]:
+    """Listen to all calibrators until each has told its findings; let them start together."""
+    found: dict[Connection, list[_Found]] = {}
+    ready = 0
+    while len(found) < len(pipes):
+        for pipe in wait([p for p in pipes if p not in found]):
+            if not isinstance(pipe, Connection):
+                continue
+            try:
+                kind, content = pipe.recv()
+            except EOFError:
+                raise FinetrapError(f"a calibrator died; {_NO_MEMORY}") from None
+            if kind == "fault":
+                raise BadInput(content)
+            if kind == "found":
+                found[pipe] = content
+            elif kind == "say":
+                say(content)
+            else:
+                ready += 1
+        if ready == len(pipes):
+            ready = 0
+            for pipe in pipes:
+                pipe.send("go")
+    return [found[pipe] for pipe in pipes]
+
+
+def _calibrator(
+    pipe: Connection,
+    jobs: Sequence[Mapping[str, Cell]],
+    threads: int,
+    first: bool,
+    started: float,
+) -> None:
+    """Be a calibrator: time every job, tell what was found, and end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent decides
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
+
+    def say(text: str) -> None:
+        if first:
+            pipe.send(("say", text))
+
+    def together() -> None:
+        pipe.send(("ready", None))
+        pipe.recv()
+
+    try:
+        found = [
+            _timed(job, together, say, 0.0 if number else started)
+            for number, job in enumerate(jobs)
+        ]
+        pipe.send(("found", found))
+    except (EOFError, BrokenPipeError):  # the parent is gone
+        return
+    except FinetrapError as fault:
+        pipe.send(("fault", str(fault)))
+    except (MemoryError, RuntimeError) as fault:
+        if not out_of_memory(fault):
+            raise
+        pipe.send(("fault", _NO_MEMORY))
+
+
+def _timed(
+    job: Mapping[str, Cell], together: Callable[[], None], say: Say, started: float
+) -> _Found:
+    """Calibrate one model, once all calibrators are at it together.
+
+    `started` is when this process was, zero if it is warm already.
+    """
+    cells, desk = list(job.values()), Desk()
+    name = cells[0].model.name
+    say(f"{name}: open")
+    model, open_s, opened_s = _open(cells[0])
+    for cell in cells:
+        desk.questions(cell)
+        desk.training_problems(cell)
+    first_s = time.time() - started - opened_s if started else 0.0
+    ledger = Ledger(model)
+    works = {key: rehearse(cell, desk, ledger) for key, cell in job.items()}
+    together()
+    stopwatch = Stopwatch(model, ledger, cells[0].limits, lambda text: say(f"{name}: {text}"))
+    trained = {method(cell.strategy): cell for cell in cells if cell.strategy.trains}
+    rows = {key: _rows(cell, desk, model) for key, cell in trained.items()}
+    if started:
+        stopwatch.warm_up([(cell, rows[key]) for key, cell in trained.items()][:1])
+    stopwatch.evaluation()
+    for key, cell in trained.items():
+        stopwatch.training(cell, rows[key])
+    return _Found(stopwatch.found, works, open_s, max(0.0, first_s))
+
+
+def _open(cell: Cell) -> tuple[Model, float, float]:
+    """Open a model; return it, the seconds of opening it again, and of having done so here.
+
+    The first opening also imports its architecture; a large model is opened once.
+    """
+    import_module(f"finetrap.backends.{cell.model.backend}")
+    spent: list[float] = []
+    while not spent or (len(spent) == 1 and spent[0] < 4 * PATIENCE):
+        start = time.perf_counter()
+        model = open_model(cell.model, cell.limits)
+        spent.append(time.perf_counter() - start)
+    return model, spent[-1], 2 * spent[-1] if len(spent) == 2 else spent[0]
+
+
+def _rows(cell: Cell, desk: Desk, model: Model) -> list[Row]:
+    train = desk.training_problems(cell)
+    return strategies.training_rows([*train.problems, *train.replayed], model)

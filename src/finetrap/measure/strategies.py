@@ -1,0 +1,295 @@
+"""A strategy turns a model and training problems into a solver.
+
+Zero-shot and few-shot return the model with a prompt; full fine-tuning and adapters return a
+changed model. After `adapt` every strategy is asked in the same way, so the comparison cannot treat
+two of them differently by accident. Test problems never reach `adapt`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Literal, NamedTuple
+
+from finetrap.backends import Completion, Model, Progress, Row, Scored, Training
+from finetrap.errors import BadInput
+from finetrap.records import Answer, Cell, Limits, Problem, StrategySpec, TaskKind, TrainSpec
+from finetrap.text import prompts, scoring
+
+
+@dataclass(frozen=True)
+class Solver:
+    """A model and the exemplars that stand before every question."""
+
+    model: Model
+    shots: tuple[prompts.Shot, ...] = ()
+    training: Training | None = None
+
+    def prompt(self, question: str) -> str:
+        """Write the prompt of a question, exemplars first."""
+        return prompts.prompt(question, self.shots, self.model.chat)
+
+    def target(self, solution: str) -> str:
+        """Write the gold solution as it would follow the prompt."""
+        return prompts.target(solution, self.model.chat)
+
+    @property
+    def prefix(self) -> str:
+        """The exemplars as plain text, before prose or a text to be continued."""
+        return prompts.plain_prefix(self.shots)
+
+
+class Trained(NamedTuple):
+    """What a strategy may learn from."""
+
+    problems: tuple[Problem, ...]
+    replayed: tuple[Problem, ...] = ()
+
+
+class Questions(NamedTuple):
+    """What a solver is asked."""
+
+    kind: TaskKind
+    problems: tuple[Problem, ...]
+    probes: Mapping[str, Questions] = {}
+
+
+def adapt(
+    model: Model,
+    train: Sequence[Problem],
+    strategy: StrategySpec,
+    budget: TrainSpec,
+    seed: int | None,
+    progress: Progress | None = None,
+    replayed: Sequence[Problem] = (),
+) -> Solver:
+    """Turn an untouched model into the strategy's solver; a trained one changes the model.
+
+    `replayed` are problems or prose of another task, mixed in so that it is not forgotten.
+    Raises Diverged if the loss stops being finite, BadInput if there are too few training problems.
+    """
+    if not strategy.trains:
+        return Solver(model, draw_shots(train, strategy.shots, seed))
+    if not train or seed is None:
+        raise BadInput(f"strategy '{strategy.name}' needs training problems and a seed")
+    rows = training_rows([*train, *replayed], model)
+    training = model.train(rows, strategy, budget, seed, progress)
+    return Solver(model, training=training)
+
+
+def adapt_ahead(
+    model: Model, train: Trained, cells: Sequence[Cell], progress: Progress | None = None
+) -> None:
+    """Train what several cells need in one pass, where the backend can; `adapt` hands it out."""
+    rows = training_rows([*train.problems, *train.replayed], model)
+    runs = [(cell.strategy, cell.seed) for cell in cells if cell.seed is not None]
+    model.train_together(rows, runs, cells[0].train, progress)
+
+
+def draw_shots(train: Sequence[Problem], count: int, seed: int | None) -> tuple[prompts.Shot, ...]:
+    """Draw exemplars from the training problems, the same for every test problem."""
+    if count > len(train):
+        raise BadInput(
+            f"{count} exemplars are asked for and the task has {len(train)} training problems; "
+            "use fewer shots or more training problems"
+        )
+    chosen = Random(f"exemplars/train/{seed}/{count}").sample(list(train), count)
+    return tuple((p.question, p.solution) for p in chosen)
+
+
+def training_rows(train: Sequence[Problem], model: Model) -> list[Row]:
+    """Write training problems exactly as they are asked at test time, and prose as it stands."""
+    return [
+        Row(prompts.prompt(p.question, (), model.chat), prompts.target(p.solution, model.chat))
+        if p.question
+        else Row("", p.solution)
+        for p in train
+    ]
+
+
+Part = Literal["answers", "solutions", "texts"]
+"""What is being worked out: a solver's answers, the likelihood of gold solutions, or of prose."""
+Told = Callable[[Part, "bool | None"], None]
+"""Called once for each row of a part, as it is done: for an answer, with whether it is right."""
+
+
+def ask(
+    solver: Solver,
+    kind: TaskKind,
+    problems: Sequence[Problem],
+    limits: Limits,
+    told: Told | None = None,
+) -> tuple[Answer, ...]:
+    """Let a solver answer problems of one kind. Raises ContextTooLong."""
+    if kind == "math":
+        return _solve(solver, problems, limits, told)
+    if kind == "prose":
+        return _read(solver, problems, limits, told)
+    return _choose(solver, kind, problems, limits, told)
+
+
+def each(told: Told | None, part: Part) -> Scored | None:
+    """Return what tells a part row by row, whatever its nats."""
+    return None if told is None else lambda number, nats: told(part, None)
+
+
+def _solve(
+    solver: Solver, problems: Sequence[Problem], limits: Limits, told: Told | None
+) -> tuple[Answer, ...]:
+    """Generate a solution to each problem and grade it; also score the gold solution."""
+    nats: dict[int, float] = {}
+
+    def scored(number: int, value: float) -> None:
+        nats[number] = value
+        if told is not None:
+            told("solutions", None)
+
+    golds = [solver.target(p.solution) for p in problems]
+    found = solve(solver, problems, limits, told, golds, scored)
+    return tuple(
+        _graded(problem, *solved, nats[number])
+        for number, (problem, solved) in enumerate(zip(problems, found, strict=True))
+    )
+
+
+def solve(
+    solver: Solver,
+    problems: Sequence[Problem],
+    limits: Limits,
+    told: Told | None = None,
+    golds: Sequence[str] = (),
+    scored: Scored | None = None,
+) -> list[tuple[Completion, scoring.Grade]]:
+    """Generate a solution to each problem and grade it. Raises ContextTooLong.
+
+    `golds` and `scored` are those of `Model.generate`.
+    """
+    grades: dict[int, scoring.Grade] = {}
+
+    def written(number: int, completion: Completion) -> None:
+        grades[number] = scoring.grade(completion.text, problems[number].answer)
+        if told is not None:
+            told("answers", grades[number].correct)
+
+    completions = solver.model.generate(
+        [solver.prompt(p.question) for p in problems],
+        max_new_tokens=limits.max_new_tokens,
+        stops=prompts.stops(solver.model.chat),
+        batch=limits.batch,
+        written=written,
+        golds=golds,
+        scored=scored,
+    )
+    return [(completion, grades[number]) for number, completion in enumerate(completions)]
+
+
+def _graded(problem: Problem, completion: Completion, grade: scoring.Grade, nats: float) -> Answer:
+    return Answer(
+        id=problem.id,
+        gold=problem.answer,
+        completion=completion.text,
+        extracted=grade.extracted,
+        rule=grade.rule,
+        correct=grade.correct,
+        strict=grade.strict,
+        tokens=completion.tokens,
+        stop=completion.stop,
+        nats=_rounded(nats),
+        bytes=len(problem.solution.encode()),
+        family=problem.family,
+    )
+
+
+def _choose(
+    solver: Solver,
+    kind: TaskKind,
+    problems: Sequence[Problem],
+    limits: Limits,
+    told: Told | None,
+) -> tuple[Answer, ...]:
+    """Pick the likeliest choice, per byte of the choice and (`correct_raw`) in total.
+
+    A `choice` is the answer to a question; a `continuation` is how the text itself goes on.
+    """
+    pairs = []
+    for p in problems:
+        asked = solver.prompt(p.question) if kind == "choice" else solver.prefix + p.question
+        follow = solver.target if kind == "choice" else prompts.plain_target
+        pairs += [(asked, follow(choice)) for choice in p.choices]
+    scored = None if told is None else _choices_told(problems, told)
+    nats = iter(solver.model.score(pairs, batch=limits.batch, scored=scored))
+    return tuple(_chosen(p, [next(nats) for _ in p.choices]) for p in problems)
+
+
+def _choices_told(problems: Sequence[Problem], told: Told) -> Scored:
+    """Return what takes the nats of all problems' choices and tells a problem once it has its."""
+    owner = [(p, i) for p, problem in enumerate(problems) for i in range(len(problem.choices))]
+    known: list[dict[int, float]] = [{} for _ in problems]
+
+    def scored(number: int, nats: float) -> None:
+        place, choice = owner[number]
+        problem, found = problems[place], known[place]
+        found[choice] = nats
+        if len(found) == len(problem.choices):
+            told("answers", _chosen(problem, [found[i] for i in sorted(found)]).correct)
+
+    return scored
+
+
+def _chosen(problem: Problem, nats: Sequence[float]) -> Answer:
+    if problem.label is None:
+        raise BadInput(f"problem '{problem.id}' has choices and no label")
+    sizes = [max(1, len(c.encode())) for c in problem.choices]
+    by_byte = min(range(len(nats)), key=lambda i: nats[i] / sizes[i])
+    in_total = min(range(len(nats)), key=lambda i: nats[i])
+    return Answer(
+        id=problem.id,
+        gold=str(problem.label),
+        completion=problem.choices[by_byte],
+        extracted=str(by_byte),
+        rule="likelihood",
+        correct=by_byte == problem.label,
+        strict=None,
+        tokens=0,
+        stop="none",
+        nats=_rounded(nats[problem.label]),
+        bytes=sizes[problem.label],
+        family=problem.family,
+        correct_raw=in_total == problem.label,
+    )
+
+
+def _read(
+    solver: Solver, problems: Sequence[Problem], limits: Limits, told: Told | None
+) -> tuple[Answer, ...]:
+    """Score held-out text: nats of every whole piece."""
+    nats = solver.model.score_prose(
+        [p.solution for p in problems],
+        prefix=solver.prefix,
+        batch=limits.batch,
+        scored=each(told, "texts"),
+    )
+    return tuple(
+        Answer(
+            id=p.id,
+            gold="",
+            completion="",
+            extracted=None,
+            rule="none",
+            correct=None,
+            strict=None,
+            tokens=0,
+            stop="none",
+            nats=_rounded(value),
+            bytes=len(p.solution.encode()),
+            family=p.family,
+        )
+        for p, value in zip(problems, nats, strict=True)
+    )
+
+
+def _rounded(nats: float) -> float | None:
+    """Keep six decimals, far below fp32's own error; None where a wrecked model has no number."""
+    return round(nats, 6) if math.isfinite(nats) else None

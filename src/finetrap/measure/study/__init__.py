@@ -1,0 +1,1 @@
+"""A TOML file becomes a checked Study, and a Study becomes cells."""

@@ -1,0 +1,198 @@
+"""What the page's tables and lists hold: findings and runs, picked and named, not yet marked up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from finetrap.findings import Findings
+from finetrap.judge.detectable import Detectable, detectable
+from finetrap.records import FORMAT, PROTOCOL, Run, Study
+from finetrap.report import wording
+from finetrap.report.arranged.panels import Panel, ProbeGroup, Row, cell_key, number
+from finetrap.text.visible import clip, one_line
+
+NOT_TESTABLE = "not testable"
+
+
+class Missing(NamedTuple):
+    """What an unfinished study lacks."""
+
+    owed: int
+    """Runs that are still to be made."""
+    lines: tuple[str, ...]
+    """Everything that is missing, in words, what cannot be judged first."""
+
+    @property
+    def headline(self) -> str:
+        """Say how much is missing."""
+        others = len(self.lines) - self.owed
+        parts = [f"{wording.plural(self.owed, 'run')} still to be made"] * bool(self.owed)
+        parts += [f"{wording.plural(others, 'thing')} missing"] * bool(others)
+        return "Not complete: " + " and ".join(parts)
+
+
+def missing(findings: Findings) -> Missing:
+    """Sort what is missing: what could not be judged before the runs that are owed."""
+    owed = [line for line in findings.missing if line.endswith(" is owed")]
+    others = [line for line in findings.missing if not line.endswith(" is owed")]
+    return Missing(len(owed), (*others, *owed))
+
+
+def scope(panels: Sequence[Panel], groups: Sequence[ProbeGroup], findings: Findings) -> str:
+    """Say in a line what was measured."""
+    kept = [row for row in findings.cells if row.get("split") != "dev"]
+    seeds = {row["seed"] for row in kept if row["seed"] not in (None, "")}
+    counts = [
+        (len({p.key.model for p in panels}), "model"),
+        (len({p.key.task for p in panels}), "task"),
+        (len({probe for group in groups for probe in group.probes}), "probe"),
+        (len({name for panel in panels for name in panel.strategies}), "strategy"),
+        (len(seeds), "seed"),
+        (len(findings.cells), "run"),
+    ]
+    return ", ".join(wording.plural(count, noun) for count, noun in counts if count)
+
+
+def smallest_effects(findings: Findings, runs: Sequence[Run]) -> list[Detectable]:
+    """Return the smallest change of accuracy that these runs can show, by model and test."""
+    counts = {e.task: e.n for e in findings.effects if e.measure == "accuracy"}
+    return detectable([run.cell for run in runs], counts, runs)
+
+
+def absent(findings: Findings, panels: Sequence[Panel], groups: Sequence[ProbeGroup]) -> list[str]:
+    """Say what this report holds nothing about, even where the study is complete."""
+    if not panels:
+        return []
+    probes = list(dict.fromkeys(one_line(n, 40) for group in groups for n in group.probes))
+    said = (
+        f"Abilities other than {', '.join(probes)}: nothing else was probed."
+        if probes
+        else "Forgetting: no probe was asked, so nothing is known beyond the task."
+    )
+    found = [said]
+    trained = [e for panel in panels for e in panel.effects if e.learning_rate is not None]
+    if trained and max(e.seeds for e in trained) == 1:
+        found.append("Other seeds: one was run, so every verdict is about that checkpoint.")
+    elif trained:
+        found.append("Rare collapses: a few seeds show neither these nor the spread of many.")
+    if trained and not findings.trials:
+        found.append("Other learning rates: no search was made, so harm may be that of the rate.")
+    if lost := sum(row["status"] != "done" for row in findings.cells):
+        found.append(f"Answers of {wording.plural(lost, 'run')} that failed: see What failed.")
+    untested = sorted({c.id for c in findings.claims if c.verdict == "not tested"})
+    if untested:
+        listed = ", ".join(map(str, untested))
+        found.append(f"Claims {listed} of the paper at some setting: what they need was not run.")
+    blind = [s.suspect for d in findings.diagnoses for s in d.suspects if s.verdict == NOT_TESTABLE]
+    if blind:
+        found.append(f"Suspects that no run could test: {', '.join(dict.fromkeys(blind))}.")
+    found.append("Energy, and times on other hardware: costs are of the machine named here.")
+    return found
+
+
+class Distance(NamedTuple):
+    """How far a strategy moved the distribution of the gold solutions' tokens: means over seeds."""
+
+    label: str
+    task: str
+    forward: float | None
+    """KL(untouched ‖ tuned), nats per token."""
+    reverse: float | None
+    """KL(tuned ‖ untouched), nats per token."""
+    seeds: int
+
+
+def distances(group: ProbeGroup, panels: Sequence[Panel]) -> list[Distance]:
+    """Return the divergences that were measured of the strategies of one training task."""
+    return [
+        Distance(
+            arm.label,
+            panel.key.task,
+            arm.mean("kl_forward"),
+            arm.mean("kl_reverse"),
+            sum(number(cell, "kl_forward") is not None for cell in arm.cells),
+        )
+        for panel in panels
+        if (panel.key.model, panel.key.trained_on) == (group.model, group.trained_on)
+        for arm in panel.arms
+        if arm.mean("kl_forward") is not None
+    ]
+
+
+class FailedCell(NamedTuple):
+    """A cell without answers, and why."""
+
+    row: Row
+    label: str
+    cause: str
+    step: int | None
+    message: str
+
+
+def failures(findings: Findings, runs: Mapping[str, Run]) -> list[FailedCell]:
+    """List the cells that ended without answers."""
+    listed = []
+    for row in findings.cells:
+        if row["status"] == "done":
+            continue
+        run = runs.get(row["key"])
+        failure = run.failure if run else None
+        cause, step, message = (
+            (failure.cause, failure.step, failure.message)
+            if failure
+            else ("not recorded", None, "")
+        )
+        label = wording.arm(*cell_key(row))
+        listed.append(FailedCell(row, label, cause, step, clip(message, 4000)))
+    return listed
+
+
+class Provenance(NamedTuple):
+    """Where the numbers come from."""
+
+    facts: tuple[tuple[str, tuple[tuple[str, int], ...]], ...]
+    """Hardware and versions: (name, each value with the number of runs that have it)."""
+    models: tuple[tuple[str, str, str], ...]
+    """(name, source, revision)."""
+    tasks: tuple[tuple[str, str, str], ...]
+    protocol: int
+    format: int
+    source: str
+    """The study file's text."""
+
+
+def provenance(runs: Sequence[Run], study: Study | None) -> Provenance:
+    """Collect versions, hardware, revisions and the study's text."""
+    values: dict[str, Counter[str]] = {}
+    for run in runs:
+        for name, value in _flat(run.environment):
+            values.setdefault(name, Counter())[value] += 1
+    models = [run.cell.model for run in runs] + list(study.models if study else ())
+    cells = [run.cell for run in runs]
+    tasks = [ref for c in cells for ref in (c.task, c.trained_on, *c.probes) if ref]
+    tasks += [*study.tasks, *study.probes] if study else []
+    return Provenance(
+        tuple((name, tuple(counts.most_common())) for name, counts in sorted(values.items())),
+        tuple(dict.fromkeys((m.name, _source(m.source), m.revision) for m in models)),
+        tuple(dict.fromkeys((t.name, t.source or "", t.revision) for t in tasks)),
+        PROTOCOL,
+        FORMAT,
+        study.source if study else "",
+    )
+
+
+def _source(source: str) -> str:
+    """Return where a model lies; one that is shipped lies where the package does."""
+    _, shipped, name = source.partition("/finetrap/miniature/")
+    return f"shipped with finetrap ({name})" if shipped else source
+
+
+def _flat(environment: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every fact of a nested mapping, nested names joined by a space."""
+    for name, value in environment.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name} ")
+        elif value is not None:
+            yield f"{prefix}{name}", str(value)

@@ -1,0 +1,170 @@
+"""The answer in words: one sentence per model and task, and what it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from finetrap.findings import Effect
+from finetrap.judge.detectable import Detectable
+from finetrap.report import wording
+from finetrap.report.arranged.panels import Arm, Panel
+
+VERDICTS = ("harmed", "improved", "equivalent", "undecided")
+MOST_CLAUSES = 8
+
+
+class Clause(NamedTuple):
+    """A part of a sentence about one strategy."""
+
+    verdict: str
+    """One of `VERDICTS`, or `failed`."""
+    text: str
+
+
+class Answer(NamedTuple):
+    """The sentence about one panel, its most important clause first."""
+
+    title: str
+    clauses: tuple[Clause, ...]
+    more: int
+    """Strategies that are left to the tables."""
+    rests_on: str
+    detects: str = ""
+    """The smallest change that could be shown; empty where accuracy is not what is compared."""
+
+
+def answer(panel: Panel, least: Sequence[Detectable] = ()) -> Answer:
+    """Word what every strategy did to one model on one task: the worst harm first.
+
+    `least` are the smallest changes that these runs can show, of every model and test.
+    """
+    groups = _alike(sorted((a for a in panel.arms if a.effect), key=_prominence))
+    failed = [a for a in panel.arms if a.effect is None and a.failed]
+    clauses = [
+        _clause(arms, arms[0].effect, panel.title, i == 0)
+        for i, arms in enumerate(groups)
+        if arms[0].effect
+    ]
+    clauses += [_failure(arm) for arm in failed]
+    shown = clauses[:MOST_CLAUSES]
+    if shown:
+        shown[0] = shown[0]._replace(text=wording.capital(shown[0].text))
+    told = sum(map(len, groups[:MOST_CLAUSES])) + max(0, len(shown) - len(groups))
+    more = sum(map(len, groups)) + len(failed) - told
+    return Answer(panel.title, tuple(shown), more, _rests_on(panel), _detects(panel, least))
+
+
+def _alike(arms: Sequence[Arm]) -> list[list[Arm]]:
+    """Join the arms that are equivalent with the very same numbers: they share a clause."""
+    groups: list[list[Arm]] = []
+    for arm in arms:
+        same = next((g for g in groups if _told_alike(g[0].effect, arm.effect)), None)
+        if same is None:
+            groups.append([arm])
+        else:
+            same.append(arm)
+    return groups
+
+
+def _told_alike(one: Effect | None, other: Effect | None) -> bool:
+    if one is None or other is None or (one.verdict, other.verdict) != ("equivalent",) * 2:
+        return False
+    return wording.change(one) == wording.change(other)
+
+
+def tally(panels: Sequence[Panel]) -> list[tuple[str, int]]:
+    """Count the verdicts on tasks against the untouched model."""
+    found = [effect.verdict for panel in panels for effect in panel.effects]
+    return [(verdict, found.count(verdict)) for verdict in VERDICTS if verdict in found]
+
+
+def describe(effect: Effect) -> str:
+    """Write an effect in one line, for charts read aloud."""
+    return f"{signed_unit(effect)} {wording.interval(effect)}, {effect.verdict}"
+
+
+def signed_unit(effect: Effect) -> str:
+    """Write a change with its unit."""
+    return f"{wording.signed(effect.delta, effect.measure)} {wording.unit(effect.measure)}"
+
+
+def _prominence(arm: Arm) -> tuple[float, float]:
+    """Shown harm first, then harm that is only seen, then what else is shown."""
+    effect = arm.effect
+    if effect is None:
+        return len(VERDICTS) + 1, 0.0
+    seen = effect.verdict == "undecided" and (effect.low > 0 or effect.high < 0)
+    place = 0.5 if seen and wording.harm(effect) > 1 else VERDICTS.index(effect.verdict)
+    return place, -abs(wording.harm(effect))
+
+
+def _clause(arms: Sequence[Arm], effect: Effect, title: str, first: bool) -> Clause:
+    """Word one verdict of arms that share it; the first clause names the model and the task."""
+    who = _and([wording.arm(*arm.key, joint=" at ") for arm in arms])
+    whom, place = (title, f" for {title}") if first else ("it", "")
+    change = wording.change(effect)
+    if effect.verdict in ("harmed", "improved"):
+        by = wording.plain(abs(effect.delta), effect.measure)
+        text = f"{who} {effect.verdict} {whom} by {by} {wording.unit(effect.measure)}"
+        text += f" {wording.interval(effect)}"
+        return Clause(effect.verdict, text + (", within the margin" if effect.small else ""))
+    if effect.verdict == "equivalent":
+        each = "each " if len(arms) > 1 else ""
+        measured = f"{each}{change} {wording.unit(effect.measure)}"
+        return Clause("equivalent", f"{who} left {whom} equivalent ({measured})")
+    needs = wording.needed(effect)
+    return Clause(
+        "undecided",
+        f"{who} is undecided{place} ({change} {wording.unit(effect.measure)}"
+        f"{'; ' + needs if needs else ''})",
+    )
+
+
+def _failure(arm: Arm) -> Clause:
+    who = wording.arm(*arm.key, joint=" at ")
+    causes = " and ".join(dict.fromkeys(str(c["status"]) for c in arm.failed))
+    said = {"diverged": "diverged", "oom": "ran out of memory"}.get(causes, "failed")
+    return Clause("failed", f"{who} {said} ({len(arm.failed)} of {len(arm.cells)} runs)")
+
+
+def _rests_on(panel: Panel) -> str:
+    """Say how many problems and seeds, which margin, and where the untouched model stands."""
+    effects = panel.effects
+    if not effects:
+        return ""
+    first = effects[0]
+    level = wording.plain(first.before, first.measure)
+    level += "%" if first.measure == "accuracy" else " bits per byte"
+    trained = {e.seeds for e in effects if e.learning_rate is not None} or {
+        e.seeds for e in effects
+    }
+    parts = [_span([e.n for e in effects], "problem"), _span(sorted(trained), "seed")]
+    margins = " and ".join(dict.fromkeys(wording.margin(e) for e in effects))
+    return f"{parts[0]}, {parts[1]}, margin {margins}; untouched: {level}."
+
+
+def _detects(panel: Panel, least: Sequence[Detectable]) -> str:
+    """Say which change would be shown; of several strategies the steadiest and the unsteadiest."""
+    effects = panel.effects
+    found = next((d for d in least if (d.model, d.test, d.probe) == (*panel.key[:2], False)), None)
+    if not effects or effects[0].measure != "accuracy" or found is None:
+        return ""
+    if found.easiest is None:
+        return "No change of any size would be shown with these problems and seeds."
+    low = wording.plain(found.easiest)
+    high = None if found.points is None else wording.plain(found.points)
+    text = f"Smallest change that is shown with 80% power: {low} points"
+    if high == low:
+        return text + "."
+    most = f"{high} points" if high else "no change at all"
+    return f"{text} for the steadiest strategy, {most} for the one whose answers vary most."
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
+
+
+def _span(numbers: Sequence[int], noun: str) -> str:
+    low, high = min(numbers), max(numbers)
+    return wording.plural(low, noun) if low == high else f"{low:,} to {high:,} {noun}s"

@@ -1,0 +1,1 @@
+"""The page's browser of single answers: what it embeds, and the script that shows it."""

@@ -1,0 +1,250 @@
+"""The forest plot: what every strategy changed on its task, with margin, noise floor and seeds.
+
+Drawn twice: wide, and narrow for a phone, where a row's words stand above its interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from finetrap.findings import Effect
+from finetrap.report import wording
+from finetrap.report.arranged.panels import Arm, Panel
+from finetrap.report.arranged.sentences import VERDICTS, describe
+from finetrap.report.charts.figure import FONT, Canvas, Chart, colour, mark_style, text_width
+
+MOST_ROWS = 36
+"""Rows in one figure; a larger study gets several."""
+PLOT = 540.0
+"""Width of the wide figure's axes in pixels."""
+PHONE = 340.0
+"""Width of the narrow figure."""
+
+
+class Row(NamedTuple):
+    """A row: a heading (no arm), or an arm."""
+
+    label: str
+    panel: Panel
+    arm: Arm | None = None
+    margin: float = 0.0
+    """Of the panel, in the unit of the change."""
+
+    @property
+    def effect(self) -> Effect | None:
+        """What the row draws, if anything could be compared."""
+        return self.arm.effect if self.arm else None
+
+    @property
+    def numbers(self) -> str:
+        """What is written beside the drawing."""
+        if self.arm is None:
+            return ""
+        if self.effect is None:
+            return ", ".join(dict.fromkeys(str(c["status"]) for c in self.arm.failed)) or "not run"
+        return wording.change(self.effect)
+
+
+class _Layout(NamedTuple):
+    """Where things stand, in pixels."""
+
+    narrow: bool
+    width: float
+    left: float
+    plot: float
+    row: float
+    """Height of a row."""
+    top: float
+    mark: float
+    """Height of the interval within its row."""
+
+
+def forests(panels: Sequence[Panel]) -> list[Chart]:
+    """Draw every strategy's change on the task: accuracy and bits per byte on axes of their own."""
+    charts: list[Chart] = []
+    for measure in ("accuracy", "bits_per_byte"):
+        own = [p for p in panels if p.arms and _measure(p) == measure]
+        effects = [e for p in own for e in p.effects]
+        if not effects:
+            continue
+        for page in _pages([_rows(p) for p in own]):
+            charts.append(_forest(page, measure, _limits(effects), f"forest-{len(charts) + 1}"))
+    return charts
+
+
+def _measure(panel: Panel) -> str:
+    return panel.effects[0].measure if panel.effects else "accuracy"
+
+
+def _rows(panel: Panel) -> list[Row]:
+    margin = max((e.margin for e in panel.effects), default=0.0)
+    rows = [Row(a.label, panel, a, a.effect.margin if a.effect else margin) for a in panel.arms]
+    return [Row(panel.title, panel), *rows]
+
+
+def _pages(groups: Sequence[list[Row]]) -> Iterator[list[Row]]:
+    """Join whole groups to pages of at most `MOST_ROWS` rows; a larger group has its own page."""
+    page: list[Row] = []
+    for group in groups:
+        if page and len(page) + len(group) > MOST_ROWS:
+            yield page
+            page = []
+        page = page + group
+    if page:
+        yield page
+
+
+def _limits(effects: Sequence[Effect]) -> tuple[float, float]:
+    """Return the range of the axis: every interval, zero and the margins."""
+    low = min(min(e.low, -e.margin, 0.0) for e in effects)
+    high = max(max(e.high, e.margin, 0.0) for e in effects)
+    pad = (high - low or 1.0) * 0.04
+    return low - pad, high + pad
+
+
+def _forest(rows: Sequence[Row], measure: str, limits: tuple[float, float], name: str) -> Chart:
+    arms = [row for row in rows if row.arm]
+    left = 16 + max(text_width(row.label) for row in arms)
+    right = 20 + max(text_width(row.numbers) for row in arms)
+    # A heading reaches over the plot and may not be wider than all of it.
+    width = max(left + PLOT + right, 24 + max(text_width(row.label, FONT + 1) for row in rows))
+    wide = _Layout(False, width, left, width - left - right, 26, 34, 13)
+    narrow = _Layout(True, PHONE, 8, PHONE - 16, 50, 76, 40)
+    chart = _draw(rows, measure, limits, name, wide)
+    phone = _draw(rows, measure, limits, f"{name}-narrow", narrow)
+    return replace(chart, narrow=phone.inline)
+
+
+def _draw(
+    rows: Sequence[Row], measure: str, limits: tuple[float, float], name: str, at: _Layout
+) -> Chart:
+    height = at.row * len(rows)
+    canvas = Canvas(at.width, at.top + height + 44)
+    axes = canvas.axes(at.left, at.top, at.plot, height)
+    axes.set_xlim(*limits)
+    axes.set_ylim(len(rows), 0)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.locator_params(axis="x", nbins=5 if at.narrow else 9)
+    axes.set_xlabel(f"change against the untouched model ({wording.unit(measure)})")
+    axes.axvline(0, color=colour("muted"), linewidth=1, zorder=1)
+    for index, row in enumerate(rows):
+        _words(canvas, row, at.top + at.row * index, at)
+        if row.arm is not None:
+            _interval(axes, row, index, at)
+    _legend(canvas, [row for row in rows if row.arm], at)
+    return canvas.chart(
+        name,
+        f"Change on the task against the untouched model, in {wording.unit(measure)}",
+        _caption(rows, measure),
+        "; ".join(
+            f"{row.label}, {row.panel.title}: "
+            + (describe(row.effect) if row.effect else row.numbers)
+            for row in rows
+            if row.arm
+        ),
+    )
+
+
+def _caption(rows: Sequence[Row], measure: str) -> str:
+    text = (
+        "Mark: mean over seeds, its shape and colour the verdict. Line: 95% interval over problems "
+        "and seeds. "
+    )
+    if any(_seeds(row) for row in rows):
+        text += "Ticks: single seeds. "
+    text += (
+        "Grey: the margin within which a change is equivalent. Noise floor: answers that the "
+        "untouched model changes when it is asked again; no smaller change is called an effect. "
+    )
+    better = "Right is better." if measure == "accuracy" else "Left is better: a rise is harm."
+    return text + better
+
+
+def _words(canvas: Canvas, row: Row, y: float, at: _Layout) -> None:
+    if row.arm is None:
+        # On a phone a long heading goes on in a second line, at the space nearest to its end.
+        parts = _broken(row.label, at.width - 16) if at.narrow else [row.label]
+        for line, part in enumerate(parts):
+            middle = y + at.row - 11 - 17 * (len(parts) - 1 - line)
+            canvas.text(8, middle, part, fontsize=FONT + 1, fontweight="bold")
+        return
+    style = {"color": colour("ink") if row.effect else colour("muted")}
+    if at.narrow:
+        canvas.text(8, y + 9, row.label)
+        canvas.text(8, y + 25, row.numbers, color=colour("muted"))
+    else:
+        canvas.text(8, y + at.mark, row.label)
+        canvas.text(canvas.width - 8, y + at.mark, row.numbers, ha="right", **style)
+
+
+def _broken(text: str, width: float) -> list[str]:
+    """Break a heading into two lines where it is too wide for one."""
+    if text_width(text, FONT + 1) <= width or " " not in text:
+        return [text]
+    head, _, tail = text.rpartition(" ")
+    while " " in head and text_width(head, FONT + 1) > width:
+        head, _, more = head.rpartition(" ")
+        tail = f"{more} {tail}"
+    return [head, tail]
+
+
+def _interval(axes: Any, row: Row, index: int, at: _Layout) -> None:
+    """Draw margin, noise floor, interval, seeds and mark of a row."""
+    y = index + at.mark / at.row
+    band = {"height": 1, "color": colour("band"), "zorder": 0}
+    axes.barh(index + 0.5, 2 * row.margin, left=-row.margin, **band)
+    noise = row.panel.self_flips
+    for edge in (-noise, noise) if noise else ():
+        axes.plot([edge] * 2, [index, index + 1], color=colour("muted"), linewidth=1, linestyle=":")
+    effect = row.effect
+    if effect is None:
+        return
+    mark = mark_style(effect.verdict, 8)
+    ends = [effect.low, effect.high]
+    axes.plot(ends, [y] * 2, color=mark["color"], linewidth=2, solid_capstyle="round")
+    tick = {"marker": "|", "markersize": 11, "markeredgewidth": 1, "linestyle": "none"}
+    seeds = _seeds(row)
+    axes.plot(seeds, [y] * len(seeds), color=mark["color"], **tick, zorder=2, clip_on=False)
+    axes.plot([effect.delta], [y], **mark, clip_on=False, zorder=3)
+
+
+def _seeds(row: Row) -> list[float]:
+    """Return the change of each seed, in points, where there are several."""
+    effect = row.effect
+    if effect is None or len(effect.per_seed) < 2:
+        return []
+    return [100 * (gained - lost) / effect.n for _, lost, gained, _ in effect.per_seed]
+
+
+def _legend(canvas: Canvas, rows: Sequence[Row], at: _Layout) -> None:
+    effects = [row.effect for row in rows if row.effect]
+    entries = [v for v in VERDICTS if any(e.verdict == v for e in effects)]
+    x, y = 14.0, 14.0
+    for verdict in entries:
+        canvas.mark(x, y, verdict)
+        canvas.text(x + 9, y, verdict)
+        x += 28 + text_width(verdict)
+    if at.narrow:
+        x, y = 14.0, 36.0
+    margins = list(dict.fromkeys(wording.margin(e) for e in effects))
+    text = f"margin {margins[0]}" if len(margins) == 1 else "margin"
+    canvas.line([x - 4, x + 10], [y, y], color=colour("band"), linewidth=11, solid_capstyle="butt")
+    canvas.text(x + 16, y, text)
+    x, y = (14.0, 58.0) if at.narrow else (x + 36 + text_width(text), y)
+    canvas.line([x, x], [y - 7, y + 7], color=colour("muted"), linewidth=1, linestyle=":")
+    canvas.text(x + 8, y, _noise(rows))
+
+
+def _noise(rows: Sequence[Row]) -> str:
+    """Name the noise floor, with its size where it is one."""
+    floors = list(dict.fromkeys(row.panel.self_flips for row in rows))
+    if floors == [None]:
+        return "noise floor: not measured"
+    known = [floor for floor in floors if floor is not None]
+    low, high = wording.plain(min(known)), wording.plain(max(known))
+    if float(high) == 0:
+        return "noise floor: 0\u00a0points"
+    return f"noise floor ±{low if low == high else f'{low} to ±{high}'}\u00a0points"

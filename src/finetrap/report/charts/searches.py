@@ -1,0 +1,230 @@
+"""The search for learning rates: every rate tried, against dev accuracy and against retention."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from finetrap.findings import Findings, Trial
+from finetrap.records import Run
+from finetrap.report import wording
+from finetrap.report.arranged.panels import is_baseline
+from finetrap.report.charts import series
+from finetrap.report.charts.figure import LINE, Canvas, Chart, colour, text_width
+from finetrap.text.visible import one_line
+
+DODGE = 0.012
+"""Decades between the marks of neighbouring strategies that tried the same rate."""
+_PLOT, _GAP, _LEFT, _TOP, _HEIGHT = 300.0, 66.0, 58.0, 40.0, 270.0
+
+
+class Curve(NamedTuple):
+    """One strategy's search."""
+
+    strategy: str
+    trials: tuple[Trial, ...]
+    """By learning rate."""
+
+    @property
+    def label(self) -> str:
+        """Name the strategy and the rate that was chosen."""
+        rate = next((t.learning_rate for t in self.trials if t.chosen), None)
+        chosen = wording.rate(rate) if rate is not None else "none chosen"
+        return f"{wording.strategy(self.strategy)}: {chosen}"
+
+
+class Search(NamedTuple):
+    """The searches of every strategy for one model and task."""
+
+    model: str
+    task: str
+    curves: tuple[Curve, ...]
+    untouched: float | None
+    """Percent of the dev problems that the untouched model gets right."""
+
+    @property
+    def title(self) -> str:
+        """Name the model and the task."""
+        return f"{one_line(self.model, 40)} on {one_line(self.task, 40)}"
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """Every trial, by strategy and rate."""
+        return tuple(trial for curve in self.curves for trial in curve.trials)
+
+
+def searches(findings: Findings, runs: Sequence[Run]) -> list[Search]:
+    """Arrange the trials by model and task, in the order of the findings."""
+    untouched = {
+        (run.cell.model.name, run.cell.task.name): _accuracy(run)
+        for run in runs
+        if run.cell.split == "dev" and is_baseline(run)
+    }
+    found: dict[tuple[str, str], dict[str, list[Trial]]] = {}
+    for trial in findings.trials:
+        own = found.setdefault((trial.model, trial.task), {})
+        own.setdefault(trial.strategy, []).append(trial)
+    return [
+        Search(
+            *place,
+            tuple(
+                Curve(name, tuple(sorted(tried, key=lambda t: t.learning_rate)))
+                for name, tried in by_strategy.items()
+            ),
+            untouched.get(place),
+        )
+        for place, by_strategy in found.items()
+    ]
+
+
+def _accuracy(run: Run) -> float | None:
+    scored = [a.correct for a in run.answers if a.correct is not None]
+    return 100 * sum(scored) / len(scored) if scored else None
+
+
+def learning_rates(search: Search, strategies: Sequence[str], name: str) -> Chart:
+    """Draw dev accuracy and retention over the learning rate; `strategies` decide the colours."""
+    labels = [curve.label for curve in search.curves]
+    retained = any(t.retention is not None for t in search.trials)
+    edge = _LEFT + _PLOT + (_GAP + _PLOT) * retained
+    height = max(_HEIGHT, LINE * len(labels) + 10)
+    width = max(edge + 40 + max(text_width(text) for text in labels), 620)
+    canvas = Canvas(width, _TOP + height + 46)
+    _legend(canvas, search)
+    accuracy = _axes(canvas, _LEFT, height, search, "dev problems right (%)")
+    accuracy.set_ylim(-8, 104)
+    if search.untouched is not None:
+        accuracy.axhline(search.untouched, color=colour("muted"), linewidth=1, linestyle=":")
+    kept = None
+    if retained:
+        kept = _axes(canvas, _LEFT + _PLOT + _GAP, height, search, "ability kept on probes (%)")
+        most = max((t.retention for t in search.trials if t.retention is not None), default=100.0)
+        kept.set_ylim(-8, max(104.0, most * 1.04))
+        kept.axhline(100, color=colour("muted"), linewidth=1, linestyle=":")
+    column = []
+    for place, curve in enumerate(search.curves):
+        shift = 10 ** (DODGE * (place - (len(search.curves) - 1) / 2))
+        own = series.among(strategies, curve.strategy)
+        _draw_accuracy(accuracy, curve, shift, own)
+        if kept is not None:
+            _draw_line(kept, curve, [t.retention for t in curve.trials], shift, own)
+        column.append(_label(canvas, accuracy if kept is None else kept, curve, shift, own, kept))
+    series.label_column(canvas, accuracy if kept is None else kept, column)
+    return canvas.chart(
+        name,
+        f"Learning-rate search: {search.title}",
+        "On held-out training problems, never on the test; line: 95% Wilson interval; names: the "
+        "rate that was chosen. Dotted: the untouched model.",
+        "; ".join(_words(trial) for trial in search.trials),
+    )
+
+
+def _axes(canvas: Canvas, left: float, height: float, search: Search, title: str) -> Any:
+    """Add one panel, its ticks at the rates that were tried."""
+    axes = canvas.axes(left, _TOP, _PLOT, height)
+    rates = sorted({t.learning_rate for t in search.trials})
+    axes.set_xscale("log")
+    axes.set_xlim(rates[0] / 1.5, rates[-1] * 1.5)
+    axes.minorticks_off()
+    ticks = series.apart({rate: wording.rate(rate) for rate in rates}, axes)
+    axes.set_xticks(list(ticks), list(ticks.values()))
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel(title)
+    return axes
+
+
+def _draw_accuracy(axes: Any, curve: Curve, shift: float, own: str) -> None:
+    _draw_line(axes, curve, [t.accuracy for t in curve.trials], shift, own)
+    for trial in curve.trials:
+        if trial.low is not None and trial.high is not None:
+            x = trial.learning_rate * shift
+            axes.plot([x] * 2, [trial.low, trial.high], color=own, linewidth=1.4, alpha=0.55)
+
+
+def _draw_line(
+    axes: Any, curve: Curve, values: Sequence[float | None], shift: float, own: str
+) -> None:
+    """Draw one strategy's line and its marks; a trial without a value lies at the bottom."""
+    known = [(t, v) for t, v in zip(curve.trials, values, strict=True) if v is not None]
+    axes.plot(
+        [t.learning_rate * shift for t, _ in known],
+        [v for _, v in known],
+        color=own,
+        linewidth=1.3,
+        alpha=0.8,
+    )
+    for trial, value in zip(curve.trials, values, strict=True):
+        x = trial.learning_rate * shift
+        if trial.status != "done":
+            failed = {"marker": "x", "markersize": 8, "markeredgewidth": 2}
+            axes.plot([x], [-4], color=own, clip_on=False, **failed)
+        elif value is not None:
+            axes.plot([x], [value], color=own, **_mark(trial, own))
+            if trial.chosen:
+                ring = {"marker": "o", "markersize": 14, "markerfacecolor": "none"}
+                axes.plot([x], [value], color=own, markeredgewidth=1.4, clip_on=False, **ring)
+
+
+def _mark(trial: Trial, own: str) -> dict[str, Any]:
+    """Return a trial's mark: a square beyond the planned range, hollow on part of the problems."""
+    return {
+        "marker": "s" if trial.extended else "o",
+        "markersize": 6.5,
+        "markerfacecolor": own if trial.share >= 1 else "none",
+        "markeredgewidth": 1.4,
+        "clip_on": False,
+    }
+
+
+def _label(
+    canvas: Canvas, axes: Any, curve: Curve, shift: float, own: str, kept: Any
+) -> series.Label:
+    """Lead the name of a strategy to its chosen trial, else to its last one with a value."""
+    values = [t.accuracy if kept is None else t.retention for t in curve.trials]
+    known = [(t, v) for t, v in zip(curve.trials, values, strict=True) if v is not None]
+    trial, value = next(
+        ((t, v) for t, v in known if t.chosen), known[-1] if known else (curve.trials[-1], -4.0)
+    )
+    return series.Label(curve.label, *canvas.pixel(axes, trial.learning_rate * shift, value), own)
+
+
+def _legend(canvas: Canvas, search: Search) -> None:
+    """Explain the marks that occur."""
+    ink, x, y = colour("muted"), 16.0, 14.0
+    entries: list[tuple[str, Mapping[str, Any], bool]] = [
+        (
+            "chosen",
+            {"marker": "o", "markersize": 12, "markerfacecolor": "none"},
+            any(t.chosen for t in search.trials),
+        ),
+        (
+            "beyond the planned range",
+            {"marker": "s", "markersize": 6.5},
+            any(t.extended for t in search.trials),
+        ),
+        (
+            "first rung, on part of the problems",
+            {"marker": "o", "markersize": 6.5, "markerfacecolor": "none"},
+            any(t.share < 1 for t in search.trials),
+        ),
+        (
+            "failed or diverged",
+            {"marker": "x", "markersize": 8, "markeredgewidth": 2},
+            any(t.status != "done" for t in search.trials),
+        ),
+    ]
+    for text, mark, occurs in entries:
+        if occurs:
+            canvas.line([x], [y], color=ink, **mark)
+            canvas.text(x + 11, y, text)
+            x += 34 + text_width(text)
+
+
+def _words(trial: Trial) -> str:
+    text = f"{wording.arm(trial.strategy, trial.learning_rate, joint=' at ')}: "
+    if trial.status != "done":
+        return text + trial.status
+    text += f"{wording.percent(trial.accuracy)} of dev right"
+    if trial.retention is not None:
+        text += f", {wording.percent(trial.retention)} kept on probes"
+    return text + (", chosen" if trial.chosen else "")

@@ -1,0 +1,131 @@
+"""The verdicts for a terminal, in ASCII: it may have any encoding, and its output may be a file."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
+
+from finetrap.findings import Effect, Findings
+from finetrap.report import wording
+from finetrap.report.arranged.panels import BASELINE, first_measure
+from finetrap.text.visible import ascii_line
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+COLUMNS = (
+    "model",
+    "task",
+    "strategy",
+    "rate",
+    "before",
+    "after",
+    "change",
+    "verdict",
+    "worst probe",
+)
+_RIGHT = {"rate", "before", "after", "change"}
+_STYLES = {"harmed": "bold red", "improved": "bold blue", "equivalent": "green", "undecided": "dim"}
+
+
+class VerdictRow(NamedTuple):
+    """One comparison with the untouched model as ASCII text; accuracies and changes in points.
+
+    While the study owes cells, change, verdict and probe are left empty.
+    """
+
+    model: str
+    task: str
+    strategy: str
+    rate: str
+    before: str
+    after: str
+    change: str
+    verdict: str
+    worst_probe: str
+
+
+def verdict_rows(findings: Findings) -> list[VerdictRow]:
+    """Return a row for every model × task × strategy × learning rate that was compared."""
+    effects = first_measure(findings.effects)
+    probes = [e for e in effects if e.kind == "probe" and e.against == BASELINE]
+    rows = [
+        _row(e, _worst(e, probes)) for e in effects if e.kind != "probe" and e.against == BASELINE
+    ]
+    if findings.owed:
+        return [row._replace(change="", verdict="not yet", worst_probe="") for row in rows]
+    return rows
+
+
+def verdict_tables(findings: Findings) -> list[Table]:
+    """Return a rich table for each model and task; names are plain text there, never markup."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    tables = []
+    for (model, task), rows in groupby(verdict_rows(findings), key=lambda row: row[:2]):
+        title = Text(f"{model} on {task}: change in points [95% interval]")
+        table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
+        for column in COLUMNS[2:]:
+            table.add_column(column, justify="right" if column in _RIGHT else "left")
+        for row in rows:
+            cells = [Text(value) for value in row[2:]]
+            style = _STYLES.get(row.verdict.split()[0], "")
+            cells[COLUMNS[2:].index("verdict")].stylize(style)
+            table.add_row(*cells)
+        tables.append(table)
+    return tables
+
+
+def verdict_text(findings: Findings) -> str:
+    """Return the verdicts as plain aligned lines."""
+    rows: list[tuple[str, ...]] = [COLUMNS, *verdict_rows(findings)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+    lines = [
+        "  ".join(
+            value.rjust(width) if column in _RIGHT else value.ljust(width)
+            for column, value, width in zip(COLUMNS, row, widths, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _row(effect: Effect, worst: Effect | None) -> VerdictRow:
+    verdict = effect.verdict + (" (small)" if effect.small else "")
+    probe = ""
+    if worst is not None:
+        change = wording.signed(worst.delta, worst.measure)
+        probe = f"{ascii_line(worst.task, 20)} {change} {worst.verdict}"
+    unit = " b/B" if effect.measure == "bits_per_byte" else ""
+    tuned = " (tuned)" if effect.setting == "tuned" else ""
+    return VerdictRow(
+        model=ascii_line(effect.model),
+        task=ascii_line(effect.task),
+        strategy=ascii_line(effect.strategy) + tuned,
+        rate=wording.rate(effect.learning_rate),
+        before=wording.plain(effect.before, effect.measure),
+        after=wording.plain(effect.after, effect.measure),
+        change=_ascii(
+            f"{wording.signed(effect.delta, effect.measure)}{unit} {wording.interval(effect)}"
+        ),
+        verdict=verdict,
+        worst_probe=_ascii(probe),
+    )
+
+
+def _worst(effect: Effect, probes: list[Effect]) -> Effect | None:
+    """Return the probe that the same solver harmed most, in units of its margin."""
+    trained_on = effect.trained_on or effect.task
+    own = [
+        p
+        for p in probes
+        if (p.model, p.strategy, p.learning_rate, p.setting, p.trained_on)
+        == (effect.model, effect.strategy, effect.learning_rate, effect.setting, trained_on)
+    ]
+    return max(own, key=wording.harm, default=None)
+
+
+def _ascii(text: str) -> str:
+    return text.replace("\u2212", "-").replace("\u00a0", " ")

@@ -1,0 +1,1 @@
+"""The runs folder: a run is committed whole or not at all."""

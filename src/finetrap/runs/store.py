@@ -1,0 +1,226 @@
+"""The runs folder: a run is committed whole or not at all, and what is not committed is still owed.
+
+RUNS/<slug>--<key>/        a committed run (runfolder.py)
+RUNS/.studies/<name>.json  what was last asked for under that name, and the keys it needs
+RUNS/.locks/<key>          held with flock while a process measures that cell
+RUNS/.tmp-…                a run being written
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from finetrap.errors import StoreError
+from finetrap.records import FORMAT, PROTOCOL, Cell, Run, Status, Study
+from finetrap.runs.folder import file_stem, protocol, read_run, read_status, write_run
+
+_FOLDER = re.compile(r"[^.].*--([0-9a-f]{64})")
+
+
+class Store:
+    """The runs folder at `root`, which need not exist yet."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    def owed(self, cells: Iterable[Cell]) -> tuple[Cell, ...]:
+        """Return the cells without a whole committed run, each once, in the given order.
+
+        A cell that failed is committed like any other: `forget_failed` makes it owed again.
+        """
+        unique = {cell.key: cell for cell in cells}
+        folders = self._folders()
+        return tuple(
+            cell
+            for key, cell in unique.items()
+            if key not in folders or read_status(folders[key]) is None
+        )
+
+    def commit(self, run: Run, *, weights: Callable[[Path], None] | None = None) -> Path:
+        """Write a run whole, or leave nothing; return its folder.
+
+        `weights` is called with the folder being written, to put `adapter/` or `model/` into it.
+        The first whole commit of a key stands, a later one is dropped. Raises StoreError.
+        """
+        folder = self.root / f"{run.cell.slug}--{run.cell.key}"
+        if read_status(folder) is not None:
+            return folder
+        try:
+            with self._hidden_folder(folder.name) as hidden:
+                write_run(hidden, run)
+                if weights is not None:
+                    weights(hidden)
+                _sync_tree(hidden)
+                self._set_aside(folder)
+                hidden.rename(folder)
+                _sync(self.root)
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {folder}: {error}; free space or choose another runs folder"
+            ) from error
+        return folder
+
+    def forget_failed(self, cells: Iterable[Cell]) -> None:
+        """Remove the runs of these cells that ended without answers: they are owed again."""
+        folders = self._folders()
+        for key in {cell.key for cell in cells} & folders.keys():
+            if read_status(folders[key]) != "done":
+                self._set_aside(folders[key])
+
+    def load(self, run: str | Path) -> Run:
+        """Read one run by its key or its folder.
+
+        Raises StoreError if there is none, or if it is torn, edited or of another version.
+        """
+        if isinstance(run, Path):
+            return read_run(run)
+        folders = self._folders()
+        if run not in folders:
+            raise StoreError(f"{self.root}: no run with key '{run}' among {len(folders)} runs")
+        return read_run(folders[run])
+
+    def runs(self, keys: Collection[str] | None = None) -> list[Run]:
+        """Read the committed runs of these keys, or all that this protocol version measured.
+
+        They come in the order of their folders' names. Raises StoreError.
+        """
+        return [read_run(folder) for folder in self._wanted(keys)]
+
+    def statuses(self) -> dict[str, Status]:
+        """Return how each whole run ended, by key, without opening any answers."""
+        found = {key: read_status(folder) for key, folder in self._folders().items()}
+        return {key: status for key, status in found.items() if status is not None}
+
+    def remember(self, study: Study, cells: Iterable[Cell]) -> None:
+        """Note what a study asks for, so that its report can name what is missing without it."""
+        folder = self.root / ".studies"
+        note = {
+            "format": FORMAT,
+            "name": study.name,
+            "judge": asdict(study.judge),
+            "keys": sorted({cell.key for cell in cells}),
+            "source": study.source,
+        }
+        place = folder / f"{file_stem(study.name)}.json"
+        draft = place.with_name(f".{secrets.token_hex(6)}")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            draft.write_text(json.dumps(note, ensure_ascii=False, indent=1) + "\n", "utf-8")
+            draft.replace(place)
+        except OSError as error:
+            raise StoreError(f"cannot write {place}: {error}") from error
+
+    def remembered(self) -> list[dict[str, Any]]:
+        """Return the notes of `remember`, by the studies' names."""
+        try:
+            places = sorted((self.root / ".studies").glob("*.json"))
+            return [json.loads(place.read_text("utf-8")) for place in places]
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{self.root / '.studies'}: {error}; delete that folder") from error
+
+    @contextmanager
+    def lock(self, key: str) -> Iterator[bool]:
+        """Hold the right to measure a cell; yields False if another holder has it.
+
+        The kernel lets go of the lock when its holder dies, however that happens.
+        """
+        folder = self.root / ".locks"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(folder / key, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise StoreError(f"cannot write to {folder}: {error}") from error
+        try:
+            yield _flock(handle, folder / key)
+        finally:
+            os.close(handle)
+
+    def sweep(self) -> None:
+        """Remove hidden folders that dead processes left half-written."""
+        for hidden in self.root.glob(".tmp-*"):
+            with suppress(OSError):
+                handle = os.open(hidden, os.O_RDONLY)
+                try:
+                    if _flock(handle, hidden):
+                        shutil.rmtree(hidden, ignore_errors=True)
+                finally:
+                    os.close(handle)
+
+    def _folders(self) -> dict[str, Path]:
+        """Return the folder of every committed key, by name."""
+        if not self.root.is_dir():
+            if self.root.exists():
+                raise StoreError(f"{self.root} is a file, not a runs folder")
+            return {}
+        named = ((_FOLDER.fullmatch(name), name) for name in sorted(os.listdir(self.root)))
+        return {match.group(1): self.root / name for match, name in named if match}
+
+    def _wanted(self, keys: Collection[str] | None) -> list[Path]:
+        folders = self._folders()
+        if keys is not None:
+            wanted = set(keys)
+            return [folder for key, folder in folders.items() if key in wanted]
+        return [folder for folder in folders.values() if protocol(folder) == PROTOCOL]
+
+    @contextmanager
+    def _hidden_folder(self, name: str) -> Iterator[Path]:
+        """Make a hidden folder, locked as long as its writer lives, and gone unless renamed."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        while True:
+            hidden = self.root / f".tmp-{secrets.token_hex(6)}-{name}"
+            hidden.mkdir()
+            handle = os.open(hidden, os.O_RDONLY)
+            # A sweep may come between mkdir and flock: then the folder is gone, and we try again.
+            if _flock(handle, hidden) and hidden.exists():
+                break
+            os.close(handle)
+        try:
+            yield hidden
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+            os.close(handle)
+
+    def _set_aside(self, folder: Path) -> None:
+        """Remove a run in one step for whoever looks: renamed first, then deleted."""
+        if folder.exists():
+            hidden = self.root / f".tmp-{secrets.token_hex(6)}-{folder.name}"
+            folder.rename(hidden)
+            shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _flock(handle: int, place: Path) -> bool:
+    import fcntl  # not on Windows, where a copied folder can still be judged
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise StoreError(
+            f"{place} cannot be locked ({error}): keep the runs folder on a local file system"
+        ) from error
+    return True
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_tree(folder: Path) -> None:
+    for parent, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            _sync(Path(parent, name))
+        _sync(Path(parent))

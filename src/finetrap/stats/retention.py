@@ -1,0 +1,84 @@
+"""How much of an ability is left: accuracy above chance after training, over that before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtrit
+
+from finetrap.stats.changes import ALPHA, Components, Estimate
+
+Floats = NDArray[np.float64]
+RARE = 0.25
+"""Part of the commonest position's count below which a position is an exception, not a choice."""
+
+
+class Retention(NamedTuple):
+    """Share of the accuracy above chance that is left, with its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def chance(golds: Sequence[str]) -> float:
+    """Return the accuracy of guessing on multiple choice, from the gold positions ("0", "1", …).
+
+    Answers do not say how many choices there were, so the last position that is gold about as often
+    as others counts as the last choice: a data set of four choices with a few questions of five has
+    four. Without any position the answers were open, and guessing is never right.
+    """
+    counts = np.bincount([int(gold) for gold in golds if gold.isdecimal()])
+    if not counts.any():
+        return 0.0
+    return 1 / (1 + int(np.flatnonzero(counts >= RARE * counts.max())[-1]))
+
+
+def retention(
+    before: ArrayLike,
+    after: ArrayLike,
+    own: Components,
+    found: Estimate,
+    by_chance: float,
+    families: NDArray[np.int64] | None = None,
+) -> Retention | None:
+    """Return (after − chance) / (before − chance) of 0/1 answers, `before` (n) and `after` (n × k).
+
+    Fieller's interval (1954) with the pseudo-problems, the seed variance and the degrees of freedom
+    of the change's own estimate: it holds 1 exactly where that interval holds 0. None where the
+    accuracy before is not clearly above chance, so that there is nothing to divide by.
+    """
+    was, now = np.asarray(before, dtype=float).reshape(-1), np.asarray(after, dtype=float)
+    level = float(was.mean()) - by_chance
+    # One pseudo-problem is lost and one gained, as in the change.
+    rows_was, mean_was = _rows(was, [1.0, 0.0], families)
+    rows_now, mean_now = _rows(now.mean(axis=1), [0.0, 1.0], families)
+    covariance = np.cov(rows_now, rows_was) / own.rows
+    of_seeds = max(found.variance - own.ms_rows / (own.rows * own.seeds), 0.0)
+    t_squared = float(stdtrit(found.df, 1 - ALPHA / 2)) ** 2
+    top, bottom = mean_now - by_chance, mean_was - by_chance
+    # The interval is where (top − θ·bottom)² ≤ t²·Var(top − θ·bottom): a·θ² − 2b·θ + c ≤ 0.
+    a = bottom**2 - t_squared * covariance[1, 1]
+    b = top * bottom - t_squared * covariance[0, 1]
+    c = top**2 - t_squared * (covariance[0, 0] + of_seeds)
+    if a <= 0 or bottom <= 0 or level <= 0:
+        return None
+    reach = math.sqrt(max(b * b - a * c, 0.0))
+    return Retention((float(now.mean()) - by_chance) / level, (b - reach) / a, (b + reach) / a)
+
+
+def _rows(
+    values: Floats, pseudo: Sequence[float], families: NDArray[np.int64] | None
+) -> tuple[Floats, float]:
+    """Return the rows of the analysis, families linearised by their sizes, and their mean."""
+    sums, sizes = values, np.ones_like(values)
+    if families is not None:
+        sums = np.bincount(families, weights=values).astype(np.float64)
+        sizes = np.bincount(families).astype(np.float64)
+    sums, sizes = np.append(sums, pseudo), np.append(sizes, [1.0, 1.0])
+    centre = float(sums.sum() / sizes.sum())
+    return (sums - centre * sizes) / sizes.mean(), centre

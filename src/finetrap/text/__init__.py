@@ -1,0 +1,1 @@
+"""Strings in, strings and values out: prompts, scoring, numbers, rows, overlap, safe display."""

@@ -1,0 +1,219 @@
+"""What is seen while a study runs: live, as plain lines, as JSON, or not at all."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetrap.events import EVERY, Teller
+from finetrap.measure.engines.remaining import Remaining
+from finetrap.records import Cell, Limits, ModelSpec, StrategySpec, TaskRef, TrainSpec
+from finetrap.stats.changes import wilson
+from finetrap.terminal import Progress, words
+from finetrap.terminal.state import State
+
+DONE = {
+    "event": "cell-done",
+    "key": "a",
+    "slug": "m-t-full-3e-4-s0",
+    "status": "done",
+    "n": 200,
+    "right": 90,
+    "train_s": 2.0,
+    "eval_s": 1.5,
+    "message": None,
+    "left_s": 70.0,
+}
+EVENTS: list[dict[str, Any]] = [
+    {"event": "round", "cells": 3, "owed": 2, "searching": 0},
+    {"event": "crew", "workers": 2, "threads": 1},
+    {"event": "cell-start", "key": "a", "slug": "m-t-full-3e-4-s0"},
+    {"event": "phase", "key": "a", "phase": "load", "model": "m"},
+    {"event": "cell-start", "key": "b", "slug": "m-t-lora-3e-3-s0"},
+    {"event": "phase", "key": "a", "phase": "train", "problems": 400, "runs": 1},
+    {"event": "step", "key": "a", "step": 3, "steps": 25, "loss": 0.8123, "tokens_per_s": 18200},
+    {"event": "phase", "key": "a", "phase": "answer", "task": "t", "problems": 200},
+    {
+        "event": "rows",
+        "key": "a",
+        "phase": "answer",
+        "task": "t",
+        "part": "answers",
+        "done": 120,
+        "of": 200,
+        "right": 60,
+    },
+    {"event": "phase", "key": "a", "phase": "answer", "task": "probe", "problems": 50},
+    {"event": "phase", "key": "a", "phase": "after"},
+    DONE,
+]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def shown(
+    monkeypatch: pytest.MonkeyPatch, out: io.StringIO, *, as_json: bool = False, quiet: bool = False
+) -> str:
+    monkeypatch.setattr("sys.stdout", out)
+    with Progress(as_json=as_json, quiet=quiet) as progress:
+        for event in EVENTS:
+            progress.emit(event)
+    return out.getvalue()
+
+
+def test_a_file_gets_a_line_for_each_phase_and_no_escape_codes(monkeypatch):
+    text = shown(monkeypatch, io.StringIO())
+    assert text.isascii()
+    assert "\x1b" not in text
+    assert "\r" not in text
+    assert text.splitlines() == [
+        "3 cells, 2 owed",
+        "2 workers of 1 thread",
+        "[0/2] m-t-full-3e-4-s0: opening m",
+        "[0/2] m-t-full-3e-4-s0: training on 400 problems",
+        "[0/2] m-t-full-3e-4-s0: answering 200 problems of t",
+        "[1/2] m-t-full-3e-4-s0: 45.0% [38.3, 51.9] of 200, trained 2.0 s, evaluated 1.5 s"
+        "  (about 70 s left)",
+    ]
+
+
+def test_quiet_prints_nothing(monkeypatch):
+    assert shown(monkeypatch, io.StringIO(), quiet=True) == ""
+    assert shown(monkeypatch, Terminal(), quiet=True) == ""
+
+
+def test_json_is_one_event_a_line_with_the_interval_of_what_is_right(monkeypatch):
+    lines = shown(monkeypatch, Terminal(), as_json=True).splitlines()
+    events = [json.loads(line) for line in lines]
+    assert [e["event"] for e in events] == [*(e["event"] for e in EVENTS), "study-end"]
+    rows = next(e for e in events if e["event"] == "rows")
+    low, high = wilson(60, 120)
+    assert (rows["accuracy"], rows["low"], rows["high"]) == (
+        50.0,
+        pytest.approx(100 * low, abs=0.01),
+        pytest.approx(100 * high, abs=0.01),
+    )
+    facts = {name: events[-1][name] for name in ("done", "failed", "owed")}
+    assert facts == {"done": 1, "failed": 0, "owed": 1}
+
+
+def test_each_worker_has_its_line_in_a_terminal():
+    from finetrap.terminal.live import Display
+
+    state = State()
+    for event in EVENTS[:9]:
+        state.take(event)
+    drawn = rendered(Display, state)
+    study, one, other = drawn.splitlines()[:3]
+    assert "0/2 cells" in study
+    assert "m-t-full-3e-4-s0" in one
+    assert "120/200 answers  50.0% [41.2, 58.8] so far" in one
+    assert "m-t-lora-3e-3-s0" in other
+    for event in EVENTS[9:]:
+        state.take(event)
+    assert "1/2 cells" in rendered(Display, state)
+    assert "about 70 s left" in rendered(Display, state)
+
+
+def rendered(display: Any, state: State) -> str:
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), width=130, record=True)
+    drawn = display.__new__(display)
+    drawn._state = state
+    console.print(drawn._drawn())
+    return console.export_text()
+
+
+def test_training_shows_step_loss_and_tokens_per_second():
+    state = State()
+    for event in EVENTS[:7]:
+        state.take(event)
+    assert state.cells["a"].detail == "step 3/25  loss 0.812  18,200 tokens/s"
+
+
+def test_a_running_study_never_shows_a_verdict(monkeypatch):
+    text = shown(monkeypatch, io.StringIO()) + shown(monkeypatch, io.StringIO(), as_json=True)
+    for word in ("harmed", "improved", "equivalent", "undecided"):
+        assert word not in text
+
+
+def test_hostile_text_of_a_failure_stays_on_its_line():
+    failed = {**DONE, "event": "cell-failed", "status": "failed", "message": "\x1b[2J\nboom\u202e"}
+    line = words.ending(failed)
+    assert line.isascii()
+    assert line.isprintable()
+    assert "boom" in line
+
+
+def test_fast_steps_are_told_a_few_times_a_second_the_first_and_last_always(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("finetrap.events.time.monotonic", lambda: clock[0])
+    told: list[Mapping[str, Any]] = []
+    teller = Teller(told.append, "a")
+    for step in range(1, 101):
+        clock[0] += 0.01
+        teller.step("step", {"step": step, "steps": 100, "loss": 1.0, "tokens": 50})
+    steps = [event["step"] for event in told]
+    assert (steps[0], steps[-1]) == (1, 100)
+    assert len(steps) <= 2 + 1 / EVERY
+    assert told[0]["tokens_per_s"] is None
+    assert told[1]["tokens_per_s"] == 5000
+    hear = teller.rows("answer", "t", 40)
+    for number in range(40):
+        hear("answers", number % 2 == 0)
+    assert [(e["done"], e["right"]) for e in told if e["event"] == "rows"] == [(1, 1), (40, 20)]
+
+
+def cells() -> list[Cell]:
+    model = ModelSpec("m", "toy:", "toy-1", "toy", parameters=1000)
+    full = StrategySpec("full", "full", learning_rate=1e-3)
+    task = TaskRef("t", "v1")
+    limits = Limits(test_problems=100)
+    return [Cell(model, task, full, TrainSpec(), limits, seed, task) for seed in range(4)]
+
+
+def test_what_is_left_follows_from_what_alike_cells_took(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("finetrap.measure.engines.remaining.time.monotonic", lambda: clock[0])
+    told: list[Mapping[str, Any]] = []
+    owed = cells()
+    remaining = Remaining(owed, 2, told.append)
+    remaining.emit({"event": "cell-start", "key": owed[0].key})
+    clock[0] = 10.0
+    remaining.emit({"event": "cell-done", "key": owed[0].key})
+    assert told[-1]["left_s"] == pytest.approx(3 * 10 / 2)
+    remaining.emit({"event": "cell-start", "key": owed[1].key})
+    clock[0] = 14.0
+    assert remaining.seconds() == pytest.approx((6 + 10 + 10) / 2)
+
+
+DOCUMENTED = Path(__file__).parents[2] / "docs" / "events.md"
+
+
+def documented() -> dict[str, set[str]]:
+    """Return the fields of each event that docs/events.md lists."""
+    found: dict[str, set[str]] = {}
+    for section in DOCUMENTED.read_text("utf-8").split("\n## ")[1:]:
+        head, _, body = section.partition("\n")
+        fields = set(re.findall(r"^\| `(\w+)` \|", body, re.MULTILINE))
+        found.update(dict.fromkeys(re.findall(r"`([\w-]+)`", head), fields))
+    return found
+
+
+def test_every_event_in_the_code_is_documented_and_every_documented_one_is_in_the_code():
+    source = Path(words.__file__).parents[1]
+    written = "".join(file.read_text("utf-8") for file in source.rglob("*.py"))
+    named = set(re.findall(r'"event": "([\w-]+)"', written))
+    named |= set(re.findall(r'"event": "([\w-]+)" if [^\n]* else "[\w-]+"', written))
+    named |= set(re.findall(r'"event": "[\w-]+" if [^\n]* else "([\w-]+)"', written))
+    assert named == set(documented())

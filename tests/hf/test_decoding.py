@@ -1,0 +1,205 @@
+"""The decoding engine on trained weights: the same tokens as transformers, whatever the batch."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from finetrap import tasks
+from finetrap.backends import Completion
+from finetrap.backends.hf import network, open_model
+from finetrap.backends.hf.asking import generate as decoding
+from finetrap.backends.hf.network import Network
+from finetrap.measure.study import models
+from finetrap.records import Limits
+from finetrap.text import prompts
+
+CAP = 48
+SPEC = models.resolve("mini-0.3m", Path(), {})
+
+
+class Ids:
+    """Ends a row at an end token or the cap; the completion's text lists its ids."""
+
+    cap = CAP
+
+    def __init__(self, ends: frozenset[int]) -> None:
+        self.ends = ends
+
+    def check(self, written: list[int]) -> Completion | None:
+        if written[-1] in self.ends or len(written) == self.cap:
+            return Completion(" ".join(map(str, written)), len(written), "eos")
+        return None
+
+
+@pytest.fixture(scope="module")
+def model():
+    return open_model(SPEC, Limits())
+
+
+@pytest.fixture(scope="module")
+def rows(model) -> list[list[int]]:
+    """Two hundred varied prompts: questions of two tasks, solutions cut anywhere, bare words."""
+    texts = []
+    for name in ("school", "market"):
+        for number, problem in enumerate(tasks.load(tasks.reference(name)).test[:100]):
+            text = prompts.prompt(problem.question, (), None)
+            cut = number * 7 % len(problem.solution)
+            texts.append((text, text + problem.solution[:cut], problem.question[:cut])[number % 3])
+    return [model.tokens.prompt(text) for text in texts]
+
+
+def written(model, rows: list[list[int]], batch: int) -> list[list[int]]:
+    done = decoding.generate(
+        model._network, rows, Ids(model.tokens.ends), filler=model.tokens.filler, batch=batch
+    )
+    return [[int(i) for i in one.text.split()] for one in done]
+
+
+def test_tokens_equal_greedy_generate_of_transformers_but_for_ties(model, rows):
+    reference = AutoModelForCausalLM.from_pretrained(SPEC.source, dtype=torch.float32)
+    same = total = 0
+    for row, ours in zip(rows, written(model, rows, batch=64), strict=True):
+        ids = torch.tensor([row])
+        out = reference.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=CAP,
+            do_sample=False,
+            eos_token_id=sorted(model.tokens.ends),
+            pad_token_id=0,
+        )
+        theirs = out[0, len(row) :].tolist()
+        agree = next(
+            (i for i, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]),
+            len(theirs),
+        )
+        same, total = same + agree, total + len(theirs)
+        if agree < len(theirs):  # allowed at a tie alone, and told
+            read = torch.tensor([row + theirs[:agree]])
+            best = reference(read).logits[0, -1].topk(2).values
+            print(f"tie: {row[-5:]} after {agree} tokens, logits {best.tolist()}")
+            assert best[0] - best[1] < 1e-4
+    assert total > 2000
+    assert same >= 0.999 * total
+
+
+def test_tokens_are_the_same_whatever_the_batch(model, rows):
+    few = rows[:60]
+    expected = written(model, few, batch=60)
+    for batch in (1, 7, 16):
+        assert written(model, few, batch=batch) == expected
+
+
+def test_rows_of_unlike_length_are_read_apart_and_written_together(model, rows, monkeypatch):
+    few = rows[:60]
+    expected = written(model, few, batch=1)
+    read: list[tuple[int, int]] = []
+    stepped: list[int] = []
+    plain, step = Network.begin, Network.step
+
+    def noted(self, ids, keep, *rest):
+        read.append((int(keep.int().argmax(1).add(1).sum()), keep.numel()))
+        return plain(self, ids, keep, *rest)
+
+    def counted(self, ids, *rest):
+        stepped.append(len(ids))
+        return step(self, ids, *rest)
+
+    monkeypatch.setattr(network, "ENOUGH", 1)
+    monkeypatch.setattr(Network, "begin", noted)
+    monkeypatch.setattr(Network, "step", counted)
+    assert written(model, few, batch=60) == expected
+    assert len(read) > 2
+    tokens, places = map(sum, zip(*read, strict=True))
+    assert tokens > 0.87 * places
+    assert stepped[0] > 50
+
+
+def test_golds_are_scored_on_the_way_and_change_no_token(model, monkeypatch):
+    problems = tasks.load(tasks.reference("school")).test[:50]
+    asked = [prompts.prompt(p.question, (), None) for p in problems]
+    golds = [*(p.solution for p in problems[:-1]), ""]
+    settings = {"max_new_tokens": CAP, "stops": prompts.STOPS}
+    plain = model.generate(asked, **settings, batch=16)
+    nats = model.score(list(zip(asked, golds, strict=True)), batch=16)
+    read: list[int] = []
+    begin = Network.begin
+
+    def noted(self, ids, *rest):
+        read.append(ids.numel())
+        return begin(self, ids, *rest)
+
+    monkeypatch.setattr(Network, "begin", noted)
+    for batch, most in ((1, decoding.LOGITS), (16, decoding.LOGITS), (50, 64 * 512)):
+        monkeypatch.setattr(decoding, "LOGITS", most)
+        told: dict[int, float] = {}
+
+        def scored(number: int, value: float, told: dict[int, float] = told) -> None:
+            assert number not in told
+            told[number] = value
+
+        read.clear()
+        done = model.generate(asked, **settings, batch=batch, golds=golds, scored=scored)
+        assert done == plain
+        assert [told[number] for number in range(len(asked))] == pytest.approx(nats, abs=1e-4)
+        tokens = sum(sum(pair) for pair in model.lengths(list(zip(asked, golds, strict=True))))
+        assert sum(read) < 1.1 * tokens, "a prompt is read once for both"
+        assert batch < 50 or len(read) > 10, "no more logits at once than allowed"
+
+
+def test_the_next_prompt_takes_a_finished_rows_slot(model, rows, monkeypatch):
+    widths: list[tuple[int, int]] = []
+    step = Network.step
+
+    def counted(self, ids, mask, *rest):
+        widths.append((len(ids), mask.shape[1]))
+        return step(self, ids, mask, *rest)
+
+    monkeypatch.setattr(Network, "step", counted)
+    found = written(model, rows, batch=16)
+    assert len(found) == len(rows)
+    assert all(found)
+    steps = sum(len(row) - 1 for row in found)
+    full = [slots for slots, _ in widths if slots == 16]
+    assert sum(full) > 0.9 * steps - 16 * CAP
+    assert sum(slots for slots, _ in widths) < 1.1 * steps
+    longest = max(len(row) for row in rows) + CAP
+    assert max(width for _, width in widths) < 2 * longest, "unread columns are forgotten"
+
+
+def test_a_batch_that_exhausts_the_memory_is_halved_and_loses_nothing(model, rows, monkeypatch):
+    few = rows[:40]
+    expected = written(model, few, batch=40)
+    step, sizes, calls = Network.step, [], []
+
+    def small(self, ids, *rest):
+        sizes.append(len(ids))
+        calls.append(None)
+        if len(ids) > 10 and len(calls) > 20:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return step(self, ids, *rest)
+
+    ended: list[int] = []
+    check = Ids.check
+
+    def noted(self, row):
+        done = check(self, row)
+        ended.extend([1] if done else [])
+        return done
+
+    monkeypatch.setattr(Network, "step", small)
+    monkeypatch.setattr(Ids, "check", noted)
+    assert written(model, few, batch=40) == expected
+    assert len(ended) == len(few), "no finished row is written again"
+    assert min(sizes) <= 10 < max(sizes)
+
+
+def test_memory_that_not_even_one_row_fits_in_is_a_failure(model, rows, monkeypatch):
+    def exhausted(self, *rest):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(Network, "step", exhausted)
+    with pytest.raises(RuntimeError, match="DefaultCPUAllocator"):
+        written(model, rows[:4], batch=4)

@@ -1,0 +1,174 @@
+"""Rows in one row: the numbers of padded ones, and only where nothing reads across."""
+
+import pytest
+import tiny
+import torch
+from test_generate import write_gemma3
+from test_train import ROWS, STRATEGIES
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from finetrap.backends import Row
+from finetrap.backends.hf import HFModel, open_model
+from finetrap.backends.hf.kernels import joined
+from finetrap.backends.hf.network import Network
+from finetrap.backends.hf.training import step
+from finetrap.backends.hf.training.half import Copies
+from finetrap.records import Limits, StrategySpec, TrainSpec
+
+VARIED = [Row(row.prompt * (1 + at % 4), row.target) for at, row in enumerate(ROWS)]
+PEFT = {"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 4}
+
+
+@pytest.fixture(params=[tiny.write_llama, tiny.write_qwen2], ids=["llama", "qwen2"])
+def model(request, tmp_path) -> HFModel:
+    return open_model(tiny.spec(request.param(tmp_path)), Limits())
+
+
+def taken(network: Network, batches: list, joined: bool) -> tuple[list[float], list[torch.Tensor]]:
+    """Losses and gradients of one step."""
+    losses = step.accumulate(network, batches, 0, joined=joined)
+    gradients = [p.grad.clone() for p in network.core.parameters()]
+    network.core.zero_grad()
+    return losses, gradients
+
+
+def difference(ones: list[torch.Tensor], others: list[torch.Tensor]) -> float:
+    """The largest relative difference of gradients that are not nothing."""
+    norms = [float(other.float().norm()) for other in others]
+    return max(
+        float((one.float() - other.float()).norm()) / norm
+        for one, other, norm in zip(ones, others, norms, strict=True)
+        if norm > 1e-4 * max(norms)
+    )
+
+
+@pytest.mark.parametrize("longest", [40, 0], ids=["products", "kernel"])
+@pytest.mark.parametrize("members", [1, 2])
+def test_joined_rows_have_the_loss_and_gradients_of_padded_ones(
+    model, members, longest, monkeypatch
+):
+    spans = step.examples(VARIED, model.tokens, virtual=0, max_length=256)
+    assert len({len(span.ids) for span in spans}) > 3
+    network = Network(model._base.requires_grad_(True))
+    assert network.joins
+    batches = [spans, spans[::-1][3:] + spans[:3]][:members]
+    padded = taken(network, batches, joined=False)
+    monkeypatch.setattr(joined, "LONGEST", {torch.float32: longest})
+    losses, gradients = taken(network, batches, joined=True)
+    assert losses == pytest.approx(padded[0], rel=1e-6)
+    assert difference(gradients, padded[1]) < 1e-5
+
+
+def test_joined_rows_in_bfloat16_are_as_near_as_padded_ones(model):
+    spans = step.examples(VARIED, model.tokens, virtual=0, max_length=256)
+    exact = Network(model._base.requires_grad_(True))
+    expected = taken(exact, [spans], joined=False)
+    copies = Copies(exact)
+    copies.refresh()
+    errors = []
+    for together in (False, True):
+        losses = step.accumulate(copies.network, [spans], 0, joined=together)
+        errors.append(difference([p.grad for p in model._base.parameters()], expected[1]))
+        model._base.zero_grad()
+        assert losses == pytest.approx(expected[0], rel=0.01)
+    assert errors[1] < 1.1 * errors[0] + 1e-3
+    assert errors[1] < 0.1
+
+
+def test_rows_of_about_one_length_attend_together(monkeypatch):
+    monkeypatch.setattr(joined, "PADDED", 100)
+    rows = joined.Rows([20, 18, 17, 17, 9, 9, 12])
+    assert [(group.width, group._shape[0]) for group in rows.groups] == [
+        (20, 2),
+        (17, 2),
+        (9, 2),
+        (12, 1),
+    ]
+    assert rows.places.tolist()[18:22] == [18, 19, 0, 1]
+    states = torch.randn(3, 102, 4)
+    back = torch.zeros_like(states)
+    for group in rows.groups:
+        parts = group.take(states)
+        assert parts.shape == (group._shape[0], 3, group.width, 4)
+        group.put(back, parts)
+    assert torch.equal(back, states)
+    assert not rows.groups[0].take(states)[1, :, 18:].any(), "padding is zero"
+
+
+def test_what_is_not_finite_in_a_row_stays_in_it(model, monkeypatch):
+    monkeypatch.setattr(joined, "PADDED", 10**6)
+    states = torch.randn(4, 20, 8)
+    rows = joined.Rows([12, 8])
+    attended = []
+    for poison in (0.0, float("nan")):
+        query = states.clone()
+        query[:, :12] += poison
+        token = joined._joined.set(rows)
+        attended.append(joined.attend_joined(None, *[query[None]] * 3, None)[0])
+        joined._joined.reset(token)
+    assert torch.equal(attended[0][:, 12:], attended[1][:, 12:])
+    assert attended[1][:, :12].isnan().all()
+
+
+def test_models_whose_layers_read_across_are_padded(tmp_path, model):
+    assert not open_model(tiny.spec(write_gemma3(tmp_path)), Limits())._network.joins
+    model._base.config._attn_implementation = "eager"
+    assert not Network(model._base).joins
+    model._base.config._attn_implementation = "sdpa"
+
+
+def test_whether_rows_know_their_places_is_tried(monkeypatch):
+    gpt2 = GPT2LMHeadModel(
+        GPT2Config(vocab_size=320, n_positions=64, n_embd=32, n_layer=2, n_head=4)
+    ).eval()
+    assert Network(gpt2).joins
+    forward = gpt2.forward
+    monkeypatch.setattr(gpt2, "forward", lambda position_ids=None, **more: forward(**more))
+    assert not Network(gpt2).joins
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        (STRATEGIES["full"], True),
+        (STRATEGIES["dora"], True),
+        (
+            StrategySpec(
+                "ia3",
+                "peft",
+                learning_rate=1e-3,
+                peft={
+                    "peft_type": "IA3",
+                    "target_modules": ["k_proj", "down_proj"],
+                    "feedforward_modules": ["down_proj"],
+                },
+            ),
+            False,
+        ),
+        (StrategySpec("prompt", "peft", learning_rate=1e-3, peft=PEFT), False),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_what_peft_computes_itself_is_padded(model, spec, expected, monkeypatch):
+    seen = []
+    plain = step.fit
+
+    def noted(*rest, joined, **more):
+        seen.append(joined)
+        plain(*rest, joined=joined, **more)
+
+    monkeypatch.setattr(step, "fit", noted)
+    model.train(ROWS, spec, TrainSpec(batch=6), seed=0)
+    assert seen == [expected]
+
+
+def test_joined_rows_are_cut_into_passes_of_about_one_size():
+    spans = [step.Span(list(range(n)), 2) for n in (9, 3, 5, 7)]
+
+    def lengths(places: int) -> list[list[int]]:
+        cut = step.passes([spans], 99, places, joined=True)
+        return [[len(s.ids) for s in rows] for (rows,) in cut]
+
+    assert lengths(24) == [[9, 7, 5, 3]]
+    assert lengths(23) == [[9, 7], [5, 3]]
+    assert lengths(1) == [[9], [7], [5], [3]]

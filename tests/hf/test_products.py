@@ -1,0 +1,144 @@
+"""oneDNN's products: torch's numbers, the same bits in every batch and order of the weights."""
+
+import pytest
+import tiny
+import torch
+
+from finetrap.backends.hf import open_model
+from finetrap.backends.hf.kernels import onednn
+from finetrap.backends.hf.kernels.onednn import multiplying, product
+from finetrap.records import Limits
+
+TYPES = [torch.float32, torch.bfloat16]
+
+
+@pytest.fixture(autouse=True)
+def every_weight(monkeypatch):
+    """Let small weights gain as well."""
+    if not onednn._types():
+        pytest.skip("oneDNN multiplies nothing better on this processor")
+    monkeypatch.setattr(onednn, "LEAST", 0)
+
+
+def layer(dtype: torch.dtype, *, bias: bool = False, width: int = 72) -> torch.nn.Module:
+    """A model of one layer, [width] to [40]."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return torch.nn.Sequential(torch.nn.Linear(width, 40, bias=bias)).to(dtype)
+
+
+def states(rows: int, dtype: torch.dtype, width: int = 72) -> torch.Tensor:
+    return torch.randn(rows, width, generator=torch.Generator().manual_seed(rows)).to(dtype)
+
+
+def supported(dtype: torch.dtype) -> torch.dtype:
+    if dtype not in onednn._types():
+        pytest.skip("this processor has no bfloat16 instructions")
+    return dtype
+
+
+@pytest.mark.parametrize("tokens", [0, onednn.ENOUGH], ids=["plain", "packed"])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("dtype", TYPES, ids=["fp32", "bf16"])
+@torch.no_grad()
+def test_products_are_torchs(dtype, bias, tokens):
+    model = layer(supported(dtype), bias=bias)
+    shaped = states(12, dtype).view(3, 4, 72)
+    expected = model.double()(shaped.double())
+    model = model.to(dtype)
+    with multiplying(model, tokens):
+        found = model(shaped)
+    assert found.dtype == dtype
+    assert found.shape == (3, 4, 40)
+    within = 1e-6 if dtype == torch.float32 else 5e-3
+    assert float((found - expected).norm() / expected.norm()) < within
+
+
+@torch.no_grad()
+def test_no_bit_depends_on_the_rows_beside_or_on_packing():
+    model, whole = layer(torch.float32), states(300, torch.float32)
+    with multiplying(model):
+        expected = model(whole)
+    for tokens in (0, onednn.ENOUGH):
+        with multiplying(model, tokens):
+            for rows in (1, 2, 3, 7, 16, 65, 300):
+                assert torch.equal(model(whole[:rows]), expected[:rows]), (tokens, rows)
+    assert torch.equal(product(whole[5:6], model[0].weight), expected[5:6])
+
+
+@torch.no_grad()
+def test_no_rows_make_no_products():
+    model = layer(torch.float32)
+    for tokens in (0, onednn.ENOUGH):
+        with multiplying(model, tokens):
+            assert model(torch.empty(2, 0, 72)).shape == (2, 0, 40)
+
+
+@torch.no_grad()
+def test_what_is_not_finite_stays_in_its_row():
+    model, rows = layer(torch.float32), states(3, torch.float32)
+    rows[1] = float("nan")
+    with multiplying(model, onednn.ENOUGH):
+        found = model(rows)
+    assert found[[0, 2]].isfinite().all()
+    assert found[1].isnan().all()
+
+
+def test_layers_are_themselves_afterwards_even_after_a_fault():
+    model = layer(torch.float32)
+    with multiplying(model):
+        assert "forward" in vars(model[0])
+        with pytest.raises(RuntimeError):
+            model(torch.zeros(2, 5))
+    with pytest.raises(ZeroDivisionError), multiplying(model):
+        _ = 1 / 0
+    assert "forward" not in vars(model[0])
+
+
+def test_nothing_is_packed_for_few_tokens_or_where_memory_is_short(monkeypatch):
+    packed = []
+    whole = onednn._forward
+    monkeypatch.setattr(onednn, "_forward", lambda *a: packed.append(a[1]) or whole(*a))
+    model = layer(torch.float32)
+    for tokens in (onednn.ENOUGH - 1, onednn.ENOUGH):
+        with multiplying(model, tokens):
+            pass
+    monkeypatch.setattr(onednn, "free_bytes", lambda device: 4 * model[0].weight.nbytes - 1)
+    with multiplying(model, onednn.ENOUGH):
+        pass
+    assert packed == [False, True, False]
+
+
+def test_small_weights_and_other_processors_are_left_to_torch(monkeypatch):
+    monkeypatch.setattr(onednn, "LEAST", 72 * 40)
+    model = layer(torch.float32)
+    with multiplying(model):
+        assert "forward" not in vars(model[0])
+    monkeypatch.setattr(onednn, "LEAST", 0)
+    monkeypatch.setattr(onednn, "_types", frozenset)
+    with multiplying(model):
+        assert "forward" not in vars(model[0])
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_a_model_answers_as_with_torchs_products(tmp_path, monkeypatch, dtype):
+    supported({"fp32": torch.float32, "bf16": torch.bfloat16}[dtype])
+    model = open_model(tiny.spec(tiny.write_llama(tmp_path)), Limits(dtype=dtype))
+    prompts, pairs = [text[:60] for text in tiny.TEXTS], [(t[:20], t[20:]) for t in tiny.TEXTS]
+
+    def answers() -> tuple[list[str], list[float]]:
+        done = model.generate(prompts, max_new_tokens=20, stops=(), batch=2)
+        return [c.text for c in done], model.score(pairs, batch=2)
+
+    monkeypatch.setattr(onednn, "ENOUGH", 10**9)
+    apart = answers()
+    monkeypatch.setattr(onednn, "ENOUGH", 0)
+    packed = answers()
+    monkeypatch.setattr(onednn, "_types", frozenset)
+    torchs = answers()
+    if dtype == "bf16":  # two tokens that are nearly as likely may change places
+        assert packed[1] == pytest.approx(torchs[1], rel=1e-2)
+        return
+    assert packed == apart
+    assert packed[0] == torchs[0]
+    assert packed[1] == pytest.approx(torchs[1], rel=1e-6)

@@ -1,0 +1,411 @@
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from made import (
+    DORA,
+    FULL,
+    LORA,
+    MINI,
+    REWIND,
+    SHOTS,
+    ZERO,
+    answers,
+    failed,
+    run,
+    runs,
+    trials,
+)
+
+from finetrap.findings import Advice
+from finetrap.judge.advice.advise import Wishes, advise, as_json, prior, sentence
+from finetrap.judge.advice.candidates import candidates
+from finetrap.judge.advice.noninferior import standings
+from finetrap.judge.arms import comparisons
+from finetrap.judge.pairwise import declared
+from finetrap.judge.verdicts import judge
+from finetrap.records import Judge, Limits, Run
+
+MARGIN = Judge(margin=4)
+STUDY = "finetrap run study.toml"
+
+
+def advised(measured: list[Run], limits: Wishes | None = None, **more: str) -> Advice:
+    found = judge(measured, MARGIN)
+    found = replace(found, missing=(*found.missing, *more.values()))
+    (one,) = advise(found, measured, limits or Wishes(), study_command=STUDY)
+    return one
+
+
+def test_the_best_is_shipped_where_nothing_cheaper_comes_near() -> None:
+    found = advised(runs((SHOTS, 0.0), (LORA, 0.2), (FULL, -0.1)))
+    assert found.ship == "lora at 3e-4"
+    assert "improved" in found.reason
+    assert "full at 3e-4 is harmed" in found.reason
+    assert len(found.keys) == 3
+
+
+def test_of_equals_the_cheapest_is_shipped() -> None:
+    found = advised(runs((SHOTS, 0.2), (LORA, 0.2), (FULL, 0.2), n=2000))
+    assert found.ship == "few-shot-5"
+    assert found.runner_up == "lora at 3e-4"
+    assert advised(runs((LORA, 0.2), (FULL, 0.2), n=2000)).ship == "lora at 3e-4"
+
+
+def in_order(measured: list[Run]) -> list[str]:
+    (comparison,) = comparisons(measured)
+    return [c.name for c in candidates(judge(measured), measured, comparison, Wishes())]
+
+
+def test_nothing_to_ship_is_cheapest_then_a_prompt_an_adapter_and_whole_weights() -> None:
+    measured = runs((REWIND, 0), (FULL, 0), (LORA, 0), (SHOTS, 0), n=20, seeds=1)
+    slow = [replace(r, costs=replace(r.costs, eval_s=1000.0)) for r in measured[:1]]
+    assert in_order([*slow, *measured[1:]])[:3] == ["zero-shot", "few-shot-5", "lora at 3e-4"]
+
+
+@pytest.mark.parametrize(("seconds", "first"), [(1.0, "dora"), (99.0, "lora"), (None, "lora")])
+def test_of_two_adapters_the_one_trained_faster_is_cheaper(
+    seconds: float | None, first: str
+) -> None:
+    measured = [
+        replace(r, costs=replace(r.costs, train_s=seconds)) if r.cell.strategy == DORA else r
+        for r in runs((DORA, 0), (LORA, 0), n=20, seeds=1)
+    ]
+    assert in_order(measured)[1].startswith(first)
+
+
+def test_everything_harmed_ships_the_untouched_model() -> None:
+    found = advised(runs((SHOTS, -0.2), (LORA, -0.2), (FULL, -0.2)))
+    assert found.ship == "zero-shot"
+    assert found.runner_up is None
+    assert "all that is left" in found.reason
+    assert found.undecided == found.next_command == ""
+
+
+def test_wide_intervals_tell_nothing_and_name_the_next_run() -> None:
+    found = advised(runs((LORA, 0.02), (FULL, 0.0), n=60, limits=Limits(test_problems=60)))
+    assert found.ship is None
+    assert found.keys == ()
+    assert "no strategy is shown to be within 4 points of the best" in found.undecided
+    assert found.next_command.startswith(f"{STUDY} --set limits.test_problems=")
+    problems = int(found.next_command.split("test_problems=")[1].split()[0])
+    assert problems > 60
+
+
+def test_a_test_that_is_used_up_asks_for_seeds() -> None:
+    everything = Limits(test_problems=None)
+    found = advised(runs((LORA, 0.02), (FULL, 0.0), n=800, sd=0.04, limits=everything))
+    assert found.ship is None
+    assert "test_problems" not in found.next_command
+    seeds = found.next_command.split("'seeds=[")[1].split("]")[0].split(", ")
+    assert seeds[:3] == ["0", "1", "2"]
+    assert len(seeds) > 3
+    assert len(set(seeds)) == len(seeds)
+    hopeless = advised(runs((LORA, 0.02), (FULL, 0.0), n=40, limits=everything))
+    assert "the margin is too narrow" in hopeless.undecided
+    assert hopeless.next_command == ""
+
+
+def test_a_gain_that_is_only_seen_ships_nothing() -> None:
+    # As good as the untouched model within the margin, which the untouched model is not shown to
+    # be of it: the difference lies between.
+    flags = np.array([1] * 500 + [0] * 500)
+    better = flags.copy()
+    better[500:530] = 1
+    better[:8] = 0
+    measured = [run(ZERO, answers(flags)), *(run(LORA, answers(better), s) for s in range(3))]
+    found = judge(measured, Judge(margin=2.5))
+    found = replace(found, effects=tuple(replace(e, verdict="undecided") for e in found.effects))
+    (one,) = advise(found, measured, study_command=STUDY)
+    assert one.ship is None
+    assert one.runner_up == "lora at 3e-4"
+    assert "no gain over the untouched model is shown" in one.undecided
+    assert one.next_command
+
+
+def test_harm_on_a_probe_counts_as_harm() -> None:
+    probes = {"school": {"lora": -0.2}}
+    found = advised(runs((LORA, 0.2), (FULL, 0.2), n=2000, probes=probes))
+    assert found.ship == "full at 3e-4"
+    assert "lora at 3e-4 is harmed (school" in found.reason
+
+
+@pytest.mark.parametrize(("lost", "shipped"), [(12, "lora at 3e-4"), (120, "zero-shot")])
+def test_harm_within_the_declared_margin_is_said_and_bars_nothing(lost, shipped):
+    before, after = np.arange(600) < 200, np.arange(600) < 500
+    left = np.arange(1000) >= lost
+    measured = [run(ZERO, answers(before), probes={"sums": answers(np.ones(1000))})]
+    measured += [run(LORA, answers(after), s, probes={"sums": answers(left)}) for s in range(3)]
+    one = advised(measured)
+    assert one.ship == shipped
+    assert ("harmed within the margin: sums -1.2" in one.reason) == (lost == 12)
+
+
+def test_what_exemplars_do_on_a_probe_is_not_harm_of_the_model() -> None:
+    probes = {"school": {"few-shot-5": -0.3}}
+    assert advised(runs((SHOTS, 0.2), (FULL, 0.2), n=2000, probes=probes)).ship == "few-shot-5"
+
+
+def test_harm_on_another_task_counts_for_trained_weights_alone() -> None:
+    measured = runs((SHOTS, 0.2), (LORA, 0.2), n=1500)
+    measured += runs((SHOTS, -0.2), (LORA, -0.2), n=1500, task="school", trained_on="market")
+    assert advised(measured).ship == "few-shot-5"
+    measured = [r for r in measured if r.cell.strategy != SHOTS]
+    assert advised(measured).ship == "zero-shot"
+
+
+def test_an_unshown_loss_beyond_the_margin_leaves_a_strategy_in_doubt() -> None:
+    measured = runs((LORA, 0.2), n=1000, probes={"school": {}})
+    rng = np.random.default_rng(4)
+    noisy = [
+        replace(r, probes={"school": answers(rng.random(30) < level, name="school")})
+        for r, level in zip(measured, (0.7, 0.5, 0.55, 0.5), strict=True)
+    ]
+    found = advised(noisy)
+    assert found.ship is None
+    assert "may forget (school" in found.undecided
+    assert "probe_problems" in found.next_command or "seeds" in found.next_command
+
+
+def test_what_is_undecided_on_probes_is_said_of_what_is_shipped() -> None:
+    measured = runs((LORA, 0.2), n=600, probes={"school": {}})
+    short = [replace(r, probes={"school": r.probes["school"][:40]}) for r in measured]
+    found = advised(short)
+    assert found.ship == "lora at 3e-4"
+    assert "whether lora at 3e-4 forgets on school" in found.undecided
+    assert "limits.probe_problems=" in found.next_command or "seeds" in found.next_command
+    unprobed = advised(runs((LORA, 0.2)))
+    assert "no probe was measured" in unprobed.undecided
+    assert unprobed.next_command == f"{STUDY} --set 'probes=[\"prose\"]'"
+
+
+def test_memory_bars_what_holds_more_and_what_is_not_known() -> None:
+    measured = runs((LORA, 0.1), (FULL, 0.25), n=1500)
+    assert advised(measured).ship == "full at 3e-4"
+    found = advised(measured, Wishes(max_memory=3 * 10**8))
+    assert found.ship == "lora at 3e-4"
+    assert "it held 0.5 GB of 0.3 GB allowed" in found.reason
+    assert any("full at 3e-4" in change for change in found.would_change)
+    silent = [
+        replace(r, costs=replace(r.costs, peak_bytes=None)) if r.cell.strategy == FULL else r
+        for r in measured
+    ]
+    assert "its memory is not known" in advised(silent, Wishes(max_memory=10**9)).reason
+    nothing = advised(measured, Wishes(max_memory=1))
+    assert (nothing.ship, nothing.runner_up) == (None, None)
+    assert "within the limits" in nothing.undecided
+
+
+def test_retention_bars_what_kept_too_little_and_what_is_not_known() -> None:
+    # Half a point lost of 50 on 3000 problems: harmless by margin, 90% of it left at the least.
+    measured = runs((SHOTS, 0.0), (LORA, 0.2), n=1500, probes={"school": {}})
+    found = judge(measured, MARGIN)
+    kept = {"retention": 88.0, "retention_low": 80.0, "retention_high": 95.0}
+    effects = [
+        replace(e, verdict="undecided", **kept) if e.kind == "probe" and e.strategy == "lora" else e
+        for e in found.effects
+    ]
+
+    def asked(least: float, lines: list) -> Advice:
+        given = replace(found, effects=tuple(lines))
+        (one,) = advise(given, measured, Wishes(min_retention=least), study_command=STUDY)
+        return one
+
+    assert asked(85, effects).ship == "lora at 3e-4"
+    assert "it may be as little as 80%" in asked(85, effects).undecided
+    assert asked(90, effects).ship != "lora at 3e-4"
+    assert "it retains 88% on school, 90% are asked for" in asked(90, effects).reason
+    blank = [replace(e, retention=None, retention_low=None) for e in effects]
+    assert "its retention is not known" in asked(10, blank).reason
+
+
+def test_one_file_leaves_whole_weights_and_merged_adapters() -> None:
+    one_file = Wishes(must_ship_one_file=True)
+    measured = runs((SHOTS, 0.2), (LORA, 0.2), (FULL, 0.2), n=1500)
+    assert advised(measured, one_file).ship == "full at 3e-4"
+    merged = [
+        replace(r, evidence={"merged": True}) if r.cell.strategy == LORA else r for r in measured
+    ]
+    assert advised(merged, one_file).ship == "lora at 3e-4"
+    apart = [
+        replace(r, evidence={"merged": False}) if r.cell.strategy == LORA else r for r in measured
+    ]
+    found = advised(apart, one_file)
+    assert found.ship == "full at 3e-4"
+    assert "its exemplars are shipped beside the model" in found.reason
+    assert advised(runs((REWIND, 0.2), n=1500), one_file).ship == "full+rewind at 3e-4"
+
+
+def test_a_rewound_strategy_is_a_candidate_like_others() -> None:
+    probes = {"school": {"full": -0.2}}
+    found = advised(runs((FULL, 0.2), (REWIND, 0.18), n=1500, probes=probes))
+    assert found.ship == "full+rewind at 3e-4"
+
+
+def test_at_the_floor_bits_per_byte_decide() -> None:
+    def floored(bits: dict[str, float]) -> Advice:
+        measured = runs((LORA, 0.0), (FULL, 0.0), n=300, base=0.002, bits=bits)
+        return advised(measured)
+
+    found = floored({"lora": -4.0, "full": 4.0})
+    assert found.ship == "lora at 3e-4"
+    assert "accuracy is at the floor, so bits per byte" in found.reason
+    assert "full at 3e-4 is harmed" in found.reason
+    assert floored({"lora": 4.0, "full": 4.0}).ship == "zero-shot"
+
+
+def test_at_the_floor_without_likelihoods_nothing_can_be_told() -> None:
+    measured = runs((LORA, 0.0), n=300, base=0.002)
+    silent = [replace(r, answers=tuple(replace(a, nats=None) for a in r.answers)) for r in measured]
+    found = advised(silent)
+    assert found.ship is None
+    assert "no likelihoods" in found.undecided
+
+
+def test_an_arm_that_diverged_is_ruled_out_and_said() -> None:
+    measured = [*runs((LORA, 0.2), n=1000), *(failed(FULL, s) for s in range(3))]
+    found = advised(measured)
+    assert found.ship == "lora at 3e-4"
+    assert "full at 3e-4 has no answers (diverged)" in found.reason
+    assert "full at 3e-4, if it finished" in found.would_change
+    partly = [*runs((LORA, 0.2), n=1000), failed(LORA, 3, status="oom")]
+    assert "1 of its 4 seeds failed" in advised(partly).reason
+
+
+def test_without_the_untouched_model_nothing_is_advised() -> None:
+    found = advised(runs((LORA, 0.2))[1:])
+    assert (found.ship, found.next_command) == (None, STUDY)
+    assert "no finished zero-shot run" in found.undecided
+
+
+def test_what_is_owed_is_to_be_run_first() -> None:
+    found = advised(runs((LORA, 0.2), n=1000), left="mini-market-full-s0 is owed")
+    assert found.ship == "lora at 3e-4"
+    assert "mini-market-full-s0 is owed" in found.undecided
+    assert found.next_command.startswith(STUDY)
+
+
+def test_no_runs_give_no_advice() -> None:
+    assert advise(judge([]), []) == ()
+    assert advise(judge([run(ZERO, answers([1, 0]))]), [run(ZERO, answers([1, 0]))]) == ()
+
+
+def test_a_task_trained_on_and_never_tested_is_said() -> None:
+    found = advised(runs((LORA, 0.2), task="school", trained_on="market"))
+    assert (found.task, found.ship) == ("market", None)
+    assert "was trained on and not tested" in found.reason
+
+
+def test_each_model_and_task_has_its_own_advice() -> None:
+    other = replace(MINI, name="other", revision="r2")
+    measured = [
+        *runs((LORA, 0.2), n=900),
+        *runs((LORA, -0.2), n=900, seed=1, task="school"),
+        *runs((LORA, -0.2), n=900, seed=2, model=other),
+    ]
+    found = advise(judge(measured, MARGIN), measured)
+    assert {(a.model, a.task): a.ship for a in found} == {
+        ("mini", "market"): "lora at 3e-4",
+        ("mini", "school"): "zero-shot",
+        ("other", "market"): "zero-shot",
+    }
+
+
+def test_rates_of_a_search_compete_and_trials_never_do() -> None:
+    low = replace(FULL, learning_rate=1e-5)
+    measured = runs((FULL, -0.2), (low, 0.2), n=900)
+    found = advised([*measured, *trials(FULL, {1e-5: 10.0, 3e-4: 30.0})])
+    assert found.ship == "full at 1e-5"
+    assert len(found.keys) == 3
+
+
+def test_where_a_search_chose_a_rate_the_other_is_no_rival() -> None:
+    low = replace(FULL, learning_rate=1e-5)
+    searched = trials(FULL, {1e-5: 10.0, 3e-4: 30.0})
+    measured = [*runs((FULL, 0.2), (low, 0.2), n=300, sd=0.02), *searched]
+    assert (advised(measured).ship, advised(measured).runner_up) == ("full at 1e-5", "zero-shot")
+    unsearched = advised([r for r in measured if r.cell.split == "test"])
+    assert {unsearched.ship, unsearched.runner_up} == {"full at 1e-5", "full at 3e-4"}
+    # A tuned rate that harms does not stand for the strategy.
+    harmed = [*runs((FULL, 0.2), (low, -0.2), n=300), *searched]
+    assert advised(harmed).ship == "full at 3e-4"
+
+
+def test_advice_as_json_and_as_a_sentence() -> None:
+    found = advised(runs((LORA, 0.2), (FULL, -0.2), n=900))
+    assert list(as_json(found)) == ["ship", "runner_up", "reason", "undecided", "next_command"]
+    assert sentence(found).startswith("mini on market: ship lora at 3e-4: ")
+    assert sentence(found).isascii()
+    none = advised(runs((LORA, 0.02), n=40))
+    assert as_json(none)["ship"] is None
+    assert sentence(none).startswith("mini on market: cannot tell: ")
+
+
+def test_as_good_as_the_best_holds_for_the_true_best_in_most_studies() -> None:
+    """Four equal arms and one that is worse by just the margin: it is rarely called as good."""
+    wrong = 0
+    for number in range(20):
+        measured = runs(
+            *((replace(LORA, name=f"l{i}"), 0.1) for i in range(4)),
+            (FULL, 0.06),
+            n=250,
+            sd=0.01,
+            seed=number,
+        )
+        (comparison,) = comparisons(measured)
+        margins = declared(judge(measured, MARGIN))
+        arms = list(comparison.arms)
+        place = [a.label for a in arms].index("full")
+        wrong += standings(comparison, arms, "accuracy", margins)[place].shown
+    assert wrong <= 3
+
+
+def test_a_harmed_strategy_is_rarely_advised() -> None:
+    """Planted: LoRA harms the task, full fine-tuning gains and harms a probe, DoRA only gains."""
+    shipped: Counter[str | None] = Counter()
+    probes = {"school": {"full": -0.1}}
+    for number in range(16):
+        measured = runs(
+            (SHOTS, 0.0), (LORA, -0.08), (FULL, 0.1), (DORA, 0.1),
+            n=400, sd=0.01, seed=number, probes=probes,
+        )  # fmt: skip
+        shipped[advised(measured).ship] += 1
+    assert shipped["lora at 3e-4"] + shipped["full at 3e-4"] <= 1
+    assert shipped["dora at 3e-4"] >= 11
+
+
+def test_equal_arms_rarely_send_anyone_beyond_the_untouched_model() -> None:
+    shipped: Counter[str | None] = Counter()
+    for number in range(16):
+        measured = runs((SHOTS, 0.0), (LORA, 0.0), (FULL, 0.0), n=300, sd=0.01, seed=number)
+        shipped[advised(measured).ship] += 1
+    assert sum(shipped.values()) - shipped[None] - shipped["zero-shot"] <= 2
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "aligned", "runner_up", "rule"),
+    [
+        ("smollm2-135m", 134_515_008, False, "few-shot-5", "avoid full fine-tuning below 500M"),
+        ("qwen2.5-0.5b-instruct", 494_032_768, True, "dora", "adapters by default for aligned"),
+        ("llama-3.2-1b", 1_235_814_400, False, "full", "matches it on small sets"),
+        ("mystery", None, None, "full", "its size is not known"),
+        ("large", 7_000_000_000, False, "full", "lie beyond"),
+        ("mini-1m", 900_000, False, "few-shot-5", "lie below"),
+    ],
+)
+def test_the_prior_is_published_and_marked(
+    name: str, parameters: int | None, aligned: bool | None, runner_up: str, rule: str
+) -> None:
+    found = prior(name, parameters, aligned)
+    assert found.reason.startswith("a published prior (arXiv 2606.06920 and others), nothing was")
+    assert rule in found.reason
+    assert "2602.04998" in found.reason
+    assert found.runner_up == runner_up
+    assert name in found.next_command
+    assert found.keys == ()
+    assert sentence(found).isascii()
+    if parameters and parameters > 490_000_000:
+        assert "avoid full" not in found.reason

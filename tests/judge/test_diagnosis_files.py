@@ -1,0 +1,111 @@
+"""Outputs of any tool are diagnosed as far as outputs tell."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetrap.errors import BadData
+from finetrap.judge import diagnosis
+
+N = 60
+
+
+def outputs(text: str, count: int = N, start: int = 0) -> list[dict[str, Any]]:
+    """Return rows in which {a}, {b} and {c} are the id, 5 more (the gold answer) and 6 more."""
+    return [
+        {"id": i, "completion": text.format(a=i, b=i + 5, c=i + 6), "gold": str(i + 5)}
+        for i in range(start, start + count)
+    ]
+
+
+GOOD = outputs("{a} + 5 = {b}.\n#### {b}")
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    return path
+
+
+def files(tmp_path: Path, before: list[dict[str, Any]], after: list[dict[str, Any]]):
+    found = diagnosis.diagnose_files(
+        write(tmp_path / "before.jsonl", before), write(tmp_path / "after.jsonl", after)
+    )
+    assert len(found.suspects) == len(diagnosis.SUSPECTS)
+    return {s.suspect: s for s in found.suspects}
+
+
+def test_outputs_of_any_tool_are_diagnosed_as_far_as_they_tell(tmp_path: Path) -> None:
+    slips = [*GOOD[:20], *outputs("{a} + 5 = {c}.\n#### {c}", N - 20, start=20)]
+    found = files(tmp_path, GOOD, slips)
+    assert {n for n, s in found.items() if s.verdict == "guilty"} == {"arithmetic slips"}
+    assert found["noise"].verdict == "cleared"
+    assert found["truncation and missing EOS"].verdict == "not testable"
+    for name in ("learning rate", "labels", "target masking", "forgetting"):
+        assert found[name].verdict == "not testable"
+
+
+def test_a_strict_scorer_is_the_culprit_where_the_answers_are_right(tmp_path: Path) -> None:
+    log = [
+        {
+            "doc_id": i,
+            "target": f"worked\n#### {i + 5}",
+            "resps": [[f"So the answer is {i + 5}."]],
+            "filter": name,
+            "metrics": ["exact_match"],
+            "exact_match": 0.0 if name == "strict-match" else 1.0,
+        }
+        for i in range(N)
+        for name in ("strict-match", "flexible-extract")
+    ]
+    before = [
+        {"id": str(i), "gold": str(i + 5), "completion": f"#### {i + 5}", "correct": True}
+        for i in range(N)
+    ]
+    found = files(tmp_path, before, log)
+    assert {n for n, s in found.items() if s.verdict == "guilty"} == {"format instead of ability"}
+
+
+def test_scores_alone_tell_of_noise_only(tmp_path: Path) -> None:
+    before = [{"id": i, "correct": True} for i in range(N)]
+    after = [{"id": i, "correct": i < 20} for i in range(N)]
+    found = files(tmp_path, before, after)
+    assert found.pop("noise").verdict == "cleared"
+    assert {s.verdict for s in found.values()} == {"not testable"}
+
+
+def test_own_answers_keep_their_stop_reasons(tmp_path: Path) -> None:
+    cut = [{**row, "stop": "cap"} for row in outputs("He has {a} apples and")]
+    found = files(tmp_path, GOOD, cut)
+    assert found["truncation and missing EOS"].verdict == "guilty"
+
+
+ROW_ONE = {"id": 1, "completion": "#### 5", "gold": "5"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([{"completion": "5"}], "no `id`"),
+        ([{"id": [1], "correct": True}], "it must be text or a number"),
+        ([{"id": 1, "completion": "5"}], "neither"),
+        ([{"id": 1, "correct": "yes"}], "must be true or false"),
+        ([{"id": 1, "completion": None, "gold": "5"}], "neither"),
+        ([ROW_ONE, ROW_ONE], "second time"),
+        ([{**ROW_ONE, "id": 2}], "none in common"),
+        ([{**ROW_ONE, "gold": "6"}], "different gold"),
+    ],
+)
+def test_outputs_that_cannot_be_used_are_named(
+    tmp_path: Path, rows: list[dict[str, Any]], said: str
+) -> None:
+    with pytest.raises(BadData, match=said):
+        files(tmp_path, [ROW_ONE], rows)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match="absent"):
+        diagnosis.diagnose_files(tmp_path / "absent.jsonl", tmp_path / "absent.jsonl")

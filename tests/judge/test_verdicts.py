@@ -1,0 +1,398 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from judged import (
+    FULL,
+    LORA,
+    MARKET,
+    MODEL,
+    SCHOOL,
+    SHOTS,
+    ZERO,
+    answers,
+    by_strategy,
+    failed,
+    prose,
+    run,
+    simulated,
+    trial,
+)
+
+from finetrap.judge.verdicts import judge, judge_study
+from finetrap.records import Judge, StrategySpec
+from finetrap.runs.store import Store
+from finetrap.stats.changes import mcnemar_mid_p
+
+
+def test_planted_effects_are_found_and_a_planted_null_is_equivalent():
+    findings = judge(simulated((SHOTS, 0.0), (FULL, -0.15), (LORA, 0.08)), Judge(margin=3))
+    found = by_strategy(findings)
+    assert found["full"].verdict == "harmed"
+    assert found["lora"].verdict == "improved"
+    assert found["few-shot-5"].verdict == "equivalent"
+    assert found["full"].delta == pytest.approx(-15, abs=3)
+    assert (found["full"].n, found["full"].seeds, found["full"].margin) == (1200, 3, 3)
+    assert found["full"].low < found["full"].delta < found["full"].high < 0
+    assert found["full"].needed_n is None
+    assert findings.missing == ()
+
+
+def test_rows_stand_against_the_best_in_context_arm_too():
+    weaker = StrategySpec("few-shot-1", "prompt", shots=1)
+    runs = simulated((weaker, -0.2), (SHOTS, 0.1), (FULL, 0.0))
+    rows = by_strategy(judge(runs, Judge(margin=3)), "best-icl")
+    assert set(rows) == {"few-shot-1", "full"}
+    assert rows["full"].verdict == "harmed"
+    assert rows["full"].before == pytest.approx(70, abs=3)
+    assert rows["full"].seeds == 3
+
+
+def test_flips_are_counted_per_seed_and_never_summed():
+    before = [1] * 30 + [0] * 30
+    seeds = [[1] * 20 + [0] * 10 + [1] * s + [0] * (30 - s) for s in (2, 4)]
+    runs = [run(ZERO, before), *(run(FULL, flags, s) for s, flags in enumerate(seeds))]
+    (row,) = judge(runs).effects
+    assert (row.lost, row.gained) == (10, 3)
+    assert row.per_seed == ((0, 10, 2, mcnemar_mid_p(10, 2)), (1, 10, 4, mcnemar_mid_p(10, 4)))
+    assert row.noise_floor == pytest.approx(100 * 2 / 60)
+
+
+def test_answers_pair_by_id_not_by_place():
+    rng = np.random.default_rng(1)
+    flags = rng.random(50) < 0.5
+    shuffled = run(FULL, flags, 0)
+    shuffled = replace(shuffled, answers=tuple(reversed(shuffled.answers)))
+    (row,) = judge([run(ZERO, flags), shuffled]).effects
+    assert (row.lost, row.gained, row.delta) == (0, 0, 0)
+
+
+def test_one_seed_is_about_this_checkpoint():
+    (row,) = judge([run(ZERO, [1] * 80 + [0] * 20), run(FULL, [1] * 40 + [0] * 60, 0)]).effects
+    assert row.verdict == "harmed"
+    assert "this checkpoint" in row.note
+    assert "vary by less than" in row.note
+
+
+def test_failed_seeds_are_counted_and_an_all_failed_strategy_is_a_cell_only():
+    flags = [1] * 60 + [0] * 40
+    runs = [run(ZERO, flags), run(FULL, flags, 0), run(FULL, flags, 1), failed(FULL, 2)]
+    runs += [failed(LORA, s, "oom") for s in (0, 1)]
+    findings = judge(runs)
+    assert [e.strategy for e in findings.effects] == ["full"]
+    assert "1 of 3 seeds ended without answers (diverged)" in findings.effects[0].note
+    assert findings.effects[0].seeds == 2
+    assert [c["status"] for c in findings.cells].count("oom") == 2
+
+
+def test_a_seed_with_other_problems_is_left_out_and_said_so():
+    flags = [1] * 30 + [0] * 30
+    short = run(FULL, flags[:-5], 1)
+    twice = run(FULL, flags, 2)
+    twice = replace(twice, answers=(*twice.answers, twice.answers[0]))
+    findings = judge([run(ZERO, flags), run(FULL, flags, 0), short, twice])
+    (row,) = findings.effects
+    assert row.seeds == 1
+    assert "full seed 1 left out: 5 ids" in row.note
+    assert any("full seed 2 left out: 1 duplicate id" in line for line in findings.missing)
+
+
+def test_another_gold_answer_is_another_problem():
+    flags = [1] * 30 + [0] * 30
+    other = run(FULL, flags, 0)
+    other = replace(other, answers=tuple(replace(a, gold="19") for a in other.answers))
+    findings = judge([run(ZERO, flags), other])
+    assert findings.effects == ()
+    assert "60 problems have another gold answer" in findings.missing[0]
+
+
+def test_without_the_untouched_model_nothing_is_judged():
+    findings = judge([run(FULL, [1, 0, 1], 0)])
+    assert findings.effects == ()
+    assert "no finished zero-shot run" in findings.missing[0]
+    assert len(findings.cells) == 1
+
+
+def test_a_task_not_trained_on_is_transfer():
+    flags = [1] * 30 + [0] * 30
+    runs = [run(ZERO, flags), run(FULL, flags, 0, trained_on=SCHOOL)]
+    (row,) = judge(runs).effects
+    assert (row.kind, row.task, row.trained_on) == ("transfer", "market", "school")
+
+
+def test_examples_on_a_probe_are_transfer_and_never_forgetting():
+    flags = [1] * 30 + [0] * 30
+    probe = {"school": answers(flags)}
+    rows = by_strategy(
+        judge(
+            [
+                run(ZERO, flags, probes=probe),
+                run(SHOTS, flags, 0, probes=probe),
+                run(FULL, flags, 0, probes=probe),
+            ]
+        ),
+        kind="probe",
+    )
+    assert rows["few-shot-5"].note.startswith("transfer")
+    assert "transfer" not in rows["full"].note
+    assert rows["full"].task == "school"
+    assert rows["full"].trained_on == "market"
+
+
+def test_a_training_tested_on_two_tasks_counts_once_on_a_probe():
+    flags = [1] * 30 + [0] * 30
+    probe = {"prose": prose([1.0, 1.1, 1.2])}
+    runs = [
+        run(strategy, flags, seed, task=task, trained_on=MARKET, probes=probe)
+        for task in (MARKET, SCHOOL)
+        for strategy, seed in ((ZERO, None), (FULL, 0), (FULL, 1))
+    ]
+    rows = [e for e in judge(runs).effects if e.kind == "probe"]
+    assert [(e.strategy, e.seeds) for e in rows] == [("full", 2)]
+
+
+def test_more_bits_per_byte_of_prose_are_harm():
+    rng = np.random.default_rng(3)
+    base = rng.uniform(1.0, 2.0, 60)
+    flags = [1] * 30 + [0] * 30
+    runs = [run(ZERO, flags, probes={"prose": prose(base)})]
+    for strategy, rise in ((FULL, 0.3), (LORA, 0.0)):
+        for seed in range(3):
+            after = base + rise + rng.normal(0, 0.01, 60)
+            runs.append(run(strategy, flags, seed, probes={"prose": prose(after)}))
+    findings = judge(runs, Judge(bits_margin=0.05))
+    rows = by_strategy(findings, kind="probe", measure="bits_per_byte")
+    assert by_strategy(findings, kind="probe") == {}
+    assert rows["full"].verdict == "harmed"
+    assert rows["full"].delta == pytest.approx(0.3, abs=0.01)
+    assert rows["full"].before == pytest.approx(base.mean())
+    assert (rows["full"].margin, rows["full"].lost) == (0.05, None)
+    assert rows["lora"].verdict == "equivalent"
+
+
+def test_learning_rates_are_rows_of_their_own_and_other_axes_are_in_the_name():
+    flags = [1] * 30 + [0] * 30
+    slow = replace(FULL, learning_rate=3e-5)
+    wide = replace(LORA, peft={"peft_type": "LORA", "r": 64})
+    runs = [run(ZERO, flags)] + [run(s, flags, 0) for s in (FULL, slow, LORA, wide)]
+    findings = judge(runs)
+    assert [(e.strategy, e.learning_rate) for e in findings.effects] == [
+        ("full", 3e-5),
+        ("full", 3e-4),
+        ("lora[r=8]", 3e-4),
+        ("lora[r=64]", 3e-4),
+    ]
+    assert {c["strategy"] for c in findings.cells} == {e.strategy for e in findings.effects} | {
+        "zero-shot"
+    }
+
+
+def test_undecided_says_what_would_decide():
+    runs = simulated((FULL, 0.0), n=150, sd=0.01)
+    (row,) = judge(runs, Judge(margin=3)).effects
+    assert row.verdict == "undecided"
+    assert row.needed_n > 150
+    assert row.needed_seeds >= 3
+    assert f"needs {row.needed_n:,} problems with {row.needed_seeds} seeds" in row.note
+
+
+def test_seeds_that_vary_too_much_ask_for_more_seeds():
+    flags = np.zeros((2000, 3))
+    for s, share in enumerate((0.45, 0.60, 0.75)):
+        flags[: int(2000 * share), s] = 1
+    runs = [run(ZERO, [1] * 1200 + [0] * 800)] + [run(FULL, flags[:, s], s) for s in range(3)]
+    (row,) = judge(runs).effects
+    assert row.verdict == "undecided"
+    assert "more seeds" in row.note
+
+
+def test_an_interval_that_excludes_zero_alone_is_explained():
+    flags = np.array([1] * 300 + [0] * 300)
+    lost = flags.copy()
+    lost[:30] = 0
+    lost[300:313] = 1
+    runs = [run(ZERO, flags), run(FULL, lost, 0)]
+    others = [replace(LORA, name=f"lora{i}") for i in range(8)]
+    alone = judge(runs).effects[0]
+    assert alone.verdict == "harmed"
+    crowd = judge(
+        runs + [run(o, 1 - flags if i % 2 else flags[::-1], 0) for i, o in enumerate(others)]
+    )
+    row = by_strategy(crowd)["full"]
+    assert row.p == alone.p < 0.05 < row.p_adjusted
+    assert row.verdict == "undecided"
+    assert "the verdict is drawn over 9" in row.note
+
+
+def test_at_the_floor_accuracy_never_shows_equivalence():
+    runs = [run(ZERO, [1] + [0] * 2999), *(run(FULL, [0] * 3000, s) for s in range(3))]
+    (row,) = judge(runs).effects
+    assert -row.margin < row.low < row.high < row.margin
+    assert row.floor
+    assert row.verdict == "undecided"
+    assert row.needed_n is None
+    assert "see bits per byte" in row.note
+
+
+def test_a_gain_from_the_floor_is_a_gain():
+    runs = [run(ZERO, [0] * 3000), *(run(FULL, [1] * 50 + [0] * 2950, s) for s in range(3))]
+    (row,) = judge(runs).effects
+    assert row.floor
+    assert row.verdict == "improved"
+
+
+def test_the_floor_of_multiple_choice_is_guessing():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 4000)
+
+    def chosen(flags):
+        return tuple(
+            replace(a, rule="likelihood", stop="none", gold=str(label))
+            for a, label in zip(answers(flags), labels, strict=True)
+        )
+
+    flags = rng.random(4000) < 0.25
+    runs = [run(ZERO, flags), *(run(FULL, flags, s) for s in range(3))]
+    runs = [replace(r, answers=chosen(flags)) for r in runs]
+    (row,) = judge(runs).effects
+    assert row.floor
+    assert row.verdict == "undecided"
+    assert "guessing (25%)" in row.note
+    able = rng.random(4000) < 0.5
+    (row,) = judge([replace(r, answers=chosen(able)) for r in runs]).effects
+    assert (row.floor, row.verdict) == (False, "equivalent")
+
+
+def test_gold_solutions_are_a_second_measure_with_a_verdict_of_its_own():
+    rng = np.random.default_rng(4)
+    nats = rng.uniform(5, 15, 400)
+    wrong = [0] * 400
+    runs = [run(ZERO, wrong, nats=nats, probes={"school": answers(wrong, nats=nats)})]
+    for seed in range(3):
+        worse = nats + 2 + rng.normal(0, 0.5, 400)
+        probe = {"school": answers(wrong, nats=nats)}
+        runs.append(run(FULL, wrong, seed, nats=worse, probes=probe))
+        runs.append(run(LORA, wrong, seed, nats=nats + rng.normal(0, 0.1, 400), probes=probe))
+    findings = judge(runs, Judge(bits_margin=0.05))
+    accuracy, bits = (by_strategy(findings, measure=m) for m in ("accuracy", "bits_per_byte"))
+    assert accuracy["full"].verdict == "undecided"
+    assert bits["full"].verdict == "harmed"
+    assert bits["full"].delta == pytest.approx(0.2 / np.log(2), abs=0.01)
+    assert bits["lora"].verdict == "equivalent"
+    assert (bits["full"].floor, bits["full"].lost, bits["full"].margin) == (False, None, 0.05)
+    probes = by_strategy(findings, kind="probe", measure="bits_per_byte")
+    assert probes["full"].verdict == "equivalent"
+
+
+def test_a_run_without_likelihoods_is_left_out_of_the_second_measure_only():
+    flags = [1] * 30 + [0] * 30
+    nats = np.linspace(5, 15, 60)
+    findings = judge([run(ZERO, flags, nats=nats), run(FULL, flags, 0)])
+    assert [e.measure for e in findings.effects] == ["accuracy"]
+    assert "60 answers have no likelihood of the gold text" in findings.missing[0]
+
+
+def test_no_change_below_the_untouched_models_own_flips_is_an_effect():
+    before = np.array([1] * 1000 + [0] * 1000)
+    after = before.copy()
+    after[:30] = 0
+    trained = [run(FULL, after, s) for s in range(3)]
+
+    def change(flips):
+        again = {"self_flips": {"n": 2000, "flips": flips, "changed_texts": flips}}
+        (row,) = judge([run(ZERO, before, evidence=again), *trained], Judge(margin=3)).effects
+        return row
+
+    assert change(0).verdict == "harmed"
+    assert change(0).self_flips == 0
+    assert change(10).verdict == "harmed"
+    noisy = change(40)
+    assert (noisy.verdict, noisy.self_flips, noisy.needed_n) == ("equivalent", 2, None)
+    assert "alone changes 2 points of its answers" in noisy.note
+
+
+def test_churn_is_described_and_never_harm():
+    rng = np.random.default_rng(6)
+    before = rng.random(3000) < 0.6
+    seeds = []
+    for seed in range(3):
+        flipped = rng.random(3000) < 0.1
+        seeds.append(run(FULL, np.where(flipped, rng.random(3000) < 0.6, before), seed))
+    (row,) = judge([run(ZERO, before), *seeds], Judge(margin=3)).effects
+    assert row.verdict == "equivalent"
+    # Two seeds differ in twice as many problems as one does from the untouched model.
+    assert row.noise_floor == pytest.approx(9, abs=1.5)
+    assert row.churn == pytest.approx(-row.noise_floor / 2, abs=1)
+    assert 0 < row.churn_error < 0.5
+
+
+def test_trials_of_a_search_are_compared_with_nothing():
+    flags = [1] * 60 + [0] * 40
+    runs = [run(ZERO, flags), run(FULL, flags, 0)]
+    searched = [trial(FULL, rate, 50, 1.0) for rate in (1e-4, 3e-4)]
+    before, after = judge(runs), judge(runs + searched)
+    assert [e.seeds for e in after.effects] == [1] * len(after.effects)
+    assert {e.strategy for e in after.effects} == {"full"}
+    assert {(e.delta, e.p, e.n) for e in after.effects} == {
+        (e.delta, e.p, e.n) for e in before.effects
+    }
+    assert [(t.learning_rate, t.accuracy) for t in after.trials] == [(1e-4, 50), (3e-4, 50)]
+
+
+def test_the_searched_rate_is_the_tuned_one_and_any_other_the_fixed_one():
+    runs = simulated((FULL, -0.15), (replace(FULL, learning_rate=1e-4), 0.0))
+    runs += [trial(FULL, 3e-4, 30, 2.0), trial(FULL, 1e-4, 60, 1.0)]
+    rows = [e for e in judge(runs, Judge(margin=3)).effects if e.against == "zero-shot"]
+    assert [(e.setting, e.learning_rate, e.verdict) for e in rows] == [
+        ("tuned", 1e-4, "equivalent"),
+        ("fixed", 3e-4, "harmed"),
+    ]
+
+
+def test_a_rate_that_is_fixed_and_tuned_is_told_twice_and_counts_once():
+    runs = simulated((FULL, -0.02), (LORA, 0.01), n=400)
+    once = judge(runs).effects
+    twice = judge([*runs, trial(FULL, 3e-4, 60, 1.0), trial(FULL, 1e-4, 60, 2.0)]).effects
+    full = [e for e in twice if e.strategy == "full"]
+    assert [e.setting for e in full] == ["fixed", "tuned"]
+    assert replace(full[1], setting="fixed") == full[0] == once[0]
+    assert next(e for e in twice if e.strategy == "lora") == once[1]
+
+
+def test_many_templates_are_the_rows_and_few_are_named():
+    rng = np.random.default_rng(5)
+    flags = rng.random((240, 2)) < 0.5
+
+    def templates(count):
+        names = [f"t{i % count}" for i in range(240)]
+        runs = [run(ZERO, flags[:, 0]), run(FULL, flags[:, 1], 0)]
+        return judge(
+            [replace(r, answers=answers(f, names)) for r, f in zip(runs, flags.T, strict=True)]
+        ).effects[0]
+
+    assert "20 problem families are the rows" in templates(20).note
+    assert "about these 4 problem families" in templates(4).note
+    assert "famil" not in templates(1).note
+
+
+def test_models_are_judged_apart():
+    flags = [1] * 30 + [0] * 30
+    other = replace(MODEL, name="large", revision="r2", parameters=5000)
+    runs = [run(s, flags, x, model=m) for m in (other, MODEL) for s, x in ((ZERO, None), (FULL, 0))]
+    assert [e.model for e in judge(runs).effects] == ["mini", "large"]
+
+
+def test_a_runs_folder_is_judged_without_its_study(tmp_path):
+    store = Store(tmp_path)
+    runs = [run(ZERO, [1] * 30 + [0] * 30), run(FULL, [1] * 10 + [0] * 50, 0)]
+    for each in runs:
+        store.commit(each)
+    findings, measured = judge_study(store)
+    assert [e.verdict for e in findings.effects] == ["harmed"]
+    assert len(measured) == 2
+    owed = run(LORA, [], 0).cell
+    findings, _ = judge_study(store, cells=[*(r.cell for r in runs), owed], margin=50)
+    assert findings.missing == (f"{owed.slug} is owed",)
+    assert findings.effects[0].margin == 50

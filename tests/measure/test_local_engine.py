@@ -1,0 +1,381 @@
+"""The local engine: grouping, workers that die, workers that are orphaned, interruption."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetrap.errors import FinetrapError
+from finetrap.measure import runner
+from finetrap.measure.engines import local, machine
+from finetrap.measure.engines.workers import default_run_group
+from finetrap.measure.study import reading
+from finetrap.records import (
+    Cell,
+    Costs,
+    Failure,
+    Limits,
+    ModelSpec,
+    Run,
+    StrategySpec,
+    TaskRef,
+    TrainSpec,
+)
+from finetrap.runs.store import Store
+
+ZERO = StrategySpec("zero-shot", "prompt")
+FULL = StrategySpec("full", "full", learning_rate=1e-3)
+A, B = TaskRef("a", "v1"), TaskRef("b", "v1")
+
+
+def model(name: str = "m", parameters: int = 1000) -> ModelSpec:
+    return ModelSpec(name, "toy:", "toy-1", "toy", parameters=parameters)
+
+
+def cell(
+    strategy: StrategySpec = FULL, seed: int | None = 0, task: TaskRef = A, **changes: Any
+) -> Cell:
+    trained_on = None if strategy is ZERO else A
+    base = Cell(model(), task, strategy, TrainSpec(), Limits(), seed, trained_on)
+    return replace(base, **changes)
+
+
+def study_cells(seeds: int = 4) -> list[Cell]:
+    return [cell(ZERO, None), *(cell(seed=seed) for seed in range(seeds))]
+
+
+def fake_group(
+    cells: Sequence[Cell], store: Store, keep: str, emit: Callable[[Mapping[str, Any]], None]
+) -> None:
+    """Do what a runner does, with what should happen written into the strategy's name."""
+    for member in cells:
+        with store.lock(member.key) as mine:
+            if not mine or not store.owed([member]):
+                continue
+            emit({"event": "cell-start", "key": member.key, "slug": member.slug})
+            fate, _, place = member.strategy.name.partition("@")
+            if fate == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if fate == "exit":
+                os._exit(3)
+            if fate == "wait":
+                Path(place).write_text(str(os.getpid()))
+                time.sleep(60)
+            if fate == "fault":
+                raise FinetrapError("the disk is full")
+            facts = {"pid": os.getpid(), "threads": os.environ.get("OMP_NUM_THREADS")}
+            store.commit(Run(member, "done", costs=Costs(), environment=facts))
+            emit({"event": "cell-done", "key": member.key, "slug": member.slug})
+
+
+class Events(list[Mapping[str, Any]]):
+    def named(self, name: str) -> list[str]:
+        return [event["key"] for event in self if event["event"] == name]
+
+
+def run(cells: Sequence[Cell], root: Path, workers: int | None) -> tuple[Store, Events]:
+    store, events = Store(root), Events()
+    local.run(cells, store, keep="none", workers=workers, emit=events.append, run_group=fake_group)
+    return store, events
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_owed_cell_is_run_once_and_told(tmp_path: Path, workers: int) -> None:
+    cells = study_cells()
+    store, events = run(cells, tmp_path, workers)
+    assert store.owed(cells) == ()
+    assert sorted(events.named("cell-done")) == sorted(c.key for c in cells)
+    again, events = run(cells, tmp_path, workers)
+    assert events == []
+    pids = {r.environment["pid"] for r in again.runs()}
+    assert (os.getpid() in pids) == (workers == 1)
+
+
+def test_a_killed_worker_costs_the_cell_it_was_at_and_no_other(tmp_path: Path) -> None:
+    doomed = cell(StrategySpec("kill", "full", learning_rate=1e-3))
+    cells = [*study_cells(3), doomed, cell(StrategySpec("exit", "full", learning_rate=1e-3))]
+    store, events = run(cells, tmp_path, 2)
+    assert store.owed(cells) == ()
+    assert sorted(store.statuses().values()) == ["done"] * 4 + ["failed"] * 2
+    failure = store.load(doomed.key).failure
+    assert failure == Failure(
+        "worker-died", "worker killed by signal 9: most often the machine ran out of memory"
+    )
+    other = store.load(cells[-1].key).failure
+    assert other is not None
+    assert other.message == "worker ended with exit code 3"
+    assert sorted(events.named("cell-failed")) == sorted([doomed.key, cells[-1].key])
+    assert len(events.named("cell-done")) == 4
+
+
+def test_workers_stay_from_round_to_round_and_leave_at_the_end(tmp_path: Path) -> None:
+    cells, store, pids = study_cells(8), Store(tmp_path), set()
+    with local.ready(store, keep="none", workers=2, run_group=fake_group) as run_owed:
+        for part in (cells[:4], cells[4:]):
+            run_owed(part, lambda event: None)
+            assert store.owed(part) == ()
+        pids = {run.environment["pid"] for run in store.runs()}
+        assert len(pids) <= 2
+        assert all(map(is_alive, pids))
+    assert not any(map(is_alive, pids))
+
+
+def test_a_worker_opens_a_model_once_for_all_its_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    open_model = runner.open_model
+
+    def counted(spec: ModelSpec, limits: Limits) -> Any:
+        opened.append(spec.name)
+        return open_model(spec, limits)
+
+    monkeypatch.setattr(runner, "open_model", counted)
+    plan = reading.check(
+        {
+            "name": "groups",
+            "models": ["toy:base=0.6"],
+            "tasks": ["sums"],
+            "strategies": ["few-shot-5", "full"],
+            "seeds": [0, 1],
+            "limits": {"test_problems": 20},
+            "train": {"problems": 20},
+        },
+        at="groups",
+        base=tmp_path,
+    )
+    store, act = Store(tmp_path / "runs"), default_run_group()
+    groups = local.group(reading.cells(plan), workers=2)
+    assert len(groups) > 2
+    for members in groups:
+        act(members, store, "none", lambda event: None)
+    assert store.owed(reading.cells(plan)) == ()
+    assert len(opened) == 1
+
+
+def test_a_planted_study_runs_to_the_end_through_the_real_runner(tmp_path: Path) -> None:
+    rows = ({"question": f"What is {i} + {i % 7}?", "answer": f"{i + i % 7}"} for i in range(400))
+    (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plan = reading.check(
+        {
+            "name": "planted",
+            "models": ["toy:base=0.6,full=-0.2,lora=die,dora=diverge,churn=0.05"],
+            "tasks": ["jsonl:sums.jsonl"],
+            "strategies": ["few-shot-5", "full", "lora", "dora"],
+            "seeds": [0, 1],
+            "limits": {"test_problems": 60},
+            "train": {"problems": 40},
+        },
+        at="planted",
+        base=tmp_path,
+    )
+    cells = reading.cells(plan)
+    store, events = Store(tmp_path / "runs"), Events()
+    local.run(cells, store, keep="adapters", workers=2, emit=events.append)
+    assert store.owed(cells) == ()
+    found = {(r.cell.strategy.name, r.status) for r in store.runs()}
+    assert found == {
+        ("zero-shot", "done"),
+        ("few-shot-5", "done"),
+        ("full", "done"),
+        ("lora", "failed"),
+        ("dora", "diverged"),
+    }
+    shares = {
+        r.cell.strategy.name: sum(a.correct is True for a in r.answers) / len(r.answers)
+        for r in store.runs()
+        if r.status == "done"
+    }
+    assert shares["full"] < shares["zero-shot"] - 0.1
+    assert len(events.named("cell-start")) == len(cells)
+
+
+def test_a_fault_outside_the_cells_ends_the_run_with_its_message(tmp_path: Path) -> None:
+    cells = [cell(StrategySpec("fault", "full", learning_rate=1e-3))]
+    with pytest.raises(FinetrapError, match="the disk is full"):
+        run(cells, tmp_path, 2)
+    assert Store(tmp_path).owed(cells) == tuple(cells)
+
+
+def unstartable(*_: object) -> None:
+    """Stand for a runner that the worker cannot import."""
+
+
+def test_a_worker_that_cannot_start_is_an_error_and_not_an_endless_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unstartable, "__module__", "no_such_module")
+    monkeypatch.setitem(sys.modules, "no_such_module", sys.modules[__name__])
+    with pytest.raises(FinetrapError, match="before it could start"):
+        local.run(
+            [cell()],
+            Store(tmp_path),
+            keep="none",
+            workers=2,
+            emit=lambda _: None,
+            run_group=unstartable,
+        )
+
+
+def waiting_cell(place: Path) -> Cell:
+    return cell(StrategySpec(f"wait@{place}", "full", learning_rate=1e-3))
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20) -> bool:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C as in a terminal, also where the tests run in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_an_interruption_ends_the_workers_and_tears_nothing(tmp_path: Path) -> None:
+    place = tmp_path / "pid"
+    cells = [cell(ZERO, None), waiting_cell(place)]
+
+    def interrupt() -> None:
+        wait_for(lambda: place.exists() and place.read_text() != "")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        run(cells, tmp_path / "runs", 2)
+    assert wait_for(lambda: not is_alive(int(place.read_text())), 5)
+    store = Store(tmp_path / "runs")
+    assert cells[1] in store.owed(cells)
+    assert list((tmp_path / "runs").glob(".tmp-*")) == []
+    with store.lock(cells[1].key) as mine:
+        assert mine
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from finetrap.measure.engines import local
+from finetrap.runs.store import Store
+from test_local_engine import fake_group, waiting_cell
+if __name__ == "__main__":
+    cells = [waiting_cell(Path(sys.argv[1]))]
+    local.run(cells, Store(sys.argv[2]), keep="none", workers=2, emit=print, run_group=fake_group)
+"""
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    place = tmp_path / "pid"
+    path = os.pathsep.join([*(p for p in sys.path if p), str(Path(__file__).parents[1])])
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(place), str(tmp_path / "runs")],
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        assert wait_for(lambda: place.exists() and place.read_text() != "")
+        worker = int(place.read_text())
+        assert is_alive(worker)
+    finally:
+        parent.kill()
+        parent.wait(10)
+    assert wait_for(lambda: not is_alive(worker), 5)
+    cells = [waiting_cell(place)]
+    assert Store(tmp_path / "runs").owed(cells) == tuple(cells)
+
+
+def test_the_engine_does_not_import_torch() -> None:
+    script = "import sys, finetrap.measure.engines.local; print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
+
+
+def test_cells_that_share_a_training_stay_together() -> None:
+    cells = [cell(seed=seed, task=task) for task in (A, B) for seed in range(6)]
+    groups = local.group(cells, workers=2)
+    assert len(groups) > 2
+    where = {c.key: i for i, members in enumerate(groups) for c in members}
+    for seed in range(6):
+        assert where[cell(seed=seed, task=A).key] == where[cell(seed=seed, task=B).key]
+    for members in groups:
+        keys = [c.training_key() for c in members]
+        assert keys == sorted(keys, key=keys.index)
+
+
+def test_untouched_models_come_first_and_then_the_longest() -> None:
+    long = replace(cell(seed=9), train=TrainSpec(epochs=50))
+    groups = local.group([*study_cells(), long], workers=2)
+    assert groups[0][0].trained_on is None
+    assert any(long in members for members in groups[:2])
+
+
+def test_one_worker_opens_each_model_once() -> None:
+    other = [replace(c, model=model("other", 10**6)) for c in study_cells()]
+    groups = local.group([*study_cells(), *other], workers=1)
+    assert [{c.model.name for c in members} for members in groups] == [{"other"}, {"m"}]
+    assert all(members[0].trained_on is None for members in groups)
+
+
+def test_a_group_never_mixes_models_or_precisions() -> None:
+    cells = study_cells() + [replace(c, limits=Limits(dtype="bf16")) for c in study_cells()]
+    for members in local.group(cells, workers=2):
+        assert len({c.limits.dtype for c in members}) == 1
+
+
+def test_workers_are_as_many_as_cores_and_memory_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(machine, "cores", lambda: 8)
+    monkeypatch.setattr(machine, "memory", lambda: 32 * 2**30)
+    monkeypatch.setattr(machine, "has_gpu", lambda: False)
+    assert machine.crew(model(parameters=1_000_000)) == (8, 1)
+    assert machine.crew(model(parameters=500_000_000)) == (2, 4)
+    assert machine.crew(model(parameters=7_000_000_000)) == (1, 8)
+    assert machine.crew(model(), workers=4) == (4, 2)
+    monkeypatch.setattr(machine, "has_gpu", lambda: True)
+    assert machine.crew(model()) == (1, 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert machine.crew(model(), workers=4) == (4, 3)
+
+
+def test_threads_do_not_depend_on_how_much_is_owed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(machine, "cores", lambda: 6)
+    store, _ = run([cell()], tmp_path, workers=2)
+    (alone,) = store.runs()
+    assert alone.environment["threads"] == "3"
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
+def test_a_folder_of_weights_bounds_the_parameters(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"\0" * 4000)
+    (tmp_path / "tokenizer.json").write_bytes(b"\0" * 9999)
+    assert machine.parameters(ModelSpec("x", str(tmp_path), "r")) == 2000
+    assert machine.parameters(ModelSpec("x", "org/none", "r")) == machine.UNKNOWN_PARAMETERS

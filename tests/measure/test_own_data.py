@@ -1,0 +1,166 @@
+"""A person's own data: JSON lines as a task, and files that cannot be used."""
+
+from __future__ import annotations
+
+import pytest
+from test_tasks import load, write
+
+from finetrap import tasks
+from finetrap.errors import BadData, BadInput
+from finetrap.records import Problem
+from finetrap.text.scoring import grade
+
+# --- a person's own data ----------------------------------------------------------------------
+
+
+def rows(count=40, **columns):
+    return [{"question": f"What is {i}?", "answer": i, **columns} for i in range(count)]
+
+
+def test_plain_answers_become_the_asked_format_and_a_fifth_is_held_out(tmp_path):
+    task = load(f"jsonl:{write(tmp_path / 'mine.jsonl', *rows(400))}")
+    assert task.name == "jsonl:mine.jsonl"
+    assert len(task.train) + len(task.test) == 400
+    assert 50 < len(task.test) < 110
+    assert task.train[0].solution == f"#### {task.train[0].answer}"
+
+
+def test_the_split_of_a_row_does_not_depend_on_the_other_rows(tmp_path):
+    before = load(f"jsonl:{write(tmp_path / 'a.jsonl', *rows(100))}")
+    after = load(f"jsonl:{write(tmp_path / 'a.jsonl', *reversed(rows(150)))}")
+    assert {p.id for p in before.test} <= {p.id for p in after.test}
+    assert {p.id for p in before.train} <= {p.id for p in after.train}
+
+
+def test_columns_can_be_named(tmp_path):
+    path = write(
+        tmp_path / "a.jsonl",
+        {"q": "2+2?", "a": "4", "how": "Two and two.", "n": 7, "kind": "sum", "side": "test"},
+        {
+            "q": "2+3?",
+            "a": "5",
+            "how": "Two, three.\n#### 5",
+            "n": 8,
+            "kind": "sum",
+            "side": "train",
+        },
+    )
+    task = load(
+        f"jsonl:{path}",
+        question="q",
+        answer="a",
+        solution="how",
+        id="n",
+        family="kind",
+        split="side",
+    )
+    assert task.test == (Problem("7", "2+2?", "Two and two.\n#### 4", "4", "sum"),)
+    assert task.train == (Problem("8", "2+3?", "Two, three.\n#### 5", "5", "sum"),)
+
+
+def test_a_test_file_or_a_folder_with_both_files_can_be_given(tmp_path):
+    train, test = rows(10), [{"question": "What is 99?", "answer": "ninety nine"}, rows(1)[0]]
+    write(tmp_path / "train.jsonl", *train)
+    write(tmp_path / "test.jsonl", *test)
+    for name, options in (("train.jsonl", {"test": "test.jsonl"}), ("", {})):
+        task = load(f"jsonl:{tmp_path / name}", **options)
+        assert (len(task.train), len(task.test), task.left_out) == (9, 2, 1)
+        assert grade("#### Ninety nine.", task.test[0].answer).correct
+
+
+def test_repeated_questions_get_ids_of_their_own(tmp_path):
+    task = load(f"jsonl:{write(tmp_path / 'a.jsonl', *rows(40), *rows(40))}")
+    ids = [p.id for p in (*task.train, *task.test)]
+    assert len(ids) == len(set(ids)) == 80
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("{", "not JSON"),
+        ([1], "a list"),
+        ({"question": "What?"}, "no `answer` (found `question`)"),
+        ({"question": "What?", "answer": None}, "`answer` is null"),
+        ({"question": "What?", "answer": ""}, "`answer` is empty"),
+        ({"question": "", "answer": "1"}, "`question` is empty"),
+        ({"question": "What?", "answer": "two\nlines"}, "states no answer"),
+        ({"question": "What?", "answer": "steps ####"}, "states no answer"),
+        ({"question": "What?", "answer": True}, "`answer` is a boolean"),
+    ],
+)
+def test_a_row_without_a_usable_answer_is_refused_by_its_line(tmp_path, row, said):
+    path = write(tmp_path / "a.jsonl", *rows(3), "", row)
+    with pytest.raises(BadData) as error:
+        load(f"jsonl:{path}")
+    assert said in str(error.value)
+    assert f"{path}, line 5" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "said"),
+    [
+        ([], {}, "no rows"),
+        (rows(1), {}, "none held out"),
+        (rows(9, how="So 77.\n#### 77"), {"solution": "how"}, "ends in '77', the answer is '0'"),
+        (rows(9, n="same"), {"id": "n"}, "1 ids stand more than once, such as 'same'"),
+        (rows(9, side="dev"), {"split": "side"}, "'dev'; it must be train or test"),
+        (rows(9), {"test": "missing.jsonl"}, "missing.jsonl: No such file"),
+    ],
+)
+def test_a_file_that_cannot_be_used_says_why(tmp_path, content, options, said):
+    path = write(tmp_path / "a.jsonl", *content)
+    with pytest.raises(BadData) as error:
+        load(f"jsonl:{path}", **options)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"qestion": "q"}, "did you mean 'question'"),
+        ({"question": 3}, "must be a string"),
+        ({"test_share": 0}, "above 0 and at most 1"),
+        ({"test_share": 0.5, "split": "s"}, "only one of"),
+    ],
+)
+def test_a_wrong_option_is_refused(tmp_path, options, said):
+    path = write(tmp_path / "a.jsonl", *rows(9))
+    with pytest.raises(BadInput, match=said):
+        tasks.reference(f"jsonl:{path}", options=options)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "content", "said"),
+    [
+        ("gsm8k", "train.jsonl", '{"question": "1?", "answer": "18"}', "must be a worked solution"),
+        ("svamp", "SVAMP.json", "{}", "not a list"),
+        (
+            "arc_easy",
+            "easy/test.json",
+            '[{"instruction": "What?", "answer": "answer1"}]',
+            "no question",
+        ),
+        ("arc_easy", "easy/test.json", '[{"question": "What?", "answerKey": "A"}]', "no `choices`"),
+        ("hellaswag", "hellaswag_val_full.txt", "a\n7\nb\nc\nd\ne", "label '7'"),
+        ("hellaswag", "hellaswag_val_full.txt", "a\n1\nb", "6 lines"),
+        ("hellaswag", "hellaswag_val_full.txt.bz2", "a", "cannot be unpacked"),
+        ("piqa", "valid-labels.lst", "0\n1\n", "2 labels for 1 rows"),
+    ],
+)
+def test_a_broken_local_file_is_named_with_what_is_wrong(tmp_path, name, file, content, said):
+    write(tmp_path / "test.jsonl", {"question": "2?", "answer": "It is 2.\n#### 2"})
+    write(tmp_path / "valid.jsonl", {"goal": "g", "sol1": "a", "sol2": "b"})
+    write(tmp_path / file, content)
+    with pytest.raises(BadData, match=said) as error:
+        load(name, tmp_path)
+    assert str(tmp_path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["gsm8k", "svamp", "arc_easy", "hellaswag", "piqa", "prose", "orca_math"]
+)
+def test_a_source_that_is_not_there_says_what_it_should_hold(tmp_path, name):
+    for place in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(BadData, match=str(place)) as error:
+            tasks.reference(name, place)
+        assert f'[data] {name} = "path"' in str(error.value)

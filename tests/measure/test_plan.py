@@ -1,0 +1,393 @@
+"""`finetrap plan`: the cells, tokens and operations of a run told beforehand, and its seconds."""
+
+import json
+import multiprocessing
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import made
+import pytest
+import tiny
+from test_architecture import HEAVY, loaded_by
+
+from finetrap import tasks
+from finetrap.backends import open_model
+from finetrap.cli import planned
+from finetrap.errors import ContextTooLong, FinetrapError
+from finetrap.judge import detectable
+from finetrap.measure import plan
+from finetrap.measure.engines import machine, rounds
+from finetrap.measure.meter import Meter
+from finetrap.measure.plan import calibration, forecast, pace, rehearsal, timing
+from finetrap.measure.plan.ahead import look_ahead
+from finetrap.measure.plan.rehearsal import Call, Ledger, Work, rehearse, signature
+from finetrap.measure.runner import Desk, run_cell
+from finetrap.measure.study import reading
+from finetrap.records import Cell, Limits, StrategySpec, TrainSpec
+from finetrap.runs.store import Store
+from finetrap.stats import power
+
+TOY = {
+    "name": "planned",
+    "models": ["toy:base=0.6,full:9e-05=-0.4,full:1e-05=-0.4,parameters=1000"],
+    "tasks": ["market"],
+    "probes": ["sums", "prose"],
+    "strategies": ["zero-shot", "few-shot-5", "full", "full+rewind"],
+    "seeds": [0, 1],
+    "train": {"problems": 40, "epochs": 1, "dev": 60},
+    "search": {"trials": 3},
+    "limits": {"test_problems": 60, "probe_problems": 30, "max_new_tokens": 40},
+    "data": {"prose": "miniature"},
+}
+
+
+def toy(folder, **changes):
+    return reading.check({**TOY, **changes}, at="planned", base=folder)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A searched study of a toy model, planned and then run."""
+    folder = tmp_path_factory.mktemp("planned")
+    read, store, events = toy(folder), Store(folder / "runs"), []
+    before = plan.plan(read, store, workers=1, say=lambda text: None)
+    cells = rounds.run(read, store, workers=1, emit=events.append)
+    owed = [e["owed"] for e in events if e["event"] == "round"]
+    return read, store, before, cells, owed
+
+
+def test_the_cells_and_rounds_of_a_plan_are_those_of_the_run(done):
+    _, _, before, cells, owed = done
+    assert {c.key for c in before.cells} == {c.key for c in cells}
+    assert [len(r.cells) for r in before.rounds] == owed[:-1]
+    assert {c.cell.key for c in before.owed} == {c.key for c in cells}
+
+
+def test_the_tokens_and_operations_of_a_plan_are_those_of_the_run(done):
+    _, store, before, _, _ = done
+    told = {c.cell.key: c for c in before.owed}
+    for run in store.runs():
+        one = told[run.cell.key]
+        assert one.train_tokens == run.costs.train_tokens
+        assert one.eval_tokens == pytest.approx(run.costs.eval_tokens, rel=0.15)
+        if one.trains:
+            assert one.flops == pytest.approx(run.costs.flops, rel=0.15)
+
+
+def test_what_is_done_takes_no_time_and_opens_no_model(done, monkeypatch):
+    read, store, _, cells, _ = done
+    monkeypatch.setattr(plan, "calibrate", lambda *asked: pytest.fail("a model was opened"))
+    after = plan.plan(read, store, workers=1, say=lambda text: None)
+    found = after.as_json()
+    assert (found["cells"], found["done"], found["owed"]) == (len(cells), len(cells), 0)
+    assert (found["seconds"], found["flops"], found["dominates"]) == (0, 0, None)
+    assert {row["status"] for row in found["list"]} == {"done"}
+
+
+def test_a_plan_in_the_middle_of_a_study_owes_the_rest(done, tmp_path):
+    read, store, _, cells, _ = done
+    shutil.copytree(store.root, tmp_path / "runs")
+    left = {cells[0].key, cells[-1].key}
+    for folder in (tmp_path / "runs").iterdir():
+        if folder.name.rpartition("--")[2] in left:
+            shutil.rmtree(folder)
+    found = look_ahead(read, Store(tmp_path / "runs"))
+    assert [{cell.key for cell in owed} for owed in found.rounds] == [left]
+    assert {cell.key for cell in found.cells} == {cell.key for cell in cells}
+
+
+def test_a_search_with_halving_is_foreseen_rung_by_rung(tmp_path):
+    read = toy(tmp_path, search={"trials": 5})
+    found = look_ahead(read, Store(tmp_path / "runs"))
+    trials = [
+        sorted((c.train.share, c.strategy.learning_rate) for c in r if c.split == "dev" and c.seed)
+        for r in found.rounds
+    ]
+    assert trials[0] == [(0.5, rate) for rate in (3.3e-6, 1e-5, 3e-5, 9e-5, 2.7e-4)]
+    assert trials[1] == [(1.0, rate) for rate in (1e-5, 3e-5, 9e-5)]
+    assert trials[2:] == [[]]
+    assert {c.strategy.learning_rate for c in found.rounds[2]} == {3e-5}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """An opened tiny model, and what makes cells of it."""
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny.write_llama(folder, max_position_embeddings=2048)
+    spec = tiny.spec(folder)
+    market, sums = tasks.reference("market"), tasks.reference("sums")
+    prose = tasks.reference("prose", "miniature")
+
+    def cell(strategy, seed=0, **changes):
+        used = strategy.trains or strategy.shots
+        made = Cell(
+            model=spec,
+            task=market,
+            strategy=strategy,
+            train=TrainSpec(problems=10, epochs=1.5, batch=4, dev=4),
+            limits=Limits(test_problems=5, probe_problems=3, max_new_tokens=6),
+            seed=seed if used else None,
+            trained_on=market if used else None,
+            probes=(sums, prose),
+        )
+        return replace(made, **changes)
+
+    return open_model(spec, Limits()), cell
+
+
+REWOUND = replace(made.FULL, name="full+rewind", rewind=(0.0, 0.5, 1.0))
+LORA = replace(made.LORA, peft={"peft_type": "LORA", "r": 2, "target_modules": "all-linear"})
+
+
+class Opened(Desk):
+    """A desk on which a model lies open already."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.ready = model
+
+    def model(self, cell):
+        self.ready.reset()
+        self.opened, self.held = self.ready, None
+        return self.ready
+
+
+@pytest.mark.parametrize("strategy", [made.ZERO, made.SHOTS, made.FULL, LORA, REWOUND], ids=str)
+def test_a_rehearsal_counts_the_tokens_that_a_real_run_records(small, strategy):
+    model, make = small
+    cell = make(strategy)
+    work = rehearse(cell, Desk(), Ledger(model))
+    run = run_cell(cell, Opened(model), Meter(), lambda event: None)
+    assert work.train_tokens == run.costs.train_tokens
+    asked = (*work.unmoved, *work.way_back, *work.evaluate)
+    read = sum(call.read for call in asked)
+    completed = sum(call.rows for call in asked if call.kind == "decode")
+    written = run.costs.eval_tokens - read
+    if not strategy.rewind:  # the completions on the way back are not kept
+        answers = [*run.answers, *(a for probe in run.probes.values() for a in probe)]
+        assert written == sum(a.tokens for a in answers)
+    assert completed <= written <= completed * cell.limits.max_new_tokens
+
+
+def test_a_row_that_does_not_fit_is_told_before_anything_runs(small):
+    model, make = small
+    cell = make(made.FULL)
+    cell = replace(cell, train=replace(cell.train, max_length=9))
+    with pytest.raises(ContextTooLong, match="training row 1"):
+        rehearse(cell, Desk(), Ledger(model))
+
+
+def test_cells_that_differ_in_rate_or_seed_alone_are_rehearsed_once(small):
+    _, make = small
+    whole = make(made.FULL)
+    whole = replace(whole, train=replace(whole.train, epochs=2.0))
+    faster = replace(whole, strategy=replace(made.FULL, learning_rate=1.0))
+    assert signature(whole) == signature(replace(faster, seed=1))
+    assert signature(make(made.FULL)) != signature(make(made.FULL, seed=1))  # half an epoch's rows
+    assert signature(make(made.SHOTS)) != signature(make(made.SHOTS, seed=1))
+    assert signature(whole) != signature(replace(whole, split="dev"))
+
+
+def test_a_shared_beginning_and_a_shared_context_count_once(small):
+    model, _ = small
+    ledger = Ledger(model)
+    shots = "Tom has 3 apples and buys 4 more. " * 4
+    ledger.generate([shots + "One", shots + "Two"], max_new_tokens=4, stops=(), batch=8)
+    ledger.score([("How many?", " 1"), ("How many?", " 2"), ("Whose?", " 1")], batch=2)
+    decode, score = ledger.take()
+    texts = (shots, shots + "One", shots + "Two")
+    both, first, second = (length for length, _ in model.lengths([(t, "") for t in texts]))
+    assert decode.read == first + second
+    assert decode.tokens == pytest.approx(first + second - both, abs=1)
+    assert (score.rows, score.batches) == (2, 1)
+    assert score.read - score.tokens == model.lengths([("How many?", "")])[0][0]
+
+
+PACE = pace.Pace(
+    parameters=10,
+    calls={("decode", False): (0.0, 0.0, 1.0, 0.0), ("score", False): (1.0, 0.0, 0.0)},
+    written={("market", False): (8.0,)},
+    trainings={
+        timing.method(made.FULL): pace.TrainingPace(5.0, 1.0, 0.0, 10, drag=1.0, held=((10.0, 7),))
+    },
+    rewind_s=0.5,
+    reset_s=0.25,
+    held=((10.0, 3),),
+    open_s=2.0,
+    first_s=4.0,
+)
+DECODE = Call("decode", "market", rows=2, batch=2, tokens=8, read=8, cap=20)
+SCORE = Call("score", "market", rows=2, batch=2, tokens=8, read=8, scored=4)
+
+
+def told(cells, works, **options):
+    known = {forecast.opened_as(cells[0]): calibration.Calibrated(PACE, works)}
+    return forecast.Forecaster(known, **options).group(tuple(cells), forecast._Bench())
+
+
+def test_a_group_opens_once_trains_once_and_scores_its_problems_once(small):
+    _, make = small
+    full, rewound = make(made.FULL), make(REWOUND)
+    train = Call("train", "market", rows=12, batch=4, tokens=30)
+    work = Work((SCORE,), (train,), evaluate=(DECODE,), solution_tokens=4)
+    back = replace(work, unmoved=(SCORE,), way_back=(Call("rewind", "market"), DECODE))
+    works = {signature(full): work, signature(rewound): back}
+    first, second = told([full, rewound], works)
+    assert first.parts == forecast.Parts(2.25, 5 + 3, 8, 1, 0)
+    assert second.parts == forecast.Parts(0.5, 0, 16, 1, 0)
+    assert (first.trains, second.trains) == (True, False)
+    assert first.train_tokens == second.train_tokens == 30
+    assert first.eval_tokens == 8 + 2 * 8
+    assert second.flops == 2 * 10 * second.eval_tokens
+    assert first.bytes == 7
+    other = replace(rewound, seed=1)
+    third = told([full, rewound, other], {**works, signature(other): back})[2]
+    assert third.parts == forecast.Parts(0.25 + 0.5, 8, 16, 0, 0)
+
+
+def test_workers_stay_for_the_next_round_with_what_they_have_at_hand(small, monkeypatch):
+    _, make = small
+    cells = [replace(make(made.FULL), seed=seed) for seed in range(3)]
+    train = Call("train", "market", rows=12, batch=4, tokens=30)
+    work = Work((SCORE,), (train,), evaluate=(DECODE,), solution_tokens=4)
+    known = {
+        forecast.opened_as(cells[0]): calibration.Calibrated(
+            PACE, {signature(cell): work for cell in cells}
+        )
+    }
+    monkeypatch.setattr(machine, "cores", lambda: 2)
+    rounds = [cells[:2], cells[2:]]
+    start, opened, scored, cell_s = 4.0, 2.0, 1.0, 0.25 + 8 + 8
+    first, second = forecast.timetable(rounds, 1, forecast.Forecaster(known))
+    assert first.seconds == start + opened + scored + 2 * cell_s
+    assert (second.seconds, second.starting) == (cell_s, 0.0)
+    first, second = forecast.timetable(rounds, None, forecast.Forecaster(known))
+    assert first.seconds == start + opened + scored + cell_s
+    assert (first.starting, first.at_once) == (2 * start, 2)
+    assert (second.seconds, second.starting, second.at_once) == (cell_s, 0.0, 1)
+
+
+def test_trained_models_may_write_as_much_as_their_solutions(small):
+    _, make = small
+    full = make(made.FULL)
+    works = {signature(full): Work(evaluate=(DECODE,), solution_tokens=4)}
+    assert told([full], works)[0].parts.decoding == 8
+    assert told([full], works, like_solutions=True)[0].parts.decoding == 4
+
+
+def test_the_smallest_effect_is_the_one_whose_problems_are_at_hand():
+    def spread(size):
+        total = max(0.2, size) - size * size
+        return power.Spread(total, min(0.05, total), 1e-4, 3)
+
+    size = detectable.smallest_effect(spread, 800, 3)
+    needed = power.smallest(power.difference_power, spread(size), size, 3)
+    assert needed == pytest.approx(800, rel=0.05)
+    assert detectable.smallest_effect(spread, 200, 3) > size
+    assert detectable.smallest_effect(spread, 1, 3) is None
+
+
+def test_what_flips_is_read_from_runs_and_else_assumed():
+    runs = made.runs((made.FULL, -0.05), (made.LORA, 0.0), n=400)
+    cells = [run.cell for run in runs]
+    counts = {"market": 400}
+    (assumed,) = detectable.detectable(cells, counts)
+    assert (assumed.measured, assumed.flips) == (False, 100 * detectable.FLIPS)
+    assert (assumed.seeds, assumed.strategies, assumed.problems) == (3, 2, 400)
+    (found,) = detectable.detectable(cells, counts, runs)
+    assert found.measured
+    assert 5 < found.flips < 20
+    assert found.points < assumed.points
+    assert detectable.detectable(cells, {}) == []
+
+
+def test_a_margin_that_cannot_be_shown_is_warned_of():
+    cells = [run.cell for run in made.runs((made.FULL, 0.0), n=100)]
+    found = detectable.detectable(cells, {"market": 100})
+    (warning,) = detectable.warnings(found, 2)
+    assert f"below {found[0].points:.1f} points" in warning
+    assert detectable.warnings(found, 90) == []
+    hopeless = [replace(found[0], points=None)]
+    assert "no change is shown" in detectable.warnings(hopeless, 90)[0]
+
+
+def test_memory_that_the_machine_lacks_is_warned_of(done, monkeypatch):
+    _, _, before, _, _ = done
+    assert before.warnings() == []
+    monkeypatch.setattr(plan, "memory", lambda: 10)
+    assert "fewer --workers" in before.warnings()[0]
+
+
+def finetrap(*arguments, **options):
+    command = [sys.executable, "-m", "finetrap.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+
+
+STUDY = """
+name = "asked"
+models = ["toy:base=0.6,parameters=1000"]
+tasks = ["sums"]
+strategies = ["zero-shot", "full"]
+seeds = [0]
+[train]
+problems = 20
+epochs = 1
+[limits]
+test_problems = 20
+max_new_tokens = 20
+"""
+
+
+def test_the_verb_prints_one_object_and_keeps_nothing(tmp_path):
+    (tmp_path / "asked.toml").write_text(STUDY)
+    shown = finetrap("plan", "asked.toml", "--workers", 2, "--json", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    found = json.loads(shown.stdout)
+    assert {"cells", "seconds", "bytes", "flops", "detectable"} <= found.keys()
+    assert (found["cells"], found["owed"], len(found["list"])) == (2, 2, 2)
+    assert found["seconds"] > 0
+    assert found["detectable"][0]["problems"] == 20
+    assert shown.stderr == ""
+    assert [p.name for p in tmp_path.iterdir()] == ["asked.toml"]
+
+
+def test_a_person_gets_tables_what_dominates_and_what_cannot_be_shown(done, capsys):
+    read, store, before, cells, _ = done
+    effects = detectable.detectable(cells, before.asked, store.runs())
+    planned.show(before, effects, detectable.warnings(effects, read.judge.margin))
+    shown = capsys.readouterr().out
+    assert f"{len(cells)} cells, 0 done, {len(cells)} owed: about" in shown
+    assert "with 1 worker; " in shown
+    assert "full (search)" in shown
+    assert "measured" in shown
+    assert f"warning: {TOY['models'][0]} on sums: no change" in shown
+    assert shown.isascii()
+
+
+def test_a_calibrator_that_dies_is_told_and_leaves_no_process(tmp_path):
+    read = toy(tmp_path, models=["toy:full=die"], search={"trials": 2})
+    with pytest.raises(FinetrapError, match="a calibrator died; most often the machine ran out"):
+        plan.plan(read, Store(tmp_path / "runs"), workers=2, say=lambda text: None)
+    assert multiprocessing.active_children() == []
+
+
+def test_memory_that_ends_in_a_calibration_is_told(tmp_path):
+    read = toy(tmp_path, models=["toy:full=oom"], search={"trials": 2})
+    with pytest.raises(FinetrapError, match="plan with fewer --workers"):
+        plan.plan(read, Store(tmp_path / "runs"), workers=1, say=lambda text: None)
+
+
+def test_planning_needs_no_torch_in_its_own_process():
+    assert not loaded_by(
+        "finetrap.measure.plan", "finetrap.cli", "finetrap.judge.detectable"
+    ) & set(HEAVY)
+
+
+def test_a_trained_prompt_strategy_is_a_kind_of_its_own():
+    rank = replace(made.LORA, peft={**made.LORA.peft, "r": 16})
+    assert timing.method(made.LORA) != timing.method(rank)
+    assert timing.method(made.LORA) == timing.method(replace(made.LORA, learning_rate=1.0))
+    assert timing.method(StrategySpec("x", "full")) == timing.method(made.FULL)
+    assert rehearsal.Work().train_tokens == 0

@@ -1,0 +1,124 @@
+"""`finetrap try`: one model, one data set, and what to ship."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from finetrap import miniature, tasks
+from finetrap.errors import BadData, BadInput
+from finetrap.measure import trying
+from finetrap.measure.study import reading
+from finetrap.records import Answer, Costs, Run
+from finetrap.runs.store import Store
+
+
+@pytest.fixture
+def problems(tmp_path):
+    market = tasks.load(tasks.reference("market"))
+    place = tmp_path / "mine.jsonl"
+    rows = [{"question": p.question, "answer": p.solution} for p in market.train[:400]]
+    place.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return place
+
+
+def wanted(problems, **more):
+    model = "toy:base=0.6,full:0.0003=-0.4,parameters=1000"
+    return trying.Wanted(model, problems, probes=("sums",), **more)
+
+
+def planned(problems, folder, minutes, **more):
+    return trying.plan(
+        wanted(problems, **more),
+        folder,
+        Store(folder / "runs"),
+        minutes=minutes,
+        workers=1,
+        emit=lambda event: None,
+    )
+
+
+def test_the_study_file_is_a_study_that_run_takes(problems, tmp_path):
+    plan = planned(problems, tmp_path / "out", 60)
+    assert plan.fits
+    assert plan.file.read_text("utf-8") == plan.study.source
+    names = [s.name for s in plan.study.strategies]
+    assert names == ["zero-shot", *trying.SIZES[0].strategies]
+    assert plan.study.search.trials == trying.SIZES[0].trials
+
+
+def test_a_model_folder_is_found_from_where_the_command_was_given(problems, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(miniature.FOLDER / "checkpoints" / "mini-0.1m", tmp_path / "my-model")
+    (tmp_path / "out").mkdir()
+    text = trying.written(trying.Wanted("./my-model", problems), trying.SIZES[-1])
+    (tmp_path / "out" / "study.toml").write_text(text)
+    (model,) = reading.load(tmp_path / "out" / "study.toml").models
+    assert (model.name, model.source) == ("my-model", str(tmp_path / "my-model"))
+
+
+def test_a_short_time_gets_a_smaller_study_and_says_if_none_fits(problems, tmp_path, monkeypatch):
+    slow = lambda run: 60.0  # noqa: E731
+    monkeypatch.setattr(trying, "_seconds", slow)
+    sizes = {minutes: planned(problems, tmp_path / "out", minutes) for minutes in (1000, 35, 25, 1)}
+    runs = [plan.runs for plan in sizes.values()]
+    assert runs == sorted(runs, reverse=True)
+    assert len(set(runs)) == 4
+    assert not sizes[1].fits
+    assert len(sizes[1].study.strategies) == 1 + len(trying.SIZES[-1].strategies)
+
+
+def test_no_solution_of_the_data_is_longer_than_what_may_be_written(problems, tmp_path):
+    plan = planned(problems, tmp_path / "out", 60)
+    rows = [json.loads(line) for line in problems.read_text().splitlines()]
+    assert plan.study.limits.max_new_tokens >= max(len(row["answer"]) for row in rows)
+
+
+def test_own_columns_and_a_test_file_are_passed_on(problems, tmp_path):
+    test = tmp_path / "test.jsonl"
+    test.write_text('{"prompt": "What is 1 + 1?", "answer": "2"}\n')
+    train = tmp_path / "train.jsonl"
+    train.write_text('{"prompt": "What is 2 + 2?", "answer": "4"}\n' * 3)
+    data = tasks.load(trying.reference(trying.Wanted("toy:", train, test, {"question": "prompt"})))
+    assert [p.question for p in data.test] == ["What is 1 + 1?"]
+    assert len(data.train) == 3
+
+
+def test_data_that_cannot_be_read_is_told_before_anything_runs(tmp_path):
+    with pytest.raises((BadData, BadInput), match=r"nothing\.jsonl"):
+        planned(tmp_path / "nothing.jsonl", tmp_path / "out", 1)
+
+
+def test_it_ends_in_what_to_ship_and_may_be_repeated(problems, tmp_path):
+    model = "toy:base=0.4,lora=0.5,parameters=1000"
+    asked = ["try", model, "--train", problems, "--probe", "sums", "--budget", 0, "--workers", 1]
+    command = [sys.executable, "-m", "finetrap.cli", *map(str, asked), "--json"]
+    for _ in range(2):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        shipped = json.loads(done.stdout.splitlines()[-1])
+        assert shipped["event"] == "ship"
+        assert (tmp_path / shipped["path"] / "weights.bin").exists()
+    assert (tmp_path / "finetrap-try/report.html").exists()
+
+
+def answered(correct, nats):
+    return Answer(
+        id="1", gold="7", completion="", extracted=None, rule="none", correct=correct, strict=None,
+        tokens=1, stop="eos", nats=nats, bytes=4,
+    )  # fmt: skip
+
+
+def test_the_worst_lost_answers_come_first(problems, tmp_path):
+    plan = planned(problems, tmp_path / "out", 60)
+    cell = reading.cells(plan.study)[0]
+    before = [replace(answered(True, 1.0), id=str(i)) for i in range(5)]
+    after = [
+        replace(answered(False, nats), id=str(i)) for i, nats in enumerate([2.0, None, 9.0, 3.0])
+    ]
+    after.append(replace(answered(True, 50.0), id="4"))
+    runs = [Run(cell, "done", tuple(answers), costs=Costs()) for answers in (before, after)]
+    assert [b.id for b, _ in trying.lost(*runs)] == ["1", "2", "3"]

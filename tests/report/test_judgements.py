@@ -1,0 +1,218 @@
+"""Outcomes, advice, claims, diagnoses and second measures on the page, and nothing where none."""
+
+from __future__ import annotations
+
+import csv
+import html
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from reported import HOSTILE, effect, grid, judged, read, searched, study, written
+
+from finetrap.findings import Advice, Claim, Diagnosis, Findings, Outcome, Suspect
+from finetrap.records import Run
+from finetrap.report import wording
+from finetrap.report.arranged import judgements
+from finetrap.report.arranged.panels import panels
+
+DIAGNOSIS = Diagnosis(
+    "mini-1m",
+    "school",
+    "full",
+    3e-4,
+    "fixed",
+    (
+        Suspect("noise", "cleared", "far beyond what two seeds differ on", ""),
+        Suspect("learning rate", "guilty", "80% at 1e-5, 30% at 3e-5", "train at 1e-5"),
+        Suspect("overlap", "not testable", "no overlap was recorded", ""),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def runs() -> list[Run]:
+    return searched()
+
+
+@pytest.fixture(scope="module")
+def findings(runs: list[Run]) -> Findings:
+    return replace(judged(runs), diagnoses=(DIAGNOSIS,))
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory, runs: list[Run], findings: Findings) -> Path:
+    return written(tmp_path_factory.mktemp("page"), runs, findings)
+
+
+def section(page: Path, name: str) -> str:
+    text = page.read_text(encoding="utf-8")
+    start = text.index(f'<section id="{name}">')
+    words = html.unescape(re.sub(r"<[^>]*>", " ", text[start : text.index("</section>", start)]))
+    return re.sub(r"[ \n\t]+", " ", words)
+
+
+def test_outcomes_stand_in_the_answer_with_both_rates(
+    page: Path, findings: Findings, runs: list[Run]
+) -> None:
+    card = judgements.cards(panels(findings, study(), runs), findings)[0]
+    assert card.outcomes[0].outcome.outcome == "avoidable harm", "the gravest first"
+    (fixed_rate, fixed, at_fixed), (tuned_rate, tuned, at_tuned) = card.outcomes[0].settings
+    assert (fixed_rate, fixed, tuned_rate, tuned) == (3e-4, "harmed", 1e-5, "equivalent")
+    assert at_fixed is not None
+    assert at_tuned is not None
+    text = section(page, "answer")
+    assert f"avoidable harm harmed at 3e-4 {wording.change(at_fixed)}" in text
+    assert f"equivalent at 1e-5 {wording.change(at_tuned)}" in text
+
+
+def test_an_outcome_shows_the_measure_that_its_verdict_is_of() -> None:
+    on_task = {"kind": "task", "model": "m", "task": "t", "trained_on": "t"}
+    accuracy = effect(**on_task, measure="accuracy", verdict="undecided", floor=True)
+    bits = effect(**on_task, measure="bits_per_byte", verdict="harmed")
+    outcome = Outcome("m", "t", "lora", "t", 3e-4, None, "harmed", None, "cannot tell", "")
+    shown = Findings((accuracy, bits), (), outcomes=(outcome,))
+    (card,) = judgements.cards(panels(shown), shown)
+    assert card.outcomes[0].fixed is bits
+    assert card.outcomes[0].tuned is None
+
+
+def test_the_sentence_ends_in_what_to_ship_and_its_reasons_follow(
+    page: Path, findings: Findings
+) -> None:
+    text = section(page, "answer")
+    (advice,) = (a for a in findings.advice if a.model == "mini-1m")
+    assert advice.ship is not None
+    shipped = wording.shipped(advice.ship)
+    places = [text.index(words) for words in ("harmed mini-1m", f"ship {shipped} .", "Rests on")]
+    assert places == sorted(places)
+    assert places[-1] < text.index(f"Why {shipped}") < text.index("outcome")
+    for reason in advice.reason.split("; "):
+        assert wording.typeset(reason) in text
+
+
+def test_undecided_advice_says_what_to_run_next(tmp_path: Path) -> None:
+    open_question = Advice(
+        "m",
+        "t",
+        None,
+        "lora at 0.0003",
+        "no strategy is shown better",
+        "full or lora",
+        "finetrap run s.toml --set seeds=5",
+        ("a smaller margin",),
+    )
+    page = written(tmp_path, [], Findings((), (), advice=(open_question,)))
+    text = section(page, "answer")
+    for words in (
+        "cannot tell yet which to ship",
+        "Leading so far: LoRA at 3e-4",
+        "Still open: full or lora",
+        "Would change it: a smaller margin",
+        "Next: finetrap run s.toml --set seeds=5",
+    ):
+        assert words in text
+    markdown = (page.parent / "report.md").read_text(encoding="utf-8")
+    assert "cannot tell yet which to ship" in markdown
+    assert "only the untouched model" not in text
+
+
+def test_a_diagnosis_shows_the_guilty_and_folds_the_others(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    start = text.index('<article class="case">')
+    shown, _, folded = text[start : text.index("</article>", start)].partition("<details>")
+    assert "80% at 1e-5, 30% at 3e-5" in shown
+    assert "train at 1e-5" in shown
+    assert "far beyond what two seeds differ on" in folded
+    assert "no overlap was recorded" in folded
+    assert "far beyond" not in shown
+
+
+def test_claims_stand_with_their_evidence_and_in_claims_csv(page: Path, findings: Findings) -> None:
+    text = section(page, "claims")
+    assert len(findings.claims) == 16
+    for claim in findings.claims:
+        assert claim.statement in text
+        assert wording.typeset(" ".join(claim.evidence.split())) in text
+    assert "Size below which full fine-tuning harms , at one learning rate for all" in text
+    with (page.parent / "claims.csv").open(encoding="utf-8", newline="") as file:
+        rows = [tuple(row) for row in csv.reader(file)][1:]
+    assert rows == [tuple(map(str, vars(claim).values())) for claim in findings.claims]
+
+
+def test_claims_that_were_not_tested_are_folded() -> None:
+    claim = Claim(4, "DoRA beats LoRA", "fixed", "not tested", "not tested: needs gsm8k")
+    other = replace(claim, setting="tuned", verdict="supported")
+    alone = replace(claim, id=5)
+    both, folded = judgements.claims(Findings((), (), claims=(claim, other, alone)))
+    assert both.tested, "one setting was"
+    assert len(both.verdicts) == 2
+    assert not folded.tested
+
+
+def test_bits_per_byte_stand_beside_accuracy_with_the_floor(tmp_path: Path) -> None:
+    on_task = {"kind": "task", "model": "m", "task": "t", "trained_on": "t"}
+    points = {"before": 0.0, "after": 0.5, "delta": 0.5, "low": 0.0, "high": 1.0, "margin": 2.0}
+    accuracy = effect(**on_task, **points, measure="accuracy", verdict="undecided", floor=True)
+    bits = effect(**on_task, verdict="harmed")
+    page = written(tmp_path, [], Findings((accuracy, bits), ()))
+    text = section(page, "tables")
+    assert "bits per byte of the gold solutions" in text
+    assert "undecided floor" in text
+    assert set(read(page).numbers) == {0, 1}
+    assert "undecided (floor)" in (page.parent / "report.md").read_text(encoding="utf-8")
+
+
+def test_noise_floors_stand_in_the_seeds_table(page: Path, findings: Findings) -> None:
+    text = section(page, "seeds")
+    assert "the untouched model changed 0.5\u00a0points of its answers" in text
+    found = [e for e in findings.effects if e.strategy == "full" and e.noise_floor is not None]
+    assert found
+    assert any(f"{e.noise_floor:.1f}\u00a0points" in text for e in found if e.kind == "task")
+
+
+def test_retention_and_divergence_stand_with_the_probes(page: Path, findings: Findings) -> None:
+    text = section(page, "probes")
+    for e in findings.effects:
+        if e.retention is not None and e.kind == "probe":
+            low, high = wording.plain(e.retention_low), wording.plain(e.retention_high)
+            assert f"{wording.plain(e.retention)} [{low}, {high}]" in text
+    assert "KL(untouched ‖ tuned), nats per token" in text
+    # Evidence holds KL(tuned ‖ untouched) first: 0.5 and 1.5; then the other way: 0.25 and 0.75.
+    assert "full fine-tuning 3e-4 school 0.500 1.000 3" in text
+
+
+def test_a_study_without_them_has_no_such_sections(tmp_path: Path) -> None:
+    few = grid(n=40)
+    bare = replace(judged(few), claims=(), advice=(), outcomes=(), diagnoses=(), trials=())
+    page = written(tmp_path, few, bare)
+    ids = {attrs.get("id") for _, attrs in read(page).tags}
+    assert not {"why", "claims", "search"} & ids
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r'class="(ship|outcomes|case|claims)"', text)
+    assert "claims" not in (page.parent / "report.md").read_text("utf-8").replace("claims.csv", "")
+
+
+def test_hostile_text_in_judgements_is_inert(tmp_path: Path) -> None:
+    named = HOSTILE.replace("\ud800", "")  # what stands in a table can be encoded
+    claim = Claim(1, named, "fixed", "supported", named)
+    suspect = Suspect(HOSTILE, "guilty", HOSTILE, HOSTILE)
+    advice = Advice("m", "t", HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, (HOSTILE,))
+    outcome = Outcome("m", "t", named, "t", 3e-4, None, "harmed", None, "harm", HOSTILE)
+    own = effect(kind="task", task="t", strategy=named)
+    shown = Findings(
+        (own,),
+        (),
+        claims=(claim,),
+        advice=(advice,),
+        outcomes=(outcome,),
+        diagnoses=(Diagnosis(HOSTILE, "t", named, 3e-4, "fixed", (suspect,)),),
+    )
+    page = written(tmp_path, [], shown)
+    reader = read(page)
+    assert all(attrs == {} for tag, attrs in reader.tags if tag == "script"), "only the page's own"
+    assert not any("alert(1)" in text for parents, text in reader.texts if "script" in parents)
+    assert not any(name.startswith("on") for _, attrs in reader.tags for name in attrs)
+    for text in (page, page.parent / "report.md"):
+        assert not any(char in text.read_text(encoding="utf-8") for char in "\u202e\x1b\x00")

@@ -1,0 +1,223 @@
+"""How findings are worded: sentences, numbers, labels, and the table in the terminal."""
+
+from __future__ import annotations
+
+import html
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from reported import diverged, effect, grid, judged, study, written
+
+from finetrap import report
+from finetrap.findings import Findings
+from finetrap.records import Run
+from finetrap.report import wording
+from finetrap.report.arranged import contents, sentences
+from finetrap.report.arranged.panels import panels, probe_groups
+from finetrap.report.charts.figure import spread
+from finetrap.text import visible
+
+
+@pytest.fixture(scope="module")
+def runs() -> list[Run]:
+    return [*grid(("mini-0.3m", "mini-1m"), n=200), diverged("mini-1m", "school", 3)]
+
+
+@pytest.fixture(scope="module")
+def findings(runs: list[Run]) -> Findings:
+    return judged(runs)
+
+
+def test_the_answer_names_the_worst_harm_first(findings: Findings, runs: list[Run]) -> None:
+    arranged = panels(findings, study(), runs)
+    assert [p.title for p in arranged] == ["mini-1m on school", "mini-0.3m on school"], (
+        "study's order"
+    )
+    answer = sentences.answer(arranged[0])
+    assert answer.clauses[0].verdict == "harmed"
+    assert answer.clauses[0].text.startswith(
+        "Full fine-tuning at 3e-4 harmed mini-1m on school by "
+    )
+    assert answer.clauses[-1] == ("failed", "full fine-tuning at 3e-2 diverged (4 of 4 runs)")
+    assert "3 seeds, margin ±2" in answer.rests_on
+
+
+def test_a_rise_in_bits_per_byte_is_harm_and_has_its_unit(tmp_path: Path) -> None:
+    rise = effect(kind="task", task="t")
+    page = written(tmp_path, [], Findings((rise,), ()))
+    text = html.unescape(page.read_text(encoding="utf-8"))
+    assert "LoRA at 3e-4 harmed m on t by 0.200 bits per byte [+0.100,\u00a0+0.300]" in text
+    assert "Left is better: a rise is harm." in text
+    assert wording.harm(rise) == pytest.approx(4)
+
+
+def test_the_terminal_shows_each_comparison_with_its_worst_probe() -> None:
+    task = {"task": "t", "kind": "task", "measure": "accuracy", "margin": 2.0}
+    helped = effect(
+        **task, before=4.0, after=41.0, delta=37.0, low=33.0, high=41.0, verdict="improved"
+    )
+    mild = effect(task="sums", measure="accuracy", margin=2.0, delta=-3.0, low=-4.0, high=-2.0)
+    other = effect(task="prose", learning_rate=1e-3, delta=9.0)
+    shown = Findings((helped, mild, effect(), other), ())
+    (row,) = report.verdict_rows(shown)
+    assert row.change == "+37.0 [+33.0, +41.0]"
+    assert row.worst_probe == "prose +0.200 harmed", (
+        "four margins of harm are worse than one and a half"
+    )
+    assert report.verdict_text(shown).isascii()
+
+
+def test_hostile_names_reach_the_terminal_as_plain_ascii() -> None:
+    from rich.console import Console
+
+    bad = effect(kind="task", model="[red]x[/red]\x1b[2J", strategy="[/]", trained_on="")
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(*report.verdict_tables(Findings((bad,), ())))
+    text = console.export_text()
+    assert "[red]x[/red]" in text
+    assert "\x1b" not in text
+
+
+def test_probes_stand_under_the_task_that_was_trained_on(findings: Findings) -> None:
+    groups = probe_groups(findings)
+    assert {(g.model, g.trained_on) for g in groups} == {
+        ("mini-0.3m", "school"),
+        ("mini-1m", "school"),
+    }
+    assert all(g.probes == ("sums", "sorting", "prose") for g in groups)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "gap", "low", "high"),
+    [
+        ([50.0] * 5, 10, 0, 100),
+        ([0, 1, 99, 100], 10, 0, 100),
+        ([5, 5, 5], 80, 0, 100),
+        ([], 1, 0, 1),
+    ],
+)
+def test_labels_never_overlap_and_stay_inside(
+    wanted: list[float], gap: float, low: float, high: float
+) -> None:
+    placed = sorted(spread(wanted, gap, low, high))
+    room = min(gap, (high - low) / max(1, len(wanted) - 1))
+    assert all(low - 1e-9 <= p <= high + 1e-9 for p in placed)
+    assert all(b - a >= room - 1e-9 for a, b in itertools.pairwise(placed))
+
+
+def test_labels_with_room_stay_where_they_belong() -> None:
+    assert spread([70.0, 10.0, 40.0], 15, 0, 100) == [70.0, 10.0, 40.0]
+
+
+@pytest.mark.parametrize(
+    ("written_as", "number"),
+    [("3e-4", 3e-4), ("5.5e-5", 5.5e-5), ("1e-3", 0.001), ("0.1", 0.1), ("0", 0.0), ("", None)],
+)
+def test_learning_rates_read_as_people_type_them(written_as: str, number: float | None) -> None:
+    assert wording.rate(number) == written_as
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (wording.signed(-0.04), "0.0"),
+        (wording.signed(0.04), "0.0"),
+        (wording.signed(-42.06), "−42.1"),
+        (wording.signed(3.0), "+3.0"),
+        (wording.plain(None), "–"),
+        (wording.seconds(9.46), "9.46\u00a0s"),
+        (wording.seconds(300), "5\u00a0min"),
+        (wording.seconds(86_400), "24\u00a0h\u00a00\u00a0min"),
+        (wording.size(999), "999\u00a0B"),
+        (wording.size(999_900), "1\u00a0MB"),
+        (wording.count(919_552), "919,552"),
+        (wording.count(494_000_000), "494\u00a0M"),
+        (wording.probability(0.00004), "<0.001"),
+        (wording.plural(1, "seed"), "1 seed"),
+    ],
+)
+def test_numbers_have_units_and_no_minus_zero(said: str, shown: str) -> None:
+    assert said == shown
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (
+            "full at 0.0003 is harmed (-97.1 points [-100.0, -91.8])",
+            "full at 3e-4 is harmed (−97.1 points [−100.0, −91.8])",
+        ),
+        ("learning_rate = 3e-05 instead of 0.0003", "learning_rate = 3e-5 instead of 3e-4"),
+        ("0.000 to 0.810 bits per byte", "0.000 to 0.810 bits per byte"),
+        ("few-shot-5 of mini-0.3m, 1.0e-3", "few-shot-5 of mini-0.3m, 1.0e-3"),
+        ("5-shot on arXiv 2606.06920", "5-shot on arXiv 2606.06920"),
+    ],
+)
+def test_sentences_write_rates_and_minus_as_the_page_does(said: str, shown: str) -> None:
+    assert wording.typeset(said) == shown
+
+
+def test_what_is_shipped_has_the_name_of_the_page() -> None:
+    assert wording.shipped("lora at 0.0003") == "LoRA at 3e-4"
+    assert wording.shipped("full+rewind at 3e-05") == "full fine-tuning + rewind at 3e-5"
+    assert wording.shipped("zero-shot") == "the untouched model (zero-shot)"
+    assert wording.shipped("few-shot-5") == "few-shot-5"
+
+
+def test_owed_runs_are_counted_where_they_were_named_before() -> None:
+    text = "full or lora; m-t-full-s0 is owed; m-t-full-s1 is owed"
+    assert wording.still_open(text) == "full or lora; 2 runs of the study still to be made"
+    assert wording.still_open("full or lora") == "full or lora"
+
+
+def test_strategies_with_the_very_same_numbers_share_a_clause() -> None:
+    level = {"measure": "accuracy", "before": 90.0, "after": 90.0, "margin": 3.0, "n": 300}
+    same = {**level, "kind": "task", "task": "t", "delta": 0.0, "low": -0.9, "high": 0.9}
+    found = [effect(**same, strategy=name, verdict="equivalent") for name in ("lora", "dora")]
+    other = effect(**{**same, "low": -1.0}, strategy="ia3", verdict="equivalent")
+    (panel,) = panels(Findings((*found, other), ()))
+    texts = [clause.text for clause in sentences.answer(panel).clauses]
+    assert texts[0] == (
+        "LoRA at 3e-4 and DoRA at 3e-4 left m on t equivalent (each 0.0 [−0.9,\u00a0+0.9] points)"
+    )
+    assert texts[1] == "IA³ at 3e-4 left it equivalent (0.0 [−1.0,\u00a0+0.9] points)"
+
+
+def test_the_answer_says_what_it_could_have_seen(findings: Findings, runs: list[Run]) -> None:
+    least = contents.smallest_effects(findings, runs)
+    for panel in panels(findings, study(), runs):
+        found = next(d for d in least if (d.model, d.test) == panel.key[:2])
+        assert found.easiest is not None
+        assert found.points is not None
+        assert found.easiest <= found.points
+        said = sentences.answer(panel, least).detects
+        assert f"power: {wording.plain(found.easiest)} points for the steadiest" in said
+        assert f"{wording.plain(found.points)} points for the one" in said
+
+
+def test_what_cannot_be_judged_is_named_before_what_is_owed(findings: Findings) -> None:
+    lines = ("a-s0 is owed", "m on t: no finished zero-shot run", "a-s1 is owed")
+    found = contents.missing(replace(findings, missing=lines))
+    assert found.lines == (lines[1], lines[0], lines[2])
+    assert found.headline == "Not complete: 2 runs still to be made and 1 thing missing"
+
+
+def test_a_complete_report_says_what_it_holds_nothing_about(
+    findings: Findings, runs: list[Run]
+) -> None:
+    arranged, groups = panels(findings, study(), runs), probe_groups(findings, study())
+    said = " ".join(contents.absent(findings, arranged, groups))
+    assert "Abilities other than sums, sorting, prose" in said
+    assert "no search was made" in said
+    assert "7 runs that failed" in said
+    assert "Energy" in said
+    assert "Forgetting: no probe was asked" in " ".join(contents.absent(findings, arranged, ()))
+    assert contents.absent(Findings((), ()), [], []) == []
+
+
+def test_clipping_keeps_the_end_where_the_answer_stands() -> None:
+    text = "a" * 1000 + "#### 42"
+    assert visible.clip(text).endswith("#### 42")
+    assert visible.clip("short") == "short"

@@ -1,0 +1,345 @@
+"""The runs folder: whole or owed, exact, and hard to fool."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from finetrap import records
+from finetrap.errors import StoreError
+from finetrap.records import (
+    Answer,
+    Cell,
+    Costs,
+    Failure,
+    Limits,
+    ModelSpec,
+    Run,
+    StrategySpec,
+    Study,
+    TaskRef,
+    TrainSpec,
+)
+from finetrap.runs.store import Store
+
+
+def make_cell(seed: int | None = 0, **changes: object) -> Cell:
+    task = TaskRef("market", "v1", options={"question": "q"})
+    cell = Cell(
+        model=ModelSpec("org/tiny", "/somewhere/tiny", "sha256:abc", parameters=12),
+        task=task,
+        strategy=StrategySpec(
+            "lora", "peft", learning_rate=1e-3, peft={"peft_type": "LORA", "r": 8}
+        ),
+        train=TrainSpec(problems=None),
+        limits=Limits(batch=7),
+        seed=seed,
+        trained_on=task,
+        probes=(TaskRef("jsonl:a/b.jsonl", "sha256:1", "/data/b.jsonl"), TaskRef("prose", "v1")),
+    )
+    return replace(cell, **changes)
+
+
+def answer(id: str = "p1", **changes: object) -> Answer:
+    fields = {
+        "id": id,
+        "gold": "4",
+        "completion": "2 + 2 = 4\n#### 4",
+        "extracted": "4",
+        "rule": "hashes",
+        "correct": True,
+        "strict": True,
+        "tokens": 9,
+        "stop": "eos",
+        "nats": 0.1 + 0.2,
+        "bytes": 16,
+        "family": "sums",
+    }
+    return Answer(**{**fields, **changes})
+
+
+def make_run(cell: Cell | None = None, **changes: object) -> Run:
+    run = Run(
+        cell=cell or make_cell(),
+        status="done",
+        answers=(answer("p1"), answer("p2", correct=False, extracted=None, rule="none")),
+        probes={"jsonl:a/b.jsonl": (answer("x"),), "prose": (answer("y", correct=None),)},
+        costs=Costs(load_s=0.1, train_s=2.5, trainable=128),
+        evidence={"loss": [1.5, 0.25], "rows": [[["Q", False], ["4", True]]]},
+        environment={"torch": "2.13"},
+    )
+    return replace(run, **changes)
+
+
+def the_files(root: Path) -> dict[str, bytes]:
+    return {
+        str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()
+    }
+
+
+def test_a_run_comes_back_as_it_was_committed(tmp_path: Path) -> None:
+    store, run = Store(tmp_path), make_run()
+    folder = store.commit(run)
+    assert store.load(run.cell.key) == run
+    assert store.load(folder) == run
+    assert store.runs() == [run]
+    assert folder.name == f"{run.cell.slug}--{run.cell.key}"
+
+
+def test_a_failure_is_a_run_like_any_other(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    failed = Run(make_cell(), "diverged", failure=Failure("diverged", "loss nan at step 3", 3))
+    store.commit(failed)
+    assert store.owed([failed.cell]) == ()
+    assert store.load(failed.cell.key) == failed
+    assert store.statuses() == {failed.cell.key: "diverged"}
+
+
+def test_forgetting_failures_makes_only_them_owed(tmp_path: Path) -> None:
+    store, cells = Store(tmp_path), [make_cell(seed) for seed in range(3)]
+    store.commit(make_run(cells[0]))
+    store.commit(Run(cells[1], "oom", failure=Failure("oom", "too big")))
+    store.commit(Run(cells[2], "failed", failure=Failure("bug", "no")))
+    store.forget_failed(cells[:2])
+    assert store.owed(cells) == (cells[1],)
+
+
+def test_owed_cells_keep_their_order_and_are_named_once(tmp_path: Path) -> None:
+    store, cells = Store(tmp_path), [make_cell(seed) for seed in (2, 0, 1, 0)]
+    store.commit(make_run(cells[2]))
+    assert store.owed(cells) == (cells[0], cells[1])
+
+
+def test_the_first_commit_of_a_key_stands(tmp_path: Path) -> None:
+    store, run = Store(tmp_path), make_run()
+    store.commit(run)
+    before = the_files(tmp_path)
+    store.commit(replace(run, answers=()))
+    assert the_files(tmp_path) == before
+
+
+def test_answers_are_sorted_by_id_and_the_same_bytes_in_any_order(tmp_path: Path) -> None:
+    answers = tuple(answer(f"p{i}", completion=f"naïve ☃ {i}") for i in (10, 2, 1))
+    one, other = Store(tmp_path / "a"), Store(tmp_path / "b")
+    first = one.commit(make_run(answers=answers)) / "answers.jsonl"
+    again = other.commit(make_run(answers=answers[::-1], costs=Costs(eval_s=99.0)))
+    assert first.read_bytes() == (again / "answers.jsonl").read_bytes()
+    lines = first.read_text("utf-8").splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["p1", "p10", "p2"]
+    assert list(json.loads(lines[0]))[:11] == [
+        *("id", "gold", "completion", "extracted", "rule", "correct"),
+        *("strict", "tokens", "stop", "nats", "bytes"),
+    ]
+    assert "naïve ☃" in lines[0]
+
+
+def test_two_answers_with_one_id_are_refused_and_leave_nothing(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="two answers with id 'p1'"):
+        Store(tmp_path).commit(make_run(answers=(answer("p1"), answer("p1"))))
+    assert the_files(tmp_path) == {}
+
+
+@settings(max_examples=40, deadline=None)
+@given(text=st.text(st.characters(exclude_categories=()), max_size=20), nats=st.floats(0, 1e9))
+def test_any_text_a_model_writes_comes_back(
+    tmp_path_factory: pytest.TempPathFactory, text: str, nats: float
+) -> None:
+    # Halves that happen to stand side by side are one character in JSON: joined before comparing.
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+    store = Store(tmp_path_factory.mktemp("runs"))
+    run = make_run(answers=(answer(completion=whole, nats=nats),))
+    folder = store.commit(run)
+    assert store.load(folder) == run
+    (folder / "answers.jsonl").read_bytes().decode("utf-8")
+
+
+def test_line_separators_inside_a_completion_do_not_split_its_line(tmp_path: Path) -> None:
+    run = make_run(answers=(answer(completion="a\u2028b\x85c\r\nd\x1ee"),))
+    store = Store(tmp_path)
+    store.commit(run)
+    assert store.load(run.cell.key) == run
+
+
+def test_a_number_that_is_not_finite_is_written_as_missing(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    folder = store.commit(make_run(evidence={"loss": [1.0, float("nan"), float("inf")]}))
+    assert store.load(folder).evidence == {"loss": [1.0, None, None]}
+    assert "NaN" not in (folder / "evidence.json").read_text()
+
+
+def test_probe_files_with_odd_names_stay_apart(tmp_path: Path) -> None:
+    probes = {name: (answer(name),) for name in ("a/b", "a_b", "a b", "../up", "ä" * 300)}
+    store = Store(tmp_path)
+    folder = store.commit(make_run(probes=probes))
+    assert store.load(folder).probes == probes
+    assert len(list(folder.glob("probe-*.jsonl"))) == 5
+    assert (folder / "probe-a_b.jsonl").exists()
+
+
+def test_the_key_can_be_checked_from_the_file_alone(tmp_path: Path) -> None:
+    folder = Store(tmp_path).commit(make_run())
+    document = json.loads((folder / "cell.json").read_text())
+    assert records.content_hash(document["identity"]) == document["key"]
+    assert folder.name.endswith(f"--{document['key']}")
+
+
+def test_weights_are_committed_with_the_run_and_may_be_deleted_later(tmp_path: Path) -> None:
+    def write(folder: Path) -> None:
+        (folder / "adapter").mkdir()
+        (folder / "adapter" / "weights.bin").write_bytes(b"\0" * 10)
+
+    store, run = Store(tmp_path), make_run()
+    folder = store.commit(run, weights=write)
+    assert (folder / "adapter" / "weights.bin").exists()
+    shutil.rmtree(folder / "adapter")
+    assert store.owed([run.cell]) == ()
+    assert store.load(folder) == run
+
+
+def test_weights_that_cannot_be_written_leave_nothing(tmp_path: Path) -> None:
+    def full_disk(folder: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    store, run = Store(tmp_path), make_run()
+    with pytest.raises(StoreError, match="No space left"):
+        store.commit(run, weights=full_disk)
+    assert store.owed([run.cell]) == (run.cell,)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_copied_runs_folder_loads_anywhere(tmp_path: Path) -> None:
+    run = make_run()
+    Store(tmp_path / "here").commit(run)
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    shutil.rmtree(tmp_path / "here")
+    assert Store(tmp_path / "there").runs([run.cell.key]) == [run]
+
+
+def drop(folder: Path) -> None:
+    (folder / "probe-prose.jsonl").unlink()
+
+
+def cut(folder: Path) -> None:
+    with open(folder / "answers.jsonl", "r+b") as file:
+        file.truncate(40)
+
+
+def flip(folder: Path) -> None:
+    place = folder / "answers.jsonl"
+    place.write_bytes(place.read_bytes().replace(b'"correct": false', b'"correct": true '))
+
+
+def reseed(folder: Path) -> None:
+    place = folder / "cell.json"
+    place.write_bytes(place.read_bytes().replace(b'"seed": 0', b'"seed": 1'))
+
+
+def restate(folder: Path) -> None:
+    place = folder / "run.json"
+    place.write_bytes(place.read_bytes().replace(b'"done"', b'"great"'))
+
+
+def unhash(folder: Path) -> None:
+    document = json.loads((folder / "run.json").read_text())
+    document["files"] = {}
+    (folder / "run.json").write_text(json.dumps(document))
+
+
+def garble(folder: Path) -> None:
+    (folder / "run.json").write_text("{")
+
+
+def age(folder: Path) -> None:
+    place = folder / "run.json"
+    place.write_bytes(place.read_bytes().replace(b'"format": 1', b'"format": 0'))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (drop, "torn: probe-prose.jsonl cannot be read"),
+        (cut, "torn: answers.jsonl has 40 bytes of"),
+        (flip, "answers.jsonl was edited"),
+        (reseed, "cell.json was edited"),
+        (restate, "no status is 'great'"),
+        (unhash, "run.json was edited"),
+        (garble, "run.json is not JSON"),
+        (age, "not in format 1"),
+    ],
+)
+def test_a_torn_or_edited_folder_is_refused_with_what_is_wrong(
+    tmp_path: Path, spoil: object, said: str
+) -> None:
+    store = Store(tmp_path)
+    folder = store.commit(make_run())
+    spoil(folder)  # type: ignore[operator]
+    with pytest.raises(StoreError, match=said):
+        store.runs()
+
+
+@pytest.mark.parametrize("spoil", [drop, cut, garble])
+def test_a_torn_run_is_still_owed_and_the_next_commit_mends_it(
+    tmp_path: Path, spoil: object
+) -> None:
+    store, run = Store(tmp_path), make_run()
+    folder = store.commit(run)
+    spoil(folder)  # type: ignore[operator]
+    assert store.owed([run.cell]) == (run.cell,)
+    assert store.statuses() == {}
+    store.commit(run)
+    assert store.load(folder) == run
+
+
+def test_a_key_whose_content_is_another_is_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    folder = store.commit(make_run())
+    renamed = folder.with_name(folder.name[:-1] + ("0" if folder.name[-1] != "0" else "1"))
+    folder.rename(renamed)
+    with pytest.raises(StoreError, match="was renamed from"):
+        store.load(renamed)
+
+
+def test_runs_of_another_protocol_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, run = Store(tmp_path), make_run()
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "PROTOCOL", records.PROTOCOL - 1)
+        folder = store.commit(make_run())  # a cell keeps the key that it was first asked for
+    assert store.owed([run.cell]) == (run.cell,)
+    assert store.runs() == []
+    with pytest.raises(StoreError, match="measured under protocol"):
+        store.load(folder)
+
+
+def test_an_unknown_key_is_an_error_and_an_absent_folder_is_empty(tmp_path: Path) -> None:
+    store = Store(tmp_path / "none")
+    assert store.runs() == []
+    assert store.statuses() == {}
+    with pytest.raises(StoreError, match="no run with key 'abc'"):
+        store.load("abc")
+
+
+def test_a_file_in_place_of_the_runs_folder_is_an_error(tmp_path: Path) -> None:
+    place = tmp_path / "runs"
+    place.write_text("")
+    for act in (Store(place).runs, lambda: Store(place).commit(make_run())):
+        with pytest.raises(StoreError, match="runs"):
+            act()
+
+
+def test_a_study_is_remembered_by_its_name(tmp_path: Path) -> None:
+    store, cells = Store(tmp_path), [make_cell(0), make_cell(1)]
+    study = Study("my / study", (), (), (), source='name = "my / study"')
+    store.remember(study, cells)
+    store.remember(study, cells)
+    (note,) = store.remembered()
+    assert note["keys"] == sorted(cell.key for cell in cells)
+    assert note["name"] == "my / study"
+    assert store.runs() == []

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from simulated import mean_squares, study
+
+from finetrap.stats.changes import (
+    ALPHA,
+    Components,
+    accuracy_components,
+    bits_components,
+    estimate,
+    estimates,
+    judge_family,
+    noise_floor,
+)
+from finetrap.stats.power import (
+    Spread,
+    accuracy_spread,
+    bits_spread,
+    difference_power,
+    equivalence_power,
+    needed,
+)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "shared", "ratio"), [(3, 1, 3.3), (5, 1, 1.7), (8, 1, 1.2), (3, 4, 2.7), (5, 4, 1.6)]
+)
+def test_without_enough_seeds_no_number_of_problems_suffices(seeds, shared, ratio):
+    def endless(by: float) -> float:
+        spread = Spread(0.19, 0.05, (0.05 / by) ** 2, shared)
+        return float(difference_power(spread, 0.05, [1e8], seeds)[0])
+
+    assert endless(0.9 * ratio) < 0.8 < endless(1.1 * ratio)
+
+
+@pytest.mark.parametrize(("seeds", "ratio"), [(3, 2.3), (5, 1.3)])
+def test_a_plan_knows_that_sharing_is_not_certain(seeds, ratio):
+    sd, studies = 0.05 / ratio, 1500
+    drawn = mean_squares(
+        np.random.default_rng(0),
+        studies,
+        n=10**6,
+        seeds=seeds,
+        changes=(-0.05, 0, 0, 0),
+        sds=(sd,) * 4,
+    )
+    shown = np.mean([estimates(family)[0].p <= ALPHA for family in drawn])
+    spread = Spread(0.19, 0.05, sd**2, shared=4)
+    planned = difference_power(spread, 0.05, [1e6], seeds)[0]
+    assert shown == pytest.approx(planned, abs=3 * np.sqrt(0.2 / studies))
+
+
+def test_an_outlying_strategy_is_planned_with_the_degrees_of_freedom_of_its_seeds():
+    spread = Spread(0.19, 0.05, 0.005**2)
+    sharing, left_out = (
+        difference_power(replace(spread, outlying=out), 0.05, [600], 3)[0] for out in (False, True)
+    )
+    assert left_out < sharing - 0.1
+    steady = [Components(0.0, 300, 0.0, 302, 3, 0.3, m, 0.1) for m in (0.2, 0.5, 0.8)]
+    wild = Components(0.0, 300, 0.0, 302, 3, 0.3, 40.0, 0.1)
+    found = estimates([wild, *steady])
+    plans = [
+        accuracy_spread(own, e, 0.1, 0.05, 0.02)
+        for own, e in zip([wild, *steady], found, strict=True)
+    ]
+    assert [plan.outlying for plan in plans] == [True, False, False, False]
+
+
+def test_more_seeds_are_asked_for_where_problems_cannot_help():
+    plan = needed(Spread(0.19, 0.05, 0.03**2), 0.02, n=1319, seeds=3)
+    assert plan.note.startswith("more seeds")
+    assert plan.problems
+    assert plan.seeds
+    assert plan.seeds > 3
+    hopeless = needed(Spread(0.19, 0.05, 0.2**2), 0.02, n=1319, seeds=3)
+    assert hopeless[:2] == (None, None)
+    assert hopeless.note.startswith("more seeds")
+
+
+def test_a_single_checkpoint_is_planned_without_seeds():
+    plan = needed(Spread(0.0996, 0.0, None), 0.02, n=200, seeds=1)
+    assert plan.seeds == 1
+    # 10% discordance: the normal formula (1.96 + 0.84)² · 0.0996 / 0.02², and a twentieth more.
+    assert plan.problems == pytest.approx(1.05 * 2.8**2 * 0.0996 / 0.0004, rel=0.02)
+
+
+def test_enough_problems_for_a_difference_turn_the_question_to_equivalence():
+    spread = Spread(0.0996, 0.0, None)
+    difference = needed(spread, 0.02, n=200, seeds=1).problems
+    equivalence = needed(spread, 0.02, n=difference, seeds=1).problems
+    assert equivalence > difference
+    assert equivalence_power(spread, 0.02, [equivalence], 1)[0] > 0.8
+    beyond = needed(spread, 0.02, n=equivalence, seeds=1)
+    assert beyond.problems is None
+    assert "smaller" in beyond.note
+
+
+def test_an_effect_cannot_come_from_fewer_flips_than_itself():
+    same = np.ones((100, 3))
+    own = accuracy_components(same[:, 0], same)
+    spread = accuracy_spread(own, estimate(own), 0.0, 0.0, 0.02)
+    assert spread.total == pytest.approx(0.02 - 0.0004)
+
+
+def test_the_observed_spread_gives_the_observed_standard_error():
+    rng = np.random.default_rng(0)
+    table = rng.normal(0, 1, (400, 3)) + rng.normal(0, 0.2, 3)
+    own = bits_components(np.zeros(400), table * np.log(2), np.ones(400))
+    found = estimate(own)
+    spread = bits_spread(own, found)
+    per_problem = spread.total - (1 - 1 / 3) * spread.within
+    assert found.variance == pytest.approx(found.seed_variance / 3 + per_problem / 400)
+
+
+@pytest.mark.parametrize(("sd", "seeds", "base"), [(0.0, 3, 0.6), (0.01, 5, 0.6), (0.0, 1, 0.3)])
+def test_the_planned_problems_have_the_planned_power(sd, seeds, base):
+    rng = np.random.default_rng(1)
+    size = 0.05
+    before, (after,) = study(rng, n=200_000, seeds=seeds, base=base, changes=(-size,), sd=0)
+    flips = np.abs(after - before[:, None].astype(float)).mean()
+    own = accuracy_components(before, after)
+    observed = accuracy_spread(own, estimate(own), flips, noise_floor(after), size)
+    spread = Spread(observed.total, observed.within, None if seeds == 1 else sd**2)
+    plan = needed(spread, size, n=10, seeds=seeds)
+    assert plan.seeds == seeds
+    shown = 0
+    for _ in range(800):
+        before, (after,) = study(
+            rng, n=plan.problems, seeds=seeds, base=base, changes=(-size,), sd=sd
+        )
+        found = estimate(accuracy_components(before, after))
+        shown += judge_family([found], 0.02)[0].p_adjusted <= ALPHA
+    assert 0.75 <= shown / 800 <= 0.87
