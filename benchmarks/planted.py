@@ -1,6 +1,6 @@
 """Verdicts on toy studies with planted effects, each run from its cells to its findings.
 
-    PYTHONPATH=src:tests python -m benchmarks.planted [--studies 500] [--folder /dev/shm]
+    PYTHONPATH=src python -m benchmarks.planted [--studies 500] [--folder /dev/shm]
 
 Half of the studies have nothing but planted nulls. A wrong verdict is harm or gain where there is
 none or the contrary, or equivalence of what is no smaller than the margin.
@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from planted import MIXED, NULL, is_wrong, judged, task_effects
+from tests.simulations.planted import MIXED, NULL, is_wrong, judged, task_effects
 
 WORDS = ("harmed", "improved", "equivalent", "undecided")
 SEED_SDS = (0.01, 0.03)

@@ -1,6 +1,6 @@
 """Coverage, wrong verdicts and power of the judge over a grid of simulated studies.
 
-    PYTHONPATH=src:tests python -m benchmarks.statistics [--studies 2000] [PART ...]
+    PYTHONPATH=src python -m benchmarks.statistics [--studies 2000] [PART ...]
 
 Prints Markdown tables of every PART unless told; `coverage` takes minutes on a core, `plans` more.
 The Monte-Carlo standard error of a coverage of .95 is .005 from 2,000 studies. Corners outside the
@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from simulated import mean_squares, study
-from vectorised import Intervals, Squares, draw, intervals, squares
 
 from finetrap.stats.changes import (
     ALPHA,
@@ -31,6 +29,8 @@ from finetrap.stats.changes import (
 )
 from finetrap.stats.power import Spread, accuracy_spread, equivalence_power, needed, smallest
 from finetrap.stats.retention import retention
+from tests.builders.simulated import mean_squares, study
+from tests.simulations.vectorised import Intervals, Squares, draw, intervals, squares
 
 SIZES, SEEDS, BASES = (100, 300, 1319), (1, 3, 5), (0.01, 0.05, 0.3, 0.6)
 SEED_SDS = (0.0, 0.005, 0.015, 0.03)

@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from documents import REPOSITORY, blocks, run
 
 import finetrap
 from finetrap import miniature, tasks
 from finetrap.measure.study import reading
+from tests.builders.documents import REPOSITORY, blocks, run
 
 DOCS = REPOSITORY / "docs"
 RUN = [REPOSITORY / "README.md", DOCS / "tutorial.md", *sorted(DOCS.glob("how-to/*.md"))]

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from pages import demo, wide
-from reported import written
+
+from tests.builders.pages import demo, wide
+from tests.builders.reported import written
 
 FLAGS = (
     "--headless",

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pages import LONG, OUTRIGHT, demo, many
-from reported import HOSTILE, study
-
 from finetrap import report
 from finetrap.findings import Findings
 from finetrap.judge.tables import CELL_COLUMNS
 from finetrap.text.visible import visible
+from tests.builders.pages import LONG, OUTRIGHT, demo, many
+from tests.builders.reported import HOSTILE, study
 
 CARDS = "#answer-browser .cards > li"
 FLUENT = 100

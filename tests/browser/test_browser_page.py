@@ -7,7 +7,8 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from reported import HOSTILE, grid, written
+
+from tests.builders.reported import HOSTILE, grid, written
 
 REPORTS = ("demo_report", "wide_report")
 OPEN_ALL = "document.querySelectorAll('details').forEach(d => d.open = true)"

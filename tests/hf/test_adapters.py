@@ -4,7 +4,6 @@ from pathlib import Path
 
 import peft
 import pytest
-import tiny
 import torch
 from transformers import AutoModelForCausalLM
 
@@ -14,6 +13,7 @@ from finetrap.backends.hf import HFModel, open_model
 from finetrap.backends.hf.training import adapters
 from finetrap.errors import BadInput, Unsupported
 from finetrap.records import Limits, StrategySpec, TrainSpec
+from tests.builders import tiny
 
 ROWS = [Row(tiny.TEXTS[0], tiny.TEXTS[1]), Row(tiny.TEXTS[2], tiny.TEXTS[3])] * 4
 PROMPTS = [*tiny.TEXTS[:3], "a"]

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-import tiny
 import torch
 from test_train import ROWS, STRATEGIES
 
@@ -11,6 +10,7 @@ from finetrap.backends.hf import open_model
 from finetrap.backends.hf.kernels import attention
 from finetrap.backends.hf.kernels.attention import attend_whole, whole_products
 from finetrap.records import Limits, TrainSpec
+from tests.builders import tiny
 
 
 def states(dtype: torch.dtype, length: int = 40) -> list[torch.Tensor]:

@@ -2,7 +2,6 @@ import json
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 from transformers import AutoModelForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig
 
@@ -10,6 +9,7 @@ from finetrap.backends.hf import HFModel, open_model
 from finetrap.backends.hf.network import Network
 from finetrap.errors import BadModel, ContextTooLong
 from finetrap.records import Limits
+from tests.builders import tiny
 
 PROMPTS = [
     *tiny.TEXTS,

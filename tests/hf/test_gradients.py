@@ -3,7 +3,6 @@
 import copy
 
 import pytest
-import tiny
 import torch
 from test_train import ROWS, STRATEGIES, digest
 from transformers import LlamaConfig
@@ -16,6 +15,7 @@ from finetrap.backends.hf.training import embeddings, passes
 from finetrap.backends.hf.training.embeddings import Sum, summed, widest
 from finetrap.backends.hf.training.step import accumulate, examples
 from finetrap.records import Limits, TrainSpec
+from tests.builders import tiny
 
 SIZES = {"hidden_size": 16, "intermediate_size": 40, "num_attention_heads": 4}
 

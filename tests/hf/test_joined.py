@@ -1,7 +1,6 @@
 """Rows in one row: the numbers of padded ones, and only where nothing reads across."""
 
 import pytest
-import tiny
 import torch
 from test_generate import write_gemma3
 from test_train import ROWS, STRATEGIES
@@ -14,6 +13,7 @@ from finetrap.backends.hf.network import Network
 from finetrap.backends.hf.training import step
 from finetrap.backends.hf.training.half import Copies
 from finetrap.records import Limits, StrategySpec, TrainSpec
+from tests.builders import tiny
 
 VARIED = [Row(row.prompt * (1 + at % 4), row.target) for at, row in enumerate(ROWS)]
 PEFT = {"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 4}

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-import tiny
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from test_train import LINEAR, ROWS, STRATEGIES
@@ -16,6 +15,7 @@ from finetrap.backends.hf.training import step as train
 from finetrap.backends.hf.training.lowrank import Merging
 from finetrap.errors import Diverged
 from finetrap.records import Limits, StrategySpec, TrainSpec
+from tests.builders import tiny
 
 BUDGET = TrainSpec(epochs=9, batch=3)
 METHODS = {

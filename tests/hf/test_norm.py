@@ -1,7 +1,6 @@
 """Root-mean-square norms with fewer passes: transformers' numbers, or its own code."""
 
 import pytest
-import tiny
 import torch
 from test_generate import write_gemma3
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
@@ -9,6 +8,7 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from finetrap.backends.hf import open_model
 from finetrap.backends.hf.kernels.norm import fewer_passes, normed
 from finetrap.records import Limits
+from tests.builders import tiny
 
 
 @pytest.mark.parametrize(

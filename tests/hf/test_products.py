@@ -1,13 +1,13 @@
 """oneDNN's products: torch's numbers, the same bits in every batch and order of the weights."""
 
 import pytest
-import tiny
 import torch
 
 from finetrap.backends.hf import open_model
 from finetrap.backends.hf.kernels import onednn
 from finetrap.backends.hf.kernels.onednn import multiplying, product
 from finetrap.records import Limits
+from tests.builders import tiny
 
 TYPES = [torch.float32, torch.bfloat16]
 

@@ -1,5 +1,4 @@
 import pytest
-import tiny
 import torch
 from transformers import AutoModelForCausalLM
 
@@ -9,6 +8,7 @@ from finetrap.backends.hf.asking import score
 from finetrap.backends.hf.kernels import head
 from finetrap.errors import ContextTooLong
 from finetrap.records import Limits, StrategySpec, TrainSpec
+from tests.builders import tiny
 
 PAIRS = [
     (tiny.TEXTS[0], tiny.TEXTS[1]),

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import peft
 import pytest
-import tiny
 import torch
 from test_generate import write_gemma3
 from transformers import AutoModelForCausalLM
@@ -18,6 +17,7 @@ from finetrap.backends.hf.training import step as train
 from finetrap.backends.hf.training.member import _number
 from finetrap.errors import BadInput, ContextTooLong, Diverged
 from finetrap.records import Limits, StrategySpec, TrainSpec
+from tests.builders import tiny
 
 ROWS = [
     Row(

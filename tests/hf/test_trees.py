@@ -3,7 +3,6 @@
 from functools import partial
 
 import pytest
-import tiny
 import torch
 
 from finetrap.backends.hf import HFModel, open_model
@@ -11,6 +10,7 @@ from finetrap.backends.hf.asking import score
 from finetrap.backends.hf.asking.trees import Tree, joined, padded
 from finetrap.backends.hf.network import Network
 from finetrap.records import Limits
+from tests.builders import tiny
 
 ENDINGS = (" 7", " Tom has 3 + 4 = 7 apples.", " a", " the mill grinds corn")
 SHOTS = "Question: Tom has 5 corn.\nAnswer: 5 * 60 = 300.\n\n" * 4

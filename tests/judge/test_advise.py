@@ -5,7 +5,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made import (
+
+from finetrap.findings import Advice
+from finetrap.judge.advice.advise import Wishes, advise, as_json, prior, sentence
+from finetrap.judge.advice.candidates import candidates
+from finetrap.judge.advice.noninferior import standings
+from finetrap.judge.arms import comparisons
+from finetrap.judge.pairwise import declared
+from finetrap.judge.verdicts import judge
+from finetrap.records import Judge, Limits, Run
+from tests.builders.made import (
     DORA,
     FULL,
     LORA,
@@ -19,15 +28,6 @@ from made import (
     runs,
     trials,
 )
-
-from finetrap.findings import Advice
-from finetrap.judge.advice.advise import Wishes, advise, as_json, prior, sentence
-from finetrap.judge.advice.candidates import candidates
-from finetrap.judge.advice.noninferior import standings
-from finetrap.judge.arms import comparisons
-from finetrap.judge.pairwise import declared
-from finetrap.judge.verdicts import judge
-from finetrap.records import Judge, Limits, Run
 
 MARGIN = Judge(margin=4)
 STUDY = "finetrap run study.toml"

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made import DORA, FULL, LORA, REWIND, SHOTS, ZERO, answers, failed, run, runs, trials
 
 from finetrap.findings import Claim, Findings
 from finetrap.judge.paper.claims import judge, write_claims_csv
@@ -13,6 +12,19 @@ from finetrap.judge.paper.cliff import cliff
 from finetrap.judge.paper.population import aligned, models
 from finetrap.judge.verdicts import judge as verdicts
 from finetrap.records import Judge, ModelSpec, Run
+from tests.builders.made import (
+    DORA,
+    FULL,
+    LORA,
+    REWIND,
+    SHOTS,
+    ZERO,
+    answers,
+    failed,
+    run,
+    runs,
+    trials,
+)
 
 MARGIN = Judge(margin=4)
 

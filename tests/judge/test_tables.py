@@ -5,7 +5,6 @@ import math
 from dataclasses import replace
 
 import pytest
-from judged import FULL, ZERO, failed, run, simulated, trial
 
 from finetrap.judge.tables import TRIAL_COLUMNS, write_trials_csv
 from finetrap.judge.verdicts import (
@@ -17,6 +16,7 @@ from finetrap.judge.verdicts import (
 )
 from finetrap.records import Costs
 from finetrap.stats.changes import wilson
+from tests.builders.judged import FULL, ZERO, failed, run, simulated, trial
 
 
 def test_cells_carry_rates_intervals_and_costs(tmp_path):

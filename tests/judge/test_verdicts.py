@@ -4,7 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from judged import (
+
+from finetrap.judge.verdicts import judge, judge_study
+from finetrap.records import Judge, StrategySpec
+from finetrap.runs.store import Store
+from finetrap.stats.changes import mcnemar_mid_p
+from tests.builders.judged import (
     FULL,
     LORA,
     MARKET,
@@ -20,11 +25,6 @@ from judged import (
     simulated,
     trial,
 )
-
-from finetrap.judge.verdicts import judge, judge_study
-from finetrap.records import Judge, StrategySpec
-from finetrap.runs.store import Store
-from finetrap.stats.changes import mcnemar_mid_p
 
 
 def test_planted_effects_are_found_and_a_planted_null_is_equivalent():

@@ -7,9 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import made
 import pytest
-import tiny
 from test_architecture import HEAVY, loaded_by
 
 from finetrap import tasks
@@ -28,6 +26,7 @@ from finetrap.measure.study import reading
 from finetrap.records import Cell, Limits, StrategySpec, TrainSpec
 from finetrap.runs.store import Store
 from finetrap.stats import power
+from tests.builders import made, tiny
 
 TOY = {
     "name": "planned",

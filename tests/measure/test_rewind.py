@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import peft
 import pytest
-import tiny
 import torch
 from transformers import AutoModelForCausalLM
 
@@ -14,6 +13,7 @@ from finetrap.backends.hf import open_model
 from finetrap.errors import Unsupported
 from finetrap.measure import rewind
 from finetrap.records import Limits, StrategySpec, TrainSpec
+from tests.builders import tiny
 
 ROWS = [Row(tiny.TEXTS[0], tiny.TEXTS[1]), Row(tiny.TEXTS[2], tiny.TEXTS[3])] * 4
 PAIRS = [(row.prompt, row.target) for row in ROWS[:2]]

@@ -12,12 +12,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from reported import HOSTILE, grid, judged, read, searched, written
-
 from finetrap.records import Run
 from finetrap.report.arranged import panels, samples
 from finetrap.report.browser import answers
 from finetrap.report.browser.answers import Packed
+from tests.builders.reported import HOSTILE, grid, judged, read, searched, written
 
 
 def packed(runs: Sequence[Run], most: int = answers.MOST_BYTES) -> Packed:

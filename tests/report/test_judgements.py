@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from reported import HOSTILE, effect, grid, judged, read, searched, study, written
 
 from finetrap.findings import Advice, Claim, Diagnosis, Findings, Outcome, Suspect
 from finetrap.records import Run
 from finetrap.report import wording
 from finetrap.report.arranged import judgements
 from finetrap.report.arranged.panels import panels
+from tests.builders.reported import HOSTILE, effect, grid, judged, read, searched, study, written
 
 DIAGNOSIS = Diagnosis(
     "mini-1m",

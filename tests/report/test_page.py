@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from reported import HOSTILE, diverged, grid, judged, read, run, searched, written
 
 from finetrap import report
 from finetrap.errors import StoreError
@@ -22,6 +21,7 @@ from finetrap.judge.paper.claims import CLAIM_COLUMNS
 from finetrap.judge.tables import TRIAL_COLUMNS
 from finetrap.records import Run, StrategySpec
 from finetrap.report import wording
+from tests.builders.reported import HOSTILE, diverged, grid, judged, read, run, searched, written
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from judged import FULL as PLAIN_FULL
-from judged import LORA as PLAIN_LORA
-from judged import SHOTS, ZERO, simulated
-from judged import run as answered
-from reported import HOSTILE, diverged, grid, judged, read, run, searched, study, written
 
 from finetrap.findings import Findings
 from finetrap.judge.advice.noninferior import outright
@@ -22,6 +17,21 @@ from finetrap.report import latex
 from finetrap.report.arranged import grid as grids
 from finetrap.report.arranged.panels import Panel, panels
 from finetrap.report.charts import forest, heat, rates
+from tests.builders.judged import FULL as PLAIN_FULL
+from tests.builders.judged import LORA as PLAIN_LORA
+from tests.builders.judged import SHOTS, ZERO, simulated
+from tests.builders.judged import run as answered
+from tests.builders.reported import (
+    HOSTILE,
+    diverged,
+    grid,
+    judged,
+    read,
+    run,
+    searched,
+    study,
+    written,
+)
 
 DORA = replace(PLAIN_LORA, name="dora")
 

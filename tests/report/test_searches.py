@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from reported import grid, judged, read, searched, study, written
 
 from finetrap.findings import Findings
 from finetrap.judge.paper.cliff import Cliff
 from finetrap.records import Answer, Run
 from finetrap.report.arranged.panels import Panel, panels, probe_groups
 from finetrap.report.charts import frontier, searches, sizes, trade_offs
+from tests.builders.reported import grid, judged, read, searched, study, written
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from reported import diverged, effect, grid, judged, study, written
 
 from finetrap import report
 from finetrap.findings import Findings
@@ -18,6 +17,7 @@ from finetrap.report.arranged import contents, sentences
 from finetrap.report.arranged.panels import panels, probe_groups
 from finetrap.report.charts.figure import spread
 from finetrap.text import visible
+from tests.builders.reported import diverged, effect, grid, judged, study, written
 
 
 @pytest.fixture(scope="module")

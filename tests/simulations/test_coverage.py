@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-from simulated import mean_squares, study
 
 from finetrap.stats.changes import (
     Estimate,
@@ -16,6 +15,7 @@ from finetrap.stats.changes import (
     estimates,
     judge_family,
 )
+from tests.builders.simulated import mean_squares, study
 
 
 def coverage(truth: float, seed: int, studies: int = 800, **kind) -> tuple[float, float]:

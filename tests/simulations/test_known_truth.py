@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from planted import MIXED, NULL, is_wrong, judged, task_effects
+from tests.simulations.planted import MIXED, NULL, is_wrong, judged, task_effects
 
 STUDIES = 10
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vectorised import draw, intervals, squares
 
 from finetrap.stats.changes import accuracy_components, estimates
+from tests.simulations.vectorised import draw, intervals, squares
 
 
 @given(st.integers(0, 2**32), st.integers(4, 40), st.integers(1, 5), st.integers(1, 5))

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import stdtrit
-from simulated import study
 
 from finetrap.errors import BadData
 from finetrap.stats.changes import (
@@ -27,6 +26,7 @@ from finetrap.stats.changes import (
     noise_floor,
     wilson,
 )
+from tests.builders.simulated import study
 
 probabilities = st.floats(0, 1, allow_nan=False)
 

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from simulated import mean_squares, study
 
 from finetrap.stats.changes import (
     ALPHA,
@@ -24,6 +23,7 @@ from finetrap.stats.power import (
     equivalence_power,
     needed,
 )
+from tests.builders.simulated import mean_squares, study
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from judged import FULL, SHOTS, ZERO, answers, by_strategy, run
-from simulated import study
 
 from finetrap.judge.verdicts import judge
 from finetrap.stats.changes import accuracy_components, estimate
 from finetrap.stats.retention import chance, retention
+from tests.builders.judged import FULL, SHOTS, ZERO, answers, by_strategy, run
+from tests.builders.simulated import study
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The estimates of `finetrap.stats.changes` for many simulated studies at once, and those studies.
 
-`tests/test_vectorised.py` holds them equal to `compare.estimates`; `benchmarks/statistics.py` needs
+`test_vectorised.py` holds them equal to `changes.estimates`; `benchmarks/statistics.py` needs
 them to go through a large grid in minutes.
 """
 
@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import fdtri, ndtri, stdtr, stdtrit
-from simulated import abilities
 
 from finetrap.stats.changes import ALPHA, GUARD
+from tests.builders.simulated import abilities
 
 Floats = NDArray[np.float64]
 CHUNK = 1_500_000

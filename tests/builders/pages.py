@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
-from reported import HOSTILE, STRATEGIES, answer, run, searched
-
 from finetrap.records import Answer, Run, TaskRef
+from tests.builders.reported import HOSTILE, STRATEGIES, answer, run, searched
 
 LONG = "x" * 100_000
 """One line."""

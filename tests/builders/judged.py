@@ -6,7 +6,6 @@ import math
 from dataclasses import replace
 
 import numpy as np
-from simulated import study
 
 from finetrap.records import (
     Answer,
@@ -19,6 +18,7 @@ from finetrap.records import (
     TaskRef,
     TrainSpec,
 )
+from tests.builders.simulated import study
 
 MODEL = ModelSpec("mini", "mini", "r1", parameters=1000)
 MARKET, SCHOOL, PROSE = (TaskRef(name, "1") for name in ("market", "school", "prose"))

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from simulated import study
 
 from finetrap.records import (
     Answer,
@@ -23,6 +22,7 @@ from finetrap.records import (
     TaskRef,
     TrainSpec,
 )
+from tests.builders.simulated import study
 
 MINI = ModelSpec("mini", "mini", "r1", prompt="plain", parameters=1_000_000)
 ZERO = StrategySpec("zero-shot", "prompt")

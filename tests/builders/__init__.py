@@ -1,0 +1,1 @@
+"""What tests share: runs, studies, reports, checkpoints and commands, one file for each."""
