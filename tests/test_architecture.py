@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from tests.builders.commands import HEAVY, loaded_by
 
 SOURCE = Path(__file__).parents[1] / "src"
 FILES = sorted(SOURCE.glob("finetrap/**/*.py"))
@@ -38,8 +38,6 @@ ALLOWED = {
     "api": (*SHARED, *MEASURING, *JUDGING, "terminal"),
 }
 """What each file or folder below `finetrap` may import, its own folder aside."""
-HEAVY = ("torch", "transformers", "peft", "datasets", "accelerate")
-SLOW = (*HEAVY, "scipy.stats", "pandas", "matplotlib", "pydantic", "typer", "rich")
 
 
 def part(file: Path) -> str:
@@ -176,15 +174,6 @@ def test_only_the_runner_swallows_everything(file: Path) -> None:
             last = node.body[-1]
             raises_again = isinstance(last, ast.Raise) and last.exc is None
             assert raises_again or caught not in ("everything", "Exception", "BaseException")
-
-
-def loaded_by(*modules: str) -> set[str]:
-    """Return which slow modules are loaded in a fresh interpreter that imports these."""
-    script = f"import sys, {', '.join(modules)}; print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    return set(done.stdout.split()) & set(SLOW)
 
 
 def test_importing_the_package_starts_nothing_heavy() -> None:

@@ -80,3 +80,16 @@ def _environment(folder: Path) -> dict[str, str]:
     program.chmod(0o755)
     path = os.pathsep.join((str(tools), os.environ["PATH"]))
     return {**os.environ, "PATH": path, "PYTHONPATH": str(REPOSITORY / "src")}
+
+
+DOCUMENTED = Path(__file__).parents[2] / "docs" / "events.md"
+
+
+def documented() -> dict[str, set[str]]:
+    """Return the fields of each event that docs/events.md lists."""
+    found: dict[str, set[str]] = {}
+    for section in DOCUMENTED.read_text("utf-8").split("\n## ")[1:]:
+        head, _, body = section.partition("\n")
+        fields = set(re.findall(r"^\| `(\w+)` \|", body, re.MULTILINE))
+        found.update(dict.fromkeys(re.findall(r"`([\w-]+)`", head), fields))
+    return found

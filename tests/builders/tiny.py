@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
@@ -15,7 +18,9 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from finetrap.records import ModelSpec
+from finetrap.backends import Row
+from finetrap.backends.hf import HFModel
+from finetrap.records import ModelSpec, StrategySpec
 
 TEXTS = (
     "Question: Tom has 3 apples and buys 4 more. How many apples does he have?\nAnswer:",
@@ -104,3 +109,45 @@ def write(folder: Path, model: torch.nn.Module, words: PreTrainedTokenizerFast) 
     model.save_pretrained(str(folder))
     words.save_pretrained(str(folder))
     return folder
+
+
+ROWS = [
+    Row(
+        f"Question: Tom has {a} apples and buys {b}.\nAnswer:",
+        f" {a} + {b} = {a + b}\n#### {a + b}",
+    )
+    for a in range(2, 8)
+    for b in (3, 14, 250)
+]
+LINEAR = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
+STRATEGIES = {
+    "full": StrategySpec("full", "full", learning_rate=3e-4),
+    "lora": StrategySpec("lora", "peft", learning_rate=3e-4, peft=LINEAR),
+    "dora": StrategySpec("dora", "peft", learning_rate=3e-4, peft={**LINEAR, "use_dora": True}),
+    "pissa": StrategySpec(
+        "pissa", "peft", learning_rate=3e-4, peft={**LINEAR, "init_lora_weights": "pissa"}
+    ),
+}
+
+
+def digest(model: HFModel) -> str:
+    state = model._base.state_dict()
+    return hashlib.sha256(
+        b"".join(k.encode() + v.numpy().tobytes() for k, v in state.items())
+    ).hexdigest()
+
+
+def write_gemma3(folder: Path) -> Path:
+    """Sliding windows shorter than the prompts, and logits capped after the head."""
+    torch.manual_seed(9)
+    config = Gemma3TextConfig(
+        **shape(head_dim=8),
+        sliding_window=8,
+        layer_types=["sliding_attention", "full_attention"],
+        final_logit_softcapping=5.0,
+        initializer_range=0.2,
+    )
+    return write(folder, Gemma3ForCausalLM(config), tokenizer())
+
+
+FAMILIES = {"llama": write_llama, "qwen2": write_qwen2, "gemma3": write_gemma3}

@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_walk import finetrap
 
 from finetrap.miniature import FOLDER
+from tests.builders.commands import finetrap
 
 STUDY = """
 name = "bad"

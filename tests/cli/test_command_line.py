@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 import typer
-from test_terminal import documented
-from test_walk import answers, finetrap
 
 from finetrap.cli import CODES, VERBS, app, example, main
 from finetrap.cli.options import Source
+from tests.builders.commands import answers, finetrap
+from tests.builders.documents import documented
 
 STUDY = """
 name = "toy"

@@ -8,7 +8,8 @@ import json
 from pathlib import Path
 
 import pytest
-from test_walk import finetrap
+
+from tests.builders.commands import finetrap
 
 STUDY = """
 name = "real"

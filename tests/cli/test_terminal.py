@@ -17,6 +17,7 @@ from finetrap.records import Cell, Limits, ModelSpec, StrategySpec, TaskRef, Tra
 from finetrap.stats.changes import wilson
 from finetrap.terminal import Progress, words
 from finetrap.terminal.state import State
+from tests.builders.documents import documented
 
 DONE = {
     "event": "cell-done",
@@ -195,19 +196,6 @@ def test_what_is_left_follows_from_what_alike_cells_took(monkeypatch):
     remaining.emit({"event": "cell-start", "key": owed[1].key})
     clock[0] = 14.0
     assert remaining.seconds() == pytest.approx((6 + 10 + 10) / 2)
-
-
-DOCUMENTED = Path(__file__).parents[2] / "docs" / "events.md"
-
-
-def documented() -> dict[str, set[str]]:
-    """Return the fields of each event that docs/events.md lists."""
-    found: dict[str, set[str]] = {}
-    for section in DOCUMENTED.read_text("utf-8").split("\n## ")[1:]:
-        head, _, body = section.partition("\n")
-        fields = set(re.findall(r"^\| `(\w+)` \|", body, re.MULTILINE))
-        found.update(dict.fromkeys(re.findall(r"`([\w-]+)`", head), fields))
-    return found
 
 
 def test_every_event_in_the_code_is_documented_and_every_documented_one_is_in_the_code():

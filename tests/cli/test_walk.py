@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+
+from tests.builders.commands import answers, finetrap
 
 STUDY = """
 name = "walk"
@@ -31,16 +32,6 @@ probe_problems = 20
 max_new_tokens = 40
 """
 CELLS = 1 + 2 * (1 + 2 + 1 + 1)
-
-
-def finetrap(*arguments: object, **options) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "finetrap.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
-
-
-def answers(runs: Path) -> dict[str, bytes]:
-    files = [*runs.glob("*/answers.jsonl"), *runs.glob("*/probe-*.jsonl")]
-    return {f"{file.parent.name}/{file.name}": file.read_bytes() for file in files}
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_train import ROWS, STRATEGIES
 
 from finetrap.backends.hf import open_model
 from finetrap.backends.hf.kernels import attention
 from finetrap.backends.hf.kernels.attention import attend_whole, whole_products
 from finetrap.records import Limits, TrainSpec
 from tests.builders import tiny
+from tests.builders.tiny import ROWS, STRATEGIES
 
 
 def states(dtype: torch.dtype, length: int = 40) -> list[torch.Tensor]:

@@ -3,13 +3,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig
+from transformers import AutoModelForCausalLM
 
 from finetrap.backends.hf import HFModel, open_model
 from finetrap.backends.hf.network import Network
 from finetrap.errors import BadModel, ContextTooLong
 from finetrap.records import Limits
 from tests.builders import tiny
+from tests.builders.tiny import FAMILIES
 
 PROMPTS = [
     *tiny.TEXTS,
@@ -20,22 +21,6 @@ PROMPTS = [
     "the mill " * 9,
 ]
 CAP = 12
-
-
-def write_gemma3(folder: Path) -> Path:
-    """Sliding windows shorter than the prompts, and logits capped after the head."""
-    torch.manual_seed(9)
-    config = Gemma3TextConfig(
-        **tiny.shape(head_dim=8),
-        sliding_window=8,
-        layer_types=["sliding_attention", "full_attention"],
-        final_logit_softcapping=5.0,
-        initializer_range=0.2,
-    )
-    return tiny.write(folder, Gemma3ForCausalLM(config), tiny.tokenizer())
-
-
-FAMILIES = {"llama": tiny.write_llama, "qwen2": tiny.write_qwen2, "gemma3": write_gemma3}
 
 
 @pytest.fixture(params=FAMILIES, scope="module")

@@ -4,7 +4,6 @@ import copy
 
 import pytest
 import torch
-from test_train import ROWS, STRATEGIES, digest
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaMLP
 
@@ -16,6 +15,7 @@ from finetrap.backends.hf.training.embeddings import Sum, summed, widest
 from finetrap.backends.hf.training.step import accumulate, examples
 from finetrap.records import Limits, TrainSpec
 from tests.builders import tiny
+from tests.builders.tiny import ROWS, STRATEGIES, digest
 
 SIZES = {"hidden_size": 16, "intermediate_size": 40, "num_attention_heads": 4}
 

@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from test_generate import write_gemma3
-from test_train import ROWS, STRATEGIES
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from finetrap.backends import Row
@@ -14,6 +12,7 @@ from finetrap.backends.hf.training import step
 from finetrap.backends.hf.training.half import Copies
 from finetrap.records import Limits, StrategySpec, TrainSpec
 from tests.builders import tiny
+from tests.builders.tiny import ROWS, STRATEGIES, write_gemma3
 
 VARIED = [Row(row.prompt * (1 + at % 4), row.target) for at, row in enumerate(ROWS)]
 PEFT = {"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 4}

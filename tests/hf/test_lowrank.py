@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
-from test_train import LINEAR, ROWS, STRATEGIES
 
 from finetrap.backends import Row
 from finetrap.backends.hf import HFModel, open_model
@@ -16,6 +15,7 @@ from finetrap.backends.hf.training.lowrank import Merging
 from finetrap.errors import Diverged
 from finetrap.records import Limits, StrategySpec, TrainSpec
 from tests.builders import tiny
+from tests.builders.tiny import LINEAR, ROWS, STRATEGIES
 
 BUDGET = TrainSpec(epochs=9, batch=3)
 METHODS = {

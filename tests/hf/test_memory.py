@@ -6,12 +6,12 @@ import subprocess
 import sys
 
 import pytest
-from test_train import ROWS, STRATEGIES, digest
 
 from finetrap.backends.hf import memory, open_model, weights
 from finetrap.backends.hf.network import Network
 from finetrap.records import Limits, TrainSpec
 from tests.builders import tiny
+from tests.builders.tiny import ROWS, STRATEGIES, digest
 
 
 @pytest.fixture

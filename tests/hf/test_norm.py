@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from test_generate import write_gemma3
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from finetrap.backends.hf import open_model
 from finetrap.backends.hf.kernels.norm import fewer_passes, normed
 from finetrap.records import Limits
 from tests.builders import tiny
+from tests.builders.tiny import write_gemma3
 
 
 @pytest.mark.parametrize(

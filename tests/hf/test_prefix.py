@@ -3,7 +3,6 @@
 from contextlib import nullcontext
 
 import pytest
-from test_generate import FAMILIES
 
 from finetrap.backends import Row
 from finetrap.backends.hf import HFModel, network, open_model
@@ -12,6 +11,7 @@ from finetrap.backends.hf.kernels import prefix
 from finetrap.backends.hf.kernels.prefix import shared_length
 from finetrap.records import Limits, StrategySpec, TrainSpec
 from tests.builders import tiny
+from tests.builders.tiny import FAMILIES
 
 SHOTS = "Question: Tom has 5 corn.\nAnswer: 5 * 60 = 300.\n\n" * 4
 QUESTIONS = [*tiny.TEXTS, "12 + 5", "the mill " * 4]

@@ -1,12 +1,10 @@
 import copy
-import hashlib
 import math
 from dataclasses import replace
 
 import peft
 import pytest
 import torch
-from test_generate import write_gemma3
 from transformers import AutoModelForCausalLM
 
 from finetrap.backends import Row
@@ -18,24 +16,8 @@ from finetrap.backends.hf.training.member import _number
 from finetrap.errors import BadInput, ContextTooLong, Diverged
 from finetrap.records import Limits, StrategySpec, TrainSpec
 from tests.builders import tiny
+from tests.builders.tiny import LINEAR, ROWS, STRATEGIES, digest, write_gemma3
 
-ROWS = [
-    Row(
-        f"Question: Tom has {a} apples and buys {b}.\nAnswer:",
-        f" {a} + {b} = {a + b}\n#### {a + b}",
-    )
-    for a in range(2, 8)
-    for b in (3, 14, 250)
-]
-LINEAR = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
-STRATEGIES = {
-    "full": StrategySpec("full", "full", learning_rate=3e-4),
-    "lora": StrategySpec("lora", "peft", learning_rate=3e-4, peft=LINEAR),
-    "dora": StrategySpec("dora", "peft", learning_rate=3e-4, peft={**LINEAR, "use_dora": True}),
-    "pissa": StrategySpec(
-        "pissa", "peft", learning_rate=3e-4, peft={**LINEAR, "init_lora_weights": "pissa"}
-    ),
-}
 BUDGET = TrainSpec(epochs=2, batch=6)
 
 
@@ -47,13 +29,6 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def model(folder) -> HFModel:
     return open_model(tiny.spec(folder), Limits())
-
-
-def digest(model: HFModel) -> str:
-    state = model._base.state_dict()
-    return hashlib.sha256(
-        b"".join(k.encode() + v.numpy().tobytes() for k, v in state.items())
-    ).hexdigest()
 
 
 def plain_losses(folder, tokens, strategy: StrategySpec, steps: int, seed: int) -> list[float]:

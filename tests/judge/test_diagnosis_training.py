@@ -6,7 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from test_diagnosis import (
+
+from finetrap.findings import Effect
+from finetrap.judge import diagnosis, verdicts
+from tests.builders.diagnosed import (
     BAD,
     GOOD,
     PROBE,
@@ -23,9 +26,6 @@ from test_diagnosis import (
     untouched,
     verdict,
 )
-
-from finetrap.findings import Effect
-from finetrap.judge import diagnosis, verdicts
 
 # --- what the training shows ------------------------------------------------------------------
 

@@ -8,8 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,60 +22,24 @@ from finetrap.measure.engines.workers import default_run_group
 from finetrap.measure.study import reading
 from finetrap.records import (
     Cell,
-    Costs,
     Failure,
     Limits,
     ModelSpec,
-    Run,
     StrategySpec,
-    TaskRef,
     TrainSpec,
 )
 from finetrap.runs.store import Store
-
-ZERO = StrategySpec("zero-shot", "prompt")
-FULL = StrategySpec("full", "full", learning_rate=1e-3)
-A, B = TaskRef("a", "v1"), TaskRef("b", "v1")
-
-
-def model(name: str = "m", parameters: int = 1000) -> ModelSpec:
-    return ModelSpec(name, "toy:", "toy-1", "toy", parameters=parameters)
-
-
-def cell(
-    strategy: StrategySpec = FULL, seed: int | None = 0, task: TaskRef = A, **changes: Any
-) -> Cell:
-    trained_on = None if strategy is ZERO else A
-    base = Cell(model(), task, strategy, TrainSpec(), Limits(), seed, trained_on)
-    return replace(base, **changes)
-
-
-def study_cells(seeds: int = 4) -> list[Cell]:
-    return [cell(ZERO, None), *(cell(seed=seed) for seed in range(seeds))]
-
-
-def fake_group(
-    cells: Sequence[Cell], store: Store, keep: str, emit: Callable[[Mapping[str, Any]], None]
-) -> None:
-    """Do what a runner does, with what should happen written into the strategy's name."""
-    for member in cells:
-        with store.lock(member.key) as mine:
-            if not mine or not store.owed([member]):
-                continue
-            emit({"event": "cell-start", "key": member.key, "slug": member.slug})
-            fate, _, place = member.strategy.name.partition("@")
-            if fate == "kill":
-                os.kill(os.getpid(), signal.SIGKILL)
-            if fate == "exit":
-                os._exit(3)
-            if fate == "wait":
-                Path(place).write_text(str(os.getpid()))
-                time.sleep(60)
-            if fate == "fault":
-                raise FinetrapError("the disk is full")
-            facts = {"pid": os.getpid(), "threads": os.environ.get("OMP_NUM_THREADS")}
-            store.commit(Run(member, "done", costs=Costs(), environment=facts))
-            emit({"event": "cell-done", "key": member.key, "slug": member.slug})
+from tests.builders.workers import (
+    ZERO,
+    A,
+    B,
+    cell,
+    fake_group,
+    model,
+    study_cells,
+    wait_for,
+    waiting_cell,
+)
 
 
 class Events(list[Mapping[str, Any]]):
@@ -228,19 +191,6 @@ def test_a_worker_that_cannot_start_is_an_error_and_not_an_endless_loop(
         )
 
 
-def waiting_cell(place: Path) -> Cell:
-    return cell(StrategySpec(f"wait@{place}", "full", learning_rate=1e-3))
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
-
-
 def is_alive(pid: int) -> bool:
     try:
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -263,6 +213,7 @@ def test_an_interruption_ends_the_workers_and_tears_nothing(tmp_path: Path) -> N
 
     def interrupt() -> None:
         wait_for(lambda: place.exists() and place.read_text() != "")
+        wait_for(lambda: cells[0] not in Store(tmp_path / "runs").owed(cells))
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt, daemon=True).start()
@@ -281,7 +232,7 @@ import sys
 from pathlib import Path
 from finetrap.measure.engines import local
 from finetrap.runs.store import Store
-from test_local_engine import fake_group, waiting_cell
+from tests.builders.workers import fake_group, waiting_cell
 if __name__ == "__main__":
     cells = [waiting_cell(Path(sys.argv[1]))]
     local.run(cells, Store(sys.argv[2]), keep="none", workers=2, emit=print, run_group=fake_group)
@@ -290,7 +241,7 @@ if __name__ == "__main__":
 
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     place = tmp_path / "pid"
-    path = os.pathsep.join([*(p for p in sys.path if p), str(Path(__file__).parents[1])])
+    path = os.pathsep.join([*(p for p in sys.path if p), str(Path(__file__).parents[2])])
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, str(place), str(tmp_path / "runs")],
         env={**os.environ, "PYTHONPATH": path},

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from test_tasks import load, write
 
 from finetrap import tasks
 from finetrap.errors import BadData, BadInput
 from finetrap.records import Problem
 from finetrap.text.scoring import grade
+from tests.builders.studies import load_task, write_rows
 
 # --- a person's own data ----------------------------------------------------------------------
 
@@ -18,7 +18,7 @@ def rows(count=40, **columns):
 
 
 def test_plain_answers_become_the_asked_format_and_a_fifth_is_held_out(tmp_path):
-    task = load(f"jsonl:{write(tmp_path / 'mine.jsonl', *rows(400))}")
+    task = load_task(f"jsonl:{write_rows(tmp_path / 'mine.jsonl', *rows(400))}")
     assert task.name == "jsonl:mine.jsonl"
     assert len(task.train) + len(task.test) == 400
     assert 50 < len(task.test) < 110
@@ -26,14 +26,14 @@ def test_plain_answers_become_the_asked_format_and_a_fifth_is_held_out(tmp_path)
 
 
 def test_the_split_of_a_row_does_not_depend_on_the_other_rows(tmp_path):
-    before = load(f"jsonl:{write(tmp_path / 'a.jsonl', *rows(100))}")
-    after = load(f"jsonl:{write(tmp_path / 'a.jsonl', *reversed(rows(150)))}")
+    before = load_task(f"jsonl:{write_rows(tmp_path / 'a.jsonl', *rows(100))}")
+    after = load_task(f"jsonl:{write_rows(tmp_path / 'a.jsonl', *reversed(rows(150)))}")
     assert {p.id for p in before.test} <= {p.id for p in after.test}
     assert {p.id for p in before.train} <= {p.id for p in after.train}
 
 
 def test_columns_can_be_named(tmp_path):
-    path = write(
+    path = write_rows(
         tmp_path / "a.jsonl",
         {"q": "2+2?", "a": "4", "how": "Two and two.", "n": 7, "kind": "sum", "side": "test"},
         {
@@ -45,7 +45,7 @@ def test_columns_can_be_named(tmp_path):
             "side": "train",
         },
     )
-    task = load(
+    task = load_task(
         f"jsonl:{path}",
         question="q",
         answer="a",
@@ -60,16 +60,16 @@ def test_columns_can_be_named(tmp_path):
 
 def test_a_test_file_or_a_folder_with_both_files_can_be_given(tmp_path):
     train, test = rows(10), [{"question": "What is 99?", "answer": "ninety nine"}, rows(1)[0]]
-    write(tmp_path / "train.jsonl", *train)
-    write(tmp_path / "test.jsonl", *test)
+    write_rows(tmp_path / "train.jsonl", *train)
+    write_rows(tmp_path / "test.jsonl", *test)
     for name, options in (("train.jsonl", {"test": "test.jsonl"}), ("", {})):
-        task = load(f"jsonl:{tmp_path / name}", **options)
+        task = load_task(f"jsonl:{tmp_path / name}", **options)
         assert (len(task.train), len(task.test), task.left_out) == (9, 2, 1)
         assert grade("#### Ninety nine.", task.test[0].answer).correct
 
 
 def test_repeated_questions_get_ids_of_their_own(tmp_path):
-    task = load(f"jsonl:{write(tmp_path / 'a.jsonl', *rows(40), *rows(40))}")
+    task = load_task(f"jsonl:{write_rows(tmp_path / 'a.jsonl', *rows(40), *rows(40))}")
     ids = [p.id for p in (*task.train, *task.test)]
     assert len(ids) == len(set(ids)) == 80
 
@@ -89,9 +89,9 @@ def test_repeated_questions_get_ids_of_their_own(tmp_path):
     ],
 )
 def test_a_row_without_a_usable_answer_is_refused_by_its_line(tmp_path, row, said):
-    path = write(tmp_path / "a.jsonl", *rows(3), "", row)
+    path = write_rows(tmp_path / "a.jsonl", *rows(3), "", row)
     with pytest.raises(BadData) as error:
-        load(f"jsonl:{path}")
+        load_task(f"jsonl:{path}")
     assert said in str(error.value)
     assert f"{path}, line 5" in str(error.value)
 
@@ -108,9 +108,9 @@ def test_a_row_without_a_usable_answer_is_refused_by_its_line(tmp_path, row, sai
     ],
 )
 def test_a_file_that_cannot_be_used_says_why(tmp_path, content, options, said):
-    path = write(tmp_path / "a.jsonl", *content)
+    path = write_rows(tmp_path / "a.jsonl", *content)
     with pytest.raises(BadData) as error:
-        load(f"jsonl:{path}", **options)
+        load_task(f"jsonl:{path}", **options)
     assert said in str(error.value)
 
 
@@ -124,7 +124,7 @@ def test_a_file_that_cannot_be_used_says_why(tmp_path, content, options, said):
     ],
 )
 def test_a_wrong_option_is_refused(tmp_path, options, said):
-    path = write(tmp_path / "a.jsonl", *rows(9))
+    path = write_rows(tmp_path / "a.jsonl", *rows(9))
     with pytest.raises(BadInput, match=said):
         tasks.reference(f"jsonl:{path}", options=options)
 
@@ -148,11 +148,11 @@ def test_a_wrong_option_is_refused(tmp_path, options, said):
     ],
 )
 def test_a_broken_local_file_is_named_with_what_is_wrong(tmp_path, name, file, content, said):
-    write(tmp_path / "test.jsonl", {"question": "2?", "answer": "It is 2.\n#### 2"})
-    write(tmp_path / "valid.jsonl", {"goal": "g", "sol1": "a", "sol2": "b"})
-    write(tmp_path / file, content)
+    write_rows(tmp_path / "test.jsonl", {"question": "2?", "answer": "It is 2.\n#### 2"})
+    write_rows(tmp_path / "valid.jsonl", {"goal": "g", "sol1": "a", "sol2": "b"})
+    write_rows(tmp_path / file, content)
     with pytest.raises(BadData, match=said) as error:
-        load(name, tmp_path)
+        load_task(name, tmp_path)
     assert str(tmp_path) in str(error.value)
 
 

@@ -8,7 +8,6 @@ import sys
 from dataclasses import replace
 
 import pytest
-from test_architecture import HEAVY, loaded_by
 
 from finetrap import tasks
 from finetrap.backends import open_model
@@ -27,6 +26,7 @@ from finetrap.records import Cell, Limits, StrategySpec, TrainSpec
 from finetrap.runs.store import Store
 from finetrap.stats import power
 from tests.builders import made, tiny
+from tests.builders.commands import HEAVY, loaded_by
 
 TOY = {
     "name": "planned",

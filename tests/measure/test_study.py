@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import textwrap
-from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,7 +13,8 @@ from finetrap import catalog
 from finetrap.errors import BadInput, BadStudy
 from finetrap.measure.study import axes, models, reading
 from finetrap.measure.study.file import checked_model, checked_strategy, parse_value
-from finetrap.records import Cell, Study, TrainSpec
+from finetrap.records import Cell, TrainSpec
+from tests.builders.studies import checkpoint, faults, load, small
 
 STARTER = """
 name = "first"
@@ -38,44 +37,6 @@ margin = 3                                 # points
 [keep]
 weights = "adapters"
 """
-
-
-def write(folder: Path, text: str) -> Path:
-    file = folder / "study.toml"
-    file.write_text(textwrap.dedent(text), encoding="utf-8")
-    return file
-
-
-def load(folder: Path, text: str, overrides: Mapping[str, object] | None = None) -> Study:
-    return reading.load(write(folder, text), overrides)
-
-
-def small(**lines: str) -> str:
-    """Return a study whose top-level keys and tables can be replaced or added."""
-    base = {
-        "name": '"x"',
-        "models": '["toy:base=0.5"]',
-        "tasks": '["market"]',
-        "strategies": '["full"]',
-        "seeds": "[0]",
-    }
-    tables = {key: text for key, text in lines.items() if key not in (*base, "probes")}
-    values = {**base, **{key: text for key, text in lines.items() if key not in tables}}
-    head = "".join(f"{key} = {value}\n" for key, value in values.items() if value)
-    return head + "".join(f"{text}\n" for text in tables.values())
-
-
-def faults(folder: Path, text: str) -> tuple[str, ...]:
-    with pytest.raises(BadStudy) as error:
-        load(folder, text)
-    return error.value.faults
-
-
-def checkpoint(folder: Path, weights: bytes = b"\0" * 8) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(weights)
-    return folder
 
 
 def by_strategy(cells: tuple[Cell, ...]) -> dict[str, list[Cell]]:

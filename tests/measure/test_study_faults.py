@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_study import checkpoint, faults, small
 
 from finetrap.errors import BadInput, BadStudy
 from finetrap.measure.study import reading
+from tests.builders.studies import checkpoint, faults, small
 
 # Faults
 

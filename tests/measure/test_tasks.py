@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -18,17 +16,7 @@ from finetrap.tasks import _sources
 from finetrap.tasks._splits import lowest, wording
 from finetrap.tasks.orca_math import final_number
 from finetrap.tasks.prose import pieces
-
-
-def write(path: Path, *rows: object) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in rows))
-    return path
-
-
-def load(name, source=None, **options):
-    return tasks.load(tasks.reference(name, source, options))
-
+from tests.builders.studies import load_task, write_rows
 
 # --- the registry -----------------------------------------------------------------------------
 
@@ -46,7 +34,7 @@ def test_a_task_is_added_by_one_file(tmp_path, monkeypatch):
     tasks._modules.cache_clear()
     try:
         assert tasks.names()["doubling"] == "math"
-        assert load("doubling").test[0].answer == "8"
+        assert load_task("doubling").test[0].answer == "8"
     finally:
         monkeypatch.undo()
         tasks._modules.cache_clear()
@@ -72,9 +60,11 @@ def test_listing_the_tasks_imports_nothing_heavy():
 
 
 def test_data_that_changed_since_the_study_was_read_is_refused(tmp_path):
-    path = write(tmp_path / "a.jsonl", *({"question": f"{i}?", "answer": i} for i in range(30)))
+    path = write_rows(
+        tmp_path / "a.jsonl", *({"question": f"{i}?", "answer": i} for i in range(30))
+    )
     ref = tasks.reference(f"jsonl:{path}")
-    write(path, *({"question": f"{i}?", "answer": i + 1} for i in range(30)))
+    write_rows(path, *({"question": f"{i}?", "answer": i + 1} for i in range(30)))
     with pytest.raises(BadData, match="the study asks for sha256:"):
         tasks.load(ref)
 
@@ -181,7 +171,7 @@ HUB_ROWS = {
 def test_rows_of_the_hub_become_problems_at_a_pinned_commit(name, monkeypatch):
     rows, solution = HUB_ROWS[name]
     asked = fake_hub(monkeypatch, rows)
-    task = load(name)
+    task = load_task(name)
     assert task.test[0].solution == solution
     assert {split for _, _, split, _ in asked} == set(rows)
     assert {revision for *_, revision in asked} == {tasks.reference(name).revision}
@@ -190,14 +180,14 @@ def test_rows_of_the_hub_become_problems_at_a_pinned_commit(name, monkeypatch):
 def test_a_cached_copy_of_another_revision_is_refused(monkeypatch):
     fake_hub(monkeypatch, HUB_ROWS["gsm8k"][0], revision="0" * 40)
     with pytest.raises(BadData, match="another revision"):
-        load("gsm8k")
+        load_task("gsm8k")
 
 
 # --- GSM8K, SVAMP, Orca-Math ------------------------------------------------------------------
 
 
 def test_gsm8k_solutions_lose_annotations_and_keep_the_asked_line(shared_data):
-    task = load("gsm8k", shared_data / "gsm8k")
+    task = load_task("gsm8k", shared_data / "gsm8k")
     assert (len(task.train), len(task.test), task.left_out) == (7473, 1319, 0)
     assert not any("<<" in p.solution for p in (*task.train, *task.test))
     assert task.test[0].solution.endswith(
@@ -207,14 +197,14 @@ def test_gsm8k_solutions_lose_annotations_and_keep_the_asked_line(shared_data):
 
 def test_a_training_row_that_the_test_asks_again_is_left_out(tmp_path):
     rows = [{"question": f"What is {i}?", "answer": f"It is {i}.\n#### {i}"} for i in range(9)]
-    write(tmp_path / "train.jsonl", *rows)
-    write(tmp_path / "test.jsonl", {**rows[3], "question": "what  is 3?"})
-    task = load("gsm8k", tmp_path)
+    write_rows(tmp_path / "train.jsonl", *rows)
+    write_rows(tmp_path / "test.jsonl", {**rows[3], "question": "what  is 3?"})
+    task = load_task("gsm8k", tmp_path)
     assert (len(task.train), task.left_out) == (8, 1)
 
 
 def test_svamp_solutions_are_equations_with_their_results(shared_data):
-    task = load("svamp", shared_data / "svamp")
+    task = load_task("svamp", shared_data / "svamp")
     assert (len(task.train), len(task.test)) == (700, 300)
     problems = {p.id: p for p in (*task.train, *task.test)}
     assert problems["chal-101"].solution == "(3 + 5) + 2 = 10\n#### 10"
@@ -259,13 +249,13 @@ def test_one_number_is_read_from_the_end_of_prose_or_none(solution, answer):
 def test_orca_math_counts_the_rows_without_one_answer_and_splits_by_content(tmp_path):
     rows = [{"question": f"Sum {i}?", "answer": f"So it is {i}."} for i in range(2000)]
     odd = [{"question": f"Odd {i}?", "answer": "They are 1 and 2."} for i in range(7)]
-    path = write(tmp_path / "train.jsonl", *rows, *odd)
-    task = load("orca_math", path, train_problems=300)
+    path = write_rows(tmp_path / "train.jsonl", *rows, *odd)
+    task = load_task("orca_math", path, train_problems=300)
     assert (len(task.train), task.left_out) == (300, 7)
     assert 5 < len(task.test) < 45
     assert task.train[0].solution.endswith(f".\n#### {task.train[0].answer}")
-    write(path, *odd, *reversed(rows))
-    again = load("orca_math", path, train_problems=300)
+    write_rows(path, *odd, *reversed(rows))
+    again = load_task("orca_math", path, train_problems=300)
     assert {p.id for p in again.test} == {p.id for p in task.test}
     assert {p.id for p in again.train} == {p.id for p in task.train}
 
@@ -282,11 +272,11 @@ def test_parquet_files_are_read(tmp_path):
     rows = [{"question": f"Sum {i}?", "answer": f"So it is {i}."} for i in range(900)]
     path = tmp_path / "train-00000-of-00001.parquet"
     parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-    task = load("orca_math", tmp_path)
+    task = load_task("orca_math", tmp_path)
     assert len(task.train) + len(task.test) == 900
     path.write_text("no parquet")
     with pytest.raises(BadData, match="not Parquet"):
-        load("orca_math", tmp_path)
+        load_task("orca_math", tmp_path)
 
 
 # --- probes -----------------------------------------------------------------------------------
@@ -294,7 +284,7 @@ def test_parquet_files_are_read(tmp_path):
 
 def test_prose_is_cut_at_paragraphs_and_nothing_is_lost(shared_data):
     text = (shared_data / "wikitext-2" / "test.txt").read_text()
-    task = load("prose", shared_data / "wikitext-2")
+    task = load_task("prose", shared_data / "wikitext-2")
     assert "".join("".join(p.solution.split()) for p in task.test) == "".join(text.split())
     sizes = [len(p.solution) for p in task.test]
     assert 1000 < sum(sizes) / len(sizes) < 1600
@@ -314,15 +304,15 @@ def test_text_of_any_shape_is_cut_into_pieces_of_one_to_two_thousand_characters(
 
 def test_a_short_text_is_one_piece_and_a_blank_one_is_refused(tmp_path):
     (tmp_path / "a.txt").write_text("Short.\n")
-    assert [p.solution for p in load("prose", tmp_path / "a.txt").test] == ["Short."]
+    assert [p.solution for p in load_task("prose", tmp_path / "a.txt").test] == ["Short."]
     (tmp_path / "a.txt").write_text(" \n")
     with pytest.raises(BadData, match="no text"):
-        load("prose", tmp_path / "a.txt")
+        load_task("prose", tmp_path / "a.txt")
 
 
 def test_prose_of_the_miniature_world_is_generated_and_held_out():
     from finetrap.miniature import world
 
-    task = load("prose", "miniature")
+    task = load_task("prose", "miniature")
     assert len(task.test) >= 200
     assert all(world.split_of(p.solution) == "test" for p in task.test)

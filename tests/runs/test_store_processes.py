@@ -9,9 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from test_store import answer, make_cell, make_run
-
 from finetrap.runs.store import Store
+from tests.builders.stored import answer, make_cell, make_run
 
 
 def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
@@ -26,7 +25,7 @@ def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
 
 def python(script: str, *arguments: object) -> subprocess.Popen[str]:
     """Start a script that can import this module; it prints a line when it is where we want it."""
-    path = os.pathsep.join([*(p for p in sys.path if p), str(Path(__file__).parents[1])])
+    path = os.pathsep.join([*(p for p in sys.path if p), str(Path(__file__).parents[2])])
     return subprocess.Popen(
         [sys.executable, "-c", script, *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -46,7 +45,7 @@ KILLED_WHILE_COMMITTING = """
 import sys, time
 from pathlib import Path
 from finetrap.runs.store import Store
-from test_store import make_run
+from tests.builders.stored import make_run
 def wait(folder):
     (folder / "half").write_text("")
     print("writing", flush=True)
@@ -81,7 +80,7 @@ WORK_THROUGH = """
 import sys, time
 from pathlib import Path
 from finetrap.runs.store import Store
-from test_store import make_cell, make_run
+from tests.builders.stored import make_cell, make_run
 store = Store(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
@@ -96,7 +95,7 @@ for cell in [make_cell(seed) for seed in range(20)]:
 
 
 def test_two_processes_never_measure_the_same_cell_twice(tmp_path: Path) -> None:
-    path = os.pathsep.join([*(p for p in sys.path if p), str(Path(__file__).parents[1])])
+    path = os.pathsep.join([*(p for p in sys.path if p), str(Path(__file__).parents[2])])
     log = tmp_path / "log"
     processes = [
         subprocess.Popen(

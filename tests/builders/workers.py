@@ -1,0 +1,81 @@
+"""Cells whose strategy says what becomes of the worker that runs them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from finetrap.errors import FinetrapError
+from finetrap.records import (
+    Cell,
+    Costs,
+    Limits,
+    ModelSpec,
+    Run,
+    StrategySpec,
+    TaskRef,
+    TrainSpec,
+)
+from finetrap.runs.store import Store
+
+ZERO = StrategySpec("zero-shot", "prompt")
+FULL = StrategySpec("full", "full", learning_rate=1e-3)
+A, B = TaskRef("a", "v1"), TaskRef("b", "v1")
+
+
+def model(name: str = "m", parameters: int = 1000) -> ModelSpec:
+    return ModelSpec(name, "toy:", "toy-1", "toy", parameters=parameters)
+
+
+def cell(
+    strategy: StrategySpec = FULL, seed: int | None = 0, task: TaskRef = A, **changes: Any
+) -> Cell:
+    trained_on = None if strategy is ZERO else A
+    base = Cell(model(), task, strategy, TrainSpec(), Limits(), seed, trained_on)
+    return replace(base, **changes)
+
+
+def study_cells(seeds: int = 4) -> list[Cell]:
+    return [cell(ZERO, None), *(cell(seed=seed) for seed in range(seeds))]
+
+
+def fake_group(
+    cells: Sequence[Cell], store: Store, keep: str, emit: Callable[[Mapping[str, Any]], None]
+) -> None:
+    """Do what a runner does, with what should happen written into the strategy's name."""
+    for member in cells:
+        with store.lock(member.key) as mine:
+            if not mine or not store.owed([member]):
+                continue
+            emit({"event": "cell-start", "key": member.key, "slug": member.slug})
+            fate, _, place = member.strategy.name.partition("@")
+            if fate == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if fate == "exit":
+                os._exit(3)
+            if fate == "wait":
+                Path(place).write_text(str(os.getpid()))
+                time.sleep(60)
+            if fate == "fault":
+                raise FinetrapError("the disk is full")
+            facts = {"pid": os.getpid(), "threads": os.environ.get("OMP_NUM_THREADS")}
+            store.commit(Run(member, "done", costs=Costs(), environment=facts))
+            emit({"event": "cell-done", "key": member.key, "slug": member.slug})
+
+
+def waiting_cell(place: Path) -> Cell:
+    return cell(StrategySpec(f"wait@{place}", "full", learning_rate=1e-3))
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20) -> bool:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
