@@ -17,8 +17,16 @@ check: $(VENV)/.tested
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: $(VENV)/.documented
+docs: $(VENV)/.documented docs/example/report.html
 	$(BIN)/mkdocs build --strict
+	test -f site/example/report.html
+
+# The report that the site shows: the demo for one model, measured once; `make clean` forgets it.
+EXAMPLE := --set 'models=["mini-0.3m"]' --set train.problems=300 --set limits.test_problems=200 \
+	--set limits.probe_problems=100
+docs/example/report.html: | $(VENV)/.documented
+	$(BIN)/finetrap run demo --runs build/example $(EXAMPLE)
+	$(BIN)/finetrap report demo --runs build/example --out docs/example $(EXAMPLE)
 
 reference: $(VENV)/.installed
 	$(BIN)/python docs/write_reference.py
@@ -42,4 +50,4 @@ $(VENV)/.documented: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) build site dist src/*.egg-info
+	rm -rf $(VENV) build site dist docs/example src/*.egg-info

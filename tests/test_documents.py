@@ -34,7 +34,7 @@ NOT_RUN = [
 """Every block that is not run, with the reason that stands above it."""
 PAGES = [
     *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
-    *sorted(p for p in DOCS.glob("**/*.md") if p.parent.name != "example"),
+    *sorted(p for p in DOCS.glob("**/*.md") if p.parent.name != "example"),  # `make docs` writes it
 ]
 
 
