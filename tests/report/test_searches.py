@@ -207,4 +207,4 @@ def test_a_study_without_a_search_shows_none(tmp_path: Path) -> None:
     page = written(tmp_path, few)
     ids = {attrs.get("id") for _, attrs in read(page).tags}
     assert "search" not in ids
-    assert "rates-1.svg" not in (page.parent / "report.md").read_text(encoding="utf-8")
+    assert not (page.parent / "figures" / "rates-1.svg").exists()
