@@ -108,11 +108,6 @@ BENCHMARKS = (
         ("--layers", "2", "--rounds", "1", "--rows", "2", "--settings", "1"),
     ),
     Benchmark(
-        "packing",
-        "benchmarks.packing",
-        ("--layers", "2", "--rounds", "1", "--members", "2", "--steps", "2", "--batch", "4"),
-    ),
-    Benchmark(
         "forecast",
         "benchmarks.forecast",
         (
@@ -186,8 +181,6 @@ TARGETS = (
         )
         for name, (_, share) in _METHODS.items()
     ),
-    Target("8 adapters in a pack, mini-1m, times alone", "8 adapters, mini-1m", _ratio),
-    Target("8 adapters in a pack, 135M, times alone", "8 adapters, 135M", _ratio),
     *(
         Target(
             f"plan of the {name}, error",

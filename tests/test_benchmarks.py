@@ -14,7 +14,6 @@ from benchmarks import (
     forecast,
     growth,
     harness,
-    packing,
     peer_cell,
     run_all,
     scoring,
@@ -114,18 +113,6 @@ def test_both_tools_train_from_the_same_loss(method, tiny):
     training.compare(method, tiny)
     ours, theirs = written(tiny)["losses_of_the_first_step"]
     assert ours == pytest.approx(theirs, rel=training.SAME_HALF)
-
-
-def test_a_pack_trains_what_its_members_train_alone(tiny):
-    packing.compare("mini-1m", packing.mini(members=2, steps=2, batch=2), tiny)
-    found = written(tiny)
-    assert found["largest_relative_difference_of_losses"] < packing.SAME
-    assert len(found["adapters_per_hour"]) == 2
-
-
-def test_losses_that_differ_are_not_reported():
-    with pytest.raises(FinetrapError, match="did not do the same work"):
-        packing.furthest([[1.0, 2.0]], [[1.0, 2.1]])
 
 
 def test_the_exponent_of_a_power_is_found_with_an_interval_around_it():

@@ -37,7 +37,7 @@ EVENTS: list[dict[str, Any]] = [
     {"event": "cell-start", "key": "a", "slug": "m-t-full-3e-4-s0"},
     {"event": "phase", "key": "a", "phase": "load", "model": "m"},
     {"event": "cell-start", "key": "b", "slug": "m-t-lora-3e-3-s0"},
-    {"event": "phase", "key": "a", "phase": "train", "problems": 400, "runs": 1},
+    {"event": "phase", "key": "a", "phase": "train", "problems": 400},
     {"event": "step", "key": "a", "step": 3, "steps": 25, "loss": 0.8123, "tokens_per_s": 18200},
     {"event": "phase", "key": "a", "phase": "answer", "task": "t", "problems": 200},
     {

@@ -23,12 +23,12 @@ def model(request, tmp_path) -> HFModel:
     return open_model(tiny.spec(request.param(tmp_path)), Limits())
 
 
-def taken(network: Network, batches: list, joined: bool) -> tuple[list[float], list[torch.Tensor]]:
-    """Losses and gradients of one step."""
-    losses = step.accumulate(network, batches, 0, joined=joined)
+def taken(network: Network, batch: list, joined: bool) -> tuple[float, list[torch.Tensor]]:
+    """Loss and gradients of one step."""
+    loss = step.accumulate(network, batch, 0, joined=joined)
     gradients = [p.grad.clone() for p in network.core.parameters()]
     network.core.zero_grad()
-    return losses, gradients
+    return loss, gradients
 
 
 def difference(ones: list[torch.Tensor], others: list[torch.Tensor]) -> float:
@@ -42,34 +42,30 @@ def difference(ones: list[torch.Tensor], others: list[torch.Tensor]) -> float:
 
 
 @pytest.mark.parametrize("longest", [40, 0], ids=["products", "kernel"])
-@pytest.mark.parametrize("members", [1, 2])
-def test_joined_rows_have_the_loss_and_gradients_of_padded_ones(
-    model, members, longest, monkeypatch
-):
+def test_joined_rows_have_the_loss_and_gradients_of_padded_ones(model, longest, monkeypatch):
     spans = step.examples(VARIED, model.tokens, virtual=0, max_length=256)
     assert len({len(span.ids) for span in spans}) > 3
     network = Network(model._base.requires_grad_(True))
     assert network.joins
-    batches = [spans, spans[::-1][3:] + spans[:3]][:members]
-    padded = taken(network, batches, joined=False)
+    padded = taken(network, spans, joined=False)
     monkeypatch.setattr(joined, "LONGEST", {torch.float32: longest})
-    losses, gradients = taken(network, batches, joined=True)
-    assert losses == pytest.approx(padded[0], rel=1e-6)
+    loss, gradients = taken(network, spans, joined=True)
+    assert loss == pytest.approx(padded[0], rel=1e-6)
     assert difference(gradients, padded[1]) < 1e-5
 
 
 def test_joined_rows_in_bfloat16_are_as_near_as_padded_ones(model):
     spans = step.examples(VARIED, model.tokens, virtual=0, max_length=256)
     exact = Network(model._base.requires_grad_(True))
-    expected = taken(exact, [spans], joined=False)
+    expected = taken(exact, spans, joined=False)
     copies = Copies(exact)
     copies.refresh()
     errors = []
     for together in (False, True):
-        losses = step.accumulate(copies.network, [spans], 0, joined=together)
+        loss = step.accumulate(copies.network, spans, 0, joined=together)
         errors.append(difference([p.grad for p in model._base.parameters()], expected[1]))
         model._base.zero_grad()
-        assert losses == pytest.approx(expected[0], rel=0.01)
+        assert loss == pytest.approx(expected[0], rel=0.01)
     assert errors[1] < 1.1 * errors[0] + 1e-3
     assert errors[1] < 0.1
 
@@ -165,8 +161,8 @@ def test_joined_rows_are_cut_into_passes_of_about_one_size():
     spans = [step.Span(list(range(n)), 2) for n in (9, 3, 5, 7)]
 
     def lengths(places: int) -> list[list[int]]:
-        cut = step.passes([spans], 99, places, joined=True)
-        return [[len(s.ids) for s in rows] for (rows,) in cut]
+        cut = step.passes(spans, 99, places, joined=True)
+        return [[len(s.ids) for s in rows] for rows in cut]
 
     assert lengths(24) == [[9, 7, 5, 3]]
     assert lengths(23) == [[9, 7], [5, 3]]

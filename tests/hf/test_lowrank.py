@@ -1,4 +1,4 @@
-"""LoRA and DoRA through merged weights, alone and in packs: PEFT's own numbers, faster."""
+"""LoRA and DoRA through merged weights: PEFT's own numbers, faster."""
 
 from dataclasses import replace
 
@@ -6,13 +6,11 @@ import pytest
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 
-from finetrap.backends import Row
 from finetrap.backends.hf import HFModel, open_model
 from finetrap.backends.hf.training import half as halving
 from finetrap.backends.hf.training import passes
 from finetrap.backends.hf.training import step as train
 from finetrap.backends.hf.training.lowrank import Merging
-from finetrap.errors import Diverged
 from finetrap.records import Limits, StrategySpec, TrainSpec
 from tests.builders import tiny
 from tests.builders.tiny import LINEAR, ROWS, STRATEGIES
@@ -23,7 +21,6 @@ METHODS = {
     "dora": {**LINEAR, "use_dora": True},
     "rslora": {**LINEAR, "use_rslora": True},
 }
-VARIED = [Row(row.prompt * (1 + at % 3), row.target) for at, row in enumerate(ROWS)]
 
 
 def strategy(name: str, rate: float = 3e-4, **peft: object) -> StrategySpec:
@@ -40,20 +37,6 @@ def llama(tmp_path) -> HFModel:
     return open_model(tiny.spec(tiny.write_llama(tmp_path)), Limits())
 
 
-@pytest.fixture
-def fits(monkeypatch) -> list[int]:
-    """How many members each call of the training loop had."""
-    seen: list[int] = []
-    plain = train.fit
-
-    def counted(network, members, **settings):
-        seen.append(len(members))
-        plain(network, members, **settings)
-
-    monkeypatch.setattr(train, "fit", counted)
-    return seen
-
-
 @pytest.mark.parametrize("name", METHODS)
 def test_loss_and_gradients_equal_pefts_in_twenty_states_of_a_run(model, name, monkeypatch):
     seen: list[tuple[list[float], list[float]]] = []
@@ -64,7 +47,7 @@ def test_loss_and_gradients_equal_pefts_in_twenty_states_of_a_run(model, name, m
         current[:] = [self]
         refresh(self)
 
-    def both_ways(network, batches, filler, *, joined):
+    def both_ways(network, batch, filler, *, joined):
         """Take PEFT's loss and gradients in the same state first."""
         weights = train.trainable(network)
         tuned = [m for m in network.core.modules() if isinstance(m, BaseTunerLayer)]
@@ -72,7 +55,7 @@ def test_loss_and_gradients_equal_pefts_in_twenty_states_of_a_run(model, name, m
         ours = [vars(layer).pop("forward") for layer in layers]
         for layer in current[0]._layers.values():
             layer.restore()
-        [loss] = plain(network, batches, filler)  # PEFT's layers, padded
+        loss = plain(network, batch, filler)  # PEFT's layers, padded
         theirs = [weight.grad.clone() for weight in weights]
         for weight in weights:
             weight.grad = None
@@ -80,14 +63,14 @@ def test_loss_and_gradients_equal_pefts_in_twenty_states_of_a_run(model, name, m
             layer.forward = forward
         refresh(current[0])
         assert len(layers) == len(current[0]._layers) > 0
-        [merged] = plain(network, batches, filler, joined=joined)
+        merged = plain(network, batch, filler, joined=joined)
         errors = [
             float((weight.grad - grad).norm() / grad.norm())
             for weight, grad in zip(weights, theirs, strict=True)
             if grad.norm() > 0
         ]
         seen.append(([loss, merged], errors))
-        return [merged]
+        return merged
 
     monkeypatch.setattr(Merging, "refresh", noted)
     monkeypatch.setattr(train, "accumulate", both_ways)
@@ -132,80 +115,6 @@ def test_what_merging_cannot_do_exactly_is_left_to_peft(tmp_path, change, monkey
         model.train(ROWS, strategy("lora"), TrainSpec(batch=6), seed=0)
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_each_member_of_a_pack_equals_its_run_alone(model, name, fits):
-    runs = [
-        (strategy(name, 1e-4), 0),
-        (strategy(name, 3e-4), 0),
-        (strategy(name, 3e-4), 1),
-        (strategy(name, 3e-4, r=2), 2),
-    ]
-    alone = [model.train(VARIED, spec, BUDGET, seed) for spec, seed in runs]
-    texts = []
-    for spec, seed in runs:
-        model.train(VARIED, spec, BUDGET, seed)
-        texts.append(model.score([(row.prompt, row.target) for row in ROWS], batch=8))
-    fits.clear()
-    assert model.train_together(VARIED, runs, BUDGET)
-    for (spec, seed), own, text in zip(runs, alone, texts, strict=True):
-        packed = model.train(VARIED, spec, BUDGET, seed)
-        assert packed.evidence["loss"] == pytest.approx(own.evidence["loss"], rel=1e-3)
-        assert packed.trainable == own.trainable
-        assert packed.tokens == own.tokens
-        nats = model.score([(row.prompt, row.target) for row in ROWS], batch=8)
-        assert nats == pytest.approx(text, rel=1e-3)
-    assert fits == [4], "what was trained together is not trained again"
-    assert len({tuple(own.evidence["loss"]) for own in alone}) == 4
-
-
-def test_a_member_that_diverges_leaves_the_others_as_they_are(llama, fits, monkeypatch):
-    runs = [(strategy("dora", rate), seed) for rate, seed in ((1e-4, 0), (2e-4, 1), (3e-4, 2))]
-    alone = [llama.train(ROWS, spec, BUDGET, seed) for spec, seed in runs]
-    update = train.Member.update
-
-    def wrecked(self, step, loss):
-        bad = self.schedule.learning_rate == 2e-4 and step == 5
-        update(self, step, float("nan") if bad else loss)
-
-    monkeypatch.setattr(train.Member, "update", wrecked)
-    assert llama.train_together(ROWS, runs, BUDGET)
-    with pytest.raises(Diverged) as told:
-        llama.train(ROWS, *[runs[1][0], BUDGET, runs[1][1]])
-    assert told.value.step == 5
-    assert len(told.value.curve["loss"]) == 4
-    for at in (2, 0):
-        found = llama.train(ROWS, runs[at][0], BUDGET, runs[at][1])
-        assert found.evidence["loss"] == pytest.approx(alone[at].evidence["loss"], rel=1e-3)
-    assert fits[-1] == 3
-
-
-def test_only_adapters_of_one_kind_share_a_pass(llama, fits):
-    seeds = [(strategy("lora"), 0), (strategy("lora"), 1)]
-    other = [(strategy("lora"), 0), (strategy("dora"), 1)]
-    fewer = [(strategy("lora"), 0), (strategy("lora", target_modules=["q_proj"]), 1)]
-    moved = [(strategy("lora", init_lora_weights="pissa"), seed) for seed in (0, 1)]
-    full = [(STRATEGIES["full"], seed) for seed in (0, 1)]
-    for runs in (other, fewer, moved, full, seeds[:1]):
-        assert not llama.train_together(ROWS, runs, BUDGET)
-    assert fits == []
-    before = llama.train(ROWS, *[seeds[0][0], BUDGET, 0]).evidence["loss"]
-    assert llama.train_together(ROWS, seeds, BUDGET)
-    assert llama.train(ROWS, replace(seeds[0][0], learning_rate=1e-3), BUDGET, 0)
-    assert fits == [1, 2, 1], "another rate is another run"
-    again = llama.train(ROWS, *[seeds[0][0], BUDGET, 0]).evidence["loss"]
-    assert again == pytest.approx(before, rel=1e-3)
-
-
-def test_a_pack_leaves_the_untouched_weights(llama):
-    before = torch.cat([p.flatten().clone() for p in llama._base.parameters()])
-    runs = [(strategy("dora"), 0), (strategy("dora"), 1)]
-    assert llama.train_together(ROWS, runs, BUDGET)
-    assert torch.equal(torch.cat([p.flatten() for p in llama._base.parameters()]), before)
-    llama.train(ROWS, strategy("dora"), BUDGET, 1)
-    llama.reset()
-    assert torch.equal(torch.cat([p.flatten() for p in llama._base.parameters()]), before)
-
-
 @pytest.fixture
 def halves(monkeypatch) -> None:
     """A processor that is fast in bfloat16, if only in name."""
@@ -237,16 +146,6 @@ def test_weights_stay_in_fp32_where_passes_run_in_bfloat16(llama, halves):
         moved = (new - old).abs()
         assert 0 < float(moved.max()) < 1e-4
         assert not torch.equal(new.bfloat16().float(), new)
-
-
-def test_a_pack_in_bfloat16_has_the_losses_of_its_members(llama, halves):
-    runs = [(strategy("dora", rate), seed) for rate, seed in ((1e-4, 0), (3e-4, 1))]
-    alone = [llama.train(ROWS, spec, BUDGET, seed).evidence["loss"] for spec, seed in runs]
-    assert llama.train_together(ROWS, runs, BUDGET)
-    for (spec, seed), own in zip(runs, alone, strict=True):
-        assert llama.train(ROWS, spec, BUDGET, seed).evidence["loss"] == pytest.approx(
-            own, rel=0.02
-        )
 
 
 @pytest.mark.parametrize(("speed", "chosen"), [(1.5, "bf16"), (1.05, "fp32"), (0.5, "fp32")])
@@ -301,8 +200,6 @@ def test_frozen_weights_kept_in_bfloat16_are_held_once_and_come_back_exactly(
         return plain(*rest, **more)
 
     monkeypatch.setattr(train, "accumulate", weighed)
-    runs = [(strategy("lora"), 0), (strategy("lora"), 1)]
-    assert llama.train_together(ROWS, runs, BUDGET)
     llama.train(ROWS, strategy("lora", 1e-3), BUDGET, seed=0)
     assert set(seen) == {0}
     llama.reset()

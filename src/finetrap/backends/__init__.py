@@ -49,10 +49,7 @@ class Training:
     """Parameters that were trained."""
     evidence: Mapping[str, Any] = field(default_factory=dict)
     """`loss`, `gradient_norm`, `update_ratio` and `learning_rate` per step; `rows` (two rendered
-    examples, each a list of [token text, in loss]); `eos_share` (rows that train their end); `pack`
-    (runs that were trained in one pass)."""
-    ahead_s: float = 0.0
-    """Seconds it had taken before `train` was called: its share of a pack's."""
+    examples, each a list of [token text, in loss]); `eos_share` (rows that train their end)."""
 
 
 class Model(Protocol):
@@ -98,18 +95,6 @@ class Model(Protocol):
         progress: Progress | None = None,
     ) -> Training:
         """Change this model as the strategy says. Raises Diverged, Unsupported, ContextTooLong."""
-
-    def train_together(
-        self,
-        rows: Sequence[Row],
-        runs: Sequence[tuple[StrategySpec, int]],
-        train: TrainSpec,
-        progress: Progress | None = None,
-    ) -> bool:
-        """Train several strategies and seeds on the same rows at once; `train` hands them out.
-
-        Returns False, having trained nothing, where the backend cannot.
-        """
 
     def divergence(
         self, pairs: Sequence[tuple[str, str]], *, batch: int

@@ -211,16 +211,6 @@ class ToyModel:
         }
         return Training(steps, tokens, self._trainable(), evidence)
 
-    def train_together(
-        self,
-        rows: Sequence[Row],
-        runs: Sequence[tuple[StrategySpec, int]],
-        train: TrainSpec,
-        progress: Progress | None = None,
-    ) -> bool:
-        """Refuse: there is nothing to gain."""
-        return False
-
     def divergence(
         self, pairs: Sequence[tuple[str, str]], *, batch: int
     ) -> list[tuple[float, float]]:

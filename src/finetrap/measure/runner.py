@@ -22,7 +22,6 @@ from finetrap.errors import BadInput, Diverged, out_of_memory
 from finetrap.events import Emit, Teller
 from finetrap.measure import evidence, rewind, strategies
 from finetrap.measure.meter import Meter, environment, flops
-from finetrap.measure.packs import Packs
 from finetrap.measure.strategies import Questions, Trained
 from finetrap.records import (
     Answer,
@@ -49,7 +48,6 @@ def run_group(
     leaves its cell owed: it is not a measurement. A `desk` keeps what lies open for the next group.
     """
     desk = desk or Desk()
-    desk.packs = Packs(cells)
     for cell in cells:
         with store.lock(cell.key) as mine:
             if not mine or not store.owed([cell]):
@@ -160,7 +158,6 @@ class Desk:
     held_key: str = ""
     train_s: float | None = None
     """Seconds that the held solver took to train."""
-    packs: Packs = field(default_factory=Packs)
     teller: Teller = field(default_factory=Teller)
     """Tells what is done for the cell at hand."""
     _tasks: dict[str, tasks.Task] = field(default_factory=dict)
@@ -252,12 +249,9 @@ class Desk:
         if self.opened is None:
             raise RuntimeError("the model is opened before it is adapted")
         if self.held is None or self.held_key != cell.training_key():
-            together = self.packs.begin(cell)
             if cell.strategy.trains:
                 rows = len(train.problems) + len(train.replayed)
-                self.teller.phase("train", problems=rows, runs=len(together))
-            if len(together) > 1:
-                strategies.adapt_ahead(self.opened, train, together, self.teller.step)
+                self.teller.phase("train", problems=rows)
             start = time.perf_counter()
             self.held = strategies.adapt(
                 self.opened,
@@ -269,11 +263,8 @@ class Desk:
                 train.replayed,
             )
             self.held_key, self.train_s = cell.training_key(), None
-            if training := self.held.training:
-                spent = time.perf_counter() - start + training.ahead_s
-                self.train_s = round(spent, 3)
-                members = training.evidence.get("pack", 1)
-                self.packs.trained(cell, training.steps, spent, members)
+            if cell.strategy.trains:
+                self.train_s = round(time.perf_counter() - start, 3)
         elif cell.strategy.trains:
             self.opened.rewind(1.0)  # a cell before this one may have gone back
         return self.held

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from finetrap.backends import Completion, Model, Progress, Row, Scored, Training
 from finetrap.errors import BadInput
-from finetrap.records import Answer, Cell, Limits, Problem, StrategySpec, TaskKind, TrainSpec
+from finetrap.records import Answer, Limits, Problem, StrategySpec, TaskKind, TrainSpec
 from finetrap.text import prompts, scoring
 
 
@@ -77,15 +77,6 @@ def adapt(
     rows = training_rows([*train, *replayed], model)
     training = model.train(rows, strategy, budget, seed, progress)
     return Solver(model, training=training)
-
-
-def adapt_ahead(
-    model: Model, train: Trained, cells: Sequence[Cell], progress: Progress | None = None
-) -> None:
-    """Train what several cells need in one pass, where the backend can; `adapt` hands it out."""
-    rows = training_rows([*train.problems, *train.replayed], model)
-    runs = [(cell.strategy, cell.seed) for cell in cells if cell.seed is not None]
-    model.train_together(rows, runs, cells[0].train, progress)
 
 
 def draw_shots(train: Sequence[Problem], count: int, seed: int | None) -> tuple[prompts.Shot, ...]:

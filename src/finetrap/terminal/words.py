@@ -39,8 +39,7 @@ def phase(event: Mapping[str, Any]) -> str:
     if kind == "before":
         return "scoring the training solutions, untouched"
     if kind == "train":
-        together = f", {event['runs']} runs in one pass" if event["runs"] > 1 else ""
-        return f"training on {event['problems']:,} problems{together}"
+        return f"training on {event['problems']:,} problems"
     if kind == "rewind":
         return f"going back to the untouched weights in {event['steps']} steps"
     if kind == "answer":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import chain
@@ -30,10 +29,9 @@ from finetrap.backends.hf.training.adapters import (
     scale,
     training_parts,
 )
-from finetrap.backends.hf.training.lowrank import can_train_together
-from finetrap.backends.hf.training.member import Trainee, run_key, schedule_of, seeded
+from finetrap.backends.hf.training.member import Trainee, schedule_of, seeded
 from finetrap.backends.hf.weights import Originals, WayBack, cast, sharing_copy, untouched_copy
-from finetrap.errors import BadInput, out_of_memory
+from finetrap.errors import BadInput
 from finetrap.records import Limits, ModelSpec, StrategySpec, TrainSpec
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -73,7 +71,6 @@ class HFModel:
         self._network = Network(self._base)
         self._adapter: Path | None = None
         self._scratch: TemporaryDirectory[str] | None = None
-        self._ahead: dict[tuple[object, ...], Trainee] = {}
         self._halves: dict[str, bool] = {}
         self._changed = self._runs_unmerged = False
         self._way: WayBack | None = None
@@ -163,46 +160,14 @@ class HFModel:
         Raises Diverged, Unsupported, ContextTooLong, and BadInput for settings that cannot be used.
         """
         self._start(rows, strategy)
-        trainee = self._ahead.pop(run_key(rows, strategy, train, seed), None)
         try:
-            if trainee is None:
-                with seeded(seed):
-                    trainee = self._prepare(rows, strategy, train, seed)
-                    self._fit([trainee], progress)
+            with seeded(seed):
+                trainee = self._prepare(rows, strategy, train, seed)
+                self._fit(trainee, progress)
             return self._finish(trainee)
         except BaseException:
             self.reset()
             raise
-
-    def train_together(
-        self,
-        rows: Sequence[Row],
-        runs: Sequence[tuple[StrategySpec, int]],
-        train: TrainSpec,
-        progress: Progress | None = None,
-    ) -> bool:
-        """Train adapters on the same rows in one pass; `train` hands each out later, as if alone.
-
-        Returns False, having trained nothing, where they cannot share a pass: only LoRA and DoRA of
-        one kind, without dropout, on the same layers can. They may differ in rate, seed and rank.
-        """
-        if len(runs) < 2 or any(strategy.kind == "full" for strategy, _ in runs):
-            return False
-        self._start(rows, runs[0][0])
-        start = time.perf_counter()
-        try:
-            trainees = self._fit_together(rows, runs, train, progress)
-        except (RuntimeError, MemoryError) as fault:
-            if not out_of_memory(fault):
-                raise
-            return False
-        finally:
-            self.reset()
-        for trainee, (strategy, seed) in zip(trainees, runs, strict=False):
-            trainee.pack = len(runs)
-            trainee.ahead_s = (time.perf_counter() - start) / len(runs)
-            self._ahead[run_key(rows, strategy, train, seed)] = trainee
-        return bool(trainees)
 
     def divergence(
         self, pairs: Sequence[tuple[str, str]], *, batch: int
@@ -323,48 +288,25 @@ class HFModel:
         training_parts(adapter.model, base)
         return adapter
 
-    def _fit(self, trainees: Sequence[Trainee], progress: Progress | None) -> None:
+    def _fit(self, trainee: Trainee, progress: Progress | None) -> None:
         """Train, in the precision in which this model's passes are faster here."""
-        _ = trainees[0].network.head  # is tried on a row of its own, which a pack does not take
         kept, filler = self._originals.same, self.tokens.filler
-        kind = "full" if trainees[0].adapter is None else "adapter"
+        kind = "full" if trainee.adapter is None else "adapter"
         if kind not in self._halves:
-            self._halves[kind] = passes.gains_from_half(trainees, kept, filler)
-        way = passes.rounded(trainees, kept) if self._halves[kind] else None
-        for trainee in trainees:
-            trainee.precision = "bf16" if way else "fp32"
-        way = way or passes.exact(trainees, kept)
-        _ = way.network.head
-        members = [trainee.member for trainee in trainees]
+            self._halves[kind] = passes.gains_from_half(trainee, kept, filler)
+        way = passes.rounded(trainee, kept) if self._halves[kind] else None
+        trainee.precision = "bf16" if way else "fp32"
+        way = way or passes.exact(trainee, kept)
+        _ = way.network.head  # is tried on a row of its own, before any layer is replaced
         with way.ready():
             training.fit(
                 way.network,
-                members,
+                trainee.member,
                 filler=filler,
                 merging=way.merging,
                 joined=way.joined,
                 progress=progress,
             )
-
-    def _fit_together(
-        self,
-        rows: Sequence[Row],
-        runs: Sequence[tuple[StrategySpec, int]],
-        train: TrainSpec,
-        progress: Progress | None,
-    ) -> list[Trainee]:
-        """Train all runs in one pass; none, where they cannot share it."""
-        trainees = []
-        for strategy, seed in runs:
-            with seeded(seed):
-                trainees.append(self._prepare(rows, strategy, train, seed))
-        adapters = [trainee.adapter for trainee in trainees if trainee.adapter]
-        if any(adapter.moves_base for adapter in adapters):
-            return []
-        if not can_train_together([adapter.model for adapter in adapters]):
-            return []
-        self._fit(trainees, progress)
-        return trainees
 
     def _finish(self, trainee: Trainee) -> Training:
         """Settle what was trained and say what it was. Raises Diverged."""
@@ -379,13 +321,11 @@ class HFModel:
             steps=len(member.curve.loss),
             tokens=sum(len(spans[i].ids) for i in chain(*member.batches)),
             trainable=sum(weight.numel() for weight in member.weights),
-            ahead_s=trainee.ahead_s,
             evidence={
                 **asdict(member.curve),
                 "rows": [training.rendered(span, self.tokens) for span in spans[:2]],
                 "eos_share": sum(s.ids[-1] == self.tokens.end for s in spans) / len(spans),
                 "merged": adapter.merged if adapter else None,
-                "pack": trainee.pack,
                 "passes": trainee.precision,
             },
         )

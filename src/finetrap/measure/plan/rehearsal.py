@@ -142,16 +142,6 @@ class Ledger:
         self.calls.append(call)
         return Training(call.batches, tokens, trainable=0)
 
-    def train_together(
-        self,
-        rows: Sequence[Row],
-        runs: Sequence[tuple[StrategySpec, int]],
-        train: TrainSpec,
-        progress: Progress | None = None,
-    ) -> bool:
-        """Note nothing: each training is noted by itself."""
-        return False
-
     def divergence(
         self, pairs: Sequence[tuple[str, str]], *, batch: int
     ) -> list[tuple[float, float]]:

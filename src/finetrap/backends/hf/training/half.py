@@ -84,9 +84,6 @@ class Copies:
         for weight, half in self._pairs:
             half.copy_(weight)
 
-    def drop(self, member: int) -> None:
-        """There is one member alone; without it training is over."""
-
 
 def _seconds(act: Callable[[], object], device: torch.device) -> float:
     start = time.perf_counter()

@@ -14,14 +14,11 @@ PEFT). With g the gradient of the output, summed over tokens,
 so the frozen weight has no gradient. Where passes run in bfloat16 a merged weight would round the
 adapter away: there the small products stay beside the frozen one, and the norm is computed without
 V, ‖V‖² = ‖W‖² + 2s⟨W·Aᵀ, B⟩ + s²⟨B·(A·Aᵀ), B⟩ by row, in fp32, once a step too.
-
-Several adapters of one shape train as a pack: their weights are stacked, [members, out, in], and
-each has its own share of the rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -44,22 +41,6 @@ def can_merge_each_step(model: Any) -> bool:
     return bool(layers) and not others and all(map(_is_plain, layers))
 
 
-def can_train_together(models: Sequence[Any]) -> bool:
-    """Whether adapters can be stacked: the same layers of one base, all LoRA or all DoRA."""
-    if not all(map(can_merge_each_step, models)):
-        return False
-    first, *others = map(_linears, models)
-
-    def kind(layer: Any) -> tuple[int, bool]:
-        return layer.base_layer.weight.data_ptr(), bool(layer.lora_variant)
-
-    return all(
-        table.keys() == first.keys()
-        and all(kind(table[name]) == kind(layer) for name, layer in first.items())
-        for table in others
-    )
-
-
 def _is_plain(layer: Any) -> bool:
     if type(layer) is not Linear or type(layer.base_layer) is not torch.nn.Linear:
         return False
@@ -77,25 +58,24 @@ def _is_plain(layer: Any) -> bool:
 
 
 class Merging:
-    """The adapted layers of one or several members that train together on one core."""
+    """The adapted layers of a model that trains."""
 
-    def __init__(self, cores: Sequence[Any], kept: Kept, half: Any = None) -> None:
-        """Adapt the first core for all, or `half`, its copy in bfloat16."""
-        tables = [_linears(core) for core in cores]
-        self._base, self._half, self._kept = cores[0], half, kept
-        self._runs = tables[0] if half is None else _linears(half)
+    def __init__(self, core: Any, kept: Kept, half: Any = None) -> None:
+        """Adapt the core, or `half`, its copy in bfloat16."""
+        layers = _linears(core)
+        self._base, self._half, self._kept = core, half, kept
+        self._runs = layers if half is None else _linears(half)
         self._layers: dict[str, AdaptedLayer] = {}
-        for name in tables[0]:
-            members = [table[name] for table in tables]
+        for name, layer in layers.items():
             if half is None:
-                self._layers[name] = MergedLayer(members, kept)
+                self._layers[name] = MergedLayer(layer, kept)
             else:
-                self._layers[name] = BesideLayer(members, self._runs[name].base_layer)
+                self._layers[name] = BesideLayer(layer, self._runs[name].base_layer)
 
     @contextmanager
     def training(self) -> Iterator[None]:
         """Let the core compute with the adapters; its own weights come back at the end."""
-        normed = any(layer.magnitude for layer in self._layers.values())
+        normed = any(layer.magnitude is not None for layer in self._layers.values())
         aside = (
             nullcontext() if self._half is None or normed else laid_aside(self._base, self._kept)
         )
@@ -114,66 +94,51 @@ class Merging:
         for layer in self._layers.values():
             layer.refresh()
 
-    def drop(self, member: int) -> None:
-        """Take a member out; the others go on as before."""
-        for layer in self._layers.values():
-            layer.drop(member)
-
 
 def _linears(model: Any) -> dict[str, Any]:
     return {name: m for name, m in model.named_modules() if isinstance(m, BaseTunerLayer)}
 
 
 class AdaptedLayer:
-    """One linear layer of all members. With a single member there is no leading dimension."""
+    """One linear layer and its adapter."""
 
-    def __init__(self, layers: Sequence[Any], bias: Tensor | None) -> None:
+    def __init__(self, layer: Any, bias: Tensor | None) -> None:
         self.bias = bias
-        self.weight: Tensor = layers[0].base_layer.weight
-        name = layers[0].active_adapters[0]
-        self.down = [layer.lora_A[name].weight for layer in layers]
-        self.up = [layer.lora_B[name].weight for layer in layers]
-        self.scaling = [float(layer.scaling[name]) for layer in layers]
-        self.magnitude: list[Tensor] = []
-        if layers[0].lora_variant.get(name) is not None:
-            self.magnitude = [layer.lora_magnitude_vector[name].weight for layer in layers]
-        self._rank = max(weight.shape[0] for weight in self.down)
-        self.alone = len(layers) == 1
+        self.weight: Tensor = layer.base_layer.weight
+        name = layer.active_adapters[0]
+        self.down: Tensor = layer.lora_A[name].weight
+        self.up: Tensor = layer.lora_B[name].weight
+        self.scaling = float(layer.scaling[name])
+        self.magnitude: Tensor | None = None
+        if layer.lora_variant.get(name) is not None:
+            self.magnitude = layer.lora_magnitude_vector[name].weight
 
     def forward(self, inputs: Tensor, *_: Any, **__: Any) -> Tensor:
-        """Apply the merged weight to [rows, length, in]; members' rows stand one after another."""
-        output: Tensor = _Apply.apply(  # type: ignore[no-untyped-call]
-            inputs, self, *self.down, *self.up, *self.magnitude
-        )
+        """Apply the merged weight to [rows, length, in]."""
+        leaves = [self.down, self.up, *([] if self.magnitude is None else [self.magnitude])]
+        output: Tensor = _Apply.apply(inputs, self, *leaves)  # type: ignore[no-untyped-call]
         return output
 
     @torch.no_grad()
     def refresh(self) -> None:
         """Compute what the passes of one optimizer step need."""
-        ups, factors = [], []
-        for at, (up, scaling) in enumerate(zip(self.up, self.scaling, strict=True)):
-            scaled = up * scaling
-            if self.magnitude:
-                factor = self.magnitude[at] / self.adapt(at)
-                scaled = scaled * factor[:, None]
-                factors.append(factor)
-            else:
-                self.adapt(at)
-            ups.append(_ranked(scaled, self._rank, 1))
-        downs = [_ranked(down, self._rank, 0) for down in self.down]
-        self.ups, self.downs = self.stacked(ups), self.stacked(downs)
-        self.factors = self.stacked(factors)[..., None] if factors else None
+        self.ups = self.up * self.scaling
+        norms = self.adapt()
+        self.factor = None if self.magnitude is None else self.magnitude / norms
+        if self.factor is not None:
+            self.ups = self.ups * self.factor[:, None]
+        self.downs = self.down.detach().clone()
         self.scale()
 
-    def adapt(self, member: int) -> Tensor:
-        """Form a member's weight; return the norms of its rows, [out]."""
+    def adapt(self) -> Tensor:
+        """Form the adapted weight; return the norms of its rows, [out]."""
         raise NotImplementedError
 
     def scale(self) -> None:
         """Bring what `refresh` found to where the products need it."""
 
     def product(self, flat: Tensor) -> Tensor:
-        """Return x·Eᵀ."""
+        """Return x·Eᵀ of [tokens, in]."""
         raise NotImplementedError
 
     def to_inputs(self, over: Tensor, through: Tensor) -> Tensor:
@@ -183,57 +148,31 @@ class AdaptedLayer:
     def restore(self) -> None:
         """Leave the frozen weight as it was."""
 
-    def drop(self, member: int) -> None:
-        """Take a member out."""
-        for kept in (self.down, self.up, self.scaling, self.magnitude):
-            if kept:
-                del kept[member]
-
-    def up_scales(self) -> Sequence[Any]:
-        """Return s·c of each member, one or [out]: what the gradient of Bᵀ is multiplied by."""
-        if self.factors is None:
-            return self.scaling
-        factors = self.split(self.factors[..., 0])
-        return [factor * scaling for factor, scaling in zip(factors, self.scaling, strict=True)]
-
-    def stacked(self, tensors: list[Tensor]) -> Tensor:
-        """Return members' tensors as one."""
-        return tensors[0] if self.alone else torch.stack(tensors)
-
-    def split(self, stacked: Tensor) -> list[Tensor]:
-        """Return a member's part of a stacked gradient each."""
-        return [stacked] if self.alone else list(stacked)
-
-    def flat(self, states: Tensor) -> Tensor:
-        """Return [tokens, width], or [members, tokens, width] in a pack."""
-        members = () if self.alone else (len(self.down),)
-        return states.reshape(*members, -1, states.shape[-1])
+    def up_scale(self) -> Any:
+        """Return s·c, one or [out]: what the gradient of Bᵀ is multiplied by."""
+        return self.scaling if self.factor is None else self.factor * self.scaling
 
 
 class MergedLayer(AdaptedLayer):
-    """Computes with E itself, which takes the frozen weight's place where there is one member."""
+    """Computes with E itself, which takes the frozen weight's place."""
 
-    def __init__(self, layers: Sequence[Any], kept: Kept) -> None:
-        super().__init__(layers, layers[0].base_layer.bias)
-        self._origin: Tensor = self.weight
+    def __init__(self, layer: Any, kept: Kept) -> None:
+        super().__init__(layer, layer.base_layer.bias)
+        copy = kept(self.weight)
+        self._origin = self.weight.detach().clone() if copy is None else copy
         self._effective = self.weight.detach()
-        if self.alone:
-            copy = kept(self.weight)
-            self._origin = self.weight.detach().clone() if copy is None else copy
-        else:
-            self._effective = self._effective.expand(len(layers), -1, -1).clone()
 
-    def adapt(self, member: int) -> Tensor:
-        """Form a member's weight; return the norms of its rows."""
-        weight = self._effective if self.alone else self._effective[member]
+    def adapt(self) -> Tensor:
+        """Form the adapted weight; return the norms of its rows."""
+        weight = self._effective
         weight.copy_(self._origin)
-        weight.addmm_(self.up[member], self.down[member], alpha=self.scaling[member])
-        return weight.norm(dim=1) if self.magnitude else weight.new_ones(())
+        weight.addmm_(self.up, self.down, alpha=self.scaling)
+        return weight.new_ones(()) if self.magnitude is None else weight.norm(dim=1)
 
     def scale(self) -> None:
-        """Bring the factors into the weights, or what is used into bfloat16."""
-        if self.factors is not None:
-            self._effective.mul_(self.factors)
+        """Bring the factor into the weight."""
+        if self.factor is not None:
+            self._effective.mul_(self.factor[:, None])
 
     def product(self, flat: Tensor) -> Tensor:
         """Return x·Eᵀ."""
@@ -245,65 +184,58 @@ class MergedLayer(AdaptedLayer):
 
     def restore(self) -> None:
         """Write the frozen weight back where the merged one stood."""
-        if self.alone:
-            with torch.no_grad():
-                self.weight.copy_(self._origin)
-
-    def drop(self, member: int) -> None:
-        """Take a member and its weight out."""
-        super().drop(member)
-        rest = [at for at in range(self._effective.shape[0]) if at != member]
-        self._effective = self._effective[rest]
+        with torch.no_grad():
+            self.weight.copy_(self._origin)
 
 
 class BesideLayer(AdaptedLayer):
-    """Computes with the frozen weight in bfloat16, and the adapters' small products beside it."""
+    """Computes with the frozen weight in bfloat16, and the adapter's small products beside it."""
 
-    def __init__(self, layers: Sequence[Any], half: Any) -> None:
-        super().__init__(layers, half.bias)
+    def __init__(self, layer: Any, half: Any) -> None:
+        super().__init__(layer, half.bias)
         self._half: Tensor = half.weight.detach()
-        if self.magnitude:
+        if self.magnitude is not None:
             self._square = self.weight.detach().square().sum(1)
 
-    def adapt(self, member: int) -> Tensor:
-        """Return the norms of a member's rows, where they matter."""
-        if not self.magnitude:
+    def adapt(self) -> Tensor:
+        """Return the norms of the adapted weight's rows, where they matter."""
+        if self.magnitude is None:
             return self._half.new_ones(())
-        down, up, scaling = self.down[member], self.up[member], self.scaling[member]
+        down, up, scaling = self.down, self.up, self.scaling
         crossed = ((self.weight @ down.mT) * up).sum(1)
         own = ((up @ (down @ down.mT)) * up).sum(1)
         squares: Tensor = self._square + 2 * scaling * crossed + scaling**2 * own
         return squares.clamp(min=0).sqrt()
 
     def scale(self) -> None:
-        """Bring the factors into the weights, or what is used into bfloat16."""
+        """Bring what is used into bfloat16."""
         self.ups, self.downs = self.ups.to(self._half.dtype), self.downs.to(self._half.dtype)
-        self._rows = None if self.factors is None else self.factors.mT.to(self._half.dtype)
+        self._columns = None if self.factor is None else self.factor.to(self._half.dtype)
 
     def product(self, flat: Tensor) -> Tensor:
         """Return x·Eᵀ."""
         output = flat @ self._half.mT
-        if self._rows is not None:
-            output.mul_(self._rows)
-        return _plus(output, flat @ self.downs.mT, self.ups.mT)
+        if self._columns is not None:
+            output.mul_(self._columns)
+        return output.addmm_(flat @ self.downs.mT, self.ups.mT)
 
     def to_inputs(self, over: Tensor, through: Tensor) -> Tensor:
         """Return g·E."""
-        scaled = over if self._rows is None else over * self._rows
-        return _plus(scaled @ self._half, through, self.downs)
+        scaled = over if self._columns is None else over * self._columns
+        return (scaled @ self._half).addmm_(through, self.downs)
 
 
 class _Apply(torch.autograd.Function):
-    """x·Eᵀ + bias, with gradients for x and the members' A, B and m."""
+    """x·Eᵀ + bias, with gradients for x, A, B and m."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, layer: AdaptedLayer, *leaves: Tensor) -> Tensor:
-        flat = layer.flat(inputs)
+        flat = inputs.reshape(-1, inputs.shape[-1])
         output = layer.product(flat)
-        if layer.magnitude:
-            ctx.save_for_backward(flat, output)
-        else:
+        if layer.magnitude is None:
             ctx.save_for_backward(flat)
+        else:
+            ctx.save_for_backward(flat, output)
         ctx.layer, ctx.shape = layer, inputs.shape
         shaped: Tensor = output.view(*inputs.shape[:-1], -1)
         return shaped if layer.bias is None else shaped + layer.bias
@@ -312,38 +244,14 @@ class _Apply(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
         layer: AdaptedLayer = ctx.layer
         flat, *output = ctx.saved_tensors
-        over = layer.flat(gradient)
+        over = gradient.reshape(-1, gradient.shape[-1])
         through = over @ layer.ups
         to_inputs = None
         if ctx.needs_input_grad[0]:
             to_inputs = layer.to_inputs(over, through).view(ctx.shape)
-        downs = layer.split(through.mT @ flat)
-        ups = layer.split((flat @ layer.downs.mT).mT @ over)
-        downs = [part[: own.shape[0]] for part, own in zip(downs, layer.down, strict=True)]
-        ups = [
-            part[: own.shape[1]].mul_(scale).mT
-            for part, own, scale in zip(ups, layer.up, layer.up_scales(), strict=True)
-        ]
-        magnitudes = []
-        if output:
-            total = (over * output[0]).sum(-2, dtype=torch.float32)
-            magnitudes = [
-                part / own for part, own in zip(layer.split(total), layer.magnitude, strict=True)
-            ]
-        leaves = (part.float() for part in (*downs, *ups, *magnitudes))
-        return to_inputs, None, *leaves
-
-
-def _plus(output: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    """Add a product in place, in a pack each member's: the product is never held by itself."""
-    return output.addmm_(one, other) if output.ndim == 2 else output.baddbmm_(one, other)
-
-
-def _ranked(weight: Tensor, rank: int, dim: int) -> Tensor:
-    """Return a weight with zeros up to the pack's largest rank."""
-    missing = rank - weight.shape[dim]
-    if missing == 0:
-        return weight.detach().clone()
-    shape = list(weight.shape)
-    shape[dim] = missing
-    return torch.cat([weight.detach(), weight.new_zeros(shape)], dim)
+        down = through.mT @ flat
+        up = ((flat @ layer.downs.mT).mT @ over).mul_(layer.up_scale()).mT
+        found = [down, up]
+        if layer.magnitude is not None:
+            found.append((over * output[0]).sum(-2, dtype=torch.float32) / layer.magnitude)
+        return to_inputs, None, *(part.float() for part in found)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 
 import torch
 
-from finetrap.backends import Row
 from finetrap.backends.hf.network import Network
 from finetrap.backends.hf.training import step as training
 from finetrap.backends.hf.training.adapters import Adapter
@@ -27,12 +26,8 @@ class Trainee:
     adapter: Adapter | None
     member: training.Member
     scratch: TemporaryDirectory[str]
-    pack: int = 1
-    """Runs that were trained in one pass."""
     precision: str = "fp32"
     """In which passes were computed; the weights proper are always in fp32."""
-    ahead_s: float = 0.0
-    """This run's share of the seconds that a pack took."""
 
 
 @contextmanager
@@ -41,14 +36,6 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(_number(f"adapter/train/{seed}"))
         yield
-
-
-def run_key(
-    rows: Sequence[Row], strategy: StrategySpec, train: TrainSpec, seed: int
-) -> tuple[object, ...]:
-    """Return what one training run is decided by."""
-    method = (strategy.kind, repr(strategy.peft), strategy.epochs, strategy.batch)
-    return (tuple(rows), method, schedule_of(strategy, train), train.max_length, seed)
 
 
 def schedule_of(strategy: StrategySpec, train: TrainSpec) -> training.Schedule:

@@ -58,58 +58,53 @@ class Passes(NamedTuple):
             yield
 
 
-def exact(trainees: Sequence[Trainee], kept: Kept) -> Passes:
-    """Return passes in fp32; adapters that can be are merged once a step.
+def exact(trainee: Trainee, kept: Kept) -> Passes:
+    """Return passes in fp32; an adapter that can be is merged once a step.
 
     A frozen weight needs no second copy where `kept` finds the untouched one.
     """
-    network = trainees[0].network
-    if _merges(trainees):
-        merging = Merging([trainee.network.core for trainee in trainees], kept)
-        return Passes(network, merging, network.joins, {})
-    if trainees[0].adapter is None:
+    network = trainee.network
+    if _merges(trainee):
+        return Passes(network, Merging(network.core, kept), network.joins, {})
+    if trainee.adapter is None:
         return Passes(network, None, network.joins, widest(network))
     return Passes(network, None, False, {})  # a layer of PEFT's might look at a whole row
 
 
-def rounded(trainees: Sequence[Trainee], kept: Kept) -> Passes | None:
+def rounded(trainee: Trainee, kept: Kept) -> Passes | None:
     """Return passes in bfloat16 over fp32 weights; None where PEFT's own layers compute."""
-    network = trainees[0].network
-    if trainees[0].adapter is None:
+    network = trainee.network
+    if trainee.adapter is None:
         copies = Copies(network)
         return Passes(copies.network, copies, copies.network.joins, copies.sums)
-    if _merges(trainees):
+    if _merges(trainee):
         half = Network(halved(network.core, kept))
-        cores = [trainee.network.core for trainee in trainees]
-        return Passes(half, Merging(cores, kept, half.core), half.joins, {})
+        return Passes(half, Merging(network.core, kept, half.core), half.joins, {})
     return None
 
 
-def _merges(trainees: Sequence[Trainee]) -> bool:
-    adapter = trainees[0].adapter
-    return adapter is not None and can_merge_each_step(adapter.model)
+def _merges(trainee: Trainee) -> bool:
+    return trainee.adapter is not None and can_merge_each_step(trainee.adapter.model)
 
 
-def gains_from_half(trainees: Sequence[Trainee], kept: Kept, filler: int) -> bool:
+def gains_from_half(trainee: Trainee, kept: Kept, filler: int) -> bool:
     """Whether a pass over the first step's rows is faster in bfloat16, by trying both."""
-    core = trainees[0].network.core
+    core = trainee.network.core
     if sum(weight.numel() for weight in core.parameters()) < SMALL:
         return False
-    if not fast_half(trainees[0].network.device):
+    if not fast_half(trainee.network.device):
         return False
-    batches = [_first_rows(trainee.member.rows(1)) for trainee in trainees]
-    weights = [weight for trainee in trainees for weight in trainee.member.weights]
-
-    targets = [sum(span.scored for span in batch) for batch in batches]
+    rows = _first_rows(trainee.member.rows(1))
+    targets = sum(span.scored for span in rows)
 
     def work(passes: Passes) -> None:
-        backward(passes.network, batches, targets, filler, joined=passes.joined).tolist()
-        for weight in weights:
+        backward(passes.network, rows, targets, filler, joined=passes.joined).item()
+        for weight in trainee.member.weights:
             weight.grad = None
 
     seconds = []
     for way in (rounded, exact):
-        passes = way(trainees, kept)
+        passes = way(trainee, kept)
         if passes is None:
             return False
         # Dropout draws from the seeded generator: what was only timed leaves no trace in it.

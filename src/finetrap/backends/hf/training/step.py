@@ -85,7 +85,7 @@ def examples(rows: Sequence[Row], tokens: Tokens, *, virtual: int, max_length: i
 
 
 class Member:
-    """One training run: its rows, its order, its weights, its optimizer; alone or in a pack."""
+    """One training run: its rows, its order, its weights, its optimizer."""
 
     def __init__(
         self,
@@ -127,36 +127,28 @@ class Member:
 
 def fit(
     network: Network,
-    members: Sequence[Member],
+    member: Member,
     *,
     filler: int,
     merging: Merging | Copies | None = None,
     joined: bool = False,
     progress: Progress | None = None,
 ) -> None:
-    """Train all members in one pass a step; one that diverges drops out and the others go on.
+    """Train a member to its last step, or to the one at which it diverges.
 
-    Members have equally many steps, each of equally many rows. `merging` is what is
-    computed once a step from their weights; a pack needs it. `joined` is `Passes`'s.
+    `merging` is what is computed once a step from its weights. `joined` is `Passes`'s.
     """
-    live = list(members)
-    for step in range(1, len(members[0].batches) + 1):
+    for step in range(1, len(member.batches) + 1):
         if merging:
             merging.refresh()
-        batches = [member.rows(step) for member in live]
-        losses = accumulate(network, batches, filler, joined=joined)
-        for member, loss in zip(live, losses, strict=True):
-            member.update(step, loss)
-            if progress:
-                tokens = sum(len(span.ids) for span in member.rows(step))
-                facts = {"step": step, "steps": len(member.batches), "loss": loss}
-                progress("step", {**facts, "tokens": tokens})
-        for at in reversed(range(len(live))):
-            if live[at].fault:
-                del live[at]
-                if merging and live:
-                    merging.drop(at)
-        if not live:
+        rows = member.rows(step)
+        loss = accumulate(network, rows, filler, joined=joined)
+        member.update(step, loss)
+        if progress:
+            tokens = sum(len(span.ids) for span in rows)
+            facts = {"step": step, "steps": len(member.batches), "loss": loss}
+            progress("step", {**facts, "tokens": tokens})
+        if member.fault:
             return
 
 
@@ -167,44 +159,41 @@ def trainable(network: Network) -> list[torch.nn.Parameter]:
 
 def accumulate(
     network: Network,
-    batches: Sequence[Sequence[Span]],
+    batch: Sequence[Span],
     filler: int,
     logits: int = LOGITS,
     *,
     joined: bool = False,
-) -> list[float]:
-    """Add the gradient of every member's mean loss; return the losses, in nats per target.
+) -> float:
+    """Add the gradient of a batch's mean loss; return the loss, in nats per target.
 
-    Batches that hold more activations than there is room for, or more than `logits` at once where
-    the head's loss cannot be taken in chunks, are cut, all at the same rows, the longest first.
-    Each pass divides a member's summed loss by the targets of its *whole* batch, so that the step
-    does not depend on how it is cut.
+    A batch that holds more activations than there is room for, or more than `logits` at once where
+    the head's loss cannot be taken in chunks, is cut, the longest rows first. Each pass divides its
+    summed loss by the targets of the *whole* batch, so that the step does not depend on how it is
+    cut.
     """
-    targets = [max(1, sum(span.scored for span in batch)) for batch in batches]
-    total = torch.zeros(len(batches), device=network.device)
+    targets = max(1, sum(span.scored for span in batch))
+    total = torch.zeros((), device=network.device)
     places = activation_bytes(network) // token_bytes(network)
-    most = logits // network.vocabulary if network.head is None else sum(targets)
-    for part in passes(batches, most, places, joined=joined):
+    most = logits // network.vocabulary if network.head is None else targets
+    for part in passes(batch, most, places, joined=joined):
         total += backward(network, part, targets, filler, joined=joined)
-    return [float(loss) for loss in total]
+    return float(total)
 
 
 def backward(
     network: Network,
-    batches: Sequence[Sequence[Span]],
-    targets: Sequence[int],
+    spans: Sequence[Span],
+    targets: int,
     filler: int,
     *,
     joined: bool = False,
 ) -> Tensor:
-    """Add the gradient of one pass; return each member's loss over its `targets`, [members]."""
+    """Add the gradient of one pass; return its summed loss over `targets`, a scalar."""
     device = network.device
-    spans = [span for batch in batches for span in batch]
     chosen = torch.tensor([t for s in spans for t in s.ids[s.start :]], device=device)
-    counts = [sum(span.scored for span in batch) for batch in batches]
-    share = torch.tensor([1 / count for count in targets], device=device)
-    weights = share.repeat_interleave(torch.tensor(counts, device=device))
-    ids, keep, rows = (_in_one_row if joined else _padded)(batches, filler, device)
+    weights = torch.full((len(chosen),), 1 / targets, device=device)
+    ids, keep, rows = (_in_one_row if joined else _padded)(spans, filler, device)
     places = None if rows is None else rows.places[None]
     head = network.head
     with joining(network.core, rows):
@@ -218,73 +207,53 @@ def backward(
             losses = torch.nn.functional.cross_entropy(logits, chosen, reduction="none")
             total = (losses * weights).sum()
     total.backward()
-    parts = torch.split((losses * weights).detach(), counts)
-    return torch.stack([part.sum() for part in parts])
+    loss: Tensor = (losses * weights).detach().sum()
+    return loss
 
 
 def _padded(
-    batches: Sequence[Sequence[Span]], filler: int, device: torch.device
+    spans: Sequence[Span], filler: int, device: torch.device
 ) -> tuple[Tensor, Tensor, Rows | None]:
     """Return ids and what predicts a target, [rows, longest]."""
-    spans = [span for batch in batches for span in batch]
     ids = pad_right([s.ids[:-1] for s in spans], filler, device)
     return ids, marked([(s.start - 1, len(s.ids) - 1) for s in spans], ids.shape[1], device), None
 
 
 def _in_one_row(
-    batches: Sequence[Sequence[Span]], filler: int, device: torch.device
+    spans: Sequence[Span], filler: int, device: torch.device
 ) -> tuple[Tensor, Tensor, Rows | None]:
-    """Return ids and what predicts a target, [1, tokens], and where rows stand.
-
-    Each member has equally many tokens: behind those with fewer stands a row that nothing reads.
-    """
-    most = max(sum(len(span.ids) - 1 for span in batch) for batch in batches)
-    ids: list[int] = []
-    keep: list[bool] = []
-    lengths: list[int] = []
-    for number, batch in enumerate(batches, 1):
-        for span in batch:
-            length = len(span.ids) - 1
-            ids += span.ids[:-1]
-            keep += [at >= span.start - 1 for at in range(length)]
-            lengths.append(length)
-        if missing := number * most - len(ids):
-            ids += [filler] * missing
-            keep += [False] * missing
-            lengths.append(missing)
+    """Return ids and what predicts a target, [1, tokens], and where rows stand."""
+    ids = [token for span in spans for token in span.ids[:-1]]
+    keep = [at >= span.start - 1 for span in spans for at in range(len(span.ids) - 1)]
     row = torch.tensor([ids], device=device), torch.tensor([keep], device=device)
-    return *row, Rows(lengths)
+    return *row, Rows([len(span.ids) - 1 for span in spans])
 
 
 def passes(
-    batches: Sequence[Sequence[Span]], targets: int, places: int, *, joined: bool = False
-) -> Iterator[list[list[Span]]]:
-    """Cut batches of equally many rows, the longest first, into parts that are read together.
+    batch: Sequence[Span], targets: int, places: int, *, joined: bool = False
+) -> Iterator[list[Span]]:
+    """Cut a batch, the longest rows first, into parts that are read together.
 
-    A part has at most `targets` scored positions, and `places` in all, padding included, or one row
-    of each batch.
+    A part has at most `targets` scored positions, and `places` in all, padding included, or one
+    row.
     """
-    rows = list(zip(*(sorted(batch, key=lambda s: -len(s.ids)) for batch in batches), strict=True))
+    rows = sorted(batch, key=lambda s: -len(s.ids))
 
-    def held(part: Sequence[tuple[Span, ...]]) -> int:
-        if joined:
-            return len(batches) * max(
-                sum(len(s.ids) for s in own) for own in zip(*part, strict=True)
-            )
-        return len(part) * len(batches) * max(len(span.ids) for span in part[0])
+    def held(part: Sequence[Span]) -> int:
+        return sum(len(s.ids) for s in part) if joined else len(part) * len(part[0].ids)
 
     # Joined rows are cut into passes of about one size; of padded ones the longest stand apart.
     enough = held(rows) / math.ceil(held(rows) / places) if joined else places
-    part: list[tuple[Span, ...]] = []
+    part: list[Span] = []
     for row in rows:
         longer = [*part, row]
-        scored = sum(span.scored for spans in longer for span in spans)
+        scored = sum(span.scored for span in longer)
         if part and (held(longer) > places or held(part) >= enough or scored > targets):
-            yield [list(column) for column in zip(*part, strict=True)]
+            yield part
             longer = [row]
         part = longer
     if part:
-        yield [list(column) for column in zip(*part, strict=True)]
+        yield part
 
 
 def token_bytes(network: Network) -> int:
