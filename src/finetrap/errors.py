@@ -7,6 +7,7 @@ FinetrapError
 │   └── BadModel        a model folder, hub id or tokenizer
 ├── ContextTooLong      a prompt does not fit the model's context; never truncated silently
 ├── Diverged            a loss that is not finite; the step is recorded with the run
+├── NotFinite           a model whose weights hold NaN or infinity
 ├── MissingPackage      what was asked for needs a package that is not installed
 ├── Unsupported         a PEFT method that needs more than its configuration
 └── StoreError          a runs folder that cannot be read or written
@@ -64,6 +65,10 @@ class Diverged(FinetrapError):
         self.curve = curve or {}
         """What was recorded of each step before it, as in a run's evidence."""
         super().__init__(f"loss {loss} at step {step}")
+
+
+class NotFinite(FinetrapError):
+    """A model's weights hold NaN or infinity: a finding about it, so its cells are recorded."""
 
 
 class MissingPackage(FinetrapError, ImportError):

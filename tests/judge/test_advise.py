@@ -275,6 +275,14 @@ def test_an_arm_that_diverged_is_ruled_out_and_said() -> None:
     assert "1 of its 4 seeds failed" in advised(partly).reason
 
 
+def test_a_model_all_of_whose_cells_failed_is_not_advised() -> None:
+    measured = [failed(ZERO, 0, status="failed"), failed(LORA, 0, status="failed")]
+    found = advised(measured)
+    assert found.ship is None
+    assert found.runner_up is None
+    assert found.keys == ()
+
+
 def test_without_the_untouched_model_nothing_is_advised() -> None:
     found = advised(runs((LORA, 0.2))[1:])
     assert (found.ship, found.next_command) == (None, STUDY)

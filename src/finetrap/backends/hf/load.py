@@ -2,10 +2,12 @@
 
 Whatever is missing is named before transformers is asked, because it would otherwise guess: a
 folder without tokenizer files can yield an empty tokenizer, a checkpoint with holes random weights.
+Code that comes with a model never runs: whoever hands over weights does not hand over a program.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from finetrap.errors import BadModel
+from finetrap.errors import BadModel, NotFinite
 from finetrap.records import ModelSpec
 
 TOKENIZER_FILES = (
@@ -42,7 +44,10 @@ class Opened(NamedTuple):
 
 
 def load(spec: ModelSpec, device: torch.device) -> Opened:
-    """Open the model that `spec` names, in fp32. Raises BadModel, saying what is missing."""
+    """Open the model that `spec` names, in fp32.
+
+    Raises BadModel, saying what is missing, and NotFinite for weights that hold NaN or infinity.
+    """
     folder = Path(spec.source).expanduser()
     if folder.is_dir():
         _check_folder(folder)
@@ -74,7 +79,9 @@ def context_length(config: Any, tokenizer: Any) -> int | None:
 
 
 def _open(spec: ModelSpec, source: str, revision: str | None, device: torch.device) -> Opened:
-    pinned = {"revision": revision} if revision else {}
+    pinned: dict[str, Any] = {"trust_remote_code": False}
+    if revision:
+        pinned["revision"] = revision
     config = AutoConfig.from_pretrained(source, **pinned)
     tokenizer = AutoTokenizer.from_pretrained(source, **pinned)
     stored = getattr(config, "dtype", None) or torch.float32
@@ -92,11 +99,33 @@ def _open(spec: ModelSpec, source: str, revision: str | None, device: torch.devi
             f"{type(network).__name__} needs, such as '{missing[0]}'; do config.json and "
             "the weights belong together?"
         )
+    _check_finite(network)
     return Opened(network.eval().requires_grad_(False).to(device), tokenizer, stored.itemsize)
 
 
+def _check_finite(network: torch.nn.Module) -> None:
+    """Raise NotFinite naming the tensors that hold NaN or infinity.
+
+    A sum keeps either; it may also overflow by itself, so only then is each number looked at.
+    """
+    suspects = [
+        (name, weight)
+        for name, weight in network.named_parameters()
+        if not math.isfinite(weight.detach().sum().item())
+    ]
+    broken = [name for name, weight in suspects if not torch.isfinite(weight).all()]
+    if broken:
+        more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+        raise NotFinite(f"weights are not finite: {broken[0]}{more}; give another checkpoint")
+
+
 def _check_folder(folder: Path) -> None:
-    """Name the first thing that a checkpoint folder lacks."""
+    """Name an adapter, which transformers would put on by itself, or what a checkpoint lacks."""
+    if (folder / "adapter_config.json").is_file():
+        raise BadModel(
+            f"model folder '{folder}' holds an adapter (adapter_config.json); finetrap opens whole "
+            "models: merge it (PEFT's merge_and_unload) and save model and tokenizer in a folder"
+        )
     lacks = None
     if not (folder / "config.json").is_file():
         lacks = "config.json"
@@ -117,6 +146,12 @@ def _looks_like_a_path(source: str) -> bool:
 
 def _explain(spec: ModelSpec, error: Exception, *, on_hub: bool) -> str:
     cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if "trust_remote_code" in str(error):
+        return (
+            f"model '{spec.name}': '{spec.source}' needs Python code of its own (`auto_map` in its "
+            "config.json or tokenizer_config.json), and finetrap runs no code that comes with a "
+            "model; use a checkpoint whose architecture and tokenizer transformers itself knows"
+        )
     if not on_hub:
         return f"model folder '{spec.source}' cannot be opened: {cause}"
     return (

@@ -1,0 +1,121 @@
+"""What lies in a model folder: code that must not run, and weights that are no numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from finetrap.backends.hf import load
+from finetrap.errors import BadModel, NotFinite
+from tests.builders.tiny import spec, write_llama
+
+CODE = """
+from pathlib import Path
+Path(__file__).with_name("ran").touch()
+Path({mark!r}).touch()
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+class OwnConfig(LlamaConfig):
+    model_type = "own"
+class OwnModel(LlamaForCausalLM):
+    config_class = OwnConfig
+class OwnTokenizer(PreTrainedTokenizerFast):
+    pass
+"""
+MAPS = {
+    "config.json": {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"},
+    "tokenizer_config.json": {"AutoTokenizer": ["own.OwnTokenizer", "own.OwnTokenizer"]},
+}
+CHANGES = {
+    "config.json": {"model_type": "own", "architectures": ["OwnModel"]},
+    "tokenizer_config.json": {"tokenizer_class": "OwnTokenizer"},
+}
+
+
+def with_code(folder: Path, mark: Path, *names: str, known: bool) -> Path:
+    """Write a model that brings a module; `known` leaves it a class that transformers has too."""
+    write_llama(folder)
+    (folder / "own.py").write_text(CODE.format(mark=str(mark)))
+    for name in names:
+        settings = json.loads((folder / name).read_text())
+        settings["auto_map"] = MAPS[name]
+        (folder / name).write_text(json.dumps(settings | ({} if known else CHANGES[name])))
+    return folder
+
+
+def opened(folder: Path, cache: Path) -> subprocess.CompletedProcess[str]:
+    """Open a model in a process whose standard input agrees to everything."""
+    code = (
+        "import sys, torch; sys.path.insert(0, sys.argv[2]);"
+        "from tests.builders.tiny import spec;"
+        "from pathlib import Path; from finetrap.backends.hf import load;"
+        "load.load(spec(Path(sys.argv[1])), torch.device('cpu')); print('opened')"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, str(folder), str(Path(__file__).parents[2])],
+        input="y\n" * 20,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HF_MODULES_CACHE": str(cache), "HF_HUB_OFFLINE": "1"},
+    )
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_a_model_that_needs_its_own_code_is_refused_and_the_code_does_not_run(tmp_path, name):
+    folder = with_code(tmp_path / "model", tmp_path / "mark", name, known=False)
+    done = opened(folder, tmp_path / "cache")
+    assert not (tmp_path / "mark").exists()
+    assert done.returncode != 0
+    assert "BadModel" in done.stderr
+    assert "runs no code that comes with a model; use a checkpoint" in done.stderr
+    assert "[y/N]" not in done.stdout
+
+
+def test_code_beside_a_model_that_transformers_knows_does_not_run(tmp_path):
+    folder = with_code(tmp_path / "model", tmp_path / "mark", *MAPS, known=True)
+    done = opened(folder, tmp_path / "cache")
+    assert done.stdout.strip() == "opened", done.stderr
+    assert not (tmp_path / "mark").exists()
+
+
+def test_code_of_the_base_of_an_adapter_does_not_run(tmp_path):
+    base = with_code(tmp_path / "base", tmp_path / "mark", *MAPS, known=False)
+    folder = write_llama(tmp_path / "adapted")
+    adapter = {"peft_type": "LORA", "base_model_name_or_path": str(base), "target_modules": ["q"]}
+    (folder / "adapter_config.json").write_text(json.dumps(adapter))
+    done = opened(folder, tmp_path / "cache")
+    assert done.returncode != 0
+    assert "BadModel" in done.stderr
+    assert "adapter" in done.stderr
+    assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite_are_named(tmp_path, value):
+    folder = write_llama(tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.layers.1.mlp.up_proj.weight"][3, 5] = value
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    said = r"^weights are not finite: model\.layers\.1\.mlp\.up_proj\.weight;"
+    with pytest.raises(NotFinite, match=said):
+        load.load(spec(folder), torch.device("cpu"))
+
+
+def test_weights_whose_sum_overflows_are_finite(tmp_path):
+    folder = write_llama(tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"][:] = 3e38
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    load.load(spec(folder), torch.device("cpu"))
+
+
+def test_an_adapter_alone_is_no_model(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(BadModel, match="an adapter"):
+        load.load(spec(tmp_path), torch.device("cpu"))
