@@ -1,16 +1,23 @@
-# make demo: install and run the shipped study.  make test: install, check and test.
+# make demo: install and run the shipped study.
+# make test: install, check and test.  make test-all: every family, method and width besides.
 # make docs: build the site.  make reference, make picture: write what the docs show of the code.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check docs reference picture clean
+# A worker for each core, one thread each, in an order drawn anew; its seed is printed first.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+.PHONY: demo test test-all check docs reference picture clean
 
 demo: $(VENV)/.installed
 	$(BIN)/finetrap demo
 
 test: check
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+test-all: check
+	$(PYTEST) -m ""
 
 check: $(VENV)/.tested
 	$(BIN)/ruff check .

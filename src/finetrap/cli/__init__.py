@@ -11,10 +11,11 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from finetrap import __version__
 from finetrap.cli import doing, judging, planned
 from finetrap.cli.interruption import Interrupted
 from finetrap.errors import FinetrapError
@@ -58,8 +59,14 @@ def example(verb: str) -> str:
 
 
 @app.callback(invoke_without_command=True)
-def overview(context: typer.Context) -> None:
+def overview(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
     """Measure what each fine-tuning strategy does to a small language model."""
+    if version:
+        print(f"finetrap {__version__}")
+        raise typer.Exit
     if context.invoked_subcommand is not None:
         return
     print("finetrap measures what each fine-tuning strategy does to a small language model.\n")
