@@ -46,7 +46,7 @@ from finetrap.findings import Effect
 from finetrap.judge import verdicts
 from finetrap.measure import strategies
 from finetrap.measure.engines.machine import crew
-from finetrap.measure.runner import Desk
+from finetrap.measure.problems import Problems
 from finetrap.measure.study import reading as studies
 from finetrap.measure.study import search
 from finetrap.records import Answer, Cell, Problem, Run, Study, TaskKind
@@ -62,13 +62,13 @@ REDUCED = {"models": ["mini-1m"], "seeds": [0, 1]}
 class Cells:
     """The peer's jobs, and what its answers become."""
 
-    desk: Desk
+    problems: Problems
     folder: Path
     eval_batch: int
 
     def job(self, cell: Cell) -> dict[str, Any]:
         """Return what the peer's script is told of one cell."""
-        train = self.desk.training_problems(cell).problems
+        train = self.problems.trained(cell).problems
         own = cell.strategy
         shots = () if own.trains else strategies.draw_shots(train, own.shots, cell.seed)
         return {
@@ -83,7 +83,7 @@ class Cells:
         }
 
     def _tests(self, cell: Cell, shots: Sequence[prompts.Shot]) -> list[dict[str, Any]]:
-        asked = self.desk.questions(cell)
+        asked = self.problems.asked(cell)
         tests = {cell.task.name: (asked.kind, asked.problems)}
         tests |= {name: (probe.kind, probe.problems) for name, probe in asked.probes.items()}
         return [_test(name, *test, shots, cell) for name, test in tests.items()]
@@ -95,7 +95,7 @@ class Cells:
             answered, nats = found["found"][name], found["golds"].get(name, repeat(None))
             return tuple(map(_answer, problems, answered, nats))
 
-        asked = self.desk.questions(cell)
+        asked = self.problems.asked(cell)
         probes = {name: answers(name, probe.problems) for name, probe in asked.probes.items()}
         return Run(cell, "done", answers(cell.task.name, asked.problems), probes)
 
@@ -197,12 +197,12 @@ def _environment(threads: int | None) -> dict[str, str]:
 
 
 def best_batch(
-    cell: Cell, desk: Desk, folder: Path, threads: int, batches: Sequence[int]
+    cell: Cell, problems: Problems, folder: Path, threads: int, batches: Sequence[int]
 ) -> tuple[int, dict[int, float]]:
     """Try lm-eval's batch sizes on the untouched model; return the fastest, and all seconds."""
     found = {}
     for batch in batches:
-        done = run_peer(Cells(desk, folder, batch).job(cell), folder / f"try-{batch}", threads)
+        done = run_peer(Cells(problems, folder, batch).job(cell), folder / f"try-{batch}", threads)
         found[batch] = done["seconds"]["work"]
         print(f"lm-eval, batch {batch}: {found[batch]:.1f} s", file=sys.stderr, flush=True)
     return min(found, key=lambda batch: found[batch]), found
@@ -219,9 +219,9 @@ def compare(
     study, store = studies.load(file, parsed(list(overrides))), Store(folder / "runs")
     ours = run_finetrap(file, overrides, store.root)
     cells = _peer_order(search.named_cells(study, store)[0])
-    team, desk = crew(study.models[0]), Desk()
-    batch, tried = best_batch(cells[0], desk, folder, team.threads, batches)
-    script = Cells(desk, folder, batch)
+    team, problems = crew(study.models[0]), Problems()
+    batch, tried = best_batch(cells[0], problems, folder, team.threads, batches)
+    script = Cells(problems, folder, batch)
     jobs = [script.job(cell) for cell in cells]
     begun = time.perf_counter()
     found = _in_waves(cells, jobs, folder, team.workers, team.threads)

@@ -24,10 +24,10 @@ from benchmarks import (
 from benchmarks.harness import Side, Worker
 from benchmarks.measured import Done
 from finetrap import tasks
-from finetrap.backends import open_model
 from finetrap.errors import BadInput, FinetrapError
+from finetrap.events import Teller
 from finetrap.measure import strategies
-from finetrap.measure.runner import Desk
+from finetrap.measure.session import Session
 from finetrap.measure.study import models
 from finetrap.records import Cell, Limits, StrategySpec, TrainSpec
 
@@ -170,8 +170,8 @@ LORA = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": "all-lin
 def test_the_peers_script_answers_a_cell_as_finetrap_does(strategy, tmp_path, monkeypatch):
     for package in ("lm_eval", "trl"):
         pytest.importorskip(package, reason="the peers are not installed")
-    cell, desk = mini_cell(strategy), Desk()
-    script = whole_study.Cells(desk, tmp_path, 16)
+    cell, session = mini_cell(strategy), Session()
+    script = whole_study.Cells(session.problems, tmp_path, 16)
     told, answers = tmp_path / "job.json", tmp_path / "answers.json"
     told.write_text(json.dumps(script.job(cell)), encoding="utf-8")
     monkeypatch.setattr("sys.argv", ["peer_cell", str(told), str(answers), "0"])
@@ -179,10 +179,11 @@ def test_the_peers_script_answers_a_cell_as_finetrap_does(strategy, tmp_path, mo
     found = json.loads(answers.read_text(encoding="utf-8"))
     theirs = script.run(cell, found)
 
-    desk.opened = open_model(cell.model, cell.limits)
-    solver = desk.solver(cell, desk.training_problems(cell))
-    chosen = desk.rewind(solver, cell).get("rewind", {}).get("chosen")
-    asked = desk.questions(cell)
+    problems, loaded = session.problems, session.open(cell, Teller())
+    solver = loaded.adapt(cell, problems.trained(cell), Teller())
+    rewound = loaded.rewind(solver, cell, problems, Teller())
+    chosen = rewound.get("rewind", {}).get("chosen")
+    asked = problems.asked(cell)
     own = strategies.ask(solver, asked.kind, asked.problems, cell.limits)
     prose = strategies.ask(solver, "prose", asked.probes["prose"].problems, cell.limits)
     assert found["chosen"] == chosen

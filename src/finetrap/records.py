@@ -21,6 +21,8 @@ TaskKind = Literal["math", "choice", "continuation", "prose"]
 Split = Literal["test", "dev"]
 Status = Literal["done", "diverged", "oom", "failed"]
 StopReason = Literal["eos", "stop", "cap", "none"]
+Keep = Literal["adapters", "all", "none"]
+"""Which weights stay in the runs folder: adapters alone, whole models too, or none."""
 
 
 @dataclass(frozen=True)
@@ -256,7 +258,7 @@ class Study:
     search: Search | None = None
     """None measures every strategy at the rates it was given."""
     judge: Judge = Judge()
-    keep: Literal["adapters", "all", "none"] = "adapters"
+    keep: Keep = "adapters"
     source: str = ""
     """The study file's text, kept for the report."""
 

@@ -20,7 +20,9 @@ from finetrap.findings import Suspect
 from finetrap.judge import diagnosis as diagnose
 from finetrap.judge import verdicts
 from finetrap.measure import evidence, strategies
-from finetrap.measure.runner import Desk, attempt
+from finetrap.measure.problems import Problems
+from finetrap.measure.runner import attempt
+from finetrap.measure.session import Session
 from finetrap.measure.strategies import Trained
 from finetrap.measure.study import models
 from finetrap.records import Cell, Limits, Problem, Run, StrategySpec, TrainSpec
@@ -48,19 +50,19 @@ def cell(rate: float | None = None, cap: int = CAP) -> Cell:
     )
 
 
-class Misled(Desk):
-    """A desk that hands out other training problems than the task's."""
+class Misled(Problems):
+    """Other training problems than the task's."""
 
     def __init__(self, mislead: Callable[[Sequence[Problem]], Sequence[Problem]]) -> None:
         super().__init__()
         self.mislead = mislead
 
-    def training_problems(self, cell: Cell) -> Trained:
-        return Trained(tuple(self.mislead(super().training_problems(cell).problems)))
+    def trained(self, cell: Cell) -> Trained:
+        return Trained(tuple(self.mislead(super().trained(cell).problems)))
 
 
-def run(planned: Cell, desk: Desk | None = None) -> Run:
-    done = attempt(planned, desk or Desk(), lambda event: None)
+def run(planned: Cell, problems: Problems | None = None) -> Run:
+    done = attempt(planned, Session(problems=problems), lambda event: None)
     assert done.status == "done", done.failure
     return done
 

@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
+from finetrap.backends import open_model
 from finetrap.errors import FinetrapError
-from finetrap.measure import runner
 from finetrap.measure.engines import local, machine
-from finetrap.measure.engines.workers import default_run_group
+from finetrap.measure.runner import run_group
+from finetrap.measure.session import Session
 from finetrap.measure.study import reading
 from finetrap.records import (
     Cell,
@@ -94,17 +95,13 @@ def test_workers_stay_from_round_to_round_and_leave_at_the_end(tmp_path: Path) -
     assert not any(map(is_alive, pids))
 
 
-def test_a_worker_opens_a_model_once_for_all_its_groups(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_opens_a_model_once_for_all_its_groups(tmp_path: Path) -> None:
     opened: list[str] = []
-    open_model = runner.open_model
 
     def counted(spec: ModelSpec, limits: Limits) -> Any:
         opened.append(spec.name)
         return open_model(spec, limits)
 
-    monkeypatch.setattr(runner, "open_model", counted)
     plan = reading.check(
         {
             "name": "groups",
@@ -118,11 +115,11 @@ def test_a_worker_opens_a_model_once_for_all_its_groups(
         at="groups",
         base=tmp_path,
     )
-    store, act = Store(tmp_path / "runs"), default_run_group()
+    store, session = Store(tmp_path / "runs"), Session(counted)
     groups = local.group(reading.cells(plan), workers=2)
     assert len(groups) > 2
     for members in groups:
-        act(members, store, "none", lambda event: None)
+        run_group(members, store, "none", lambda event: None, session)
     assert store.owed(reading.cells(plan)) == ()
     assert len(opened) == 1
 

@@ -20,7 +20,9 @@ from finetrap.measure.meter import Meter
 from finetrap.measure.plan import calibration, forecast, pace, rehearsal, timing
 from finetrap.measure.plan.ahead import look_ahead
 from finetrap.measure.plan.rehearsal import Call, Ledger, Work, rehearse, signature
-from finetrap.measure.runner import Desk, run_cell
+from finetrap.measure.problems import Problems
+from finetrap.measure.runner import run_cell
+from finetrap.measure.session import Session
 from finetrap.measure.study import reading
 from finetrap.records import Cell, Limits, StrategySpec, TrainSpec
 from finetrap.runs.store import Store
@@ -140,25 +142,12 @@ REWOUND = replace(made.FULL, name="full+rewind", rewind=(0.0, 0.5, 1.0))
 LORA = replace(made.LORA, peft={"peft_type": "LORA", "r": 2, "target_modules": "all-linear"})
 
 
-class Opened(Desk):
-    """A desk on which a model lies open already."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.ready = model
-
-    def model(self, cell):
-        self.ready.reset()
-        self.opened, self.held = self.ready, None
-        return self.ready
-
-
 @pytest.mark.parametrize("strategy", [made.ZERO, made.SHOTS, made.FULL, LORA, REWOUND], ids=str)
 def test_a_rehearsal_counts_the_tokens_that_a_real_run_records(small, strategy):
     model, make = small
     cell = make(strategy)
-    work = rehearse(cell, Desk(), Ledger(model))
-    run = run_cell(cell, Opened(model), Meter(), lambda event: None)
+    work = rehearse(cell, Problems(), Ledger(model))
+    run = run_cell(cell, Session(lambda spec, limits: model), Meter(), lambda event: None)
     assert work.train_tokens == run.costs.train_tokens
     asked = (*work.unmoved, *work.way_back, *work.evaluate)
     read = sum(call.read for call in asked)
@@ -175,7 +164,7 @@ def test_a_row_that_does_not_fit_is_told_before_anything_runs(small):
     cell = make(made.FULL)
     cell = replace(cell, train=replace(cell.train, max_length=9))
     with pytest.raises(ContextTooLong, match="training row 1"):
-        rehearse(cell, Desk(), Ledger(model))
+        rehearse(cell, Problems(), Ledger(model))
 
 
 def test_cells_that_differ_in_rate_or_seed_alone_are_rehearsed_once(small):
@@ -195,7 +184,7 @@ def test_a_shared_beginning_and_a_shared_context_count_once(small):
     shots = "Tom has 3 apples and buys 4 more. " * 4
     ledger.generate([shots + "One", shots + "Two"], max_new_tokens=4, stops=(), batch=8)
     ledger.score([("How many?", " 1"), ("How many?", " 2"), ("Whose?", " 1")], batch=2)
-    decode, score = ledger.take()
+    decode, score = ledger.calls[""]
     texts = (shots, shots + "One", shots + "Two")
     both, first, second = (length for length, _ in model.lengths([(t, "") for t in texts]))
     assert decode.read == first + second

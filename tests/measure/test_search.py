@@ -8,7 +8,7 @@ from finetrap import tasks
 from finetrap.errors import BadStudy
 from finetrap.judge import verdicts
 from finetrap.measure.engines import rounds
-from finetrap.measure.runner import Desk
+from finetrap.measure.problems import Problems
 from finetrap.measure.study import reading, search
 from finetrap.runs import trials
 from finetrap.runs.store import Store
@@ -51,11 +51,11 @@ def test_a_study_is_worked_through_in_rounds_until_its_searches_end(done):
 
 def test_trials_are_asked_only_what_no_test_and_no_training_has(done):
     _, _store, cells, _ = done
-    desk = Desk()
+    problems = Problems()
     for cell in [c for c in cells if c.split == "dev"]:
         final = replace(cell, split="test")
-        trained = {p.id for p in desk.training_problems(cell).problems}
-        asked, tested = desk.questions(cell), desk.questions(final)
+        trained = {p.id for p in problems.trained(cell).problems}
+        asked, tested = problems.asked(cell), problems.asked(final)
         assert asked.problems
         assert asked.probes["sums"].problems
         assert not {p.id for p in asked.problems} & trained
@@ -74,12 +74,12 @@ def test_the_dev_problems_are_a_fifth_of_a_small_task_at_most(tmp_path):
 
 
 def test_final_runs_train_on_the_dev_problems_only_if_the_study_says_so(tmp_path):
-    desk = Desk()
+    problems = Problems()
     for with_dev, count in ((False, 60), (True, 260)):
         train = {**TABLE["train"], "with_dev": with_dev}
         cells = reading.cells(checked(tmp_path, train=train))
         final = next(c for c in cells if c.strategy.trains)
-        assert len(desk.training_problems(final).problems) == count
+        assert len(problems.trained(final).problems) == count
 
 
 def test_the_harmful_shared_rate_is_avoided_by_the_tuned_one(done):

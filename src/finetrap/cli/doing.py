@@ -162,7 +162,7 @@ def _plan_sentence(plan: trying.Plan, minutes: float) -> str:
 
 def _hand_over(findings: Findings, store: Store, out: Path, whole: bool, voice: Voice) -> None:
     """Write what is to be shipped, and show what it would lose."""
-    from finetrap.measure import runner, trying
+    from finetrap.measure import ship, trying
 
     for advice in findings.advice:
         runs = store.runs(set(advice.keys))
@@ -171,7 +171,7 @@ def _hand_over(findings: Findings, store: Store, out: Path, whole: bool, voice: 
         run = min(runs, key=lambda r: -1 if r.cell.seed is None else r.cell.seed)
         untouched = [r for r in store.runs() if r.cell.task == run.cell.task and _is_base(r.cell)]
         changed = run.cell.strategy.trains or run.cell.strategy.shots
-        place = runner.ship(run.cell, out / "ship", whole=whole) if changed else None
+        place = ship.ship(run.cell, out / "ship", whole=whole) if changed else None
         worst = trying.lost(untouched[0], run) if untouched else []
         answers = [{"before": b.completion, "after": a.completion, "id": a.id} for b, a in worst]
         lines = [f"to ship: {place or 'the untouched model as it is'}"]

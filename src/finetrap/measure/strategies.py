@@ -8,6 +8,7 @@ two of them differently by accident. Test problems never reach `adapt`.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -26,6 +27,8 @@ class Solver:
     model: Model
     shots: tuple[prompts.Shot, ...] = ()
     training: Training | None = None
+    train_s: float | None = None
+    """Seconds that the training took."""
 
     def prompt(self, question: str) -> str:
         """Write the prompt of a question, exemplars first."""
@@ -74,9 +77,10 @@ def adapt(
         return Solver(model, draw_shots(train, strategy.shots, seed))
     if not train or seed is None:
         raise BadInput(f"strategy '{strategy.name}' needs training problems and a seed")
+    start = time.perf_counter()
     rows = training_rows([*train, *replayed], model)
     training = model.train(rows, strategy, budget, seed, progress)
-    return Solver(model, training=training)
+    return Solver(model, training=training, train_s=round(time.perf_counter() - start, 3))
 
 
 def draw_shots(train: Sequence[Problem], count: int, seed: int | None) -> tuple[prompts.Shot, ...]:

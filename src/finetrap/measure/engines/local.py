@@ -17,13 +17,12 @@ from finetrap.measure.engines.machine import Crew, crew, parameters
 from finetrap.measure.engines.workers import (
     Emit,
     Group,
-    Keep,
     Pool,
     RunGroup,
     Stopping,
     default_run_group,
 )
-from finetrap.records import Cell
+from finetrap.records import Cell, Keep
 from finetrap.runs.store import Store
 
 GROUPS_PER_WORKER = 4

@@ -21,16 +21,15 @@ from functools import partial
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any, Literal
+from typing import Any
 
 from finetrap.errors import FinetrapError
 from finetrap.measure.engines.machine import Crew
 from finetrap.measure.meter import environment
-from finetrap.records import Cell, Failure, Run
+from finetrap.records import Cell, Failure, Keep, Run
 from finetrap.runs.store import Store
 
 Emit = Callable[[Mapping[str, Any]], None]
-Keep = Literal["adapters", "all", "none"]
 RunGroup = Callable[[Sequence[Cell], Store, Keep, Emit], None]
 Group = tuple[Cell, ...]
 Stopping = Callable[[], bool]
@@ -252,10 +251,11 @@ def _serve(pipe: Connection, store: Store, keep: Keep, run_group: RunGroup | Non
 
 
 def default_run_group() -> RunGroup:
-    """Return the runner's, with a desk of its own: what lies open on it serves the next group."""
-    from finetrap.measure.runner import Desk, run_group
+    """Return the runner's, with a session of its own, which serves the next group too."""
+    from finetrap.measure.runner import run_group
+    from finetrap.measure.session import Session
 
-    return partial(run_group, desk=Desk())
+    return partial(run_group, session=Session())
 
 
 def _die_with_parent() -> None:

@@ -19,7 +19,7 @@ from finetrap.measure.plan.ahead import Ahead, look_ahead
 from finetrap.measure.plan.calibration import Calibrated, Say, calibrate
 from finetrap.measure.plan.forecast import CellForecast, Forecaster, Parts, Round, added, timetable
 from finetrap.measure.plan.rehearsal import signature
-from finetrap.measure.runner import Desk
+from finetrap.measure.problems import Problems
 from finetrap.records import Cell, Status, Study
 from finetrap.runs.store import Store
 
@@ -157,10 +157,10 @@ def plan(study: Study, store: Store, *, workers: int | None = None, say: Say) ->
 
 def _asked(cells: Sequence[Cell]) -> dict[str, int]:
     """Return the problems of each test, prose left out. Raises BadInput, BadData."""
-    desk, found = Desk(), {}
+    problems, found = Problems(), {}
     for cell in cells:
         if cell.split == "test" and not cell.trained_on:
-            asked = desk.questions(cell)
+            asked = problems.asked(cell)
             for name, test in {**asked.probes, cell.task.name: asked}.items():
                 if test.kind != "prose":
                     found[name] = len(test.problems)

@@ -22,7 +22,7 @@ from finetrap.measure.engines.machine import Crew
 from finetrap.measure.plan.pace import Pace, pace
 from finetrap.measure.plan.rehearsal import Ledger, Work, rehearse
 from finetrap.measure.plan.timing import PATIENCE, Stopwatch, Timings, method
-from finetrap.measure.runner import Desk
+from finetrap.measure.problems import Problems
 from finetrap.records import Cell
 
 Say = Callable[[str], None]
@@ -157,20 +157,20 @@ def _timed(
 
     `started` is when this process was, zero if it is warm already.
     """
-    cells, desk = list(job.values()), Desk()
+    cells, problems = list(job.values()), Problems()
     name = cells[0].model.name
     say(f"{name}: open")
     model, open_s, opened_s = _open(cells[0])
     for cell in cells:
-        desk.questions(cell)
-        desk.training_problems(cell)
+        problems.asked(cell)
+        problems.trained(cell)
     first_s = time.time() - started - opened_s if started else 0.0
     ledger = Ledger(model)
-    works = {key: rehearse(cell, desk, ledger) for key, cell in job.items()}
+    works = {key: rehearse(cell, problems, ledger) for key, cell in job.items()}
     together()
     stopwatch = Stopwatch(model, ledger, cells[0].limits, lambda text: say(f"{name}: {text}"))
     trained = {method(cell.strategy): cell for cell in cells if cell.strategy.trains}
-    rows = {key: _rows(cell, desk, model) for key, cell in trained.items()}
+    rows = {key: _rows(cell, problems, model) for key, cell in trained.items()}
     if started:
         stopwatch.warm_up([(cell, rows[key]) for key, cell in trained.items()][:1])
     stopwatch.evaluation()
@@ -193,6 +193,6 @@ def _open(cell: Cell) -> tuple[Model, float, float]:
     return model, spent[-1], 2 * spent[-1] if len(spent) == 2 else spent[0]
 
 
-def _rows(cell: Cell, desk: Desk, model: Model) -> list[Row]:
-    train = desk.training_problems(cell)
+def _rows(cell: Cell, problems: Problems, model: Model) -> list[Row]:
+    train = problems.trained(cell)
     return strategies.training_rows([*train.problems, *train.replayed], model)

@@ -69,7 +69,7 @@ class _Seen(set[str]):
 
 @dataclass
 class _Bench:
-    """What a worker has at hand between cells: mirrors `runner.Desk`."""
+    """What a worker has at hand between cells: mirrors `session.LoadedModel`."""
 
     opened: object = None
     """The model that is open, as `opened_as` names it."""

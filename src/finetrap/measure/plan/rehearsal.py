@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from finetrap.backends import Completion, Model, Progress, Row, Scored, Training, Written
-from finetrap.measure import evidence, strategies
-from finetrap.measure.runner import Desk
-from finetrap.measure.strategies import Questions, Solver
-from finetrap.records import Answer, Cell, Limits, StrategySpec, TrainSpec, content_hash
+from finetrap.measure.meter import Meter
+from finetrap.measure.problems import Problems
+from finetrap.measure.runner import run_cell
+from finetrap.measure.session import Session
+from finetrap.records import Cell, Problem, StrategySpec, TrainSpec, content_hash
+from finetrap.text import prompts
 
 Kind = Literal["decode", "score", "train", "divergence", "rewind"]
 Counted = Literal["decode", "score", "prose", "divergence"]
@@ -45,6 +47,8 @@ class Call:
     """Tokens whose likelihood is asked for."""
     cap: int = 0
     """Most new tokens of a row."""
+    share: float = 1.0
+    """Of a rewind: how far from the base weights it goes."""
 
     @property
     def batches(self) -> int:
@@ -68,7 +72,10 @@ class Ledger:
     """Only its tokenizer is used."""
     test: str = ""
     """What the calls to come are about."""
-    calls: list[Call] = field(default_factory=list)
+    phase: str = ""
+    """Of the cell, to which they belong."""
+    calls: dict[str, list[Call]] = field(default_factory=dict)
+    """By phase."""
     asked: dict[Asked, Sequence[tuple[str, str]]] = field(default_factory=dict)
     """The rows of the first call of each sort, to be timed."""
     seconds: float = 0.0
@@ -81,10 +88,17 @@ class Ledger:
         self.chat = self.model.chat
         self.shots = False
 
-    def take(self) -> tuple[Call, ...]:
-        """Return the calls since the last time, and forget them."""
-        taken, self.calls = tuple(self.calls), []
-        return taken
+    def begin(self, cell: Cell) -> None:
+        """Expect the calls of a cell."""
+        self.calls, self.test, self.shots = {}, cell.task.name, cell.strategy.shots > 0
+
+    def hear(self, event: Mapping[str, Any]) -> None:
+        """Note which phase the cell is in, and what it is about."""
+        if event["event"] == "phase":
+            self.phase, self.test = event["phase"], event.get("task", self.test)
+
+    def _add(self, call: Call) -> None:
+        self.calls.setdefault(self.phase, []).append(call)
 
     def generate(
         self,
@@ -139,7 +153,7 @@ class Ledger:
         tokens = self.model.training_tokens(rows, strategy, train, seed)
         seen = max(1, round((strategy.epochs or train.epochs) * len(rows)))
         call = Call("train", self.test, False, seen, strategy.batch or train.batch, tokens)
-        self.calls.append(call)
+        self._add(call)
         return Training(call.batches, tokens, trainable=0)
 
     def divergence(
@@ -151,7 +165,7 @@ class Ledger:
 
     def rewind(self, share: float) -> None:
         """Note a step on the way back."""
-        self.calls.append(Call("rewind", self.test))
+        self._add(Call("rewind", self.test, share=share))
 
     def save(self, folder: Path, *, whole: bool) -> None:
         """Write nothing."""
@@ -165,7 +179,7 @@ class Ledger:
 
     def token_count(self) -> int:
         """Return the tokens that the noted calls read, completions left out."""
-        return sum(call.read for call in self.calls)
+        return sum(call.read for calls in self.calls.values() for call in calls)
 
     def lengths(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:
         """Return the tokens of each context and its continuation, counted once for each pair."""
@@ -196,7 +210,7 @@ class Ledger:
         shared = self.lengths([(start_of_all, "")])[0][0] if start_of_all else 0
         once = shared + sum(max(0, known[context] - shared) for context in contexts)
         rows = len(pairs) if kind == "prose" else len(contexts)
-        self.calls.append(
+        self._add(
             Call(
                 "score" if kind == "prose" else kind,
                 self.test,
@@ -215,7 +229,7 @@ class Ledger:
     def _note_golds(self, pairs: Sequence[tuple[str, str]], batch: int) -> None:
         """Note what follows prompts that are read already."""
         scored = sum(follow for _, follow in self.lengths(pairs))
-        self.calls.append(
+        self._add(
             Call(
                 "score",
                 self.test,
@@ -262,76 +276,44 @@ def signature(cell: Cell) -> str:
     return content_hash(found)
 
 
-def rehearse(cell: Cell, desk: Desk, ledger: Ledger) -> Work:
-    """Go through a cell as `runner.run_cell` does, and return what it asks of the model.
+def rehearse(cell: Cell, problems: Problems, ledger: Ledger) -> Work:
+    """Run a cell with the ledger as its model, and return what it asks of one.
 
-    `desk` keeps the loaded tasks from cell to cell. Raises BadInput as the run would.
+    `problems` keeps the loaded tasks from cell to cell. Raises BadInput as the run would.
     """
-    asked, train = desk.questions(cell), desk.training_problems(cell)
     start, counting = time.perf_counter(), ledger.seconds
-    ledger.test, ledger.shots = cell.task.name, False
-    if cell.strategy.trains and cell.split == "test":
-        evidence.before(ledger, train.problems, cell.limits.batch)
-    before = ledger.take()
-    solver = strategies.adapt(
-        ledger, train.problems, cell.strategy, cell.train, cell.seed, None, train.replayed
-    )
-    trained = ledger.take()
-    ledger.shots = bool(solver.shots)
-    unmoved, way_back = _way_back(cell, desk, solver, ledger)
-    answers = _ask(solver, cell.task.name, asked, cell.limits, ledger)
-    evaluate = ledger.take()
-    ledger.test = cell.task.name
-    evidence.after(solver, cell, asked, answers)
-    evidence.collect(solver, train, asked)
+    session = Session(lambda spec, limits: ledger, problems)
+    ledger.begin(cell)
+    run_cell(cell, session, Meter(), ledger.hear)
     spent = time.perf_counter() - start - (ledger.seconds - counting)
+    calls, ledger.calls = ledger.calls, {}
+    unmoved, way_back = _at_zero(calls.get("rewind", []))
     return Work(
-        before=before,
-        train=trained,
-        unmoved=unmoved,
-        way_back=way_back,
-        evaluate=evaluate,
-        after=ledger.take(),
+        before=tuple(calls.get("before", ())),
+        train=tuple(calls.get("train", ())),
+        unmoved=tuple(unmoved),
+        way_back=tuple(way_back),
+        evaluate=tuple(calls.get("answer", ())),
+        after=tuple(calls.get("after", ())),
         python_s=max(0.0, spent),
-        solution_tokens=_solution_tokens(cell, solver, train, ledger),
+        solution_tokens=_solution_tokens(cell, problems.trained(cell).problems, ledger),
     )
 
 
-def _way_back(
-    cell: Cell, desk: Desk, solver: Solver, ledger: Ledger
-) -> tuple[tuple[Call, ...], tuple[Call, ...]]:
-    """Ask the held-out problems at λ = 0 and at the others, as `rewind.settle` does."""
-    if not cell.strategy.rewind:
-        return (), ()
-    task = cell.trained_on or cell.task
-    dev = desk.questions(replace(cell, split="dev", task=task))
-    steps: dict[bool, list[Call]] = {True: [], False: []}
-    for share in cell.strategy.rewind:
-        ledger.rewind(share)
-        _ask(solver, task.name, dev, cell.limits, ledger)
-        steps[share == 0.0] += ledger.take()
-    ledger.rewind(1.0)  # to the λ that is chosen
-    return tuple(steps[True]), (*steps[False], *ledger.take())
+def _at_zero(calls: Sequence[Call]) -> tuple[list[Call], list[Call]]:
+    """Return the calls of a rewind at λ = 0, and the others."""
+    share, parts = 1.0, ([], [])  # type: tuple[float, tuple[list[Call], list[Call]]]
+    for number, call in enumerate(calls):
+        share = call.share if call.kind == "rewind" else share
+        last = number == len(calls) - 1  # to the λ that is chosen
+        parts[share != 0.0 or last].append(call)
+    return parts
 
 
-def _ask(
-    solver: Solver, name: str, asked: Questions, limits: Limits, ledger: Ledger
-) -> tuple[Answer, ...]:
-    """Ask a task and its probes, each under its own name; return the task's answers."""
-    ledger.test = name
-    answers = strategies.ask(solver, asked.kind, asked.problems, limits)
-    for probe, questions in asked.probes.items():
-        ledger.test = probe
-        strategies.ask(solver, questions.kind, questions.problems, limits)
-    return answers
-
-
-def _solution_tokens(
-    cell: Cell, solver: Solver, train: strategies.Trained, ledger: Ledger
-) -> float:
+def _solution_tokens(cell: Cell, train: Sequence[Problem], ledger: Ledger) -> float:
     if not cell.strategy.trains:
         return 0.0
-    lengths = ledger.lengths([("", solver.target(p.solution)) for p in train.problems])
+    lengths = ledger.lengths([("", prompts.target(p.solution, ledger.chat)) for p in train])
     return 1 + sum(target for _, target in lengths) / len(lengths)
 
 

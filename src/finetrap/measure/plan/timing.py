@@ -345,7 +345,7 @@ class Stopwatch:
         counting = Ledger(self.model, known=self.ledger.known)
         counting.shots = shots
         counting.note(kind, pairs, max(1, min(len(pairs), self.limits.batch)))
-        return counting.calls[-1]
+        return counting.calls[""][-1]
 
     def _rows(self, kind: Counted) -> Sequence[tuple[str, str]]:
         """Return the first rows that were asked for in this way, none if none were."""

@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from finetrap.errors import BadInput, BadStudy, nearest
-from finetrap.records import Judge, Limits, Search, TrainSpec
+from finetrap.records import Judge, Keep, Limits, Search, TrainSpec
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -162,9 +162,7 @@ class JudgeTable(Table):
 class KeepTable(Table):
     """`[keep]`: which weights stay in the runs folder."""
 
-    weights: Literal["adapters", "all", "none"] = Field(
-        default="adapters", description='"adapters", "all" or "none"'
-    )
+    weights: Keep = Field(default="adapters", description='"adapters", "all" or "none"')
     """Adapters alone, whole models too, or none."""
 
 

@@ -1,0 +1,127 @@
+"""What stays open between cells: the model, and the solver that the last cell left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from finetrap.backends import Model, open_model
+from finetrap.events import Teller
+from finetrap.measure import evidence, rewind, strategies
+from finetrap.measure.problems import Problems, held_out
+from finetrap.measure.strategies import Solver, Trained
+from finetrap.records import Cell, Keep, Limits, ModelSpec, content_hash
+
+Opener = Callable[[ModelSpec, Limits], Model]
+
+
+class Session:
+    """Keeps the last opened model and the loaded tasks for the next cell."""
+
+    def __init__(self, opener: Opener = open_model, problems: Problems | None = None) -> None:
+        self.problems = problems or Problems()
+        self.loaded: LoadedModel | None = None
+        self._opener = opener
+        self._opened_as: object = None
+
+    def open(self, cell: Cell, tell: Teller) -> LoadedModel:
+        """Return the cell's model: the base model, or as the last cell left it for this one."""
+        wanted = (cell.model.source, cell.model.revision, cell.model.prompt, cell.limits.dtype)
+        if self.loaded is None or self._opened_as != wanted:
+            self.clear()
+            tell.phase("load", model=cell.model.name)
+            self.loaded = LoadedModel(self._opener(cell.model, cell.limits))
+            self._opened_as = wanted
+        self.loaded.keep_only(cell)
+        return self.loaded
+
+    def clear(self) -> None:
+        """Forget the model and its solver, after a failure that may have left it torn."""
+        self.loaded = self._opened_as = None
+
+
+class LoadedModel:
+    """An opened model, its last solver, and what was measured of the base model."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._solver: Solver | None = None
+        self._training_key = ""
+        """Of the cell that the solver was made for."""
+        self._before: dict[object, Mapping[str, Any]] = {}
+        self._unmoved: dict[str, rewind.Step] = {}
+        """What the base model does on held-out problems, at the start of every rewind."""
+
+    def keep_only(self, cell: Cell) -> None:
+        """Return to the base model unless the solver is this cell's own."""
+        if self._solver is not None and self._training_key != cell.training_key():
+            self.model.reset()
+            self._solver = None
+
+    def before_training(self, cell: Cell, train: Trained, tell: Teller) -> Mapping[str, Any]:
+        """Score the training solutions with the base model, once for all strategies."""
+        if not cell.strategy.trains or cell.split == "dev":
+            return {}
+        known = (cell.trained_on and cell.trained_on.name, cell.train)
+        if known not in self._before and self._solver is None:
+            tell.phase("before")
+            told = tell.rows("before", cell.task.name, None)
+            batch = cell.limits.batch
+            self._before[known] = evidence.before(self.model, train.problems, batch, told)
+        return self._before.get(known, {})
+
+    def adapt(self, cell: Cell, train: Trained, tell: Teller) -> Solver:
+        """Return the cell's solver: trained now, or the one that the last cell left."""
+        if self._solver is not None and self._training_key == cell.training_key():
+            if cell.strategy.trains:
+                self.model.rewind(1.0)  # the last cell may have gone back
+            return self._solver
+        self.keep_only(cell)
+        if cell.strategy.trains:
+            tell.phase("train", problems=len(train.problems) + len(train.replayed))
+        self._training_key = cell.training_key()
+        self._solver = strategies.adapt(
+            self.model,
+            train.problems,
+            cell.strategy,
+            cell.train,
+            cell.seed,
+            tell.step,
+            train.replayed,
+        )
+        return self._solver
+
+    def rewind(
+        self, solver: Solver, cell: Cell, problems: Problems, tell: Teller
+    ) -> Mapping[str, Any]:
+        """Interpolate towards the base weights as far as held-out problems say."""
+        if not cell.strategy.rewind:
+            return {}
+        asked = held_out(cell)
+        identity = asked.identity()
+        parts = ("model", "task", "probes", "limits")
+        known = content_hash([cell.train.dev, *(identity[part] for part in parts)])
+        tell.phase("rewind", steps=len(cell.strategy.rewind))
+        told = tell.rows("rewind", asked.task.name, None)
+        settled = rewind.settle(
+            solver,
+            cell.strategy.rewind,
+            problems.asked(asked),
+            cell.limits,
+            self._unmoved.get(known),
+            told,
+        )
+        first = settled["path"][0]
+        if first["share"] == 0.0:
+            self._unmoved[known] = first
+        return {"rewind": settled}
+
+    def weights(self, cell: Cell, keep: Keep) -> Callable[[Path], None] | None:
+        """Return what writes the trained weights into a run folder, None where none are kept."""
+        if keep == "none" or not cell.strategy.trains:
+            return None
+        whole = keep == "all"
+        if cell.strategy.kind == "full" and not whole:
+            return None
+        return lambda folder: self.model.save(folder, whole=whole)
