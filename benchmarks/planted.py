@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.simulations.planted import MIXED, NULL, is_wrong, judged, task_effects
 
-WORDS = ("harmed", "improved", "equivalent", "undecided")
+WORDS = ("harmed", "improved", "equivalent", "inconclusive")
 SEED_SDS = (0.01, 0.03)
 
 

@@ -173,7 +173,7 @@ def faults(family: Sequence[Estimate], changes: Sequence[float]) -> tuple[bool, 
             or ((verdict == "equivalent" or small) and abs(truth) >= MARGIN)
         )
         wrong += fault
-        decided += verdict != "undecided" and not fault
+        decided += verdict != "inconclusive" and not fault
     return wrong > 0, decided
 
 
@@ -234,7 +234,7 @@ def true_spread(base: float, size: float, k: int, sd: float, sisters: int) -> Sp
 
 
 def plans(studies: int) -> None:
-    """Power at the problems and seeds that an undecided verdict asks for."""
+    """Power at the problems and seeds that an inconclusive verdict asks for."""
     print("\n| to show | strategies | base | seed SD | seeds | change | planned | power |")
     print("|---|---|---|---|---|---|---|---|")
     rng = np.random.default_rng(2)

@@ -120,7 +120,7 @@ def test_the_glossary_is_sorted_and_defines_the_words_of_the_verdicts():
     text = (DOCS / "glossary.md").read_text("utf-8")
     terms = re.findall(r"^\*\*(.+?)\*\*", text, re.MULTILINE)
     assert terms == sorted(terms, key=str.lower)
-    assert {"Harmed", "Improved", "Equivalent", "Undecided", "Margin", "Probe"} <= set(terms)
+    assert {"Harmed", "Improved", "Equivalent", "Inconclusive", "Margin", "Probe"} <= set(terms)
 
 
 def test_the_site_builds_without_a_warning(tmp_path):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Word = Literal["harmed", "improved", "equivalent", "undecided"]
+Word = Literal["harmed", "improved", "equivalent", "inconclusive"]
 Setting = Literal["fixed", "tuned"]
 """At the learning rate that all strategies share, or at the one a search chose for each."""
 
@@ -112,7 +112,7 @@ class Outcome:
     fixed: Word | None
     """Verdict at the fixed rate; None where it was not measured."""
     tuned: Word | None
-    outcome: Literal["no harm", "avoidable harm", "harm", "cannot tell"]
+    outcome: Literal["no harm", "avoidable harm", "harm", "inconclusive"]
     reason: str
 
 
@@ -123,7 +123,7 @@ class Claim:
     id: int
     statement: str
     setting: Setting
-    verdict: Literal["supported", "contradicted", "cannot tell", "not tested"]
+    verdict: Literal["supported", "contradicted", "inconclusive", "not tested"]
     evidence: str
 
 
@@ -132,10 +132,10 @@ class Suspect:
     """One possible cause of a worse result, examined."""
 
     suspect: str
-    verdict: Literal["guilty", "cleared", "not testable"]
+    verdict: Literal["likely cause", "ruled out", "not enough data"]
     evidence: str
     remedy: str
-    """What to do about it; empty unless guilty."""
+    """What to do about it; empty unless it is a likely cause."""
 
 
 @dataclass(frozen=True)
@@ -157,11 +157,11 @@ class Advice:
     model: str
     task: str
     ship: str | None
-    """Strategy with its learning rate; None where the runs cannot tell."""
+    """Strategy with its learning rate; None where no strategy is shown to be the choice."""
     runner_up: str | None
     reason: str
-    undecided: str
-    """What could not be told; empty if nothing."""
+    open_questions: str
+    """What the runs leave open; empty if nothing."""
     next_command: str
     """What to run to decide; empty if nothing is left open."""
     would_change: tuple[str, ...] = ()

@@ -105,7 +105,7 @@ def suspects(run: Run, *others: Run) -> dict[str, Suspect]:
     assert len(found.suspects) == len(diagnosis.SUSPECTS) == 13
     for suspect in found.suspects:
         assert suspect.evidence
-        assert bool(suspect.remedy) == (suspect.verdict == "guilty")
+        assert bool(suspect.remedy) == (suspect.verdict == "likely cause")
     return {s.suspect: s for s in found.suspects}
 
 
@@ -113,5 +113,5 @@ def verdict(name: str, run: Run, *others: Run) -> str:
     return suspects(run, *others)[name].verdict
 
 
-def guilty(run: Run, *others: Run) -> set[str]:
-    return {name for name, s in suspects(run, *others).items() if s.verdict == "guilty"}
+def likely_causes(run: Run, *others: Run) -> set[str]:
+    return {name for name, s in suspects(run, *others).items() if s.verdict == "likely cause"}

@@ -273,7 +273,7 @@ def test_an_unfinished_study_is_reported_without_any_verdict(tmp_path):
     one = finetrap("run", "toy.toml", "--workers", 1, *shared, "--quiet", cwd=tmp_path)
     assert one.returncode == 0, one.stderr
     more = (*shared, "--set", "seeds=[0, 1]")
-    words = ("harmed", "improved", "equivalent", "undecided", "ship ")
+    words = ("harmed", "improved", "equivalent", "inconclusive", "ship ")
     early = finetrap("report", "toy.toml", *more, cwd=tmp_path)
     assert early.returncode == 0, early.stderr
     assert "2 cells are owed" in early.stdout

@@ -144,7 +144,7 @@ def test_training_shows_step_loss_and_tokens_per_second():
 
 def test_a_running_study_never_shows_a_verdict(monkeypatch):
     text = shown(monkeypatch, io.StringIO()) + shown(monkeypatch, io.StringIO(), as_json=True)
-    for word in ("harmed", "improved", "equivalent", "undecided"):
+    for word in ("harmed", "improved", "equivalent", "inconclusive"):
         assert word not in text
 
 

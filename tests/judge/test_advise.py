@@ -82,14 +82,14 @@ def test_everything_harmed_ships_the_untouched_model() -> None:
     assert found.ship == "zero-shot"
     assert found.runner_up is None
     assert "all that is left" in found.reason
-    assert found.undecided == found.next_command == ""
+    assert found.open_questions == found.next_command == ""
 
 
 def test_wide_intervals_tell_nothing_and_name_the_next_run() -> None:
     found = advised(runs((LORA, 0.02), (FULL, 0.0), n=60, limits=Limits(test_problems=60)))
     assert found.ship is None
     assert found.keys == ()
-    assert "no strategy is shown to be within 4 points of the best" in found.undecided
+    assert "no strategy is shown to be within 4 points of the best" in found.open_questions
     assert found.next_command.startswith(f"{STUDY} --set limits.test_problems=")
     problems = int(found.next_command.split("test_problems=")[1].split()[0])
     assert problems > 60
@@ -105,7 +105,7 @@ def test_a_test_that_is_used_up_asks_for_seeds() -> None:
     assert len(seeds) > 3
     assert len(set(seeds)) == len(seeds)
     hopeless = advised(runs((LORA, 0.02), (FULL, 0.0), n=40, limits=everything))
-    assert "the margin is too narrow" in hopeless.undecided
+    assert "the margin is too narrow" in hopeless.open_questions
     assert hopeless.next_command == ""
 
 
@@ -118,11 +118,11 @@ def test_a_gain_that_is_only_seen_ships_nothing() -> None:
     better[:8] = 0
     measured = [run(ZERO, answers(flags)), *(run(LORA, answers(better), s) for s in range(3))]
     found = judge(measured, Judge(margin=2.5))
-    found = replace(found, effects=tuple(replace(e, verdict="undecided") for e in found.effects))
+    found = replace(found, effects=tuple(replace(e, verdict="inconclusive") for e in found.effects))
     (one,) = advise(found, measured, study_command=STUDY)
     assert one.ship is None
     assert one.runner_up == "lora at 3e-4"
-    assert "no gain over the untouched model is shown" in one.undecided
+    assert "no gain over the untouched model is shown" in one.open_questions
     assert one.next_command
 
 
@@ -166,19 +166,19 @@ def test_an_unshown_loss_beyond_the_margin_leaves_a_strategy_in_doubt() -> None:
     ]
     found = advised(noisy)
     assert found.ship is None
-    assert "may forget (school" in found.undecided
+    assert "may forget (school" in found.open_questions
     assert "probe_problems" in found.next_command or "seeds" in found.next_command
 
 
-def test_what_is_undecided_on_probes_is_said_of_what_is_shipped() -> None:
+def test_what_is_inconclusive_on_probes_is_said_of_what_is_shipped() -> None:
     measured = runs((LORA, 0.2), n=600, probes={"school": {}})
     short = [replace(r, probes={"school": r.probes["school"][:40]}) for r in measured]
     found = advised(short)
     assert found.ship == "lora at 3e-4"
-    assert "whether lora at 3e-4 forgets on school" in found.undecided
+    assert "whether lora at 3e-4 forgets on school" in found.open_questions
     assert "limits.probe_problems=" in found.next_command or "seeds" in found.next_command
     unprobed = advised(runs((LORA, 0.2)))
-    assert "no probe was measured" in unprobed.undecided
+    assert "no probe was measured" in unprobed.open_questions
     assert unprobed.next_command == f"{STUDY} --set 'probes=[\"prose\"]'"
 
 
@@ -196,7 +196,7 @@ def test_memory_bars_what_holds_more_and_what_is_not_known() -> None:
     assert "its memory is not known" in advised(silent, Wishes(max_memory=10**9)).reason
     nothing = advised(measured, Wishes(max_memory=1))
     assert (nothing.ship, nothing.runner_up) == (None, None)
-    assert "within the limits" in nothing.undecided
+    assert "within the limits" in nothing.open_questions
 
 
 def test_retention_bars_what_kept_too_little_and_what_is_not_known() -> None:
@@ -205,7 +205,9 @@ def test_retention_bars_what_kept_too_little_and_what_is_not_known() -> None:
     found = judge(measured, MARGIN)
     kept = {"retention": 88.0, "retention_low": 80.0, "retention_high": 95.0}
     effects = [
-        replace(e, verdict="undecided", **kept) if e.kind == "probe" and e.strategy == "lora" else e
+        replace(e, verdict="inconclusive", **kept)
+        if e.kind == "probe" and e.strategy == "lora"
+        else e
         for e in found.effects
     ]
 
@@ -215,7 +217,7 @@ def test_retention_bars_what_kept_too_little_and_what_is_not_known() -> None:
         return one
 
     assert asked(85, effects).ship == "lora at 3e-4"
-    assert "it may be as little as 80%" in asked(85, effects).undecided
+    assert "it may be as little as 80%" in asked(85, effects).open_questions
     assert asked(90, effects).ship != "lora at 3e-4"
     assert "it retains 88% on school, 90% are asked for" in asked(90, effects).reason
     blank = [replace(e, retention=None, retention_low=None) for e in effects]
@@ -262,7 +264,7 @@ def test_at_the_floor_without_likelihoods_nothing_can_be_told() -> None:
     silent = [replace(r, answers=tuple(replace(a, nats=None) for a in r.answers)) for r in measured]
     found = advised(silent)
     assert found.ship is None
-    assert "no likelihoods" in found.undecided
+    assert "no likelihoods" in found.open_questions
 
 
 def test_an_arm_that_diverged_is_ruled_out_and_said() -> None:
@@ -286,13 +288,13 @@ def test_a_model_all_of_whose_cells_failed_is_not_advised() -> None:
 def test_without_the_untouched_model_nothing_is_advised() -> None:
     found = advised(runs((LORA, 0.2))[1:])
     assert (found.ship, found.next_command) == (None, STUDY)
-    assert "no finished zero-shot run" in found.undecided
+    assert "no finished zero-shot run" in found.open_questions
 
 
 def test_what_is_owed_is_to_be_run_first() -> None:
     found = advised(runs((LORA, 0.2), n=1000), left="mini-market-full-s0 is owed")
     assert found.ship == "lora at 3e-4"
-    assert "mini-market-full-s0 is owed" in found.undecided
+    assert "mini-market-full-s0 is owed" in found.open_questions
     assert found.next_command.startswith(STUDY)
 
 
@@ -344,12 +346,12 @@ def test_where_a_search_chose_a_rate_the_other_is_no_rival() -> None:
 
 def test_advice_as_json_and_as_a_sentence() -> None:
     found = advised(runs((LORA, 0.2), (FULL, -0.2), n=900))
-    assert list(as_json(found)) == ["ship", "runner_up", "reason", "undecided", "next_command"]
+    assert list(as_json(found)) == ["ship", "runner_up", "reason", "open_questions", "next_command"]
     assert sentence(found).startswith("mini on market: ship lora at 3e-4: ")
     assert sentence(found).isascii()
     none = advised(runs((LORA, 0.02), n=40))
     assert as_json(none)["ship"] is None
-    assert sentence(none).startswith("mini on market: cannot tell: ")
+    assert sentence(none).startswith("mini on market: no clear winner yet: ")
 
 
 def test_as_good_as_the_best_holds_for_the_true_best_in_most_studies() -> None:

@@ -80,9 +80,9 @@ def test_one_model_that_is_shown_otherwise_contradicts() -> None:
 
 def test_a_bare_difference_supports_nothing() -> None:
     measured = runs((FULL, -0.04), (LORA, 0.0), (DORA, 0.03), n=120, model=SMALL)
-    assert fixed(measured, 1).verdict == "cannot tell"
-    assert fixed(measured, 3).verdict == "cannot tell"
-    assert "undecided" in fixed(measured, 1).evidence
+    assert fixed(measured, 1).verdict == "inconclusive"
+    assert fixed(measured, 3).verdict == "inconclusive"
+    assert "inconclusive" in fixed(measured, 1).evidence
 
 
 def test_claims_on_two_arms_compare_these_arms_and_not_their_verdicts() -> None:
@@ -102,7 +102,7 @@ def test_equivalence_is_supported_by_equality_and_contradicted_beyond_the_margin
     assert claim(0.0, 3000).verdict == "supported"
     assert claim(0.15, 1000).verdict == "contradicted"
     near = claim(0.05, 500)  # different, and not shown to be by more than the margin of 4
-    assert near.verdict == "cannot tell"
+    assert near.verdict == "inconclusive"
     assert "worse" in near.evidence
 
 
@@ -149,7 +149,8 @@ def test_forgetting_is_compared_on_each_probe() -> None:
     assert "boats" in claim.evidence
     mixed = {"school": {"full": -0.2}, "boats": {"lora": -0.2}}
     assert (
-        fixed(runs((FULL, 0.1), (LORA, 0.1), probes=mixed, model=SMALL), 8).verdict == "cannot tell"
+        fixed(runs((FULL, 0.1), (LORA, 0.1), probes=mixed, model=SMALL), 8).verdict
+        == "inconclusive"
     )
     worse = {"school": {"lora": -0.2}}
     assert (
@@ -208,7 +209,7 @@ def test_a_diverged_arm_is_said_and_nothing_is_supported_without_it() -> None:
     measured = [*runs((FULL, -0.2), model=SMALL), run(ZERO, answers([1, 0] * 300), model=other)]
     measured += [failed(FULL, s, model=other) for s in range(3)]
     claim = fixed(measured, 1)
-    assert claim.verdict == "cannot tell"
+    assert claim.verdict == "inconclusive"
     assert (
         "other-200m, full at 3e-4 against zero-shot on market: full has no answers (diverged)"
         in (claim.evidence)
@@ -219,7 +220,7 @@ def test_a_model_at_the_floor_shows_nothing() -> None:
     measured = [run(ZERO, answers([1] * 3 + [0] * 997), model=LARGE)]
     measured += [run(FULL, answers([0] * 1000), s, model=LARGE) for s in range(3)]
     claim = fixed(measured, 2)
-    assert claim.verdict == "cannot tell"
+    assert claim.verdict == "inconclusive"
     assert "at the floor" in claim.evidence
 
 

@@ -1,4 +1,4 @@
-"""Every suspect is found guilty of what it did and cleared of what it did not, on made answers."""
+"""Every suspect is a likely cause of what it did and ruled out for the rest, on made answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.builders.diagnosed import (
     N,
     answers,
     cell,
-    guilty,
+    likely_causes,
     suspects,
     trained,
     untouched,
@@ -33,47 +33,47 @@ from tests.builders.diagnosed import (
 # --- noise ------------------------------------------------------------------------------------
 
 
-def test_noise_is_guilty_of_a_change_that_is_not_shown() -> None:
+def test_noise_is_a_likely_cause_of_a_change_that_is_not_shown() -> None:
     found = suspects(trained(answers((57, RIGHT), (3, WRONG_PLAN))))
-    assert found["noise"].verdict == "guilty"
-    assert "undecided" in found["noise"].evidence
+    assert found["noise"].verdict == "likely cause"
+    assert "inconclusive" in found["noise"].evidence
 
 
-def test_noise_is_cleared_of_a_change_that_is_shown() -> None:
-    assert verdict("noise", trained()) == "cleared"
+def test_noise_is_ruled_out_for_a_change_that_is_shown() -> None:
+    assert verdict("noise", trained()) == "ruled out"
 
 
 def test_there_is_nothing_for_noise_to_explain_in_a_gain() -> None:
     found = verdict("noise", trained(answers((45, RIGHT), (15, SLIP))), untouched(BAD))
-    assert found == "not testable"
+    assert found == "not enough data"
 
 
 def test_at_the_floor_the_likelihoods_decide_about_noise() -> None:
     lost = answers((N, WRONG_PLAN))
     unlikely = [replace(a, nats=20.0 + i % 3) for i, a in enumerate(lost)]
-    assert verdict("noise", trained(tuple(unlikely)), untouched(lost)) == "cleared"
-    assert verdict("noise", trained(lost), untouched(lost)) == "not testable"
+    assert verdict("noise", trained(tuple(unlikely)), untouched(lost)) == "ruled out"
+    assert verdict("noise", trained(lost), untouched(lost)) == "not enough data"
     within_the_margin = tuple(replace(a, nats=2.2 + i % 3 / 100) for i, a in enumerate(lost))
-    assert verdict("noise", trained(within_the_margin), untouched(lost)) == "not testable"
+    assert verdict("noise", trained(within_the_margin), untouched(lost)) == "not enough data"
 
 
 def test_without_the_untouched_model_nothing_can_be_said_of_noise() -> None:
     run = trained()
     found = diagnosis.diagnose_run(run, [run], verdicts.judge([run]))
-    assert found.suspects[0].verdict == "not testable"
+    assert found.suspects[0].verdict == "not enough data"
 
 
 # --- the learning rate ------------------------------------------------------------------------
 
 
-def test_a_rate_is_guilty_where_another_does_no_harm() -> None:
+def test_a_rate_is_a_likely_cause_where_another_does_no_harm() -> None:
     found = suspects(trained(rate=3e-4), untouched(), trained(GOOD, rate=3e-5))
-    assert found["learning rate"].verdict == "guilty"
+    assert found["learning rate"].verdict == "likely cause"
     assert found["learning rate"].remedy == "learning_rate = 3e-5 instead of 3e-4"
 
 
-def test_a_rate_is_cleared_where_every_other_is_as_bad() -> None:
-    assert verdict("learning rate", trained(rate=3e-4), untouched(), trained()) == "cleared"
+def test_a_rate_is_ruled_out_where_every_other_is_as_bad() -> None:
+    assert verdict("learning rate", trained(rate=3e-4), untouched(), trained()) == "ruled out"
 
 
 def test_trials_of_a_search_convict_a_rate_too() -> None:
@@ -82,7 +82,7 @@ def test_trials_of_a_search_convict_a_rate_too() -> None:
         for rate, found in ((3e-4, BAD), (3e-5, GOOD))
     ]
     found = suspects(trained(rate=3e-4), untouched(), untouched(split="dev"), *trials)
-    assert found["learning rate"].verdict == "guilty"
+    assert found["learning rate"].verdict == "likely cause"
     assert "of dev" in found["learning rate"].evidence
 
 
@@ -90,41 +90,41 @@ def test_trials_of_another_strategy_say_nothing_of_this_one() -> None:
     other = replace(
         trained(GOOD), cell=replace(cell(3e-5), strategy=StrategySpec("lora", "peft", 0, 3e-5))
     )
-    assert verdict("learning rate", trained(), untouched(), other) == "not testable"
+    assert verdict("learning rate", trained(), untouched(), other) == "not enough data"
 
 
 def test_half_trained_trials_and_other_amounts_of_data_are_no_other_rate() -> None:
     planned = cell(3e-4)
     for budget in (replace(planned.train, problems=50), replace(planned.train, share=0.5)):
         other = replace(trained(GOOD), cell=replace(cell(3e-5), train=budget))
-        assert verdict("learning rate", trained(rate=3e-4), untouched(), other) == "not testable"
+        assert verdict("learning rate", trained(rate=3e-4), untouched(), other) == "not enough data"
 
 
 def test_a_rate_that_may_be_no_better_neither_convicts_nor_clears() -> None:
     here, other = (answers((right, RIGHT), (N - right, WRONG_PLAN)) for right in (50, 57))
     found = verdict("learning rate", trained(here, 3e-4), untouched(), trained(other))
-    assert found == "not testable"
+    assert found == "not enough data"
 
 
 def test_one_rate_and_a_steady_loss_cannot_tell() -> None:
-    assert verdict("learning rate", trained()) == "not testable"
+    assert verdict("learning rate", trained()) == "not enough data"
 
 
 def test_a_loss_that_spikes_convicts_the_rate() -> None:
-    assert guilty(trained(loss=[0.5, 0.4, 2.5, 0.9])) == {"learning rate"}
+    assert likely_causes(trained(loss=[0.5, 0.4, 2.5, 0.9])) == {"learning rate"}
 
 
 def test_batches_that_scatter_are_no_spike() -> None:
-    assert verdict("learning rate", trained(loss=[2.0, 2.4, 1.9])) == "not testable"
+    assert verdict("learning rate", trained(loss=[2.0, 2.4, 1.9])) == "not enough data"
 
 
 def test_large_updates_convict_the_rate_of_full_fine_tuning_only() -> None:
     large = {"update_ratio": [0.03] * 5}
-    assert guilty(trained(**large)) == {"learning rate"}
+    assert likely_causes(trained(**large)) == {"learning rate"}
     adapter = trained(**large)
     spec = StrategySpec("lora", "peft", learning_rate=3e-5)
     adapter = replace(adapter, cell=replace(adapter.cell, strategy=spec))
-    assert guilty(adapter) == set()
+    assert likely_causes(adapter) == set()
 
 
 def test_a_diverged_run_is_diagnosed_from_its_curve_alone() -> None:
@@ -135,9 +135,9 @@ def test_a_diverged_run_is_diagnosed_from_its_curve_alone() -> None:
         failure=Failure("diverged", "loss nan at step 3", 3),
     )
     found = suspects(run)
-    assert {n for n, s in found.items() if s.verdict == "guilty"} == {"learning rate"}
+    assert {n for n, s in found.items() if s.verdict == "likely cause"} == {"learning rate"}
     assert "step 3" in found["learning rate"].evidence
-    assert found["noise"].verdict == "not testable"
+    assert found["noise"].verdict == "not enough data"
     runs = [untouched(), run]
     assert len(diagnosis.diagnose(verdicts.judge(runs), runs)) == 1
 
@@ -151,37 +151,39 @@ def test_a_diverged_run_is_diagnosed_from_its_curve_alone() -> None:
 )
 def test_right_answers_that_are_not_marked_convict_the_format(unmarked: str) -> None:
     run = trained(answers((20, RIGHT), (40, unmarked)))
-    assert guilty(run) == {"format instead of ability"}
+    assert likely_causes(run) == {"format instead of ability"}
 
 
 def test_a_cut_text_that_holds_the_answer_is_not_called_unmarked() -> None:
-    assert guilty(trained(answers((N, "{b} is what {a} + 5 makes, not {c}"), stop="cap"))) == {
-        "truncation and missing EOS"
-    }
+    assert likely_causes(
+        trained(answers((N, "{b} is what {a} + 5 makes, not {c}"), stop="cap"))
+    ) == {"truncation and missing EOS"}
 
 
 def test_marked_wrong_answers_clear_the_format() -> None:
-    assert verdict("format instead of ability", trained()) == "cleared"
+    assert verdict("format instead of ability", trained()) == "ruled out"
 
 
 def test_choices_have_no_format() -> None:
     chosen = tuple(replace(a, rule="likelihood", strict=None) for a in BAD)
     found = suspects(trained(chosen), untouched(tuple(replace(a, rule="likelihood") for a in GOOD)))
     for name in ("format instead of ability", "truncation and missing EOS", "arithmetic slips"):
-        assert found[name].verdict == "not testable"
+        assert found[name].verdict == "not enough data"
 
 
 def test_completions_cut_before_their_answer_convict_a_short_cap() -> None:
     short = answers((N, "He has {a} apples and gets some more"), stop="cap")
     found = suspects(trained(short))
-    assert {n for n, s in found.items() if s.verdict == "guilty"} == {"truncation and missing EOS"}
+    assert {n for n, s in found.items() if s.verdict == "likely cause"} == {
+        "truncation and missing EOS"
+    }
     assert "cap is too short" in found["truncation and missing EOS"].remedy
     assert "above 40" in found["truncation and missing EOS"].remedy
 
 
 def test_a_cap_that_cuts_both_sides_is_found_at_the_floor() -> None:
     short = answers((N, "He has {a} apples and gets some more"), stop="cap")
-    assert verdict("truncation and missing EOS", trained(short), untouched(short)) == "guilty"
+    assert verdict("truncation and missing EOS", trained(short), untouched(short)) == "likely cause"
 
 
 @pytest.mark.parametrize(
@@ -190,37 +192,37 @@ def test_a_cap_that_cuts_both_sides_is_found_at_the_floor() -> None:
 )
 def test_texts_that_do_not_end_convict_the_end_token(endless: str) -> None:
     found = suspects(trained(answers((20, RIGHT), (40, endless))))
-    assert found["truncation and missing EOS"].verdict == "guilty"
+    assert found["truncation and missing EOS"].verdict == "likely cause"
     assert "does not stop" in found["truncation and missing EOS"].remedy
 
 
 def test_texts_that_end_clear_the_end_token() -> None:
-    assert verdict("truncation and missing EOS", trained()) == "cleared"
+    assert verdict("truncation and missing EOS", trained()) == "ruled out"
 
 
 def test_miscalculated_answers_convict_the_arithmetic() -> None:
-    assert guilty(trained(answers((20, RIGHT), (40, SLIP)))) == {"arithmetic slips"}
+    assert likely_causes(trained(answers((20, RIGHT), (40, SLIP)))) == {"arithmetic slips"}
 
 
 def test_a_few_slips_do_not_explain_a_large_loss() -> None:
     few = answers((20, RIGHT), (8, SLIP), (32, WRONG_PLAN))
-    assert verdict("arithmetic slips", trained(few)) == "cleared"
+    assert verdict("arithmetic slips", trained(few)) == "ruled out"
 
 
 def test_rightly_calculated_wrong_plans_clear_the_arithmetic() -> None:
     found = suspects(trained())["arithmetic slips"]
-    assert found.verdict == "cleared"
+    assert found.verdict == "ruled out"
     assert "0 of 40 wrong answers" in found.evidence
 
 
 def test_answers_without_calculations_cannot_tell() -> None:
-    assert verdict("arithmetic slips", trained(answers((N, "#### {c}")))) == "not testable"
+    assert verdict("arithmetic slips", trained(answers((N, "#### {c}")))) == "not enough data"
 
 
 def test_a_model_that_always_miscalculated_does_not_explain_harm_by_it() -> None:
     half = answers((30, RIGHT), (30, SLIP))
     worse = answers((10, RIGHT), (20, WRONG_PLAN), (30, SLIP))
-    assert verdict("arithmetic slips", trained(worse), untouched(half)) == "cleared"
+    assert verdict("arithmetic slips", trained(worse), untouched(half)) == "ruled out"
 
 
 # --- which runs are diagnosed -----------------------------------------------------------------
@@ -262,6 +264,6 @@ def test_a_diagnosis_is_told_to_a_program_and_to_a_person() -> None:
     json.dumps(listed)
     lines = diagnosis.sentence(found).splitlines()
     assert lines[0] == "m on sums, full at 3e-5"
-    assert lines[1].startswith("  guilty        learning rate: ")
+    assert lines[1].startswith("  likely cause     learning rate: ")
     assert lines[2].strip().startswith("remedy: learning_rate")
     assert diagnosis.sentence(found).isascii()

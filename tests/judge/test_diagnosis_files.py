@@ -41,11 +41,11 @@ def files(tmp_path: Path, before: list[dict[str, Any]], after: list[dict[str, An
 def test_outputs_of_any_tool_are_diagnosed_as_far_as_they_tell(tmp_path: Path) -> None:
     slips = [*GOOD[:20], *outputs("{a} + 5 = {c}.\n#### {c}", N - 20, start=20)]
     found = files(tmp_path, GOOD, slips)
-    assert {n for n, s in found.items() if s.verdict == "guilty"} == {"arithmetic slips"}
-    assert found["noise"].verdict == "cleared"
-    assert found["truncation and missing EOS"].verdict == "not testable"
+    assert {n for n, s in found.items() if s.verdict == "likely cause"} == {"arithmetic slips"}
+    assert found["noise"].verdict == "ruled out"
+    assert found["truncation and missing EOS"].verdict == "not enough data"
     for name in ("learning rate", "labels", "target masking", "forgetting"):
-        assert found[name].verdict == "not testable"
+        assert found[name].verdict == "not enough data"
 
 
 def test_a_strict_scorer_is_the_culprit_where_the_answers_are_right(tmp_path: Path) -> None:
@@ -66,21 +66,23 @@ def test_a_strict_scorer_is_the_culprit_where_the_answers_are_right(tmp_path: Pa
         for i in range(N)
     ]
     found = files(tmp_path, before, log)
-    assert {n for n, s in found.items() if s.verdict == "guilty"} == {"format instead of ability"}
+    assert {n for n, s in found.items() if s.verdict == "likely cause"} == {
+        "format instead of ability"
+    }
 
 
 def test_scores_alone_tell_of_noise_only(tmp_path: Path) -> None:
     before = [{"id": i, "correct": True} for i in range(N)]
     after = [{"id": i, "correct": i < 20} for i in range(N)]
     found = files(tmp_path, before, after)
-    assert found.pop("noise").verdict == "cleared"
-    assert {s.verdict for s in found.values()} == {"not testable"}
+    assert found.pop("noise").verdict == "ruled out"
+    assert {s.verdict for s in found.values()} == {"not enough data"}
 
 
 def test_own_answers_keep_their_stop_reasons(tmp_path: Path) -> None:
     cut = [{**row, "stop": "cap"} for row in outputs("He has {a} apples and")]
     found = files(tmp_path, GOOD, cut)
-    assert found["truncation and missing EOS"].verdict == "guilty"
+    assert found["truncation and missing EOS"].verdict == "likely cause"
 
 
 ROW_ONE = {"id": 1, "completion": "#### 5", "gold": "5"}

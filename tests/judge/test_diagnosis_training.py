@@ -20,7 +20,7 @@ from tests.builders.diagnosed import (
     N,
     answers,
     cell,
-    guilty,
+    likely_causes,
     suspects,
     trained,
     untouched,
@@ -31,17 +31,17 @@ from tests.builders.diagnosed import (
 
 
 def test_a_sound_training_convicts_nobody() -> None:
-    assert guilty(trained()) == set()
+    assert likely_causes(trained()) == set()
 
 
-def test_another_template_is_guilty_and_silences_the_likelihoods() -> None:
+def test_another_template_is_a_likely_cause_and_silences_the_likelihoods() -> None:
     other = {"text": "### {question}\n{solution}", "sha256": "b"}
     silenced = {"swapped_nats": [1.0] * 40, "loss": [0.5, 0.1, 0.01, 0.01, 0.01]}
     unlikely = tuple(replace(a, nats=9.0) for a in BAD)
     found = suspects(trained(unlikely, train_template=other, **silenced))
-    assert {n for n, s in found.items() if s.verdict == "guilty"} == {"template mismatch"}
+    assert {n for n, s in found.items() if s.verdict == "likely cause"} == {"template mismatch"}
     for name in ("labels", "style distance", "too little or duplicated data"):
-        assert found[name].verdict == "not testable"
+        assert found[name].verdict == "not enough data"
 
 
 @pytest.mark.parametrize(
@@ -53,8 +53,8 @@ def test_another_template_is_guilty_and_silences_the_likelihoods() -> None:
         {"rows": [[[text, False] for text, _ in ROW]]},
     ],
 )
-def test_a_wrong_mask_is_guilty(fault: dict[str, Any]) -> None:
-    assert guilty(trained(**fault)) == {"target masking"}
+def test_a_wrong_mask_is_a_likely_cause(fault: dict[str, Any]) -> None:
+    assert likely_causes(trained(**fault)) == {"target masking"}
 
 
 @pytest.mark.parametrize(
@@ -65,56 +65,56 @@ def test_a_wrong_mask_is_guilty(fault: dict[str, Any]) -> None:
         {"loss": [0.5, 0.1, 0.01, 0.01, 0.01]},
     ],
 )
-def test_repeated_rows_and_rows_learnt_by_heart_are_guilty(fault: dict[str, Any]) -> None:
+def test_repeated_rows_and_rows_learnt_by_heart_are_a_likely_cause(fault: dict[str, Any]) -> None:
     unlikely = tuple(replace(a, nats=9.0) for a in BAD)
-    assert guilty(trained(unlikely, **fault)) == {"too little or duplicated data"}
+    assert likely_causes(trained(unlikely, **fault)) == {"too little or duplicated data"}
 
 
 def test_a_low_training_loss_is_no_fault_where_the_test_is_as_likely() -> None:
-    assert guilty(trained(loss=[0.5, 0.1, 0.01, 0.01])) == set()
+    assert likely_causes(trained(loss=[0.5, 0.1, 0.01, 0.01])) == set()
 
 
 def test_rows_whose_loss_rose_were_not_learnt_by_heart() -> None:
     unlikely = tuple(replace(a, nats=90.0) for a in BAD)
-    assert guilty(trained(unlikely, loss=[0.5, 0.5, 0.51, 0.52])) == set()
+    assert likely_causes(trained(unlikely, loss=[0.5, 0.5, 0.51, 0.52])) == set()
 
 
-def test_a_leak_is_guilty_of_gains_not_of_harm() -> None:
+def test_a_leak_is_a_likely_cause_of_gains_not_of_harm() -> None:
     leak = {"overlap": {"train": 100, "test": N, "exact": 3, "near": 2, "pairs": []}}
     found = suspects(trained(GOOD, **leak))["train-test overlap"]
-    assert found.verdict == "guilty"
+    assert found.verdict == "likely cause"
     assert "no gain here can be trusted" in found.evidence
 
 
-def test_foreign_style_is_guilty_where_the_model_knows_the_task() -> None:
+def test_foreign_style_is_a_likely_cause_where_the_model_knows_the_task() -> None:
     far = [{"nats": 60.0, "bytes": 20}] * 40
     foreign = {"untouched_loss": far, "swapped_nats": [70.0] * 40}
-    assert guilty(trained(**foreign)) == {"style distance"}
+    assert likely_causes(trained(**foreign)) == {"style distance"}
     unknown = untouched(answers((N, WRONG_PLAN)))
-    assert verdict("style distance", trained(**foreign), unknown) == "not testable"
+    assert verdict("style distance", trained(**foreign), unknown) == "not enough data"
 
 
-def test_labels_are_guilty_where_no_solution_fits_its_question() -> None:
+def test_labels_are_a_likely_cause_where_no_solution_fits_its_question() -> None:
     unlikely = [{"nats": 30.0 + i % 2, "bytes": 20} for i in range(40)]
     shuffled = {"untouched_loss": unlikely, "swapped_nats": [30.5] * 40}
     found = suspects(trained(**shuffled))
-    assert {n for n, s in found.items() if s.verdict == "guilty"} == {"labels"}
+    assert {n for n, s in found.items() if s.verdict == "likely cause"} == {"labels"}
     assert "20 of 40" in found["labels"].evidence
-    assert found["style distance"].verdict == "not testable"
+    assert found["style distance"].verdict == "not enough data"
 
 
 @pytest.mark.parametrize("nats", [60.0, 9.0])
 def test_a_model_that_cannot_read_solutions_does_not_judge_labels(nats: float) -> None:
     swapped = {"swapped_nats": [2.0] * 20 + [1.0] * 20}
     reader = untouched(tuple(replace(a, nats=nats) for a in GOOD))
-    expected = "not testable" if nats > 20 else "guilty"
+    expected = "not enough data" if nats > 20 else "likely cause"
     assert verdict("labels", trained(**swapped), reader) == expected
 
 
 def test_a_model_that_does_not_know_the_task_does_not_judge_labels() -> None:
     swapped = {"swapped_nats": [2.0] * 20 + [1.0] * 20}
     unknown = untouched(answers((5, RIGHT), (55, WRONG_PLAN)))
-    assert verdict("labels", trained(**swapped), unknown) == "not testable"
+    assert verdict("labels", trained(**swapped), unknown) == "not enough data"
 
 
 def probe(verdict: str, **changes: Any) -> Effect:
@@ -127,10 +127,10 @@ def probe(verdict: str, **changes: Any) -> Effect:
 @pytest.mark.parametrize(
     ("effect", "expected"),
     [
-        (probe("harmed"), "guilty"),
-        (probe("harmed", small=True), "cleared"),
-        (probe("equivalent"), "cleared"),
-        (probe("undecided"), "not testable"),
+        (probe("harmed"), "likely cause"),
+        (probe("harmed", small=True), "ruled out"),
+        (probe("equivalent"), "ruled out"),
+        (probe("inconclusive"), "not enough data"),
     ],
 )
 def test_forgetting_is_what_the_probes_say(effect: Effect, expected: str) -> None:
@@ -143,18 +143,18 @@ def test_forgetting_is_what_the_probes_say(effect: Effect, expected: str) -> Non
     assert "sorting 80.0 to 40.0%" in named["forgetting"].evidence
 
 
-def test_uneven_digits_are_guilty_only_of_miscalculation() -> None:
+def test_uneven_digits_are_a_likely_cause_only_of_miscalculation() -> None:
     uneven = {"rows": [[["12", False], [" is", False], ["1", True], ["3", True], ["<e>", True]]]}
     slips = answers((20, RIGHT), (40, SLIP))
-    assert verdict("number tokenisation", trained(slips, **uneven)) == "guilty"
-    assert verdict("number tokenisation", trained(**uneven)) == "cleared"
-    assert verdict("number tokenisation", trained(slips)) == "cleared"
+    assert verdict("number tokenisation", trained(slips, **uneven)) == "likely cause"
+    assert verdict("number tokenisation", trained(**uneven)) == "ruled out"
+    assert verdict("number tokenisation", trained(slips)) == "ruled out"
 
 
 def test_a_run_without_evidence_still_has_every_suspect() -> None:
     bare = replace(trained(), evidence={})
     found = suspects(bare)
-    assert found["noise"].verdict == "cleared"
+    assert found["noise"].verdict == "ruled out"
     assert {found[n].verdict for n in ("template mismatch", "labels", "style distance")} == {
-        "not testable"
+        "not enough data"
     }

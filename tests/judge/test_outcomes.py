@@ -23,10 +23,10 @@ SEARCH = [trial(FULL, 3e-4, 30, 2.0), trial(FULL, 1e-4, 60, 1.0)]
         ("harmed", "improved", "avoidable harm"),
         ("equivalent", "harmed", "avoidable harm"),
         ("improved", "equivalent", "no harm"),
-        ("harmed", "undecided", "cannot tell"),
-        ("undecided", "equivalent", "cannot tell"),
-        ("undecided", "harmed", "cannot tell"),
-        ("undecided", "undecided", "cannot tell"),
+        ("harmed", "inconclusive", "inconclusive"),
+        ("inconclusive", "equivalent", "inconclusive"),
+        ("inconclusive", "harmed", "inconclusive"),
+        ("inconclusive", "inconclusive", "inconclusive"),
     ],
 )
 def test_both_settings_together_say_whether_harm_is_avoidable(fixed, tuned, outcome):
@@ -51,13 +51,13 @@ def test_harm_that_the_searched_rate_avoids_is_avoidable():
 
 def test_without_a_search_harm_may_or_may_not_be_avoidable():
     (found,) = judge(simulated((FULL, -0.15))).outcomes
-    assert (found.outcome, found.fixed, found.tuned) == ("cannot tell", "harmed", None)
+    assert (found.outcome, found.fixed, found.tuned) == ("inconclusive", "harmed", None)
     assert "without a search" in found.reason
 
 
 def test_without_a_search_another_rate_of_the_grid_is_named():
     (found,) = judge(simulated((FULL, -0.15), (SLOW, 0.0)), Judge(margin=3)).outcomes
-    assert (found.outcome, found.fixed, found.fixed_rate) == ("cannot tell", None, None)
+    assert (found.outcome, found.fixed, found.fixed_rate) == ("inconclusive", None, None)
     assert "equivalent at 1e-4, harmed at 3e-4; another rate avoided it" in found.reason
 
 
@@ -84,4 +84,4 @@ def test_at_the_floor_bits_per_byte_decide():
     assert (found.outcome, found.fixed, found.tuned) == ("avoidable harm", "harmed", "equivalent")
     assert found.reason.count("by bits per byte: accuracy is at the floor") == 2
     (found,) = outcomes([e for e in findings.effects if e.measure == "accuracy"])
-    assert found.outcome == "cannot tell"
+    assert found.outcome == "inconclusive"

@@ -95,28 +95,28 @@ def suspects(planted: Run, *others: Run) -> dict[str, Suspect]:
     return {s.suspect: s for s in found.suspects}
 
 
-def guilty(found: dict[str, Suspect]) -> set[str]:
-    return {name for name, s in found.items() if s.verdict == "guilty"}
+def likely_causes(found: dict[str, Suspect]) -> set[str]:
+    return {name for name, s in found.items() if s.verdict == "likely cause"}
 
 
 def accuracy(measured: Run) -> float:
     return sum(bool(a.correct) for a in measured.answers) / len(measured.answers)
 
 
-def test_nobody_is_guilty_where_nothing_was_planted(untouched: Run, sound: Run) -> None:
+def test_no_cause_is_likely_where_nothing_was_planted(untouched: Run, sound: Run) -> None:
     assert accuracy(untouched) > 0.95
     assert accuracy(sound) > 0.95
-    assert guilty(suspects(sound, untouched)) == set()
+    assert likely_causes(suspects(sound, untouched)) == set()
     assert diagnose.diagnose(verdicts.judge([untouched, sound]), [untouched, sound]) == ()
 
 
-def test_a_hundredfold_learning_rate_is_guilty_of_a_wrecked_model(
+def test_a_hundredfold_learning_rate_is_the_likely_cause_of_a_wrecked_model(
     untouched: Run, wrecked: Run
 ) -> None:
     found = suspects(wrecked, untouched)
     # A wrecked model writes on without end, calculates wrongly and forgets everything else.
     known = {"truncation and missing EOS", "arithmetic slips", "forgetting"}
-    assert {"learning rate"} <= guilty(found) <= {"learning rate"} | known
+    assert {"learning rate"} <= likely_causes(found) <= {"learning rate"} | known
     (diagnosis,) = diagnose.diagnose(verdicts.judge([untouched, wrecked]), [untouched, wrecked])
     assert set(diagnosis.suspects) == set(found.values())
 
@@ -139,8 +139,8 @@ def test_shuffled_answers_are_labels_that_do_not_fit(untouched: Run) -> None:
     found = suspects(planted, untouched)
     assert accuracy(planted) < 0.2
     # What is learnt from wrong answers is wrong on the probe too.
-    assert {"labels"} <= guilty(found) <= {"labels", "forgetting"}
-    assert found["arithmetic slips"].verdict == "cleared"
+    assert {"labels"} <= likely_causes(found) <= {"labels", "forgetting"}
+    assert found["arithmetic slips"].verdict == "ruled out"
 
 
 def test_another_template_in_training_is_found(untouched: Run, patch: pytest.MonkeyPatch) -> None:
@@ -156,7 +156,7 @@ def test_another_template_in_training_is_found(untouched: Run, patch: pytest.Mon
     assert accuracy(planted) < 0.9
     # Shaken by rows that it cannot read, the small model miscalculates; so it does on the probe.
     known = {"arithmetic slips", "forgetting"}
-    assert {"template mismatch"} <= guilty(found) <= {"template mismatch"} | known
+    assert {"template mismatch"} <= likely_causes(found) <= {"template mismatch"} | known
     assert "### Response" in found["template mismatch"].evidence
 
 
@@ -175,7 +175,7 @@ def test_an_end_left_out_of_the_loss_is_found(untouched: Run, patch: pytest.Monk
     assert accuracy(planted) < 0.5
     # The model does not stop; its last answer is of a problem that nobody asked.
     known = {"truncation and missing EOS", "forgetting"}
-    assert {"target masking"} <= guilty(found) <= {"target masking"} | known
+    assert {"target masking"} <= likely_causes(found) <= {"target masking"} | known
     assert "0% of the rows" in found["target masking"].evidence
     assert "does not stop" in found["truncation and missing EOS"].remedy
 
@@ -188,13 +188,13 @@ def test_a_leaked_test_set_is_found(untouched: Run) -> None:
         return [*problems[: PROBLEMS - TESTED], *wrapped, *asked[1::2]]
 
     found = suspects(run(cell(RATE), Misled(leaked)), untouched)
-    assert guilty(found) == {"train-test overlap"}
+    assert likely_causes(found) == {"train-test overlap"}
     assert found["train-test overlap"].evidence.startswith("40 of 80 test questions")
 
 
 def test_a_cap_that_is_too_short_is_found() -> None:
     cut = run(cell(cap=12))
     found = suspects(run(cell(RATE, cap=12)), cut)
-    assert guilty(found) == {"truncation and missing EOS"}
+    assert likely_causes(found) == {"truncation and missing EOS"}
     assert found["truncation and missing EOS"].remedy.startswith("the cap is too short")
     assert "above 12" in found["truncation and missing EOS"].remedy

@@ -63,11 +63,11 @@ def test_a_is_before_and_b_is_after(write):
     assert json.loads(json.dumps(found)) == found
 
 
-def test_the_margin_decides_between_equivalent_and_undecided(write):
+def test_the_margin_decides_between_equivalent_and_inconclusive(write):
     a = write("a.jsonl", plain([1] * 500 + [0] * 500))
     b = write("b.jsonl", plain([0] * 3 + [1] * 497 + [1] * 3 + [0] * 497))
     assert compare_files(a, b)["verdict"] == "equivalent"
-    assert compare_files(a, b, margin=0.2)["verdict"] == "undecided"
+    assert compare_files(a, b, margin=0.2)["verdict"] == "inconclusive"
 
 
 @pytest.mark.parametrize("margin", [0, -1, float("nan"), 101])

@@ -189,10 +189,10 @@ def test_learning_rates_are_rows_of_their_own_and_other_axes_are_in_the_name():
     }
 
 
-def test_undecided_says_what_would_decide():
+def test_inconclusive_says_what_would_decide():
     runs = simulated((FULL, 0.0), n=150, sd=0.01)
     (row,) = judge(runs, Judge(margin=3)).effects
-    assert row.verdict == "undecided"
+    assert row.verdict == "inconclusive"
     assert row.needed_n > 150
     assert row.needed_seeds >= 3
     assert f"needs {row.needed_n:,} problems with {row.needed_seeds} seeds" in row.note
@@ -204,7 +204,7 @@ def test_seeds_that_vary_too_much_ask_for_more_seeds():
         flags[: int(2000 * share), s] = 1
     runs = [run(ZERO, [1] * 1200 + [0] * 800)] + [run(FULL, flags[:, s], s) for s in range(3)]
     (row,) = judge(runs).effects
-    assert row.verdict == "undecided"
+    assert row.verdict == "inconclusive"
     assert "more seeds" in row.note
 
 
@@ -222,7 +222,7 @@ def test_an_interval_that_excludes_zero_alone_is_explained():
     )
     row = by_strategy(crowd)["full"]
     assert row.p == alone.p < 0.05 < row.p_adjusted
-    assert row.verdict == "undecided"
+    assert row.verdict == "inconclusive"
     assert "the verdict is drawn over 9" in row.note
 
 
@@ -231,7 +231,7 @@ def test_at_the_floor_accuracy_never_shows_equivalence():
     (row,) = judge(runs).effects
     assert -row.margin < row.low < row.high < row.margin
     assert row.floor
-    assert row.verdict == "undecided"
+    assert row.verdict == "inconclusive"
     assert row.needed_n is None
     assert "see bits per byte" in row.note
 
@@ -258,7 +258,7 @@ def test_the_floor_of_multiple_choice_is_guessing():
     runs = [replace(r, answers=chosen(flags)) for r in runs]
     (row,) = judge(runs).effects
     assert row.floor
-    assert row.verdict == "undecided"
+    assert row.verdict == "inconclusive"
     assert "guessing (25%)" in row.note
     able = rng.random(4000) < 0.5
     (row,) = judge([replace(r, answers=chosen(able)) for r in runs]).effects
@@ -277,7 +277,7 @@ def test_gold_solutions_are_a_second_measure_with_a_verdict_of_its_own():
         runs.append(run(LORA, wrong, seed, nats=nats + rng.normal(0, 0.1, 400), probes=probe))
     findings = judge(runs, Judge(bits_margin=0.05))
     accuracy, bits = (by_strategy(findings, measure=m) for m in ("accuracy", "bits_per_byte"))
-    assert accuracy["full"].verdict == "undecided"
+    assert accuracy["full"].verdict == "inconclusive"
     assert bits["full"].verdict == "harmed"
     assert bits["full"].delta == pytest.approx(0.2 / np.log(2), abs=0.01)
     assert bits["lora"].verdict == "equivalent"

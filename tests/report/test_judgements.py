@@ -24,9 +24,9 @@ DIAGNOSIS = Diagnosis(
     3e-4,
     "fixed",
     (
-        Suspect("noise", "cleared", "far beyond what two seeds differ on", ""),
-        Suspect("learning rate", "guilty", "80% at 1e-5, 30% at 3e-5", "train at 1e-5"),
-        Suspect("overlap", "not testable", "no overlap was recorded", ""),
+        Suspect("noise", "ruled out", "far beyond what two seeds differ on", ""),
+        Suspect("learning rate", "likely cause", "80% at 1e-5, 30% at 3e-5", "train at 1e-5"),
+        Suspect("overlap", "not enough data", "no overlap was recorded", ""),
     ),
 )
 
@@ -69,9 +69,9 @@ def test_outcomes_stand_in_the_answer_with_both_rates(
 
 def test_an_outcome_shows_the_measure_that_its_verdict_is_of() -> None:
     on_task = {"kind": "task", "model": "m", "task": "t", "trained_on": "t"}
-    accuracy = effect(**on_task, measure="accuracy", verdict="undecided", floor=True)
+    accuracy = effect(**on_task, measure="accuracy", verdict="inconclusive", floor=True)
     bits = effect(**on_task, measure="bits_per_byte", verdict="harmed")
-    outcome = Outcome("m", "t", "lora", "t", 3e-4, None, "harmed", None, "cannot tell", "")
+    outcome = Outcome("m", "t", "lora", "t", 3e-4, None, "harmed", None, "inconclusive", "")
     shown = Findings((accuracy, bits), (), outcomes=(outcome,))
     (card,) = judgements.cards(panels(shown), shown)
     assert card.outcomes[0].fixed is bits
@@ -92,7 +92,7 @@ def test_the_sentence_ends_in_what_to_ship_and_its_reasons_follow(
         assert wording.typeset(reason) in text
 
 
-def test_undecided_advice_says_what_to_run_next(tmp_path: Path) -> None:
+def test_inconclusive_advice_says_what_to_run_next(tmp_path: Path) -> None:
     open_question = Advice(
         "m",
         "t",
@@ -106,7 +106,7 @@ def test_undecided_advice_says_what_to_run_next(tmp_path: Path) -> None:
     page = written(tmp_path, [], Findings((), (), advice=(open_question,)))
     text = section(page, "answer")
     for words in (
-        "cannot tell yet which to ship",
+        "no clear winner yet",
         "Leading so far: LoRA at 3e-4",
         "Still open: full or lora",
         "Would change it: a smaller margin",
@@ -114,11 +114,11 @@ def test_undecided_advice_says_what_to_run_next(tmp_path: Path) -> None:
     ):
         assert words in text
     markdown = (page.parent / "report.md").read_text(encoding="utf-8")
-    assert "cannot tell yet which to ship" in markdown
+    assert "no clear winner yet" in markdown
     assert "only the untouched model" not in text
 
 
-def test_a_diagnosis_shows_the_guilty_and_folds_the_others(page: Path) -> None:
+def test_a_diagnosis_shows_the_likely_causes_and_folds_the_others(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     start = text.index('<article class="case">')
     shown, _, folded = text[start : text.index("</article>", start)].partition("<details>")
@@ -154,14 +154,14 @@ def test_claims_that_were_not_tested_are_folded() -> None:
 def test_bits_per_byte_stand_beside_accuracy_with_the_floor(tmp_path: Path) -> None:
     on_task = {"kind": "task", "model": "m", "task": "t", "trained_on": "t"}
     points = {"before": 0.0, "after": 0.5, "delta": 0.5, "low": 0.0, "high": 1.0, "margin": 2.0}
-    accuracy = effect(**on_task, **points, measure="accuracy", verdict="undecided", floor=True)
+    accuracy = effect(**on_task, **points, measure="accuracy", verdict="inconclusive", floor=True)
     bits = effect(**on_task, verdict="harmed")
     page = written(tmp_path, [], Findings((accuracy, bits), ()))
     text = section(page, "tables")
     assert "bits per byte of the gold solutions" in text
-    assert "undecided floor" in text
+    assert "inconclusive floor" in text
     assert set(read(page).numbers) == {0, 1}
-    assert "undecided (floor)" in (page.parent / "report.md").read_text(encoding="utf-8")
+    assert "inconclusive (floor)" in (page.parent / "report.md").read_text(encoding="utf-8")
 
 
 def test_noise_floors_stand_in_the_seeds_table(page: Path, findings: Findings) -> None:
@@ -196,7 +196,7 @@ def test_a_study_without_them_has_no_such_sections(tmp_path: Path) -> None:
 def test_hostile_text_in_judgements_is_inert(tmp_path: Path) -> None:
     named = HOSTILE.replace("\ud800", "")  # what stands in a table can be encoded
     claim = Claim(1, named, "fixed", "supported", named)
-    suspect = Suspect(HOSTILE, "guilty", HOSTILE, HOSTILE)
+    suspect = Suspect(HOSTILE, "likely cause", HOSTILE, HOSTILE)
     advice = Advice("m", "t", HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, (HOSTILE,))
     outcome = Outcome("m", "t", named, "t", 3e-4, None, "harmed", None, "harm", HOSTILE)
     own = effect(kind="task", task="t", strategy=named)

@@ -55,7 +55,7 @@ def is_wrong(effect: Effect, truth: float) -> bool:
     """Say whether the verdict is one that the planted change of accuracy makes false."""
     if effect.verdict == "equivalent" or effect.small:
         return effect.measure == "accuracy" and abs(100 * truth) >= MARGIN
-    if effect.verdict == "undecided":
+    if effect.verdict == "inconclusive":
         return False
     return truth == 0 or (effect.verdict == "harmed") != (truth < 0)
 

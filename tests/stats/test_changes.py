@@ -271,7 +271,7 @@ def test_at_the_floor_nothing_is_equivalent_and_what_is_rejected_stays():
     worse = Estimate(-0.01, -0.01, 1e-6, 1000, 1.0, None)
     assert [j.verdict for j in judge_family([same, worse], 0.02)] == ["equivalent", "harmed"]
     floored = judge_family([same, worse], 0.02, floors=[True, True])
-    assert [j.verdict for j in floored] == ["undecided", "harmed"]
+    assert [j.verdict for j in floored] == ["inconclusive", "harmed"]
     first = judge_family([same, worse], 0.02, floors=[True, False])
     assert [j.p_adjusted for j in first] == [j.p_adjusted for j in floored]
 
@@ -279,7 +279,7 @@ def test_at_the_floor_nothing_is_equivalent_and_what_is_rejected_stays():
 def test_a_change_below_the_noise_is_neither_harm_nor_gain():
     worse = Estimate(-0.03, -0.03, 1e-6, 1000, 1.0, None)
     assert judge_family([worse], 0.02, noise=0.029)[0].verdict == "harmed"
-    assert judge_family([worse], 0.02, noise=0.03)[0].verdict == "undecided"
+    assert judge_family([worse], 0.02, noise=0.03)[0].verdict == "inconclusive"
     assert judge_family([worse], 0.04, noise=0.03)[0].verdict == "equivalent"
 
 

@@ -65,7 +65,7 @@ def diagnose(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say why a result is worse: each suspect guilty, cleared or not testable.
+    """Say why a result is worse: each suspect a likely cause, ruled out or not enough data.
 
     Without RUN every harmed strategy of the runs folder is examined.
 

@@ -80,7 +80,7 @@ def _effect(family: Family, row: Measured, found: Estimate, judged: Judged) -> E
     unit = 1.0 if family.bits else 100.0
     floor = row.floor(margin)
     plan, spread = None, _spread(row, found, margin)
-    if judged.verdict == "undecided" and not (floor or _within_noise(family, found, judged)):
+    if judged.verdict == "inconclusive" and not (floor or _within_noise(family, found, judged)):
         alpha = ALPHA / len(family.rows)
         plan = needed(spread, margin, len(pairs.sizes), len(pairs.seeds), alpha)
     notes = [
@@ -219,7 +219,7 @@ def _noise_note(family: Family, found: Estimate, judged: Judged) -> list[str]:
 def _unadjusted(family: Family, found: Estimate, judged: Judged) -> list[str]:
     """Explain an unadjusted interval that says more than the verdict."""
     excludes_zero = found.p <= ALPHA < judged.p_adjusted
-    if judged.verdict == "undecided" and (excludes_zero or found.inside(family.margin)):
+    if judged.verdict == "inconclusive" and (excludes_zero or found.inside(family.margin)):
         return [
             "p and interval stand for this strategy alone; the verdict is drawn over "
             f"{len(family.rows)}"

@@ -6,7 +6,7 @@
       (equivalent or
       improved) at the other
     unharmed where measured  no harm
-    anything else            cannot tell
+    anything else            inconclusive
 
 Where accuracy is at the floor the verdict on bits per byte stands in for it.
 """
@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 from finetrap.findings import Effect, Outcome, Setting, Word
 from finetrap.records import written_rate
 
-_Outcome = Literal["no harm", "avoidable harm", "harm", "cannot tell"]
+_Outcome = Literal["no harm", "avoidable harm", "harm", "inconclusive"]
 UNHARMED = ("equivalent", "improved")
 
 
@@ -76,7 +76,7 @@ def _verdict(effect: Effect, bits: Effect | None) -> _Verdict:
     """Return what accuracy says, or bits per byte where accuracy cannot show harm."""
     own, word = effect.learning_rate, effect.verdict
     place = f"{word} at {written_rate(own)}" + (" (within the margin)" if effect.small else "")
-    if not effect.floor or word != "undecided":
+    if not effect.floor or word != "inconclusive":
         return _Verdict(own, word, place)
     if bits is None:
         return _Verdict(own, word, f"{place} (accuracy at the floor)")
@@ -98,12 +98,12 @@ def _joined(fixed: Sequence[_Verdict], tuned: Sequence[_Verdict]) -> tuple[_Outc
     if len(fixed) == len(tuned) == 1 and harmed and unharmed:
         return "avoidable harm", reason
     if tuned or not harmed:
-        return "cannot tell", reason
+        return "inconclusive", reason
     if unharmed:
-        return "cannot tell", reason + (
+        return "inconclusive", reason + (
             "; another rate avoided it, but no search chose that rate before the test"
         )
-    return "cannot tell", reason + "; without a search nothing says whether another rate avoids it"
+    return "inconclusive", reason + "; without a search nothing says whether another rate avoids it"
 
 
 def _told(verdicts: Sequence[_Verdict], name: str) -> list[str]:

@@ -25,7 +25,12 @@ COLUMNS = (
     "worst probe",
 )
 _RIGHT = {"rate", "before", "after", "change"}
-_STYLES = {"harmed": "bold red", "improved": "bold blue", "equivalent": "green", "undecided": "dim"}
+_STYLES = {
+    "harmed": "bold red",
+    "improved": "bold blue",
+    "equivalent": "green",
+    "inconclusive": "dim",
+}
 
 
 class VerdictRow(NamedTuple):

@@ -22,7 +22,7 @@ _VERDICTS = {
     "harmed": r"$^{\downarrow}$",
     "improved": r"$^{\uparrow}$",
     "equivalent": r"$^{=}$",
-    "undecided": "",
+    "inconclusive": "",
 }
 
 

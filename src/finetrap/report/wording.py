@@ -181,7 +181,7 @@ def plural(number: int, noun: str) -> str:
 
 
 def needed(effect: Effect) -> str:
-    """Say what it would take to decide an undecided effect, or nothing."""
+    """Say what it would take to decide an inconclusive effect, or nothing."""
     parts = []
     if effect.needed_n:
         parts.append(plural(effect.needed_n, "problem"))

@@ -20,7 +20,7 @@ from scipy.special import bdtr, fdtri, ndtri, stdtr, stdtrit
 from finetrap.errors import BadData
 
 Floats = NDArray[np.float64]
-Verdict = Literal["harmed", "improved", "equivalent", "undecided"]
+Verdict = Literal["harmed", "improved", "equivalent", "inconclusive"]
 
 ALPHA = 0.05
 """Chance of some wrong verdict in a family of strategies that a study accepts."""
@@ -359,7 +359,8 @@ def judge_family(
     `noise`, the share of answers that change when the untouched model is asked twice. Otherwise it
     is `equivalent` if the procedure rejects a change of the margin, and the printed interval lies
     within the margin too, so that no page shows an equivalence that sticks out of it. Where
-    `floors` says that nothing was there to be lost, equivalence shows nothing: it is `undecided`.
+    `floors` says that nothing was there to be lost, equivalence shows nothing: it is
+    `inconclusive`.
     """
     difference, equivalence = holm_shaffer(
         [e.p for e in family], [e.p_equivalence(margin) for e in family]
@@ -367,7 +368,7 @@ def judge_family(
     judged = []
     for i, found in enumerate(family):
         within = equivalence[i] <= ALPHA and found.inside(margin)
-        verdict: Verdict = "undecided"
+        verdict: Verdict = "inconclusive"
         if difference[i] <= ALPHA and abs(found.delta) > noise:
             verdict = "harmed" if (found.centre > 0) == rise_is_harm else "improved"
         elif within and not (floors and floors[i]):

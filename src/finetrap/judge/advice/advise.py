@@ -1,4 +1,4 @@
-"""Which strategy to ship: the cheapest unharmed one that is as good as the best, or "cannot tell".
+"""Which strategy to ship: the cheapest unharmed one that is as good as the best, or none.
 
     every strategy → within the limits? → shown harmed? → shown within the margin of the best?
                    → no doubt left about forgetting? → the cheapest that is left
@@ -24,7 +24,7 @@ from finetrap.stats.power import MOST_SEEDS
 
 __all__ = ["Wishes", "advise", "as_json", "prior", "sentence"]
 
-JSON_KEYS = ("ship", "runner_up", "reason", "undecided", "next_command")
+JSON_KEYS = ("ship", "runner_up", "reason", "open_questions", "next_command")
 PROBE = "prose"
 """What is suggested to a study without probes: every model can be asked it."""
 
@@ -70,11 +70,12 @@ def as_json(advice: Advice) -> dict[str, Any]:
 def sentence(advice: Advice) -> str:
     """Return the advice as a few lines for a terminal."""
     where = f"{advice.model} on {advice.task}" if advice.task else advice.model
-    lines = [f"{where}: {'ship ' + advice.ship if advice.ship else 'cannot tell'}: {advice.reason}"]
+    choice = f"ship {advice.ship}" if advice.ship else "no clear winner yet"
+    lines = [f"{where}: {choice}: {advice.reason}"]
     if advice.runner_up:
         lines.append(f"  {'runner-up' if advice.ship else 'leading'}: {advice.runner_up}")
-    if advice.undecided:
-        lines.append(f"  undecided: {advice.undecided}")
+    if advice.open_questions:
+        lines.append(f"  open: {advice.open_questions}")
     lines += [f"  would change it: {change}" for change in advice.would_change]
     if advice.next_command:
         lines.append(f"  next: {advice.next_command}")
@@ -110,7 +111,7 @@ def _advice(
         ship=pick.name if pick else None,
         runner_up=_runner_up(choice),
         reason="; ".join(_reasons(choice)),
-        undecided="; ".join(questions),
+        open_questions="; ".join(questions),
         next_command=following,
         would_change=tuple(_changes(choice)),
         keys=tuple(r.cell.key for r in pick.runs if r.status == "done") if pick else (),

@@ -98,7 +98,7 @@ class Candidate:
     @property
     def open(self) -> tuple[Effect, ...]:
         """Where it is not shown whether it forgets."""
-        return tuple(e for e in self.telling if e.kind != "task" and e.verdict == "undecided")
+        return tuple(e for e in self.telling if e.kind != "task" and e.verdict == "inconclusive")
 
 
 def candidates(
@@ -153,7 +153,7 @@ def _telling(own: Sequence[Effect]) -> Effect:
     """Return the effect to go by on one test: accuracy, or at its floor bits per byte."""
     by_measure = {effect.measure: effect for effect in own}
     accuracy = by_measure.get("accuracy")
-    if accuracy is None or (accuracy.floor and accuracy.verdict == "undecided"):
+    if accuracy is None or (accuracy.floor and accuracy.verdict == "inconclusive"):
         return by_measure.get("bits_per_byte") or own[0]
     return accuracy
 

@@ -42,7 +42,7 @@ class Choice:
 
     @property
     def pick(self) -> Candidate | None:
-        """The cheapest of those without a doubt about forgetting; None where it cannot be told."""
+        """The cheapest of those without a doubt about forgetting; None where there is none."""
         first = next((c for c in self.shown if not c.doubts), None)
         if first is None or first.arm.untouched or self.pays:
             return first
@@ -116,7 +116,7 @@ def _was_tuned(one: Candidate, others: Sequence[Candidate]) -> bool:
 def _measure(every: Sequence[Candidate]) -> tuple[Measure, bool]:
     """Return what decides, and whether the accuracy of all is at the floor."""
     own = [e for c in every for e in c.effects if e.kind == "task" and e.measure == "accuracy"]
-    floor = bool(own) and all(e.floor and e.verdict == "undecided" for e in own)
+    floor = bool(own) and all(e.floor and e.verdict == "inconclusive" for e in own)
     scored = [measures(c.arm) for c in every if c.arm.answers]
     bits = floor and all("bits_per_byte" in each for each in scored)
     return ("bits_per_byte" if bits else "accuracy"), floor

@@ -65,7 +65,7 @@ def more_for(own: Contrast, margins: Judge, tests: int, runs: Sequence[Run]) -> 
 
 
 def more_on_probes(effects: Iterable[Effect], runs: Sequence[Run]) -> More:
-    """Return what would decide undecided changes on probes; at the floor nothing does."""
+    """Return what would decide inconclusive changes on probes; at the floor nothing does."""
     most = More()
     allowed = {run.cell.limits.probe_problems for run in runs}
     for effect in (e for e in effects if e.kind == "probe" and not e.floor):

@@ -1,7 +1,8 @@
 """Why is it worse: each possible cause of a result, examined on what lies on disk.
 
-A suspect is guilty, cleared or not testable, always with its evidence in numbers; a guilty one
-comes with the setting to change. Causes are not exclusive: a wrecked model also repeats itself.
+A suspect is a likely cause, ruled out or not enough data, always with its evidence in numbers; a
+likely cause comes with the setting to change. Causes are not exclusive: a wrecked model also
+repeats itself.
 Every suspect is one function of a case (`case.py`): `outputs.py` needs the answers only,
 `training.py` what was recorded of the training.
 """
@@ -90,7 +91,7 @@ def as_json(diagnosis: Diagnosis) -> list[dict[str, Any]]:
 
 
 def sentence(diagnosis: Diagnosis) -> str:
-    """Tell a diagnosis to a person at a terminal, guilty suspects first; ASCII only."""
+    """Tell a diagnosis to a person at a terminal, likely causes first; ASCII only."""
     own = diagnosis.learning_rate
     place = f" at {written_rate(own)}" if own is not None else ""
     if diagnosis.task:
@@ -98,12 +99,12 @@ def sentence(diagnosis: Diagnosis) -> str:
     else:
         head = f"{diagnosis.model} -> {diagnosis.strategy}"
     lines = [head]
-    for verdict in ("guilty", "cleared", "not testable"):
+    for verdict in ("likely cause", "ruled out", "not enough data"):
         for suspect in diagnosis.suspects:
             if suspect.verdict == verdict:
-                lines.append(f"  {verdict:<12}  {suspect.suspect}: {suspect.evidence}")
+                lines.append(f"  {verdict:<15}  {suspect.suspect}: {suspect.evidence}")
                 if suspect.remedy:
-                    lines.append(f"{'':16}remedy: {suspect.remedy}")
+                    lines.append(f"{'':19}remedy: {suspect.remedy}")
     return "\n".join(lines).encode("ascii", "replace").decode()
 
 

@@ -125,19 +125,19 @@ def bits_per_byte(answers: Sequence[Answer]) -> float | None:
     return nats / size / math.log(2)
 
 
-def guilty(name: str, evidence: str, remedy: str) -> Suspect:
+def likely_cause(name: str, evidence: str, remedy: str) -> Suspect:
     """Return the verdict that a suspect is a cause, with what to do."""
-    return Suspect(name, "guilty", evidence, remedy)
+    return Suspect(name, "likely cause", evidence, remedy)
 
 
-def cleared(name: str, evidence: str) -> Suspect:
+def ruled_out(name: str, evidence: str) -> Suspect:
     """Return the verdict that a suspect is no cause."""
-    return Suspect(name, "cleared", evidence, "")
+    return Suspect(name, "ruled out", evidence, "")
 
 
-def not_testable(name: str, evidence: str) -> Suspect:
-    """Return the verdict that what is on disk cannot tell, and what is missing."""
-    return Suspect(name, "not testable", evidence, "")
+def not_enough_data(name: str, evidence: str) -> Suspect:
+    """Return the verdict that the records do not show it, and what is missing."""
+    return Suspect(name, "not enough data", evidence, "")
 
 
 # --- gathering cases from runs ----------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Suspects that the outputs themselves convict or clear: before and after are enough."""
+"""Suspects that the outputs alone confirm or rule out: before and after are enough."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from finetrap.judge.diagnosis import texts
 from finetrap.judge.diagnosis.case import (
     FEWEST,
     Case,
-    cleared,
-    guilty,
     is_right,
-    not_testable,
+    likely_cause,
+    not_enough_data,
     percent,
+    ruled_out,
 )
 from finetrap.records import Answer
 from finetrap.text.scoring import grade
@@ -30,20 +30,20 @@ def noise(case: Case) -> Suspect:
     name = "noise"
     effect = case.accuracy or case.bits
     if effect is None:
-        return not_testable(name, _why_unjudged(case))
+        return not_enough_data(name, _why_unjudged(case))
     said = _change(effect)
     if effect.floor:
         second = case.bits
         said += f"; gold solutions: {_change(second)}" if second else ""
         if second and second.verdict == "harmed" and not second.small:
-            return cleared(name, said)
-        return not_testable(name, f"{said}; too few right answers to show a change")
+            return ruled_out(name, said)
+        return not_enough_data(name, f"{said}; too few right answers to show a change")
     if effect.verdict == "harmed":
-        return cleared(name, f"{said}; {_noise_floors(effect)}")
+        return ruled_out(name, f"{said}; {_noise_floors(effect)}")
     worse = effect.delta > 0 if effect.measure == "bits_per_byte" else effect.delta < 0
-    if effect.verdict == "undecided" and worse:
-        return guilty(name, f"{said}; {_noise_floors(effect)}", _more(effect))
-    return not_testable(name, f"{said}: nothing worse is shown that noise would have to explain")
+    if effect.verdict == "inconclusive" and worse:
+        return likely_cause(name, f"{said}; {_noise_floors(effect)}", _more(effect))
+    return not_enough_data(name, f"{said}: nothing worse is shown that noise would have to explain")
 
 
 def _why_unjudged(case: Case) -> str:
@@ -84,7 +84,7 @@ def format_(case: Case) -> Suspect:
     """Judge whether right answers were lost between the completion and the scorer."""
     name = "format instead of ability"
     if not case.free_text:
-        return not_testable(name, _NO_TEXT)
+        return not_enough_data(name, _NO_TEXT)
     unmarked = [percent(side, _right_but_unread) for side in (case.before, case.after)]
     strict = [percent(side, lambda a: bool(a.strict)) for side in (case.before, case.after)]
     said = (
@@ -93,13 +93,13 @@ def format_(case: Case) -> Suspect:
         f"{strict[0]:.1f}% before, {strict[1]:.1f}% after"
     )
     if case.explains(_right_but_unread):
-        return guilty(
+        return likely_cause(
             name,
             said,
             "train on solutions that end in `#### answer`; where another tool scored, score again "
             "with finetrap grade",
         )
-    return cleared(name, said)
+    return ruled_out(name, said)
 
 
 def _right_but_unread(answer: Answer) -> bool:
@@ -115,14 +115,14 @@ def truncation(case: Case) -> Suspect:
     """Judge whether completions end where their answer does."""
     name = "truncation and missing EOS"
     if not case.free_text:
-        return not_testable(name, _NO_TEXT)
+        return not_enough_data(name, _NO_TEXT)
     known = any(a.stop != "none" for a in case.after)
     said = _endings(case, known)
     lost = [a for a in case.after if not is_right(a) and _unfinished(a)]
     spoiled = 100 * len(lost) / len(case.after) >= CUT_OFF and len(lost) >= FEWEST
     if case.explains(_unfinished) or spoiled:
-        return guilty(name, said, _ending_remedy(case, lost))
-    return cleared(name, said) if known else not_testable(name, said + "; no stop reasons")
+        return likely_cause(name, said, _ending_remedy(case, lost))
+    return ruled_out(name, said) if known else not_enough_data(name, said + "; no stop reasons")
 
 
 def _unfinished(answer: Answer) -> bool:
@@ -167,23 +167,23 @@ def arithmetic(case: Case) -> Suspect:
     """Judge whether wrong answers are miscalculated, or calculate a wrong plan rightly."""
     name = "arithmetic slips"
     if not case.free_text:
-        return not_testable(name, _NO_TEXT)
+        return not_enough_data(name, _NO_TEXT)
     before, after = (_wrong_equations(side) for side in (case.before, case.after))
     said = f"wrong calculations: {before[0]} of {before[1]} before, {after[0]} of {after[1]} after"
     if after[1] < FEWEST_EQUATIONS:
-        return not_testable(name, f"{said}; fewer than {FEWEST_EQUATIONS} cannot tell")
+        return not_enough_data(name, f"{said}; fewer than {FEWEST_EQUATIONS} show nothing")
     wrong = [a for a in case.after if not is_right(a)]
     slips = sum(map(_miscalculates, wrong))
     if wrong:
         said += f"; {slips} of {len(wrong)} wrong answers hold one, the others follow another plan"
     if case.explains(_miscalculates):
-        return guilty(
+        return likely_cause(
             name,
             said,
             "train on solutions with smaller steps, or let a tool calculate; if another suspect is "
-            "guilty too, remove that one first",
+            "a likely cause too, remove that one first",
         )
-    return cleared(name, said)
+    return ruled_out(name, said)
 
 
 def _miscalculates(answer: Answer) -> bool:

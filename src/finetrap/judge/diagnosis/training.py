@@ -9,7 +9,14 @@ from statistics import median
 from finetrap.findings import Suspect
 from finetrap.judge.arms import learning_rate
 from finetrap.judge.diagnosis import texts
-from finetrap.judge.diagnosis.case import Case, Rate, bits_per_byte, cleared, guilty, not_testable
+from finetrap.judge.diagnosis.case import (
+    Case,
+    Rate,
+    bits_per_byte,
+    likely_cause,
+    not_enough_data,
+    ruled_out,
+)
 from finetrap.judge.diagnosis.outputs import arithmetic
 from finetrap.records import written_rate
 from finetrap.stats.changes import wilson
@@ -51,7 +58,7 @@ def rate(case: Case) -> Suspect:
     """Judge the learning rate by other rates, by the loss and by the size of the updates."""
     name = "learning rate"
     if not case.runs:
-        return not_testable(name, _NO_TRAINING)
+        return not_enough_data(name, _NO_TRAINING)
     own = learning_rate(case.runs[0].cell)
     against, neutral = _curve(case)
     against = _diverged(case) + against
@@ -61,15 +68,15 @@ def rate(case: Case) -> Suspect:
     better = _better(case, own)
     if better:
         remedy = f"learning_rate = {written_rate(better.learning_rate)}"
-        return guilty(name, said, f"{remedy} instead of {written_rate(own)}")
+        return likely_cause(name, said, f"{remedy} instead of {written_rate(own)}")
     if against:
         below = f"learning_rate below {written_rate(own)} by a factor of ten"
-        return guilty(name, said, f"{below}, or [search] trials = 5")
+        return likely_cause(name, said, f"{below}, or [search] trials = 5")
     if not others:
-        return not_testable(name, "; ".join([f"only {written_rate(own)} was tried", *neutral]))
+        return not_enough_data(name, "; ".join([f"only {written_rate(own)} was tried", *neutral]))
     if all(r.word == "harmed" or r.after <= case.margin for r in others):
-        return cleared(name, f"no other rate is unharmed; {said}")
-    return not_testable(name, f"no other rate is shown to be better; {said}")
+        return ruled_out(name, f"no other rate is unharmed; {said}")
+    return not_enough_data(name, f"no other rate is shown to be better; {said}")
 
 
 def _tried(r: Rate) -> str:
@@ -124,10 +131,10 @@ def template(case: Case) -> Suspect:
     name = "template mismatch"
     trained, tested = case.first("train_template"), case.first("test_template")
     if not trained or not tested:
-        return not_testable(name, "templates unknown" if case.runs else _NO_TRAINING)
+        return not_enough_data(name, "templates unknown" if case.runs else _NO_TRAINING)
     if trained["sha256"] == tested["sha256"]:
-        return cleared(name, f"trained and tested with {_shown(tested['text'])}")
-    return guilty(
+        return ruled_out(name, f"trained and tested with {_shown(tested['text'])}")
+    return likely_cause(
         name,
         f"trained with {_shown(trained['text'])}, tested with {_shown(tested['text'])}",
         "write training rows with the template that the model is asked in (prompt = ...)",
@@ -143,20 +150,20 @@ def masking(case: Case) -> Suspect:
     name = "target masking"
     shares, rows = case.evidence("eos_share"), case.first("rows") or []
     if not shares and not rows:
-        return not_testable(name, "no rendered rows" if case.runs else _NO_TRAINING)
+        return not_enough_data(name, "no rendered rows" if case.runs else _NO_TRAINING)
     share = min(shares, default=1.0)
     faults = [fault for row in rows for fault in _mask_faults([bool(m) for _, m in row])][:1]
     if share < 1:
         faults.insert(0, f"the end token is in the loss of {100 * share:.0f}% of the rows")
     if faults:
-        return guilty(
+        return likely_cause(
             name,
             "; ".join(faults),
             "put the loss on the solution and the end token after it (a pad token that equals the "
             "end token is often masked with it)",
         )
     counts = ", ".join(f"{sum(m for _, m in row)} of {len(row)}" for row in rows) or "not shown"
-    return cleared(name, f"end token in the loss of all rows; tokens in the loss: {counts}")
+    return ruled_out(name, f"end token in the loss of all rows; tokens in the loss: {counts}")
 
 
 def _mask_faults(mask: list[bool]) -> list[str]:
@@ -175,26 +182,26 @@ def data(case: Case) -> Suspect:
     name = "too little or duplicated data"
     count = case.first("train_problems")
     if not count:
-        return not_testable(name, "training rows unknown" if case.runs else _NO_TRAINING)
+        return not_enough_data(name, "training rows unknown" if case.runs else _NO_TRAINING)
     exact, near = case.first("exact_duplicates") or 0, case.first("near_duplicates") or 0
     said = f"{count:,} problems, {exact} repeated and {near} nearly"
     if exact + near >= DUPLICATES * count:
-        return guilty(name, said, "drop repeated rows; fewer epochs if none are left to add")
-    if template(case).verdict == "guilty":
-        return not_testable(name, f"{said}; the rows have another template than the test")
+        return likely_cause(name, said, "drop repeated rows; fewer epochs if none are left to add")
+    if template(case).verdict == "likely cause":
+        return not_enough_data(name, f"{said}; the rows have another template than the test")
     trained, tested = _trained_bits(case), bits_per_byte(case.after)
     before = bits_per_byte(case.before)
     if trained is None or tested is None or before is None:
-        return cleared(name, said)
+        return ruled_out(name, said)
     said += (
         f"; after training {trained:.3f} bits per byte on them, on test solutions {tested:.3f} "
         f"(untouched {before:.3f})"
     )
     if tested - before >= BITS and trained <= MEMORISED * tested:
-        return guilty(
+        return likely_cause(
             name, f"{said}: learnt by heart", "more training problems or fewer train.epochs"
         )
-    return cleared(name, said)
+    return ruled_out(name, said)
 
 
 def _trained_bits(case: Case) -> float | None:
@@ -224,18 +231,18 @@ def leakage(case: Case) -> Suspect:
     name = "train-test overlap"
     found = case.first("overlap")
     if not found or not found.get("test"):
-        return not_testable(name, "training questions unknown" if case.runs else _NO_TRAINING)
+        return not_enough_data(name, "training questions unknown" if case.runs else _NO_TRAINING)
     said = (
         f"{found['exact']} of {found['test']:,} test questions are training questions, "
         f"{found['near']} more nearly"
     )
     if found["exact"] + found["near"] > LEAKED * found["test"]:
-        return guilty(
+        return likely_cause(
             name,
             f"{said}: no reason for a worse result, but no gain here can be trusted",
             "drop them from the training set (finetrap overlap names them)",
         )
-    return cleared(name, said)
+    return ruled_out(name, said)
 
 
 def style(case: Case) -> Suspect:
@@ -244,7 +251,7 @@ def style(case: Case) -> Suspect:
     trained = _training_bits(case)
     own = _bits(case.untouched.evidence.get("own_style")) if case.untouched else None
     if trained is None or own is None:
-        return not_testable(
+        return not_enough_data(
             name, "likelihoods of the untouched model unknown" if case.runs else _NO_TRAINING
         )
     said = (
@@ -252,24 +259,24 @@ def style(case: Case) -> Suspect:
         f"{own:.3f} for its own"
     )
     reason = _unreadable(case) or (
-        "labels do not fit their questions" if labels(case).verdict == "guilty" else ""
+        "labels do not fit their questions" if labels(case).verdict == "likely cause" else ""
     )
     if reason:
-        return not_testable(name, f"{said}; {reason}, so this says nothing of style")
+        return not_enough_data(name, f"{said}; {reason}, so this says nothing of style")
     if trained >= STYLE_RATIO * own and trained - own >= STYLE_BITS:
-        return guilty(
+        return likely_cause(
             name,
             said,
             "train on right solutions of the model's own (rejection sampling), or rewrite the data "
             "in its style; else a lower learning_rate or lora",
         )
-    return cleared(name, said)
+    return ruled_out(name, said)
 
 
 def _unreadable(case: Case) -> str:
     """Say why the untouched model's likelihoods of training rows cannot be used; empty if they
     can."""
-    if template(case).verdict == "guilty":
+    if template(case).verdict == "likely cause":
         return "the rows have another template than the model is asked in"
     if not case.knows:
         return "the untouched model hardly solves the task"
@@ -287,7 +294,7 @@ def labels(case: Case) -> Suspect:
     swapped = case.first("swapped_nats") or []
     n = min(len(own), len(swapped))
     if n < FEWEST_SWAPPED:
-        return not_testable(
+        return not_enough_data(
             name, f"{n} solutions scored after another question" if case.runs else _NO_TRAINING
         )
     right = sum(a < b for a, b in zip(own, swapped, strict=False))
@@ -298,15 +305,15 @@ def labels(case: Case) -> Suspect:
     )
     reason = _unreadable(case) or _cannot_judge(case)
     if reason:
-        return not_testable(name, f"{said}; {reason}")
+        return not_enough_data(name, f"{said}; {reason}")
     if high < FITTING:
-        return guilty(
+        return likely_cause(
             name,
             f"{said}, though the untouched model knows the task",
             "check that each row holds its own question's solution: a column was shuffled or joined"
             " wrongly",
         )
-    return cleared(name, said)
+    return ruled_out(name, said)
 
 
 def _cannot_judge(case: Case) -> str:
@@ -323,7 +330,7 @@ def forgetting(case: Case) -> Suspect:
     """Judge what was lost elsewhere."""
     name = "forgetting"
     if not case.probes:
-        return not_testable(name, "no probes were asked")
+        return not_enough_data(name, "no probes were asked")
     by_verdict: dict[str, list[str]] = defaultdict(list)
     for e in case.probes:
         digits, unit = (3, " bits per byte") if e.measure == "bits_per_byte" else (1, "%")
@@ -331,14 +338,14 @@ def forgetting(case: Case) -> Suspect:
         by_verdict[word].append(f"{e.task} {e.before:.{digits}f} to {e.after:.{digits}f}{unit}")
     shown = "; ".join(f"{word}: {', '.join(told)}" for word, told in by_verdict.items())
     if "harmed" in by_verdict:
-        return guilty(
+        return likely_cause(
             name,
             shown,
             "replay = 0.06, rewind (full+rewind, lora+rewind), or a lower learning_rate",
         )
-    if set(by_verdict) == {"undecided"}:
-        return not_testable(name, shown)
-    return cleared(name, shown)
+    if set(by_verdict) == {"inconclusive"}:
+        return not_enough_data(name, shown)
+    return ruled_out(name, shown)
 
 
 def tokens(case: Case) -> Suspect:
@@ -346,22 +353,22 @@ def tokens(case: Case) -> Suspect:
     name = "number tokenisation"
     rows = case.first("rows")
     if not rows:
-        return not_testable(name, "no rendered rows" if case.runs else _NO_TRAINING)
+        return not_enough_data(name, "no rendered rows" if case.runs else _NO_TRAINING)
     cuts: dict[int, set[tuple[int, ...]]] = defaultdict(set)
     for row in rows:
         for length, ways in texts.chunks([text for text, _ in row]).items():
             cuts[length] |= ways
     long = {length: ways for length, ways in sorted(cuts.items()) if length > 1}
     if not long:
-        return not_testable(name, "no number of two digits in the rendered rows")
+        return not_enough_data(name, "no number of two digits in the rendered rows")
     said = "; ".join(
         f"{length} digits as {' or '.join('+'.join(map(str, way)) for way in sorted(ways))}"
         for length, ways in long.items()
     )
     if all(len(ways) == 1 for ways in long.values()):
-        return cleared(name, said)
-    if arithmetic(case).verdict != "guilty":
-        return cleared(name, f"{said}: uneven, but calculations are not what went wrong")
-    return guilty(
+        return ruled_out(name, said)
+    if arithmetic(case).verdict != "likely cause":
+        return ruled_out(name, f"{said}: uneven, but calculations are not what went wrong")
+    return likely_cause(
         name, said, "a model whose tokenizer cuts digits evenly, or spaces between digits"
     )

@@ -7,7 +7,7 @@ one setting are judged together, so that some wrong word appears in at most 5% o
 
     supported      every case is shown to be as the claim says
     contradicted   some case is shown not to be
-    cannot tell    anything else; a difference that is only seen supports nothing
+    inconclusive   anything else; a difference that is only seen supports nothing
 
 Accuracy at the floor shows nothing. Where all models of a study are miniatures the analogous claim
 over their sizes is tested, and its statement says so; it is never the paper's.
@@ -52,7 +52,7 @@ __all__ = ["CLAIM_COLUMNS", "judge", "write_claims_csv"]
 
 Saying = Literal["worse", "not worse", "the same", "better"]
 """What a claim says of its arm beside the other one."""
-Verdict = Literal["supported", "contradicted", "cannot tell", "not tested"]
+Verdict = Literal["supported", "contradicted", "inconclusive", "not tested"]
 
 CLAIM_COLUMNS = tuple(field.name for field in fields(Claim))
 _WORDS = {"harmed": "worse", "improved": "better"}
@@ -216,7 +216,7 @@ def _claim(
     if not cases:
         return claim("not tested", f"not tested: {'; '.join(left_out)}")
     stances = [_stance(statement, case, margins) for case in cases]
-    verdict: Verdict = "cannot tell"
+    verdict: Verdict = "inconclusive"
     if -1 in stances:
         verdict = "contradicted"
     elif all(stance == 1 for stance in stances) and not left_out:
@@ -336,13 +336,13 @@ def _stance(statement: Statement, case: Case, margins: Judge) -> int:
 
 
 def _stance_of(says: Saying, result: Result, margins: Judge, tests: int) -> int:
-    """Read one verdict as a claim does; what is undecided, or at the floor, says nothing."""
+    """Read one verdict as a claim does; what is inconclusive, or at the floor, says nothing."""
     word, small = result.judged.verdict, result.judged.small
     if says == "the same":
         if word == "equivalent" or small:
             return 1
-        return -1 if word != "undecided" and _beyond(result, margins, tests) else 0
-    if word == "undecided":
+        return -1 if word != "inconclusive" and _beyond(result, margins, tests) else 0
+    if word == "inconclusive":
         return 0
     if says == "worse":
         return 1 if word == "harmed" else -1
@@ -370,7 +370,7 @@ def _told(case: Case, margins: Judge) -> str:
     by_word: dict[str, list[str]] = {}
     for result in case.results:
         word = _word(result, margins)
-        decided = result.judged.verdict != "undecided"
+        decided = result.judged.verdict != "inconclusive"
         by_word.setdefault(word, []).append(
             _numbers(result) if decided else f"on {result.contrast.test}"
         )
@@ -389,8 +389,8 @@ def _numbers(result: Result) -> str:
 
 def _word(result: Result, margins: Judge) -> str:
     word = result.judged.verdict
-    if word == "undecided" and result.contrast.floor(margins):
-        return "undecided at the floor"
+    if word == "inconclusive" and result.contrast.floor(margins):
+        return "inconclusive at the floor"
     said = _WORDS.get(word, word)
     return f"{said} within the margin" if result.judged.small else said
 

@@ -36,7 +36,7 @@ class Cliff:
     """Geometric mean of both: the middle in log parameters, not an estimate within the interval."""
     harmed: tuple[str, ...]
     unharmed: tuple[str, ...]
-    undecided: tuple[str, ...]
+    inconclusive: tuple[str, ...]
     reason: str
     """What it rests on, or why it is undetermined."""
 
@@ -45,9 +45,9 @@ def cliff(findings: Findings, runs: Sequence[Run], setting: Setting) -> Cliff:
     """Estimate the size threshold at one setting from the sizes in these runs."""
     known = {m.name: m.parameters for m in models(runs) if m.parameters is not None}
     cases, _ = cases_of(_QUESTION, comparisons(runs), list(known), setting, declared(findings))
-    harmed, unharmed, undecided = (
+    harmed, unharmed, inconclusive = (
         [case.model for case in cases if case.results[0].judged.verdict in words]
-        for words in (("harmed",), ("equivalent", "improved"), ("undecided",))
+        for words in (("harmed",), ("equivalent", "improved"), ("inconclusive",))
     )
     low = max((known[name] for name in harmed), default=None)
     high = min((known[name] for name in unharmed), default=None)
@@ -64,7 +64,7 @@ def cliff(findings: Findings, runs: Sequence[Run], setting: Setting) -> Cliff:
     if known and max(known.values()) < MINIATURE:
         reason += "; miniature sizes, an analogue of the paper's threshold"
     return Cliff(
-        setting, low, high, middle, tuple(harmed), tuple(unharmed), tuple(undecided), reason
+        setting, low, high, middle, tuple(harmed), tuple(unharmed), tuple(inconclusive), reason
     )
 
 

@@ -44,7 +44,7 @@ def prior(name: str, parameters: int | None = None, aligned: bool | None = None)
         runner_up="few-shot-5" if few_shot else "dora" if small or aligned else "full",
         reason=f"a published prior ({PAPER} and others), nothing was measured: {rules}; "
         f"against it speak: {'; '.join(CONTRARY)}",
-        undecided=f"everything about {name} on your task",
+        open_questions=f"everything about {name} on your task",
         next_command=f"finetrap try {name} --train TRAIN.jsonl",
     )
 

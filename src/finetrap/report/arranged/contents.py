@@ -13,7 +13,7 @@ from finetrap.report import wording
 from finetrap.report.arranged.panels import Panel, ProbeGroup, Row, cell_key, number
 from finetrap.text.visible import clip, one_line
 
-NOT_TESTABLE = "not testable"
+NOT_ENOUGH_DATA = "not enough data"
 
 
 class Missing(NamedTuple):
@@ -85,7 +85,9 @@ def absent(findings: Findings, panels: Sequence[Panel], groups: Sequence[ProbeGr
     if untested:
         listed = ", ".join(map(str, untested))
         found.append(f"Claims {listed} of the paper at some setting: what they need was not run.")
-    blind = [s.suspect for d in findings.diagnoses for s in d.suspects if s.verdict == NOT_TESTABLE]
+    blind = [
+        s.suspect for d in findings.diagnoses for s in d.suspects if s.verdict == NOT_ENOUGH_DATA
+    ]
     if blind:
         found.append(f"Suspects that no run could test: {', '.join(dict.fromkeys(blind))}.")
     found.append("Energy, and times on other hardware: costs are of the machine named here.")

@@ -12,7 +12,7 @@ from finetrap.report.arranged import sentences
 from finetrap.report.arranged.panels import Panel
 from finetrap.text.visible import one_line
 
-_GRAVEST = ("harm", "avoidable harm", "cannot tell", "no harm")
+_GRAVEST = ("harm", "avoidable harm", "inconclusive", "no harm")
 
 
 class OutcomeRow(NamedTuple):
@@ -121,19 +121,19 @@ class Case(NamedTuple):
         return f"{wording.capital(who)}: {one_line(found.model, 40)} on {one_line(found.task, 40)}"
 
     @property
-    def guilty(self) -> tuple[Suspect, ...]:
+    def likely_cause(self) -> tuple[Suspect, ...]:
         """Suspects with evidence against them."""
-        return self._with("guilty")
+        return self._with("likely cause")
 
     @property
-    def cleared(self) -> tuple[Suspect, ...]:
+    def ruled_out(self) -> tuple[Suspect, ...]:
         """Suspects with evidence for them."""
-        return self._with("cleared")
+        return self._with("ruled out")
 
     @property
-    def not_testable(self) -> tuple[Suspect, ...]:
+    def not_enough_data(self) -> tuple[Suspect, ...]:
         """Suspects of which the runs hold no evidence."""
-        return self._with("not testable")
+        return self._with("not enough data")
 
     def _with(self, verdict: str) -> tuple[Suspect, ...]:
         return tuple(s for s in self.diagnosis.suspects if s.verdict == verdict)

@@ -10,7 +10,7 @@ from finetrap.judge.detectable import Detectable
 from finetrap.report import wording
 from finetrap.report.arranged.panels import Arm, Panel
 
-VERDICTS = ("harmed", "improved", "equivalent", "undecided")
+VERDICTS = ("harmed", "improved", "equivalent", "inconclusive")
 MOST_CLAUSES = 8
 
 
@@ -94,7 +94,7 @@ def _prominence(arm: Arm) -> tuple[float, float]:
     effect = arm.effect
     if effect is None:
         return len(VERDICTS) + 1, 0.0
-    seen = effect.verdict == "undecided" and (effect.low > 0 or effect.high < 0)
+    seen = effect.verdict == "inconclusive" and (effect.low > 0 or effect.high < 0)
     place = 0.5 if seen and wording.harm(effect) > 1 else VERDICTS.index(effect.verdict)
     return place, -abs(wording.harm(effect))
 
@@ -115,8 +115,8 @@ def _clause(arms: Sequence[Arm], effect: Effect, title: str, first: bool) -> Cla
         return Clause("equivalent", f"{who} left {whom} equivalent ({measured})")
     needs = wording.needed(effect)
     return Clause(
-        "undecided",
-        f"{who} is undecided{place} ({change} {wording.unit(effect.measure)}"
+        "inconclusive",
+        f"{who} is inconclusive{place} ({change} {wording.unit(effect.measure)}"
         f"{'; ' + needs if needs else ''})",
     )
 

@@ -15,7 +15,7 @@ const STOPS = {e: "ended by itself", s: "ended by a stop string", c: "cut at the
 const NOUNS = {math: "problem", choice: "problem", prose: "piece"};
 const OUTCOMES = [
   ["lost", "lost", "harmed"], ["gained", "gained", "improved"],
-  ["right", "both right", "equivalent"], ["wrong", "both wrong", "undecided"],
+  ["right", "both right", "equivalent"], ["wrong", "both wrong", "inconclusive"],
 ];
 
 const section = document.getElementById("answers");

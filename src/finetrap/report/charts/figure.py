@@ -41,7 +41,7 @@ VERDICT_MARKS = {
     "harmed": ("v", "vermillion"),
     "improved": ("^", "blue"),
     "equivalent": ("s", "green"),
-    "undecided": ("o", "grey"),
+    "inconclusive": ("o", "grey"),
 }
 """Marker and colour of each verdict: shape alone tells them apart too."""
 SERIES = ("blue", "vermillion", "green", "purple", "orange", "sky", "ink")
@@ -157,7 +157,7 @@ class Canvas:
 def mark_style(verdict: str, size: float = 7) -> dict[str, Any]:
     """Return the marker of a verdict as matplotlib's line settings."""
     shape, name = VERDICT_MARKS[verdict]
-    hollow = verdict == "undecided"
+    hollow = verdict == "inconclusive"
     return {
         "marker": shape,
         "markersize": size,

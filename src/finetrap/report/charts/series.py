@@ -44,7 +44,7 @@ def line(panel: Panel, arm: Arm) -> str:
 
 def tint(effect: Effect, own: str) -> dict[str, str]:
     """Colour a verdict's mark by its strategy, so that panels of one figure can be followed."""
-    return {"color": own, "markerfacecolor": "none" if effect.verdict == "undecided" else own}
+    return {"color": own, "markerfacecolor": "none" if effect.verdict == "inconclusive" else own}
 
 
 def plot(labels: Sequence[str], height: float, plot_width: float) -> tuple[Canvas, Any]:
