@@ -139,8 +139,6 @@ def test_a_circle_would_be_seen() -> None:
 
 @pytest.mark.parametrize("file", sorted(SOURCE.glob("finetrap/backends/hf/kernels/*.py")), ids=name)
 def test_a_kernel_knows_nothing_of_the_network_around_it(file: Path) -> None:
-    if file.stem in ("head", "onednn"):
-        pytest.xfail("the circle around Network is opened next")
     kernels, outside = "finetrap.backends.hf.kernels", "finetrap.backends.hf"
     assert [
         dotted

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM
 
 from finetrap import tasks
 from finetrap.backends import Completion
-from finetrap.backends.hf import network, open_model
+from finetrap.backends.hf import layout, open_model
 from finetrap.backends.hf.asking import generate as decoding
 from finetrap.backends.hf.network import Network
 from finetrap.measure.study import models
@@ -107,7 +107,7 @@ def test_rows_of_unlike_length_are_read_apart_and_written_together(model, rows, 
         stepped.append(len(ids))
         return step(self, ids, *rest)
 
-    monkeypatch.setattr(network, "ENOUGH", 1)
+    monkeypatch.setattr(layout, "ENOUGH", 1)
     monkeypatch.setattr(Network, "begin", noted)
     monkeypatch.setattr(Network, "step", counted)
     assert written(model, few, batch=60) == expected

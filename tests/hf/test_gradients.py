@@ -8,10 +8,11 @@ from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaMLP
 
 from finetrap.backends.hf import open_model
-from finetrap.backends.hf.kernels import gated, head
+from finetrap.backends.hf.kernels import gated, head, sums
+from finetrap.backends.hf.kernels.sums import Sum
 from finetrap.backends.hf.network import Network
 from finetrap.backends.hf.training import embeddings, passes
-from finetrap.backends.hf.training.embeddings import Sum, summed, widest
+from finetrap.backends.hf.training.embeddings import summed, widest
 from finetrap.backends.hf.training.step import accumulate, examples
 from finetrap.records import Limits, TrainSpec
 from tests.builders import tiny
@@ -40,8 +41,8 @@ def test_a_heads_gradient_in_pieces_is_that_of_cross_entropy(monkeypatch):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 def test_a_sum_adds_whole_gradients_rows_and_products(dtype, monkeypatch):
-    monkeypatch.setattr(embeddings, "PIECE", 7)
-    monkeypatch.setattr(embeddings, "BLOCK", 4)
+    monkeypatch.setattr(sums, "PIECE", 7)
+    monkeypatch.setattr(sums, "BLOCK", 4)
     generator = torch.Generator().manual_seed(0)
 
     def drawn(*shape: int) -> torch.Tensor:
@@ -80,9 +81,9 @@ def test_summed_gradients_are_autograds(model, padding):
     if padding is not None:
         spans = [span._replace(ids=[5, *span.ids[1:]]) for span in spans]
     found = []
-    for sums in ({}, widest(network)):
-        with summed(network, sums):
-            assert (network.into is not None) == bool(sums)
+    for places in ({}, widest(network)):
+        with summed(network, places):
+            assert (network.into is not None) == bool(places)
             loss = accumulate(network, spans[:8], 0)
         found.append((loss, [p.grad.clone() for p in core.parameters()]))
         core.zero_grad()

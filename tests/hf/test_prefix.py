@@ -6,9 +6,10 @@ import pytest
 
 from finetrap.backends import Row
 from finetrap.backends.hf import HFModel, network, open_model
-from finetrap.backends.hf.asking.score import Span, _trees
-from finetrap.backends.hf.kernels import prefix
-from finetrap.backends.hf.kernels.prefix import shared_length
+from finetrap.backends.hf.asking.score import _trees
+from finetrap.backends.hf.kernels import cache
+from finetrap.backends.hf.kernels.cache import shared_length
+from finetrap.backends.hf.layout import Span
 from finetrap.records import Limits, StrategySpec, TrainSpec
 from tests.builders import tiny
 from tests.builders.tiny import FAMILIES
@@ -44,7 +45,7 @@ def test_completions_are_the_same_with_and_without_sharing(model, reads, monkeyp
     settings = {"max_new_tokens": 12, "stops": ("Question:",), "batch": 3}
     shared = model.generate(PROMPTS, **settings)
     assert len(reads) == 1
-    monkeypatch.setattr(prefix, "LEAST", 10_000)
+    monkeypatch.setattr(cache, "LEAST", 10_000)
     assert model.generate(PROMPTS, **settings) == shared
     assert len(reads) == 1
 
@@ -96,7 +97,7 @@ def test_on_the_way_back_a_prefix_is_read_with_the_weights_at_hand(model):
 def test_nats_are_the_same_with_and_without_sharing(model, reads, monkeypatch):
     shared = model.score(PAIRS, batch=3)
     assert len(reads) == 1
-    monkeypatch.setattr(prefix, "LEAST", 10_000)
+    monkeypatch.setattr(cache, "LEAST", 10_000)
     assert model.score(PAIRS, batch=3) == pytest.approx(shared, abs=1e-4)
 
 

@@ -10,6 +10,8 @@ from finetrap.records import Limits
 from tests.builders import tiny
 
 TYPES = [torch.float32, torch.bfloat16]
+ROOM = 2**20
+"""Bytes that packed weights may take: more than any here."""
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +48,7 @@ def test_products_are_torchs(dtype, bias, tokens):
     shaped = states(12, dtype).view(3, 4, 72)
     expected = model.double()(shaped.double())
     model = model.to(dtype)
-    with multiplying(model, tokens):
+    with multiplying(model, tokens, ROOM):
         found = model(shaped)
     assert found.dtype == dtype
     assert found.shape == (3, 4, 40)
@@ -60,7 +62,7 @@ def test_no_bit_depends_on_the_rows_beside_or_on_packing():
     with multiplying(model):
         expected = model(whole)
     for tokens in (0, onednn.ENOUGH):
-        with multiplying(model, tokens):
+        with multiplying(model, tokens, ROOM):
             for rows in (1, 2, 3, 7, 16, 65, 300):
                 assert torch.equal(model(whole[:rows]), expected[:rows]), (tokens, rows)
     assert torch.equal(product(whole[5:6], model[0].weight), expected[5:6])
@@ -70,7 +72,7 @@ def test_no_bit_depends_on_the_rows_beside_or_on_packing():
 def test_no_rows_make_no_products():
     model = layer(torch.float32)
     for tokens in (0, onednn.ENOUGH):
-        with multiplying(model, tokens):
+        with multiplying(model, tokens, ROOM):
             assert model(torch.empty(2, 0, 72)).shape == (2, 0, 40)
 
 
@@ -78,7 +80,7 @@ def test_no_rows_make_no_products():
 def test_what_is_not_finite_stays_in_its_row():
     model, rows = layer(torch.float32), states(3, torch.float32)
     rows[1] = float("nan")
-    with multiplying(model, onednn.ENOUGH):
+    with multiplying(model, onednn.ENOUGH, ROOM):
         found = model(rows)
     assert found[[0, 2]].isfinite().all()
     assert found[1].isnan().all()
@@ -101,10 +103,9 @@ def test_nothing_is_packed_for_few_tokens_or_where_memory_is_short(monkeypatch):
     monkeypatch.setattr(onednn, "_forward", lambda *a: packed.append(a[1]) or whole(*a))
     model = layer(torch.float32)
     for tokens in (onednn.ENOUGH - 1, onednn.ENOUGH):
-        with multiplying(model, tokens):
+        with multiplying(model, tokens, ROOM):
             pass
-    monkeypatch.setattr(onednn, "free_bytes", lambda device: 4 * model[0].weight.nbytes - 1)
-    with multiplying(model, onednn.ENOUGH):
+    with multiplying(model, onednn.ENOUGH, model[0].weight.nbytes - 1):
         pass
     assert packed == [False, True, False]
 

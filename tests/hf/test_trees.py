@@ -8,6 +8,7 @@ import torch
 from finetrap.backends.hf import HFModel, open_model
 from finetrap.backends.hf.asking import score
 from finetrap.backends.hf.asking.trees import Tree, joined, padded
+from finetrap.backends.hf.layout import join
 from finetrap.backends.hf.network import Network
 from finetrap.records import Limits
 from tests.builders import tiny
@@ -68,7 +69,7 @@ def test_no_place_of_a_pass_is_padding(model, passes):
 
 
 def test_trees_do_not_feel_each_other(model):
-    asked = enumerate(score.join(model.tokens, *pair) for pair in pairs())
+    asked = enumerate(join(model.tokens, *pair) for pair in pairs())
     trees = score._trees(model._network, asked)
     lay = partial(joined, dtype=torch.float32)
     together = score._nats(model._network, trees, lay, None)

@@ -7,17 +7,12 @@ import os
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-if TYPE_CHECKING:
-    from finetrap.backends.hf.network import Network
-
 SHARE = 1 / 4
 """Of the free memory, for the rows of one batch: other workers and the system want some too."""
-FULL = 3 / 2
-"""Bytes of activations for one of the weights, where all are trained."""
 _STAT = "/sys/fs/cgroup/memory.stat"
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 """Parameters of mallopt(3)."""
@@ -70,37 +65,6 @@ def free_bytes(device: torch.device) -> int:
         files = [int(line.split()[1]) for line in _lines(_STAT) if line.startswith("inactive_file")]
         free = min(free, int(limit[0]) - int(used[0]) + sum(files))
     return max(0, free)
-
-
-def activation_bytes(network: Network) -> int:
-    """Return the bytes of activations to keep for one backward pass.
-
-    On a CPU passes of some hundred tokens are the fastest: what they write stays in the cache.
-    Where all weights are trained each pass adds to every gradient, and activations may take about
-    what the weights of the pass do. A GPU wants as many tokens as it can hold.
-    """
-    if network.device.type == "cuda":
-        return max(2**30, int(SHARE * free_bytes(network.device)))
-    weights = list(network.core.parameters())
-    if not all(weight.requires_grad for weight in weights):
-        return 3 * 2**28
-    return max(2**28, int(FULL * sum(weight.nbytes for weight in weights)))
-
-
-def decoding_rows(network: Network, tokens: int) -> int:
-    """Return how many rows of `tokens` own tokens can be written at once, at least one.
-
-    A row keeps two vectors per token and layer in the cache, and its logits; reading its prompt
-    takes about four vectors of the feed-forward's width per token on top.
-    """
-    config = network.core.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    wide = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    size = next(network.core.parameters()).element_size()
-    kept = 2 * config.num_hidden_layers * heads * width
-    row = size * (tokens * (kept + 4 * wide) + 3 * network.vocabulary)
-    return max(1, int(SHARE * free_bytes(network.device) / row))
 
 
 def release(device: torch.device) -> None:

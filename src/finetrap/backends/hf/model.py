@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -14,10 +15,11 @@ import torch
 
 from finetrap.backends import Completion, Progress, Row, Scored, Training, Written
 from finetrap.backends.hf.asking.generate import Endings, Golds, generate
-from finetrap.backends.hf.asking.score import Span, divergence, join, score, whole_texts, windows
+from finetrap.backends.hf.asking.score import divergence, score, whole_texts
 from finetrap.backends.hf.kernels.onednn import multiplying
+from finetrap.backends.hf.layout import Span, join, windows
 from finetrap.backends.hf.load import Opened, context_length, load, quiet
-from finetrap.backends.hf.memory import keep_freed, return_freed
+from finetrap.backends.hf.memory import SHARE, free_bytes, keep_freed, return_freed
 from finetrap.backends.hf.network import Network
 from finetrap.backends.hf.tokens import Tokens
 from finetrap.backends.hf.training import passes
@@ -99,7 +101,7 @@ class HFModel:
         endings = Endings(self.tokens, stops, max_new_tokens)
         beside = self._golds(ids, golds, scored) if golds and scored else None
         network, filler = self._network, self.tokens.filler
-        with multiplying(network.core, sum(map(len, ids)) + len(ids) * max_new_tokens):
+        with self._multiplying(sum(map(len, ids)) + len(ids) * max_new_tokens):
             completions = generate(
                 network, ids, endings, filler=filler, batch=batch, written=written, golds=beside
             )
@@ -350,8 +352,13 @@ class HFModel:
     ) -> list[float]:
         filler, tokens = self.tokens.filler, sum(len(span.ids) for span in spans)
         self._read += tokens
-        with multiplying(self._network.core, tokens):
+        with self._multiplying(tokens):
             return score(self._network, spans, filler=filler, batch=batch, scored=scored)
+
+    def _multiplying(self, tokens: int) -> AbstractContextManager[None]:
+        """Let the model multiply as is best for so many tokens."""
+        room = int(SHARE * free_bytes(torch.device("cpu")))
+        return multiplying(self._network.core, tokens, room)
 
 
 def _listed(ids: int | list[int] | None) -> list[int]:

@@ -12,20 +12,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
 from finetrap.backends.hf.kernels.attention import Piece, after
-from finetrap.backends.hf.kernels.cache import growing, keeps_all
+from finetrap.backends.hf.kernels.cache import Prefix, growing, keeps_all
 from finetrap.backends.hf.kernels.head import Predictions
 from finetrap.backends.hf.kernels.joined import Rows, joining
-from finetrap.backends.hf.kernels.prefix import Prefix
-
-if TYPE_CHECKING:
-    from finetrap.backends.hf.training.embeddings import Sum
+from finetrap.backends.hf.kernels.sums import Sum
+from finetrap.backends.hf.layout import pad_right
 
 SAME = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.01}
 """Relative difference up to which two ways to the same logits differ by rounding alone."""
@@ -333,40 +331,3 @@ class Network:
 
 def _apart(seen: Seen) -> Sequence[Piece]:
     return () if seen is None or isinstance(seen, Tensor) else seen
-
-
-def pad_right(rows: Sequence[Sequence[int]], filler: int, device: torch.device) -> Tensor:
-    """Return rows of ids as one tensor [rows, longest]."""
-    width = max(map(len, rows))
-    return torch.tensor([[*r, *[filler] * (width - len(r))] for r in rows], device=device)
-
-
-PADDED, ENOUGH = 1 / 8, 256
-"""Share of a row that may be padding, and tokens of a batch from which on rows are that choosy."""
-
-
-def would_pad(length: int, rows: int, longest: int) -> bool:
-    """Whether a row is too short to be read with `rows` others that are up to `longest` long.
-
-    A batch of few tokens takes it all the same: products of few rows are slow.
-    """
-    return longest - length > PADDED * longest and rows * longest >= ENOUGH
-
-
-def pad_left(
-    rows: Sequence[Sequence[int]], filler: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Return ids and mask, both [rows, longest], of rows that end at the same place."""
-    width = max(map(len, rows))
-    ids = torch.tensor([[*[filler] * (width - len(r)), *r] for r in rows], device=device)
-    lengths = torch.tensor([len(r) for r in rows], device=device)
-    mask = torch.arange(width, device=device) >= width - lengths[:, None]
-    return ids, mask.long()
-
-
-def marked(spans: Sequence[tuple[int, int]], width: int, device: torch.device) -> Tensor:
-    """Return a boolean [rows, width] that is true from start to stop of each row's span."""
-    starts, stops = torch.tensor(spans, device=device).T
-    places = torch.arange(width, device=device)
-    inside: Tensor = (places >= starts[:, None]) & (places < stops[:, None])
-    return inside

@@ -18,10 +18,10 @@ from torch.nn.functional import pad
 
 from finetrap.backends import Completion, Scored, Written
 from finetrap.backends.hf.asking.score import LOGITS, sums
-from finetrap.backends.hf.kernels.cache import GrowingLayer
-from finetrap.backends.hf.kernels.prefix import Prefix, shared_length
-from finetrap.backends.hf.memory import decoding_rows, release
-from finetrap.backends.hf.network import Network, marked, pad_left, pad_right, would_pad
+from finetrap.backends.hf.kernels.cache import GrowingLayer, Prefix, shared_length
+from finetrap.backends.hf.layout import marked, pad_left, pad_right, would_pad
+from finetrap.backends.hf.memory import SHARE, free_bytes, release
+from finetrap.backends.hf.network import Network
 from finetrap.backends.hf.tokens import Tokens
 from finetrap.errors import out_of_memory
 from finetrap.records import StopReason
@@ -131,6 +131,22 @@ def generate(
             batch = max(1, batch // 2)
         release(network.device)
     return [done[i] for i in range(len(prompts))]
+
+
+def decoding_rows(network: Network, tokens: int) -> int:
+    """Return how many rows of `tokens` own tokens can be written at once, at least one.
+
+    A row keeps two vectors per token and layer in the cache, and its logits; reading its prompt
+    takes about four vectors of the feed-forward's width per token on top.
+    """
+    config = network.core.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    wide = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    size = next(network.core.parameters()).element_size()
+    kept = 2 * config.num_hidden_layers * heads * width
+    row = size * (tokens * (kept + 4 * wide) + 3 * network.vocabulary)
+    return max(1, int(SHARE * free_bytes(network.device) / row))
 
 
 @dataclass

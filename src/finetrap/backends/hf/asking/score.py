@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from finetrap.backends import Scored
 from finetrap.backends.hf.asking.trees import Laid, Tree, joined, padded
+from finetrap.backends.hf.kernels.cache import Prefix, shared_length
 from finetrap.backends.hf.kernels.head import Predictions
-from finetrap.backends.hf.kernels.prefix import Prefix, shared_length
+from finetrap.backends.hf.layout import Span, marked, pad_right, would_pad
 from finetrap.backends.hf.memory import release
-from finetrap.backends.hf.network import Network, marked, pad_right, would_pad
-from finetrap.backends.hf.tokens import Tokens
-from finetrap.errors import ContextTooLong, out_of_memory
+from finetrap.backends.hf.network import Network
+from finetrap.errors import out_of_memory
 
 LOGITS = 2**25
 """Logits held at once (128 MiB in fp32). A constant: batches are the same on every machine."""
@@ -29,42 +28,6 @@ WORTH = 4
 
 Lay = Callable[[Sequence[Tree]], Laid]
 """Lays trees out to be read in one pass."""
-
-
-class Span(NamedTuple):
-    """Ids of which those from `start` on are scored; `start` is at least 1."""
-
-    ids: list[int]
-    start: int
-
-    @property
-    def scored(self) -> int:
-        """Number of scored tokens."""
-        return len(self.ids) - self.start
-
-
-def join(tokens: Tokens, context: str, continuation: str) -> Span:
-    """Return the span of a continuation. Without any context its first token is not scored."""
-    head = tokens.prompt(context)
-    return Span(head + tokens.continuation(continuation), max(1, len(head)))
-
-
-def windows(tokens: Tokens, text: str, prefix: str, room: int | None) -> Iterator[Span]:
-    """Cut a text into disjoint spans of at most `room` tokens, each read after the prefix.
-
-    Without a prefix each stands after the tokenizer's begin token (BOS, else EOS); a tokenizer that
-    has neither leaves the first token of each window unscored.
-    """
-    head = tokens.prompt(prefix)
-    ids = tokens.continuation(text)
-    size = len(ids) if room is None else room - len(head)
-    if ids and size < 2:
-        raise ContextTooLong(
-            f"the exemplars before a text take {len(head)} tokens of the model's context of "
-            f"{room}, which leaves no room for the text; use fewer shots"
-        )
-    for at in range(0, len(ids), max(1, size)):
-        yield Span(head + ids[at : at + size], max(1, len(head)))
 
 
 def whole_texts(windows: Sequence[int], scored: Scored) -> Scored:

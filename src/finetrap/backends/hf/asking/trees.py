@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from finetrap.backends.hf.kernels.attention import Piece
-from finetrap.backends.hf.network import Seen, marked, pad_right
+from finetrap.backends.hf.layout import marked, pad_right
+from finetrap.backends.hf.network import Seen
 
 
 class Tree(NamedTuple):

@@ -25,7 +25,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from finetrap.backends.hf.kernels.prefix import Prefix
+from finetrap.backends.hf.kernels.cache import Prefix
 
 NAME = "finetrap_shared"
 APART = "finetrap_apart"

@@ -1,8 +1,9 @@
-"""Keys and values in place: one step writes one column instead of copying all that was read."""
+"""Keys and values: written in place as rows grow, and read once of what all rows start with."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from transformers.cache_utils import DynamicLayer
 
 ROOM = 64
 """Positions by which a layer's buffer grows."""
+LEAST = 32
+"""Tokens from which on sharing is worth a pass of its own."""
 
 
 class GrowingLayer(DynamicLayer):  # type: ignore[misc]
@@ -108,3 +111,26 @@ def _grown(buffer: Tensor, filled: int, length: int) -> Tensor:
     larger = _buffer(buffer, length)
     larger[:, :, :filled] = buffer[:, :, :filled]
     return larger
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Keys and values of shared tokens, one row of [1, heads, length, width] in every layer."""
+
+    layers: tuple[tuple[Tensor, Tensor], ...]
+    length: int
+
+
+def shared_length(rows: Sequence[list[int]], ends: Sequence[int]) -> int:
+    """Return how many tokens all rows start with, at most one less than the least of `ends`.
+
+    Zero where fewer than `LEAST` tokens or two rows would share them.
+    """
+    if len(rows) < 2:
+        return 0
+    low, high = min(rows), max(rows)
+    same = next(
+        (i for i, pair in enumerate(zip(low, high, strict=False)) if pair[0] != pair[1]), None
+    )
+    length = min(len(low) if same is None else same, min(ends) - 1)
+    return length if length >= LEAST else 0

@@ -8,20 +8,16 @@ gradient in place and are used up at once; TRL and Liger fuse the two likewise o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from finetrap.backends.hf.kernels.onednn import product
-
-if TYPE_CHECKING:
-    from finetrap.backends.hf.training.embeddings import Sum
+from finetrap.backends.hf.kernels.sums import Sum
 
 CHUNK = 2**24
 """Logits held at once: 64 MiB in fp32. Each chunk adds to the whole head's gradient."""
-
-
 LINES = 8
 """Rows of logits that are summed at once: their exponentials stay in a processor's cache."""
 BLOCK = {"cpu": 2**11, "cuda": 2**15}

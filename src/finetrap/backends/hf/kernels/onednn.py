@@ -16,8 +16,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, pad
 
-from finetrap.backends.hf.memory import SHARE, free_bytes
-
 LEAST = 2**16
 """Numbers of a weight above which a product takes much longer than oneDNN's call: 15 µs."""
 ENOUGH = 2**10
@@ -30,15 +28,15 @@ def product(states: Tensor, weight: Tensor) -> Tensor:
 
 
 @contextmanager
-def multiplying(core: Any, tokens: int = 0) -> Iterator[None]:
+def multiplying(core: Any, tokens: int = 0, room: int = 0) -> Iterator[None]:
     """Let the plain layers of a model multiply by oneDNN inside; no weight may change meanwhile.
 
     For so many `tokens` weights are laid in the order in which oneDNN reads them, where that pays
-    and memory holds them twice. In fp32 that changes no bit.
+    and copies of them fit into `room` bytes. In fp32 that changes no bit.
     """
     layers = [module for module in core.modules() if _is_plain(module)]
     size = sum(layer.weight.nbytes for layer in layers)
-    packed = tokens >= ENOUGH and size <= SHARE * free_bytes(torch.device("cpu"))
+    packed = tokens >= ENOUGH and size <= room
     if not packed:  # torch itself multiplies bfloat16 by oneDNN
         layers = [layer for layer in layers if layer.weight.dtype == torch.float32]
     for layer in layers:

@@ -14,57 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from finetrap.backends.hf.kernels.sums import Sum
 from finetrap.backends.hf.network import Network
-
-PIECE = 2**18
-"""Numbers that are added at once: they stay in a processor's cache."""
-BLOCK = 2**12
-"""Rows of a head's gradient that are made at once, where they are rounded."""
-
-
-class Sum:
-    """The fp32 gradient of one weight, in a place of its own from the start.
-
-    What comes and goes between activations would leave gaps in memory.
-    """
-
-    def __init__(self, weight: Tensor) -> None:
-        self._weight = weight
-        flat = torch.contiguous_format
-        self._place = torch.empty_like(weight, requires_grad=False, memory_format=flat)
-
-    def take(self, half: Tensor) -> None:
-        """Add the gradient of the weight's copy, and free it."""
-        gradient, half.grad = half.grad, None
-        if gradient is not None and self._weight.grad is None:
-            self._weight.grad = self._place.copy_(gradient)
-        elif gradient is not None:
-            _add(self._opened(), gradient)
-
-    def add_rows(self, rows: Tensor, gradient: Tensor) -> None:
-        """Add [tokens, width] to the rows [tokens], some of which may be the same."""
-        self._opened().index_add_(0, rows, gradient.to(self._place.dtype))
-
-    def add_product(self, one: Tensor, other: Tensor) -> None:
-        """Add oneᵀ·other of [places, rows] and [places, width]."""
-        summed = self._opened()
-        if one.dtype == summed.dtype:
-            summed.addmm_(one.mT, other)
-            return
-        for into, part in zip(torch.split(summed, BLOCK), torch.split(one, BLOCK, 1), strict=True):
-            _add(into, part.mT @ other)
-
-    def _opened(self) -> Tensor:
-        if self._weight.grad is None:
-            self._weight.grad = self._place.zero_()
-        return self._weight.grad
-
-
-def _add(summed: Tensor, more: Tensor) -> None:
-    """Add in pieces: a sum of two dtypes takes three times as long as casting and adding."""
-    pieces = (torch.split(t.reshape(-1), PIECE) for t in (summed, more))
-    for into, part in zip(*pieces, strict=True):
-        into += part.to(into.dtype)
 
 
 @contextmanager

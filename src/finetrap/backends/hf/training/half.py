@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from finetrap.backends.hf.kernels.sums import Sum
 from finetrap.backends.hf.network import Network
-from finetrap.backends.hf.training.embeddings import Sum
 
 Kept = Callable[[Tensor], Tensor | None]
 """Finds the untouched copy of a weight, None where there is none."""

@@ -16,13 +16,14 @@ from typing import NamedTuple
 
 import torch
 
-from finetrap.backends.hf.asking.score import Span
 from finetrap.backends.hf.kernels.attention import whole_products
 from finetrap.backends.hf.kernels.gated import made_again
 from finetrap.backends.hf.kernels.norm import fewer_passes
+from finetrap.backends.hf.kernels.sums import Sum
+from finetrap.backends.hf.layout import Span
 from finetrap.backends.hf.memory import return_freed
 from finetrap.backends.hf.network import Network
-from finetrap.backends.hf.training.embeddings import Sum, summed, widest
+from finetrap.backends.hf.training.embeddings import summed, widest
 from finetrap.backends.hf.training.half import Copies, Kept, fast_half, halved
 from finetrap.backends.hf.training.lowrank import Merging, can_merge_each_step
 from finetrap.backends.hf.training.member import Trainee

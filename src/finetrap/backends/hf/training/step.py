@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from finetrap.backends import Progress, Row
-from finetrap.backends.hf.asking.score import Span
 from finetrap.backends.hf.kernels.head import HeadLoss
 from finetrap.backends.hf.kernels.joined import Rows, joining
-from finetrap.backends.hf.memory import activation_bytes
-from finetrap.backends.hf.network import Network, marked, pad_right
+from finetrap.backends.hf.layout import Span, marked, pad_right
+from finetrap.backends.hf.memory import SHARE, free_bytes
+from finetrap.backends.hf.network import Network
 from finetrap.backends.hf.tokens import Tokens
 from finetrap.backends.hf.training.half import Copies
 from finetrap.backends.hf.training.lowrank import Merging
@@ -24,6 +24,8 @@ from finetrap.errors import Diverged
 
 LOGITS = 2**26
 """Logits held at once (256 MiB in fp32; their gradient takes as much again)."""
+FULL = 3 / 2
+"""Bytes of activations for one of the weights, where all are trained."""
 SAMPLED, BLOCKS = 2**14, 16
 """Weights of a large tensor that stand for all in the size of an update, and in how many places."""
 
@@ -254,6 +256,21 @@ def passes(
         part = longer
     if part:
         yield part
+
+
+def activation_bytes(network: Network) -> int:
+    """Return the bytes of activations to keep for one backward pass.
+
+    On a CPU passes of some hundred tokens are the fastest: what they write stays in the cache.
+    Where all weights are trained each pass adds to every gradient, and activations may take about
+    what the weights of the pass do. A GPU wants as many tokens as it can hold.
+    """
+    if network.device.type == "cuda":
+        return max(2**30, int(SHARE * free_bytes(network.device)))
+    weights = list(network.core.parameters())
+    if not all(weight.requires_grad for weight in weights):
+        return 3 * 2**28
+    return max(2**28, int(FULL * sum(weight.nbytes for weight in weights)))
 
 
 def token_bytes(network: Network) -> int:
