@@ -48,7 +48,18 @@ class BadModel(BadInput):
 
 
 class ContextTooLong(BadInput):
-    """A prompt with its answer does not fit the model's context."""
+    """A prompt with its answer does not fit the model's context.
+
+    `row` is its number, from 0, among the texts that a model was given; None where none is meant.
+    """
+
+    def __init__(self, reason: str, row: int | None = None) -> None:
+        self.reason, self.row = reason, row
+        super().__init__(reason if row is None else f"text {row + 1}: {reason}")
+
+    def at(self, place: str) -> ContextTooLong:
+        """Return the same fault of a problem that can be found."""
+        return ContextTooLong(f"{place}: {self.reason}")
 
 
 class Unsupported(BadInput):
@@ -77,6 +88,14 @@ class MissingPackage(FinetrapError, ImportError):
 
 class StoreError(FinetrapError):
     """A runs folder cannot be read or written."""
+
+
+def opening(text: str) -> str:
+    """Return the first words of a text in quotes, to recognise it by in a message."""
+    words = text[:200].split()
+    shown = " ".join(words[:8])[:60]
+    more = "…" if len(shown) < len(" ".join(words)) or len(text) > 200 else ""
+    return "'" + "".join(c if c.isprintable() else "?" for c in shown) + more + "'"
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
+from finetrap.errors import opening
+
 FORMAT = 1
 """Version of the files in a run folder (docs/protocol.md)."""
 PROTOCOL = 1
@@ -41,6 +43,13 @@ class Problem:
     """Template or subject the problem comes from: the cluster in the statistics."""
     choices: tuple[str, ...] = ()
     label: int | None = None
+    place: str = field(default="", compare=False, repr=False)
+    """Where it was read, as a file and a line; not a part of what it is."""
+
+    @property
+    def named(self) -> str:
+        """Return what a message calls it: its place, else its id, and its first words."""
+        return f"{self.place or f'problem {self.id}'} ({opening(self.question or self.solution)})"
 
 
 @dataclass(frozen=True)

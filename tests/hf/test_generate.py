@@ -128,7 +128,7 @@ def test_each_completion_is_told_once_as_it_ends(model):
 
 
 def test_a_prompt_that_does_not_fit_is_an_error_that_names_it(model):
-    with pytest.raises(ContextTooLong, match=r"prompt 2 with 8 new tokens .* context is 256"):
+    with pytest.raises(ContextTooLong, match=r"text 2: the prompt with 8 .* is 256"):
         model.generate(["a", "mill " * 300], max_new_tokens=8, stops=(), batch=2)
     with pytest.raises(ContextTooLong):
         model.generate(["a"], max_new_tokens=256, stops=(), batch=2)

@@ -78,7 +78,7 @@ def test_an_empty_continuation_costs_nothing(model):
 
 
 def test_a_text_that_does_not_fit_is_an_error_that_names_it(model):
-    with pytest.raises(ContextTooLong, match="text 2 to be scored"):
+    with pytest.raises(ContextTooLong, match="text 2: the text to be scored takes"):
         model.score([("a", "b"), ("a", " mill" * 300)], batch=2)
 
 

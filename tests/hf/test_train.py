@@ -165,7 +165,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_its_step_and_leaves_no_trac
 
 def test_a_row_that_is_too_long_is_an_error_that_names_it(model):
     rows = [ROWS[0], Row("Question: " + "mill " * 90, " 1")]
-    with pytest.raises(ContextTooLong, match=r"training row 2 .* train.max_length is 100"):
+    with pytest.raises(ContextTooLong, match=r"text 2: the training row .*max_length is 100"):
         model.train(rows, STRATEGIES["full"], TrainSpec(max_length=100), seed=0)
     rows = [Row("Question: " + "mill " * 300, " 1")]
     with pytest.raises(ContextTooLong, match="the model's context is 256"):

@@ -11,7 +11,16 @@ from typing import Any
 
 from finetrap import tasks
 from finetrap.backends import Model, Row
-from finetrap.measure.strategies import Questions, Solver, Told, Trained, each, solve, training_rows
+from finetrap.measure.strategies import (
+    Questions,
+    Solver,
+    Told,
+    Trained,
+    each,
+    naming,
+    solve,
+    training_rows,
+)
 from finetrap.records import Answer, Cell, Limits, Problem, content_hash
 from finetrap.text import overlap, prompts
 
@@ -40,7 +49,8 @@ def before(
     others = [*first[1:], *first[:1]]
     swapped = [(other.prompt, row.target) for row, other in zip(first, others, strict=True)]
     pairs = [(row.prompt, row.target) for row in rows]
-    nats = model.score(pairs + swapped, batch=batch, scored=each(told, "solutions"))
+    with naming([*chosen, *chosen]):
+        nats = model.score(pairs + swapped, batch=batch, scored=each(told, "solutions"))
     return {
         "untouched_loss": _nats_and_bytes(nats[: len(rows)], [row.target for row in rows]),
         "swapped_nats": [round(value, 6) for value in nats[len(rows) :]],

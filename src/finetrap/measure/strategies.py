@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import Literal, NamedTuple
 
 from finetrap.backends import Completion, Model, Progress, Row, Scored, Training
-from finetrap.errors import BadInput
+from finetrap.errors import BadInput, ContextTooLong
 from finetrap.records import Answer, Limits, Problem, StrategySpec, TaskKind, TrainSpec
 from finetrap.text import prompts, scoring
 
@@ -79,7 +80,8 @@ def adapt(
         raise BadInput(f"strategy '{strategy.name}' needs training problems and a seed")
     start = time.perf_counter()
     rows = training_rows([*train, *replayed], model)
-    training = model.train(rows, strategy, budget, seed, progress)
+    with naming([*train, *replayed]):
+        training = model.train(rows, strategy, budget, seed, progress)
     return Solver(model, training=training, train_s=round(time.perf_counter() - start, 3))
 
 
@@ -102,6 +104,17 @@ def training_rows(train: Sequence[Problem], model: Model) -> list[Row]:
         else Row("", p.solution)
         for p in train
     ]
+
+
+@contextmanager
+def naming(problems: Sequence[Problem]) -> Iterator[None]:
+    """Name the problem of a text that does not fit; `problems` are those of the texts, in order."""
+    try:
+        yield
+    except ContextTooLong as fault:
+        if fault.row is None:
+            raise
+        raise fault.at(problems[fault.row].named) from fault
 
 
 Part = Literal["answers", "solutions", "texts"]
@@ -168,15 +181,16 @@ def solve(
         if told is not None:
             told("answers", grades[number].correct)
 
-    completions = solver.model.generate(
-        [solver.prompt(p.question) for p in problems],
-        max_new_tokens=limits.max_new_tokens,
-        stops=prompts.stops(solver.model.chat),
-        batch=limits.batch,
-        written=written,
-        golds=golds,
-        scored=scored,
-    )
+    with naming(problems):
+        completions = solver.model.generate(
+            [solver.prompt(p.question) for p in problems],
+            max_new_tokens=limits.max_new_tokens,
+            stops=prompts.stops(solver.model.chat),
+            batch=limits.batch,
+            written=written,
+            golds=golds,
+            scored=scored,
+        )
     return [(completion, grades[number]) for number, completion in enumerate(completions)]
 
 
@@ -214,7 +228,8 @@ def _choose(
         follow = solver.target if kind == "choice" else prompts.plain_target
         pairs += [(asked, follow(choice)) for choice in p.choices]
     scored = None if told is None else _choices_told(problems, told)
-    nats = iter(solver.model.score(pairs, batch=limits.batch, scored=scored))
+    with naming([p for p in problems for _ in p.choices]):
+        nats = iter(solver.model.score(pairs, batch=limits.batch, scored=scored))
     return tuple(_chosen(p, [next(nats) for _ in p.choices]) for p in problems)
 
 

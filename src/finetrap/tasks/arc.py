@@ -88,4 +88,5 @@ def _problem(
     if key not in labels or len(labels) != len(choices) or not all(choices):
         raise BadData(f"{row[0]}: answer '{key}' is not one of the choices {', '.join(labels)}")
     label = labels.index(key)
-    return Problem(id_, question, choices[label], choices[label], "", tuple(choices), label)
+    right = choices[label]
+    return Problem(id_, question, right, right, "", tuple(choices), label, place=row[0])

@@ -50,4 +50,4 @@ def _problem(id_: str, row: Row) -> Problem:
     worked, marker, answer = solution.rpartition("####")
     if not marker or not worked.strip() or not answer.strip():
         raise BadData(f"{row[0]}: `answer` must be a worked solution that ends in `#### number`")
-    return Problem(id_, column(row, "question"), solution, answer.strip())
+    return Problem(id_, column(row, "question"), solution, answer.strip(), place=row[0])

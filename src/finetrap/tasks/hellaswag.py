@@ -82,7 +82,8 @@ def _problem(id_: str, place: str, context: str, endings: list[str], label: str)
     if label not in [str(i) for i in range(len(endings))] or not all(endings):
         raise BadData(f"{place}: label {label!r} is not one of {len(endings)} endings")
     right = endings[int(label)]
-    return Problem(id_, _cleaned(context), right, right, "", tuple(endings), int(label))
+    context = _cleaned(context)
+    return Problem(id_, context, right, right, "", tuple(endings), int(label), place=place)
 
 
 def _cleaned(text: str) -> str:

@@ -102,6 +102,7 @@ def _problem(row: Row, options: Mapping[str, Any]) -> Problem:
         solution=solution,
         answer=answer,
         family=column(row, name["family"]) if "family" in options else "",
+        place=row[0],
     )
 
 

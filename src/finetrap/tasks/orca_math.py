@@ -65,7 +65,8 @@ def _problem(row: Row) -> Problem | None:
     answer = final_number(solution)
     if answer is None:
         return None
-    return Problem("", column(row, "question"), f"{solution}\n#### {answer}", answer)
+    question = column(row, "question")
+    return Problem("", question, f"{solution}\n#### {answer}", answer, place=row[0])
 
 
 def final_number(solution: str) -> str | None:

@@ -48,4 +48,5 @@ def _problem(id_: str, row: Row, label: str) -> Problem:
         raise BadData(f"{row[0]}: label {label!r}; it must be 0 or 1")
     choices = column(row, "sol1"), column(row, "sol2")
     right = choices[int(label)]
-    return Problem(id_, column(row, "goal"), right, right, "", choices, int(label))
+    goal = column(row, "goal")
+    return Problem(id_, goal, right, right, "", choices, int(label), place=row[0])

@@ -59,6 +59,7 @@ def _problem(row: Row) -> Problem:
         solution=f"{_unwrapped(equation)} = {answer}\n#### {answer}",
         answer=answer,
         family=column(row, "Type").replace("Divison", "Division"),
+        place=row[0],
     )
 
 

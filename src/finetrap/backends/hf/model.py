@@ -95,9 +95,10 @@ class HFModel:
     ) -> list[Completion]:
         """Complete each prompt greedily; score its gold in the same pass. Raises ContextTooLong."""
         ids = [self.tokens.prompt(text) for text in prompts]
-        for number, row in enumerate(ids, 1):
+        for number, row in enumerate(ids):
             length = len(row) + self._network.virtual + max_new_tokens
-            self.tokens.check_fits(length, f"prompt {number} with {max_new_tokens} new tokens")
+            what = f"the prompt with {max_new_tokens} new tokens"
+            self.tokens.check_fits(length, what, number)
         endings = Endings(self.tokens, stops, max_new_tokens)
         beside = self._golds(ids, golds, scored) if golds and scored else None
         network, filler = self._network, self.tokens.filler
@@ -115,9 +116,9 @@ class HFModel:
     ) -> Golds | None:
         """Encode golds to be read with their prompts; None where each is scored by itself."""
         ids = [self.tokens.continuation(text) for text in texts]
-        for number, (prompt, gold) in enumerate(zip(prompts, ids, strict=True), 1):
+        for number, (prompt, gold) in enumerate(zip(prompts, ids, strict=True)):
             length = len(prompt) + len(gold) - 1 + self._network.virtual
-            self.tokens.check_fits(length, f"text {number} to be scored")
+            self.tokens.check_fits(length, "the text to be scored", number)
         for number, gold in enumerate(ids):
             if not gold:
                 scored(number, 0.0)
@@ -131,9 +132,9 @@ class HFModel:
     ) -> list[float]:
         """Return the nats of each continuation given its context. Raises ContextTooLong."""
         spans = [join(self.tokens, *pair) for pair in pairs]
-        for number, span in enumerate(spans, 1):
+        for number, span in enumerate(spans):
             length = len(span.ids) - 1 + self._network.virtual
-            self.tokens.check_fits(length, f"text {number} to be scored")
+            self.tokens.check_fits(length, "the text to be scored", number)
         return self._score(spans, batch, scored)
 
     def score_prose(

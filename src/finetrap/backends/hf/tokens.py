@@ -123,13 +123,17 @@ class Tokens:
         """Write the tokenizer beside a saved model."""
         self._tokenizer.save_pretrained(folder)
 
-    def check_fits(self, length: int, what: str, limit: int | None = None) -> None:
-        """Raise ContextTooLong if `length` tokens are more than the context, or than `limit`."""
+    def check_fits(self, length: int, what: str, row: int, limit: int | None = None) -> None:
+        """Raise ContextTooLong if `length` tokens are more than the context, or than `limit`.
+
+        `row` is the number of the text among those that were given, from 0.
+        """
         for allowed, name in ((self.context, "the model's context"), (limit, "train.max_length")):
             if allowed is not None and length > allowed:
                 raise ContextTooLong(
                     f"{what} takes {length} tokens and {name} is {allowed}; nothing is cut: use "
-                    "fewer shots or new tokens, shorter problems, or a model with a longer context"
+                    "fewer shots or new tokens, shorter problems, or a model with a longer context",
+                    row,
                 )
 
 

@@ -78,10 +78,10 @@ def examples(rows: Sequence[Row], tokens: Tokens, *, virtual: int, max_length: i
     """Encode training rows: prompt, target, end token. Raises ContextTooLong, naming the row."""
     end = [] if tokens.end is None else [tokens.end]
     spans = []
-    for number, row in enumerate(rows, 1):
+    for number, row in enumerate(rows):
         head = tokens.prompt(row.prompt)
         span = Span(head + tokens.continuation(row.target) + end, max(1, len(head)))
-        tokens.check_fits(len(span.ids) + virtual, f"training row {number}", max_length)
+        tokens.check_fits(len(span.ids) + virtual, "the training row", number, max_length)
         spans.append(span)
     return spans
 
