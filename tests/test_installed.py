@@ -15,7 +15,7 @@ from finetrap import __version__
 from finetrap.runs.store import Store
 from tests.builders.commands import finetrap
 from tests.builders.documents import REPOSITORY
-from tests.builders.made import FULL, LORA, runs
+from tests.builders.runs import FULL, LORA, runs
 
 NOT_SOURCES = shutil.ignore_patterns("__pycache__", "*.egg-info")
 

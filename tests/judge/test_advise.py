@@ -14,7 +14,7 @@ from finetrap.judge.arms import comparisons
 from finetrap.judge.pairwise import declared
 from finetrap.judge.verdicts import judge
 from finetrap.records import Judge, Limits, Run
-from tests.builders.made import (
+from tests.builders.runs import (
     DORA,
     FULL,
     LORA,
@@ -26,7 +26,7 @@ from tests.builders.made import (
     failed,
     run,
     runs,
-    trials,
+    trial,
 )
 
 MARGIN = Judge(margin=4)
@@ -116,7 +116,7 @@ def test_a_gain_that_is_only_seen_ships_nothing() -> None:
     better = flags.copy()
     better[500:530] = 1
     better[:8] = 0
-    measured = [run(ZERO, answers(flags)), *(run(LORA, answers(better), s) for s in range(3))]
+    measured = [run(ZERO, flags), *(run(LORA, better, s) for s in range(3))]
     found = judge(measured, Judge(margin=2.5))
     found = replace(found, effects=tuple(replace(e, verdict="inconclusive") for e in found.effects))
     (one,) = advise(found, measured, study_command=STUDY)
@@ -137,8 +137,8 @@ def test_harm_on_a_probe_counts_as_harm() -> None:
 def test_harm_within_the_declared_margin_is_said_and_bars_nothing(lost, shipped):
     before, after = np.arange(600) < 200, np.arange(600) < 500
     left = np.arange(1000) >= lost
-    measured = [run(ZERO, answers(before), probes={"sums": answers(np.ones(1000))})]
-    measured += [run(LORA, answers(after), s, probes={"sums": answers(left)}) for s in range(3)]
+    measured = [run(ZERO, before, probes={"sums": answers(np.ones(1000))})]
+    measured += [run(LORA, after, s, probes={"sums": answers(left)}) for s in range(3)]
     one = advised(measured)
     assert one.ship == shipped
     assert ("harmed within the margin: sums -1.2" in one.reason) == (lost == 12)
@@ -300,7 +300,7 @@ def test_what_is_owed_is_to_be_run_first() -> None:
 
 def test_no_runs_give_no_advice() -> None:
     assert advise(judge([]), []) == ()
-    assert advise(judge([run(ZERO, answers([1, 0]))]), [run(ZERO, answers([1, 0]))]) == ()
+    assert advise(judge([run(ZERO, [1, 0])]), [run(ZERO, [1, 0])]) == ()
 
 
 def test_a_task_trained_on_and_never_tested_is_said() -> None:
@@ -327,14 +327,14 @@ def test_each_model_and_task_has_its_own_advice() -> None:
 def test_rates_of_a_search_compete_and_trials_never_do() -> None:
     low = replace(FULL, learning_rate=1e-5)
     measured = runs((FULL, -0.2), (low, 0.2), n=900)
-    found = advised([*measured, *trials(FULL, {1e-5: 10.0, 3e-4: 30.0})])
+    found = advised([*measured, trial(FULL, 1e-5, bits=1), trial(FULL, 3e-4, bits=3)])
     assert found.ship == "full at 1e-5"
     assert len(found.keys) == 3
 
 
 def test_where_a_search_chose_a_rate_the_other_is_no_rival() -> None:
     low = replace(FULL, learning_rate=1e-5)
-    searched = trials(FULL, {1e-5: 10.0, 3e-4: 30.0})
+    searched = [trial(FULL, 1e-5, bits=1), trial(FULL, 3e-4, bits=3)]
     measured = [*runs((FULL, 0.2), (low, 0.2), n=300, sd=0.02), *searched]
     assert (advised(measured).ship, advised(measured).runner_up) == ("full at 1e-5", "zero-shot")
     unsearched = advised([r for r in measured if r.cell.split == "test"])

@@ -12,18 +12,17 @@ from finetrap.judge.paper.cliff import cliff
 from finetrap.judge.paper.population import aligned, models
 from finetrap.judge.verdicts import judge as verdicts
 from finetrap.records import Judge, ModelSpec, Run
-from tests.builders.made import (
+from tests.builders.runs import (
     DORA,
     FULL,
     LORA,
     REWIND,
     SHOTS,
     ZERO,
-    answers,
     failed,
     run,
     runs,
-    trials,
+    trial,
 )
 
 MARGIN = Judge(margin=4)
@@ -135,8 +134,8 @@ def test_a_prompt_with_one_seed_meets_every_seed_of_a_trained_arm() -> None:
     rng = np.random.default_rng(0)
     flags = rng.random(300) < 0.5
     lost = [flags & (rng.random(300) < kept) for kept in (1.0, 0.6, 0.6)]
-    measured = [run(ZERO, answers(flags), model=SMALL), run(SHOTS, answers(flags), 0, model=SMALL)]
-    measured += [run(FULL, answers(f), s, model=SMALL) for s, f in enumerate(lost)]
+    measured = [run(ZERO, flags, model=SMALL), run(SHOTS, flags, 0, model=SMALL)]
+    measured += [run(FULL, f, s, model=SMALL) for s, f in enumerate(lost)]
     mean = 100 * (flags.mean() - np.mean(lost))
     assert f"{mean:+.1f} points" in fixed(measured, 7).evidence
 
@@ -173,7 +172,7 @@ def test_without_a_search_nothing_is_tuned() -> None:
 def test_each_setting_is_judged_at_its_own_rate() -> None:
     low = replace(FULL, learning_rate=1e-5)
     measured = runs((FULL, -0.2), (low, 0.1), model=SMALL)
-    measured += trials(FULL, {1e-5: 10.0, 3e-4: 30.0}, model=SMALL)
+    measured += [trial(FULL, 1e-5, bits=1, model=SMALL), trial(FULL, 3e-4, bits=3, model=SMALL)]
     found = judged(measured)
     assert found[1, "fixed"].verdict == "supported"
     assert found[1, "tuned"].verdict == "contradicted"
@@ -206,7 +205,7 @@ def test_a_miniature_is_left_out_where_real_models_are_tested() -> None:
 
 def test_a_diverged_arm_is_said_and_nothing_is_supported_without_it() -> None:
     other = model("other-200m", 200_000_000)
-    measured = [*runs((FULL, -0.2), model=SMALL), run(ZERO, answers([1, 0] * 300), model=other)]
+    measured = [*runs((FULL, -0.2), model=SMALL), run(ZERO, [1, 0] * 300, model=other)]
     measured += [failed(FULL, s, model=other) for s in range(3)]
     claim = fixed(measured, 1)
     assert claim.verdict == "inconclusive"
@@ -217,8 +216,8 @@ def test_a_diverged_arm_is_said_and_nothing_is_supported_without_it() -> None:
 
 
 def test_a_model_at_the_floor_shows_nothing() -> None:
-    measured = [run(ZERO, answers([1] * 3 + [0] * 997), model=LARGE)]
-    measured += [run(FULL, answers([0] * 1000), s, model=LARGE) for s in range(3)]
+    measured = [run(ZERO, [1] * 3 + [0] * 997, model=LARGE)]
+    measured += [run(FULL, [0] * 1000, s, model=LARGE) for s in range(3)]
     claim = fixed(measured, 2)
     assert claim.verdict == "inconclusive"
     assert "at the floor" in claim.evidence
@@ -227,8 +226,8 @@ def test_a_model_at_the_floor_shows_nothing() -> None:
 def test_a_task_at_the_floor_does_not_dilute_the_others() -> None:
     measured = runs((FULL, -0.06), n=400, model=SMALL)
     alone = fixed(measured, 1).evidence
-    measured += [run(ZERO, answers([0] * 4000), model=SMALL, task="hard")]
-    measured += [run(FULL, answers([0] * 4000), s, model=SMALL, task="hard") for s in range(3)]
+    measured += [run(ZERO, [0] * 4000, model=SMALL, task="hard")]
+    measured += [run(FULL, [0] * 4000, s, model=SMALL, task="hard") for s in range(3)]
     assert fixed(measured, 1).evidence == alone
 
 

@@ -8,7 +8,7 @@ import pytest
 from finetrap.judge.outcomes import outcomes
 from finetrap.judge.verdicts import judge
 from finetrap.records import Judge
-from tests.builders.judged import FULL, LORA, SHOTS, ZERO, run, simulated, trial
+from tests.builders.runs import FULL, LORA, SHOTS, ZERO, run, simulated, trial
 
 SLOW = replace(FULL, learning_rate=1e-4)
 SEARCH = [trial(FULL, 3e-4, 30, 2.0), trial(FULL, 1e-4, 60, 1.0)]

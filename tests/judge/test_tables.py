@@ -16,7 +16,7 @@ from finetrap.judge.verdicts import (
 )
 from finetrap.records import Costs
 from finetrap.stats.changes import wilson
-from tests.builders.judged import FULL, ZERO, failed, run, simulated, trial
+from tests.builders.runs import FULL, ZERO, failed, run, simulated, trial
 
 
 def test_cells_carry_rates_intervals_and_costs(tmp_path):

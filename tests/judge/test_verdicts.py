@@ -9,12 +9,10 @@ from finetrap.judge.verdicts import judge, judge_study
 from finetrap.records import Judge, StrategySpec
 from finetrap.runs.store import Store
 from finetrap.stats.changes import mcnemar_mid_p
-from tests.builders.judged import (
+from tests.builders.runs import (
     FULL,
     LORA,
-    MARKET,
-    MODEL,
-    SCHOOL,
+    MINI,
     SHOTS,
     ZERO,
     answers,
@@ -117,7 +115,7 @@ def test_without_the_untouched_model_nothing_is_judged():
 
 def test_a_task_not_trained_on_is_transfer():
     flags = [1] * 30 + [0] * 30
-    runs = [run(ZERO, flags), run(FULL, flags, 0, trained_on=SCHOOL)]
+    runs = [run(ZERO, flags), run(FULL, flags, 0, trained_on="school")]
     (row,) = judge(runs).effects
     assert (row.kind, row.task, row.trained_on) == ("transfer", "market", "school")
 
@@ -145,8 +143,8 @@ def test_a_training_tested_on_two_tasks_counts_once_on_a_probe():
     flags = [1] * 30 + [0] * 30
     probe = {"prose": prose([1.0, 1.1, 1.2])}
     runs = [
-        run(strategy, flags, seed, task=task, trained_on=MARKET, probes=probe)
-        for task in (MARKET, SCHOOL)
+        run(strategy, flags, seed, task=task, trained_on="market", probes=probe)
+        for task in ("market", "school")
         for strategy, seed in ((ZERO, None), (FULL, 0), (FULL, 1))
     ]
     rows = [e for e in judge(runs).effects if e.kind == "probe"]
@@ -369,7 +367,10 @@ def test_many_templates_are_the_rows_and_few_are_named():
         names = [f"t{i % count}" for i in range(240)]
         runs = [run(ZERO, flags[:, 0]), run(FULL, flags[:, 1], 0)]
         return judge(
-            [replace(r, answers=answers(f, names)) for r, f in zip(runs, flags.T, strict=True)]
+            [
+                replace(r, answers=answers(f, families=names))
+                for r, f in zip(runs, flags.T, strict=True)
+            ]
         ).effects[0]
 
     assert "20 problem families are the rows" in templates(20).note
@@ -379,8 +380,8 @@ def test_many_templates_are_the_rows_and_few_are_named():
 
 def test_models_are_judged_apart():
     flags = [1] * 30 + [0] * 30
-    other = replace(MODEL, name="large", revision="r2", parameters=5000)
-    runs = [run(s, flags, x, model=m) for m in (other, MODEL) for s, x in ((ZERO, None), (FULL, 0))]
+    other = replace(MINI, name="large", revision="r2", parameters=5_000_000)
+    runs = [run(s, flags, x, model=m) for m in (other, MINI) for s, x in ((ZERO, None), (FULL, 0))]
     assert [e.model for e in judge(runs).effects] == ["mini", "large"]
 
 

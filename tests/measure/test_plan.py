@@ -27,7 +27,7 @@ from finetrap.measure.study import reading
 from finetrap.records import Cell, Limits, StrategySpec, TrainSpec
 from finetrap.runs.store import Store
 from finetrap.stats import power
-from tests.builders import made, tiny
+from tests.builders import runs, tiny
 from tests.builders.commands import HEAVY, loaded_by
 
 TOY = {
@@ -138,11 +138,11 @@ def small(tmp_path_factory):
     return open_model(spec, Limits()), cell
 
 
-REWOUND = replace(made.FULL, name="full+rewind", rewind=(0.0, 0.5, 1.0))
-LORA = replace(made.LORA, peft={"peft_type": "LORA", "r": 2, "target_modules": "all-linear"})
+REWOUND = replace(runs.FULL, name="full+rewind", rewind=(0.0, 0.5, 1.0))
+LORA = replace(runs.LORA, peft={"peft_type": "LORA", "r": 2, "target_modules": "all-linear"})
 
 
-@pytest.mark.parametrize("strategy", [made.ZERO, made.SHOTS, made.FULL, LORA, REWOUND], ids=str)
+@pytest.mark.parametrize("strategy", [runs.ZERO, runs.SHOTS, runs.FULL, LORA, REWOUND], ids=str)
 def test_a_rehearsal_counts_the_tokens_that_a_real_run_records(small, strategy):
     model, make = small
     cell = make(strategy)
@@ -161,7 +161,7 @@ def test_a_rehearsal_counts_the_tokens_that_a_real_run_records(small, strategy):
 
 def test_a_row_that_does_not_fit_is_told_before_anything_runs(small):
     model, make = small
-    cell = make(made.FULL)
+    cell = make(runs.FULL)
     cell = replace(cell, train=replace(cell.train, max_length=9))
     with pytest.raises(ContextTooLong, match=r"problem \S+ \('.*: the training row takes"):
         rehearse(cell, Problems(), Ledger(model))
@@ -169,12 +169,12 @@ def test_a_row_that_does_not_fit_is_told_before_anything_runs(small):
 
 def test_cells_that_differ_in_rate_or_seed_alone_are_rehearsed_once(small):
     _, make = small
-    whole = make(made.FULL)
+    whole = make(runs.FULL)
     whole = replace(whole, train=replace(whole.train, epochs=2.0))
-    faster = replace(whole, strategy=replace(made.FULL, learning_rate=1.0))
+    faster = replace(whole, strategy=replace(runs.FULL, learning_rate=1.0))
     assert signature(whole) == signature(replace(faster, seed=1))
-    assert signature(make(made.FULL)) != signature(make(made.FULL, seed=1))  # half an epoch's rows
-    assert signature(make(made.SHOTS)) != signature(make(made.SHOTS, seed=1))
+    assert signature(make(runs.FULL)) != signature(make(runs.FULL, seed=1))  # half an epoch's rows
+    assert signature(make(runs.SHOTS)) != signature(make(runs.SHOTS, seed=1))
     assert signature(whole) != signature(replace(whole, split="dev"))
 
 
@@ -198,7 +198,7 @@ PACE = pace.Pace(
     calls={("decode", False): (0.0, 0.0, 1.0, 0.0), ("score", False): (1.0, 0.0, 0.0)},
     written={("market", False): (8.0,)},
     trainings={
-        timing.method(made.FULL): pace.TrainingPace(5.0, 1.0, 0.0, 10, drag=1.0, held=((10.0, 7),))
+        timing.method(runs.FULL): pace.TrainingPace(5.0, 1.0, 0.0, 10, drag=1.0, held=((10.0, 7),))
     },
     rewind_s=0.5,
     reset_s=0.25,
@@ -217,7 +217,7 @@ def told(cells, works, **options):
 
 def test_a_group_opens_once_trains_once_and_scores_its_problems_once(small):
     _, make = small
-    full, rewound = make(made.FULL), make(REWOUND)
+    full, rewound = make(runs.FULL), make(REWOUND)
     train = Call("train", "market", rows=12, batch=4, tokens=30)
     work = Work((SCORE,), (train,), evaluate=(DECODE,), solution_tokens=4)
     back = replace(work, unmoved=(SCORE,), way_back=(Call("rewind", "market"), DECODE))
@@ -237,7 +237,7 @@ def test_a_group_opens_once_trains_once_and_scores_its_problems_once(small):
 
 def test_workers_stay_for_the_next_round_with_what_they_have_at_hand(small, monkeypatch):
     _, make = small
-    cells = [replace(make(made.FULL), seed=seed) for seed in range(3)]
+    cells = [replace(make(runs.FULL), seed=seed) for seed in range(3)]
     train = Call("train", "market", rows=12, batch=4, tokens=30)
     work = Work((SCORE,), (train,), evaluate=(DECODE,), solution_tokens=4)
     known = {
@@ -259,7 +259,7 @@ def test_workers_stay_for_the_next_round_with_what_they_have_at_hand(small, monk
 
 def test_trained_models_may_write_as_much_as_their_solutions(small):
     _, make = small
-    full = make(made.FULL)
+    full = make(runs.FULL)
     works = {signature(full): Work(evaluate=(DECODE,), solution_tokens=4)}
     assert told([full], works)[0].parts.decoding == 8
     assert told([full], works, like_solutions=True)[0].parts.decoding == 4
@@ -278,13 +278,13 @@ def test_the_smallest_effect_is_the_one_whose_problems_are_at_hand():
 
 
 def test_what_flips_is_read_from_runs_and_else_assumed():
-    runs = made.runs((made.FULL, -0.05), (made.LORA, 0.0), n=400)
-    cells = [run.cell for run in runs]
+    measured = runs.runs((runs.FULL, -0.05), (runs.LORA, 0.0), n=400)
+    cells = [run.cell for run in measured]
     counts = {"market": 400}
     (assumed,) = detectable.detectable(cells, counts)
     assert (assumed.measured, assumed.flips) == (False, 100 * detectable.FLIPS)
     assert (assumed.seeds, assumed.strategies, assumed.problems) == (3, 2, 400)
-    (found,) = detectable.detectable(cells, counts, runs)
+    (found,) = detectable.detectable(cells, counts, measured)
     assert found.measured
     assert 5 < found.flips < 20
     assert found.points < assumed.points
@@ -292,7 +292,7 @@ def test_what_flips_is_read_from_runs_and_else_assumed():
 
 
 def test_a_margin_that_cannot_be_shown_is_warned_of():
-    cells = [run.cell for run in made.runs((made.FULL, 0.0), n=100)]
+    cells = [run.cell for run in runs.runs((runs.FULL, 0.0), n=100)]
     found = detectable.detectable(cells, {"market": 100})
     (warning,) = detectable.warnings(found, 2)
     assert f"below {found[0].points:.1f} points" in warning
@@ -374,8 +374,8 @@ def test_planning_needs_no_torch_in_its_own_process():
 
 
 def test_a_trained_prompt_strategy_is_a_kind_of_its_own():
-    rank = replace(made.LORA, peft={**made.LORA.peft, "r": 16})
-    assert timing.method(made.LORA) != timing.method(rank)
-    assert timing.method(made.LORA) == timing.method(replace(made.LORA, learning_rate=1.0))
-    assert timing.method(StrategySpec("x", "full")) == timing.method(made.FULL)
+    rank = replace(runs.LORA, peft={**runs.LORA.peft, "r": 16})
+    assert timing.method(runs.LORA) != timing.method(rank)
+    assert timing.method(runs.LORA) == timing.method(replace(runs.LORA, learning_rate=1.0))
+    assert timing.method(StrategySpec("x", "full")) == timing.method(runs.FULL)
     assert rehearsal.Work().train_tokens == 0

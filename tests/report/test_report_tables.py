@@ -17,10 +17,6 @@ from finetrap.report import latex
 from finetrap.report.arranged import grid as grids
 from finetrap.report.arranged.panels import Panel, panels
 from finetrap.report.charts import forest, heat, rates
-from tests.builders.judged import FULL as PLAIN_FULL
-from tests.builders.judged import LORA as PLAIN_LORA
-from tests.builders.judged import SHOTS, ZERO, simulated
-from tests.builders.judged import run as answered
 from tests.builders.reported import (
     HOSTILE,
     diverged,
@@ -32,6 +28,10 @@ from tests.builders.reported import (
     study,
     written,
 )
+from tests.builders.runs import FULL as PLAIN_FULL
+from tests.builders.runs import LORA as PLAIN_LORA
+from tests.builders.runs import SHOTS, ZERO, simulated
+from tests.builders.runs import run as answered
 
 DORA = replace(PLAIN_LORA, name="dora")
 

@@ -6,7 +6,7 @@ import pytest
 from finetrap.judge.verdicts import judge
 from finetrap.stats.changes import accuracy_components, estimate
 from finetrap.stats.retention import chance, retention
-from tests.builders.judged import FULL, SHOTS, ZERO, answers, by_strategy, run
+from tests.builders.runs import FULL, SHOTS, ZERO, answers, by_strategy, run
 from tests.builders.simulated import study
 
 
