@@ -7,11 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, get_args
 
 Word = Literal["harmed", "improved", "equivalent", "inconclusive"]
 Setting = Literal["fixed", "tuned"]
 """At the learning rate that all strategies share, or at the one a search chose for each."""
+
+
+VERDICTS: tuple[Word, ...] = get_args(Word)
+"""Every verdict, the gravest first."""
+
+
+class SeedChange(NamedTuple):
+    """What one seed changed: a description, never combined with those of others."""
+
+    seed: int | None
+    lost: int
+    """Problems right before and wrong after."""
+    gained: int
+    p: float
+    """McNemar's, mid-p."""
+    delta: float
+    """Points."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +70,7 @@ class Effect:
     """Harmed or improved, but shown to be within the margin."""
     note: str = ""
     """What a reader must know: one seed only, floor, …"""
-    per_seed: tuple[tuple[int | None, int, int, float], ...] = ()
-    """(seed, lost, gained, mid-p McNemar) of each seed: a description, never combined."""
+    per_seed: tuple[SeedChange, ...] = ()
     noise_floor: float | None = None
     """Problems, in points, on which two seeds of this strategy disagree; None with one seed."""
     floor: bool = False
@@ -70,6 +86,139 @@ class Effect:
     self_flips: float | None = None
     """Answers, in points, that the untouched model changes when it is asked again in another batch
     order; None where it was asked once. No smaller change is called harm or improvement."""
+
+    @property
+    def harm(self) -> float:
+        """How much worse, in margins: bits per byte are worse when they rise."""
+        worse = self.delta if self.measure == "bits_per_byte" else -self.delta
+        return worse / self.margin if self.margin else worse
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One strategy at one setting on one task, over its seeds: a line of summary.csv."""
+
+    model: str
+    task: str
+    trained_on: str
+    """The task itself unless a study transfers."""
+    strategy: str
+    learning_rate: float | None
+    setting: str
+    """`fixed`, `tuned`, or `fixed+tuned` where one rate is both."""
+    base: bool = False
+    """Whether this is the base model, asked without examples."""
+    seeds: int = 0
+    """That were scored; means are over these."""
+    measure: Literal["accuracy", "bits_per_byte"] = "accuracy"
+    """Of `level`."""
+    level: float | None = None
+    """Percent of the problems, or bits per byte; None where every seed failed."""
+    low: float | None = None
+    """Wilson interval over the problems; None for bits per byte."""
+    high: float | None = None
+    verdict: Word | None = None
+    """On the task, against the base model; None where nothing could be compared."""
+    p_best: float | None = None
+    """Adjusted p of not being better than every other strategy; None where it was not tested."""
+    best: bool = False
+    """Shown better than every other strategy, the base model too."""
+    kept: float | None = None
+    """What is left of the probes, measured as the `Frontier` of its model and tasks says."""
+    worst_probe: str = ""
+    """The probe that was harmed most, in margins."""
+    strict_rate: float | None = None
+    no_answer_rate: float | None = None
+    truncated_rate: float | None = None
+    load_s: float | None = None
+    train_s: float | None = None
+    eval_s: float | None = None
+    peak_bytes: int | None = None
+    """The most that any seed held."""
+    train_tokens: float | None = None
+    trainable: float | None = None
+    ship_bytes: float | None = None
+    kl_forward: float | None = None
+    kl_reverse: float | None = None
+    kl_seeds: int = 0
+    """Seeds whose divergence was measured."""
+    cells: tuple[str, ...] = ()
+    """Keys of its cells, of seeds that failed too."""
+
+
+class RewindStep(NamedTuple):
+    """One share λ of the way from the base weights to the trained ones; means over seeds."""
+
+    share: float
+    kept: float
+    gain: float
+    """Change of the dev accuracy, in points."""
+
+
+@dataclass(frozen=True)
+class RewindPath:
+    """What a strategy gained and kept at every interpolation towards the base weights."""
+
+    strategy: str
+    learning_rate: float | None
+    setting: str
+    steps: tuple[RewindStep, ...]
+    """From the base weights on."""
+    chosen: tuple[float, ...]
+    """Shares that the seeds chose, each once."""
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """How gain and forgetting of one model are set against each other, alike for every strategy."""
+
+    model: str
+    task: str
+    trained_on: str
+    probes: tuple[str, ...]
+    """Those that every strategy was asked: what was kept is the mean over them."""
+    retention: bool
+    """Kept is percent of the ability above chance that is left; else the change in points."""
+    paths: tuple[RewindPath, ...]
+
+
+@dataclass(frozen=True)
+class Detectable:
+    """What one model's strategies can be shown to change on one test."""
+
+    model: str
+    test: str
+    probe: bool
+    problems: int
+    seeds: int
+    strategies: int
+    """That are judged together."""
+    points: float | None
+    """The smallest true change that is shown with power .8; None if none is."""
+    easiest: float | None
+    """The same of the strategy that is easiest to tell: its answers and seeds vary least."""
+    flips: float
+    """Percent of answers that change."""
+    measured: bool
+    """Whether flips and seeds' spread come from runs; else they are assumed."""
+
+
+@dataclass(frozen=True)
+class Cliff:
+    """Where full fine-tuning stops to harm; sizes in parameters."""
+
+    setting: Setting
+    low: int | None
+    """Largest size shown harmed; None where the threshold is undetermined."""
+    high: int | None
+    """Smallest size shown unharmed."""
+    middle: float | None
+    """Geometric mean of both: the middle in log parameters, not an estimate within the interval."""
+    harmed: tuple[str, ...]
+    unharmed: tuple[str, ...]
+    inconclusive: tuple[str, ...]
+    reason: str
+    """What it rests on, or why it is undetermined."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +246,8 @@ class Trial:
     extended: bool
     """Added because the best rate lay at the edge of the range."""
     chosen: bool
+    base_accuracy: float | None = None
+    """Percent of the dev problems that the base model gets right."""
 
 
 @dataclass(frozen=True)
@@ -186,3 +337,11 @@ class Findings:
     claims: tuple[Claim, ...] = ()
     diagnoses: tuple[Diagnosis, ...] = ()
     advice: tuple[Advice, ...] = ()
+    summary: tuple[Summary, ...] = ()
+    """Every strategy over its seeds, by model and tasks."""
+    tally: tuple[tuple[Word, int], ...] = ()
+    """Verdicts on tasks against the base model, each with the number of strategies."""
+    frontiers: tuple[Frontier, ...] = ()
+    cliffs: tuple[Cliff, ...] = ()
+    """Size thresholds, by setting; none for a single size."""
+    detectable: tuple[Detectable, ...] = ()

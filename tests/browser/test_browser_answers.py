@@ -7,6 +7,7 @@ from pathlib import Path
 
 from finetrap import report
 from finetrap.findings import Findings
+from finetrap.judge import summary
 from finetrap.judge.tables import CELL_COLUMNS
 from finetrap.text.visible import visible
 from tests.builders.pages import LONG, OUTRIGHT, demo, many
@@ -221,7 +222,8 @@ def large(folder: Path, problems: int) -> Path:
         }
         for r in runs
     ]
-    return report.write(folder, Findings((), tuple(rows)), runs, study=study(), command="")
+    found = Findings((), tuple(rows), summary=summary.summaries(rows, runs, ()))
+    return report.write(folder, found, runs, study=study(), command="")
 
 
 def test_without_javascript_a_sample_of_the_answers_is_there(look, demo_report: Path) -> None:

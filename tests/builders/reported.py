@@ -9,11 +9,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from random import Random
 
-from finetrap import report
-from finetrap.findings import Effect, Findings
-from finetrap.judge import verdicts
-from finetrap.judge.advice import advise
-from finetrap.judge.paper import claims
+from finetrap import judge, report
+from finetrap.findings import Effect, Findings, Summary
+from finetrap.judge import summary, verdicts
 from finetrap.records import (
     Answer,
     Cell,
@@ -244,9 +242,18 @@ def searched(models: Sequence[str] = ("mini-0.3m", "mini-1m")) -> list[Run]:
 
 def judged(runs: Sequence[Run]) -> Findings:
     """Everything that is judged but the diagnoses, which a test makes as it needs them."""
-    found = verdicts.judge(list(runs))
-    found = replace(found, claims=claims.judge(found, runs))
-    return replace(found, advice=advise.advise(found, runs, study_command="finetrap run s.toml"))
+    return judge.concluded(verdicts.judge(list(runs)), runs, command="finetrap run s.toml")
+
+
+def made_up(*effects: Effect, **others: object) -> Findings:
+    """What was judged of these effects, made up without runs."""
+    arms = dict.fromkeys(
+        (e.model, e.task, e.trained_on or e.task, e.strategy, e.learning_rate, e.setting)
+        for e in effects
+        if e.kind != "probe"
+    )
+    lines = [summary.with_verdicts(Summary(*arm), effects) for arm in arms]
+    return Findings(effects, (), summary=tuple(lines), **others)  # type: ignore[arg-type]
 
 
 def written(tmp_path: Path, runs: Sequence[Run], findings: Findings | None = None) -> Path:

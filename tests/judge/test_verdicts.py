@@ -54,7 +54,10 @@ def test_flips_are_counted_per_seed_and_never_summed():
     runs = [run(ZERO, before), *(run(FULL, flags, s) for s, flags in enumerate(seeds))]
     (row,) = judge(runs).effects
     assert (row.lost, row.gained) == (10, 3)
-    assert row.per_seed == ((0, 10, 2, mcnemar_mid_p(10, 2)), (1, 10, 4, mcnemar_mid_p(10, 4)))
+    assert row.per_seed == (
+        (0, 10, 2, mcnemar_mid_p(10, 2), pytest.approx(-100 * 8 / 60)),
+        (1, 10, 4, mcnemar_mid_p(10, 4), pytest.approx(-10)),
+    )
     assert row.noise_floor == pytest.approx(100 * 2 / 60)
 
 

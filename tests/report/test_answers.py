@@ -20,7 +20,7 @@ from tests.builders.reported import HOSTILE, grid, judged, read, searched, writt
 
 
 def packed(runs: Sequence[Run], most: int = answers.MOST_BYTES) -> Packed:
-    return answers.pack(panels.panels(judged(runs)), {r.cell.key: r for r in runs}, most)
+    return answers.pack(panels.arrange(judged(runs)), {r.cell.key: r for r in runs}, most)
 
 
 def unpacked(found: Packed) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def test_the_question_stands_beside_its_answers_where_it_was_recorded() -> None:
     school = document["sets"][0]
     told = [document["texts"][i] if i >= 0 else None for i in school["questions"]]
     assert told == [None, *(f"How many are {i}?" for i in range(1, 400))]
-    arranged = panels.panels(judged(runs))
+    arranged = panels.arrange(judged(runs))
     drawn = samples.samples(arranged, {r.cell.key: r for r in runs})
     changes = [c for sample in drawn for _, _, kind in sample.kinds for c in kind]
     assert len(changes) > 20

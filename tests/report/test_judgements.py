@@ -14,8 +14,18 @@ from finetrap.findings import Advice, Claim, Diagnosis, Findings, Outcome, Suspe
 from finetrap.records import Run
 from finetrap.report import wording
 from finetrap.report.arranged import judgements
-from finetrap.report.arranged.panels import panels
-from tests.builders.reported import HOSTILE, effect, grid, judged, read, searched, study, written
+from finetrap.report.arranged.panels import arrange
+from tests.builders.reported import (
+    HOSTILE,
+    effect,
+    grid,
+    judged,
+    made_up,
+    read,
+    searched,
+    study,
+    written,
+)
 
 DIAGNOSIS = Diagnosis(
     "mini-1m",
@@ -56,7 +66,7 @@ def section(page: Path, name: str) -> str:
 def test_outcomes_stand_in_the_answer_with_both_rates(
     page: Path, findings: Findings, runs: list[Run]
 ) -> None:
-    card = judgements.cards(panels(findings, study(), runs), findings)[0]
+    card = judgements.cards(arrange(findings, study()), findings)[0]
     assert card.outcomes[0].outcome.outcome == "avoidable harm", "the gravest first"
     (fixed_rate, fixed, at_fixed), (tuned_rate, tuned, at_tuned) = card.outcomes[0].settings
     assert (fixed_rate, fixed, tuned_rate, tuned) == (3e-4, "harmed", 1e-5, "equivalent")
@@ -72,8 +82,8 @@ def test_an_outcome_shows_the_measure_that_its_verdict_is_of() -> None:
     accuracy = effect(**on_task, measure="accuracy", verdict="inconclusive", floor=True)
     bits = effect(**on_task, measure="bits_per_byte", verdict="harmed")
     outcome = Outcome("m", "t", "lora", "t", 3e-4, None, "harmed", None, "inconclusive", "")
-    shown = Findings((accuracy, bits), (), outcomes=(outcome,))
-    (card,) = judgements.cards(panels(shown), shown)
+    shown = made_up(accuracy, bits, outcomes=(outcome,))
+    (card,) = judgements.cards(arrange(shown), shown)
     assert card.outcomes[0].fixed is bits
     assert card.outcomes[0].tuned is None
 
@@ -156,7 +166,7 @@ def test_bits_per_byte_stand_beside_accuracy_with_the_floor(tmp_path: Path) -> N
     points = {"before": 0.0, "after": 0.5, "delta": 0.5, "low": 0.0, "high": 1.0, "margin": 2.0}
     accuracy = effect(**on_task, **points, measure="accuracy", verdict="inconclusive", floor=True)
     bits = effect(**on_task, verdict="harmed")
-    page = written(tmp_path, [], Findings((accuracy, bits), ()))
+    page = written(tmp_path, [], made_up(accuracy, bits))
     text = section(page, "tables")
     assert "bits per byte of the gold solutions" in text
     assert "inconclusive floor" in text
@@ -200,9 +210,8 @@ def test_hostile_text_in_judgements_is_inert(tmp_path: Path) -> None:
     advice = Advice("m", "t", HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, (HOSTILE,))
     outcome = Outcome("m", "t", named, "t", 3e-4, None, "harmed", None, "harm", HOSTILE)
     own = effect(kind="task", task="t", strategy=named)
-    shown = Findings(
-        (own,),
-        (),
+    shown = made_up(
+        own,
         claims=(claim,),
         advice=(advice,),
         outcomes=(outcome,),

@@ -15,7 +15,7 @@ from finetrap.judge.arms import comparisons
 from finetrap.records import Run, StrategySpec
 from finetrap.report import latex
 from finetrap.report.arranged import grid as grids
-from finetrap.report.arranged.panels import Panel, panels
+from finetrap.report.arranged.panels import Panel, arrange
 from finetrap.report.charts import forest, heat, rates
 from tests.builders.reported import (
     HOSTILE,
@@ -48,7 +48,7 @@ def findings(runs: list[Run]) -> Findings:
 
 @pytest.fixture(scope="module")
 def arranged(runs: list[Run], findings: Findings) -> list[Panel]:
-    return panels(findings, study(), runs)
+    return arrange(findings, study())
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +107,12 @@ def test_bold_is_what_the_test_says_in_every_file(
     page: Path, findings: Findings, runs: list[Run], arranged: list[Panel]
 ) -> None:
     main = grids.main_table(arranged, findings, runs)
-    bests = grids.bests(arranged, runs)
-    shown = {(row.model, row.label) for row in main.rows for e in row.entries if e and e.best}
+    shown = {
+        (row.model, row.label) for row in main.rows for e in row.entries if e and e.arm.summary.best
+    }
     assert shown == {(p.key.model, "LoRA") for p in arranged}
-    assert {key[1] for key, p in bests.items() if p <= 0.05} == {"lora"}
+    tested = [s for s in findings.summary if s.p_best is not None and s.p_best <= 0.05]
+    assert {s.strategy for s in tested} == {"lora"}
     text = page.read_text(encoding="utf-8")
     assert text.count('<b title="shown better than every other strategy">') == len(shown)
     tex = (page.parent / "table.tex").read_text(encoding="utf-8")
@@ -154,7 +156,7 @@ def test_a_rate_that_is_fixed_and_tuned_stands_on_one_line_unless_others_part(
 
 def test_several_rates_of_one_setting_keep_lines_of_their_own() -> None:
     runs = grid(n=40)
-    own = grids.lines(panels(judged(runs), study(), runs))
+    own = grids.lines(arrange(judged(runs), study()))
     assert [line.label for line in own if line.strategy == "full"] == [
         "full fine-tuning 3e-5",
         "full fine-tuning 3e-4",
@@ -186,7 +188,7 @@ def test_latex_without_numbers_is_still_a_table() -> None:
 def test_a_large_grid_has_a_map_of_strategies_and_models() -> None:
     names = ("m1", "m2", "m3")
     runs = [one for name in names for one in grid((name,), n=40)]
-    arranged = panels(judged(runs), None, runs)
+    arranged = arrange(judged(runs))
     (chart,) = heat.grids(arranged)
     for name in names:
         assert f">{name}<" in chart.inline
@@ -208,25 +210,25 @@ def test_the_forest_names_the_model_of_each_row_and_is_drawn_for_phones(
 
 def test_a_noise_floor_that_was_not_measured_is_not_called_zero() -> None:
     runs = grid(n=40)
-    (chart,) = forest.forests(panels(judged(runs), study(), runs))
+    (chart,) = forest.forests(arrange(judged(runs), study()))
     assert "noise floor: not measured" in chart.inline
 
 
 def test_one_seed_has_no_ticks() -> None:
     lora = StrategySpec("lora", "peft", learning_rate=3e-4, peft={"peft_type": "LORA"})
     few = [run("m", "t", StrategySpec("zero-shot", "prompt"), None, 40), run("m", "t", lora, 0, 40)]
-    (chart,) = forest.forests(panels(judged(few), None, few))
+    (chart,) = forest.forests(arrange(judged(few)))
     assert "Ticks" not in chart.caption
 
 
 def test_rates_are_drawn_where_a_strategy_was_tested_at_two(arranged: list[Panel]) -> None:
-    chart = rates.rates(arranged[0], "tested-1")
+    chart = rates.rate_chart(arranged[0], "tested-1")
     assert chart is not None
     own = rates.curves(arranged[0])
     assert [a.key.learning_rate for a in own["full"]] == [1e-5, 3e-4]
     assert "full fine-tuning 3e-4: −" in chart.inline
     one = replace(arranged[0], arms=tuple(a for a in arranged[0].arms if a.key.strategy == "lora"))
-    assert rates.rates(one, "tested-1") is None
+    assert rates.rate_chart(one, "tested-1") is None
 
 
 def test_costs_of_all_models_are_one_table_that_sorts_by_value(page: Path) -> None:
@@ -247,7 +249,7 @@ def test_the_script_reads_the_page_and_writes_no_markup(page: Path) -> None:
 
 
 def test_on_a_phone_each_chart_has_its_names_below(page: Path, arranged: list[Panel]) -> None:
-    chart = rates.rates(arranged[0], "tested-1")
+    chart = rates.rate_chart(arranged[0], "tested-1")
     assert chart is not None
     assert [label for label, _ in chart.key] == [
         "full fine-tuning",

@@ -14,10 +14,10 @@ from finetrap.findings import Findings
 from finetrap.records import Run
 from finetrap.report import wording
 from finetrap.report.arranged import contents, sentences
-from finetrap.report.arranged.panels import panels, probe_groups
+from finetrap.report.arranged.panels import arrange, probe_groups
 from finetrap.report.charts.figure import spread
 from finetrap.text import visible
-from tests.builders.reported import diverged, effect, grid, judged, study, written
+from tests.builders.reported import diverged, effect, grid, judged, made_up, study, written
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def findings(runs: list[Run]) -> Findings:
 
 
 def test_the_answer_names_the_worst_harm_first(findings: Findings, runs: list[Run]) -> None:
-    arranged = panels(findings, study(), runs)
+    arranged = arrange(findings, study())
     assert [p.title for p in arranged] == ["mini-1m on school", "mini-0.3m on school"], (
         "study's order"
     )
@@ -46,11 +46,11 @@ def test_the_answer_names_the_worst_harm_first(findings: Findings, runs: list[Ru
 
 def test_a_rise_in_bits_per_byte_is_harm_and_has_its_unit(tmp_path: Path) -> None:
     rise = effect(kind="task", task="t")
-    page = written(tmp_path, [], Findings((rise,), ()))
+    page = written(tmp_path, [], made_up(rise))
     text = html.unescape(page.read_text(encoding="utf-8"))
     assert "LoRA at 3e-4 harmed m on t by 0.200 bits per byte [+0.100,\u00a0+0.300]" in text
     assert "Left is better: a rise is harm." in text
-    assert wording.harm(rise) == pytest.approx(4)
+    assert rise.harm == pytest.approx(4)
 
 
 def test_the_terminal_shows_each_comparison_with_its_worst_probe() -> None:
@@ -60,7 +60,7 @@ def test_the_terminal_shows_each_comparison_with_its_worst_probe() -> None:
     )
     mild = effect(task="sums", measure="accuracy", margin=2.0, delta=-3.0, low=-4.0, high=-2.0)
     other = effect(task="prose", learning_rate=1e-3, delta=9.0)
-    shown = Findings((helped, mild, effect(), other), ())
+    shown = made_up(helped, mild, effect(), other)
     (row,) = report.verdict_rows(shown)
     assert row.change == "+37.0 [+33.0, +41.0]"
     assert row.worst_probe == "prose +0.200 harmed", (
@@ -74,7 +74,7 @@ def test_hostile_names_reach_the_terminal_as_plain_ascii() -> None:
 
     bad = effect(kind="task", model="[red]x[/red]\x1b[2J", strategy="[/]", trained_on="")
     console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(*report.verdict_tables(Findings((bad,), ())))
+    console.print(*report.verdict_tables(made_up(bad)))
     text = console.export_text()
     assert "[red]x[/red]" in text
     assert "\x1b" not in text
@@ -177,7 +177,7 @@ def test_strategies_with_the_very_same_numbers_share_a_clause() -> None:
     same = {**level, "kind": "task", "task": "t", "delta": 0.0, "low": -0.9, "high": 0.9}
     found = [effect(**same, strategy=name, verdict="equivalent") for name in ("lora", "dora")]
     other = effect(**{**same, "low": -1.0}, strategy="ia3", verdict="equivalent")
-    (panel,) = panels(Findings((*found, other), ()))
+    (panel,) = arrange(made_up(*found, other))
     texts = [clause.text for clause in sentences.answer(panel).clauses]
     assert texts[0] == (
         "LoRA at 3e-4 and DoRA at 3e-4 left m on t equivalent (each 0.0 [−0.9,\u00a0+0.9] points)"
@@ -186,8 +186,8 @@ def test_strategies_with_the_very_same_numbers_share_a_clause() -> None:
 
 
 def test_the_answer_says_what_it_could_have_seen(findings: Findings, runs: list[Run]) -> None:
-    least = contents.smallest_effects(findings, runs)
-    for panel in panels(findings, study(), runs):
+    least = findings.detectable
+    for panel in arrange(findings, study()):
         found = next(d for d in least if (d.model, d.test) == panel.key[:2])
         assert found.easiest is not None
         assert found.points is not None
@@ -207,7 +207,7 @@ def test_what_cannot_be_judged_is_named_before_what_is_owed(findings: Findings) 
 def test_a_complete_report_says_what_it_holds_nothing_about(
     findings: Findings, runs: list[Run]
 ) -> None:
-    arranged, groups = panels(findings, study(), runs), probe_groups(findings, study())
+    arranged, groups = arrange(findings, study()), probe_groups(findings, study())
     said = " ".join(contents.absent(findings, arranged, groups))
     assert "Abilities other than sums, sorting, prose" in said
     assert "no search was made" in said

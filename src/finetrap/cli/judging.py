@@ -304,7 +304,10 @@ def _document(findings: Findings) -> dict[str, Any]:
 
     Of an unfinished study what rests on verdicts is left out, and they are null.
     """
-    names = ("effects", "outcomes", "trials", "claims", "diagnoses", "advice")
+    names = (
+        *("effects", "summary", "frontiers", "outcomes", "trials", "claims", "cliffs"),
+        *("detectable", "diagnoses", "advice"),
+    )
     found = {name: [asdict(record) for record in getattr(findings, name)] for name in names}
     if findings.owed:
         kept = {"trials": found["trials"]}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from finetrap.findings import Findings
-from finetrap.judge import diagnosis, verdicts
+from finetrap.judge import detectable, diagnosis, summary, tradeoffs, verdicts
 from finetrap.judge.advice import advise
-from finetrap.judge.paper import claims
+from finetrap.judge.paper import claims, cliff
 from finetrap.records import Cell, Run, Study
 from finetrap.runs.store import Store
 
@@ -28,7 +28,24 @@ def judge(
     what repeats the study. Raises StoreError.
     """
     found, runs = verdicts.judge_study(store, study, cells=cells, margin=margin)
-    found = replace(found, claims=claims.judge(found, runs))
-    found = replace(found, diagnoses=diagnosis.diagnose(found, runs))
+    found = concluded(found, runs, wishes, command)
+    return replace(found, diagnoses=diagnosis.diagnose(found, runs)), runs
+
+
+def concluded(
+    found: Findings, runs: Sequence[Run], wishes: advise.Wishes | None = None, command: str = ""
+) -> Findings:
+    """Add what follows from the verdicts: summaries, trade-offs, claims, thresholds and advice."""
+    lines = summary.summaries(found.cells, runs, found.effects)
+    lines, frontiers = tradeoffs.traded(lines, found.effects, runs)
+    found = replace(
+        found,
+        summary=lines,
+        tally=summary.tally(lines),
+        frontiers=frontiers,
+        detectable=detectable.measured(found.effects, runs),
+        claims=claims.judge(found, runs),
+    )
     limits = wishes or advise.Wishes()
-    return replace(found, advice=advise.advise(found, runs, limits, study_command=command)), runs
+    advice = advise.advise(found, runs, limits, study_command=command)
+    return replace(found, cliffs=cliff.cliffs(found, runs), advice=advice)

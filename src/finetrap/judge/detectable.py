@@ -8,10 +8,10 @@ flip is read from the runs at hand; without any it is assumed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from finetrap.findings import Detectable, Effect
 from finetrap.judge.arms import Arm, Comparison, Pairs, comparisons, pair
 from finetrap.records import Cell, Run, content_hash
 from finetrap.stats.changes import ALPHA, Components, Estimate, estimates, noise_floor
@@ -28,42 +28,21 @@ SpreadOf = Callable[[float], Spread]
 """The variances that go with a change of some size (a share)."""
 
 
-@dataclass(frozen=True)
-class Detectable:
-    """What one model's strategies can be shown to change on one test."""
-
-    model: str
-    test: str
-    probe: bool
-    problems: int
-    seeds: int
-    strategies: int
-    """That are judged together."""
-    points: float | None
-    """The smallest true change that is shown with power .8; None if none is."""
-    easiest: float | None
-    """The same of the strategy that is easiest to tell: its answers and seeds vary least."""
-    flips: float
-    """Percent of answers that change."""
-    measured: bool
-    """Whether flips and seeds' spread come from runs; else they are assumed."""
-
-
 def detectable(
     cells: Iterable[Cell], counts: Mapping[str, int], runs: Sequence[Run] = ()
 ) -> list[Detectable]:
     """Return the smallest change that is shown on every test of every model.
 
     `cells` are those of the study, `counts` the problems of each test with right answers, `runs`
-    what is measured already. Of several strategies the one that is hardest to tell counts.
+    what is known already. Of several strategies the one that is hardest to tell counts.
     """
-    measured = {(c.model, c.test, c.probe): c for c in comparisons(runs)}
+    known = {(c.model, c.test, c.probe): c for c in comparisons(runs)}
     found = []
     for (model, test, probe), arms in _arms(cells).items():
         if test not in counts or not arms:
             continue
         seeds = max(map(len, arms.values()))
-        spreads = _measured(measured.get((model, test, probe)))
+        spreads = _measured(known.get((model, test, probe)))
         problems, alpha = counts[test], ALPHA / len(arms)
         sizes = [
             smallest_effect(spread, problems, seeds, alpha)
@@ -85,6 +64,12 @@ def detectable(
             )
         )
     return found
+
+
+def measured(effects: Iterable[Effect], runs: Sequence[Run]) -> tuple[Detectable, ...]:
+    """Return the smallest change of accuracy that these runs can show, by model and test."""
+    counts = {e.task: e.n for e in effects if e.measure == "accuracy"}
+    return tuple(detectable([run.cell for run in runs], counts, runs))
 
 
 def smallest_effect(

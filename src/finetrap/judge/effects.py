@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from finetrap.findings import Effect
+from finetrap.findings import Effect, SeedChange
 from finetrap.judge.arms import Arm, Comparison, Pairs
 from finetrap.stats.changes import (
     ALPHA,
@@ -138,7 +138,13 @@ def _flip_fields(family: Family, pairs: Pairs) -> dict[str, Any]:
         "lost": float(lost.mean()),
         "gained": float(gained.mean()),
         "per_seed": tuple(
-            (seed, int(b), int(c), mcnemar_mid_p(int(b), int(c)))
+            SeedChange(
+                seed,
+                int(b),
+                int(c),
+                mcnemar_mid_p(int(b), int(c)),
+                100 * float(c - b) / len(pairs.sizes),
+            )
             for seed, b, c in zip(pairs.seeds, lost, gained, strict=True)
         ),
         "noise_floor": None if floor is None else 100 * floor,

@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from finetrap.findings import Effect, Trial
+from finetrap.findings import Effect, Summary, Trial
 from finetrap.judge.arms import learning_rate, rate_settings, self_flips, strategy_labels
 from finetrap.records import Answer, Run
 from finetrap.stats.changes import wilson
@@ -90,6 +90,7 @@ EFFECT_COLUMNS = (
 """Fields of `Effect`."""
 
 TRIAL_COLUMNS = tuple(field.name for field in fields(Trial))
+SUMMARY_COLUMNS = tuple(field.name for field in fields(Summary) if field.name != "cells")
 
 
 def cell_rows(runs: Sequence[Run]) -> tuple[dict[str, Any], ...]:
@@ -187,6 +188,11 @@ def write_effects_csv(path: str | Path, effects: Iterable[Effect]) -> None:
 def write_trials_csv(path: str | Path, trials: Iterable[Trial]) -> None:
     """Write trials.csv: every learning rate that a search tried."""
     _write(path, TRIAL_COLUMNS, (vars(trial) for trial in trials))
+
+
+def write_summary_csv(path: str | Path, lines: Iterable[Summary]) -> None:
+    """Write summary.csv: every strategy over its seeds."""
+    _write(path, SUMMARY_COLUMNS, (vars(line) for line in lines))
 
 
 def _write(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -3,8 +3,8 @@
     findings → panels, searches, judgements → sentences, tables, charts
              → page.html.jinja (its sections lie beside it), report.md.jinja
 
-Nothing here judges: every number shown stands in effects.csv, cells.csv, trials.csv, claims.csv or
-in the evidence of a run.
+Nothing here judges: every number shown stands in effects.csv, summary.csv, cells.csv, trials.csv,
+claims.csv or in the evidence of a run.
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ from pathlib import Path
 from finetrap.errors import StoreError
 from finetrap.findings import Findings
 from finetrap.judge.paper.claims import write_claims_csv
-from finetrap.judge.tables import write_cells_csv, write_effects_csv, write_trials_csv
+from finetrap.judge.tables import (
+    write_cells_csv,
+    write_effects_csv,
+    write_summary_csv,
+    write_trials_csv,
+)
 from finetrap.records import Run, Study
 from finetrap.report.console import verdict_rows, verdict_tables, verdict_text
 
@@ -42,6 +47,7 @@ def write(
             (figures / f"{chart.name}.svg").write_text(chart.standalone, encoding="utf-8")
         write_effects_csv(folder / "effects.csv", findings.effects)
         write_cells_csv(folder / "cells.csv", findings.cells)
+        write_summary_csv(folder / "summary.csv", findings.summary)
         write_trials_csv(folder / "trials.csv", findings.trials)
         write_claims_csv(folder / "claims.csv", findings.claims)
         (folder / "report.md").write_text(page.markdown, encoding="utf-8")

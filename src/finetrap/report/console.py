@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from finetrap.findings import Effect, Findings
+from finetrap.findings import Effect, Findings, Summary
+from finetrap.judge.summary import first_measure
 from finetrap.report import wording
-from finetrap.report.arranged.panels import BASELINE, first_measure
 from finetrap.text.visible import ascii_line
 
 if TYPE_CHECKING:
@@ -52,11 +53,8 @@ class VerdictRow(NamedTuple):
 
 def verdict_rows(findings: Findings) -> list[VerdictRow]:
     """Return a row for every model × task × strategy × learning rate that was compared."""
-    effects = first_measure(findings.effects)
-    probes = [e for e in effects if e.kind == "probe" and e.against == BASELINE]
-    rows = [
-        _row(e, _worst(e, probes)) for e in effects if e.kind != "probe" and e.against == BASELINE
-    ]
+    effects = first_measure([e for e in findings.effects if e.against == "zero-shot"])
+    rows = [_row(e, _worst(e, effects, findings.summary)) for e in effects if e.kind != "probe"]
     if findings.owed:
         return [row._replace(change="", verdict="not yet", worst_probe="") for row in rows]
     return rows
@@ -120,16 +118,25 @@ def _row(effect: Effect, worst: Effect | None) -> VerdictRow:
     )
 
 
-def _worst(effect: Effect, probes: list[Effect]) -> Effect | None:
-    """Return the probe that the same solver harmed most, in units of its margin."""
+def _worst(effect: Effect, effects: Iterable[Effect], summary: Iterable[Summary]) -> Effect | None:
+    """Return the change on the probe that the same solver harmed most."""
     trained_on = effect.trained_on or effect.task
-    own = [
-        p
-        for p in probes
-        if (p.model, p.strategy, p.learning_rate, p.setting, p.trained_on)
-        == (effect.model, effect.strategy, effect.learning_rate, effect.setting, trained_on)
+    solver = (effect.model, trained_on, effect.strategy, effect.learning_rate)
+    names = [
+        line.worst_probe
+        for line in summary
+        if (line.model, line.trained_on, line.strategy, line.learning_rate) == solver
+        and line.task == effect.task
     ]
-    return max(own, key=wording.harm, default=None)
+    own = (
+        e
+        for e in effects
+        if e.kind == "probe"
+        and (e.model, e.trained_on, e.strategy, e.learning_rate) == solver
+        and e.setting == effect.setting
+        and e.task in names
+    )
+    return next(own, None)
 
 
 def _ascii(text: str) -> str:

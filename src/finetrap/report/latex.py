@@ -80,14 +80,15 @@ def _rate(label: str, rates: str) -> str:
 def _entry(entry: Entry | None) -> str:
     if entry is None:
         return "--- & "
-    if entry.level is None:
-        return f"{escape(entry.status or 'not run')} & "
-    value = wording.plain(entry.level.value, entry.level.measure)
-    value = rf"\textbf{{{value}}}" if entry.best else value
-    if entry.effect is None:
+    line, effect = entry.arm.summary, entry.arm.effect
+    if line.level is None:
+        return f"{escape(entry.arm.ended or 'not run')} & "
+    value = wording.plain(line.level, line.measure)
+    value = rf"\textbf{{{value}}}" if line.best else value
+    if effect is None:
         return f"{value} & "
-    change = wording.change(entry.effect).replace("\u2212", "$-$").replace("\u00a0", "~")
-    return f"{value} & {change}{_VERDICTS[entry.effect.verdict]}"
+    change = wording.change(effect).replace("\u2212", "$-$").replace("\u00a0", "~")
+    return f"{value} & {change}{_VERDICTS[effect.verdict]}"
 
 
 def escape(text: str) -> str:

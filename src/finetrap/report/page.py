@@ -12,12 +12,12 @@ from markupsafe import Markup
 from finetrap.findings import Findings
 from finetrap.records import Run, Study
 from finetrap.report import latex, wording
-from finetrap.report.arranged import contents, grid, judgements, panels, samples, sentences
+from finetrap.report.arranged import contents, grid, judgements, panels, samples
 from finetrap.report.arranged.panels import Panel
 from finetrap.report.browser import answers
 from finetrap.report.charts import forest, heat, rates, searches, sizes, trade_offs
 from finetrap.report.charts.figure import Chart
-from finetrap.report.charts.frontier import frontier
+from finetrap.report.charts.frontier import frontier_chart
 from finetrap.text import visible
 
 
@@ -41,14 +41,13 @@ class Page:
 def render(findings: Findings, runs: Sequence[Run], *, study: Study | None, command: str) -> Page:
     """Render the report of judged runs; nothing is read or written."""
     by_key = {run.cell.key: run for run in runs}
-    arranged = panels.panels(findings, study, runs)
+    arranged = panels.arrange(findings, study)
     groups = panels.probe_groups(findings, study)
     forests, grids = forest.forests(arranged), heat.grids(arranged)
     heat_maps = heat.probe_maps(groups)
-    drawn = [_draw(p, i + 1, groups, by_key) for i, p in enumerate(arranged)]
-    tried = _draw_searches(findings, runs, arranged)
-    cliffs = sizes.cliffs(findings, runs, arranged)
-    by_size = sizes.charts(arranged, cliffs)
+    drawn = [_draw(p, i + 1, findings, by_key) for i, p in enumerate(arranged)]
+    tried = _draw_searches(findings, arranged)
+    by_size = sizes.size_charts(arranged, findings.cliffs)
     main = grid.main_table(arranged, findings, runs)
     name = study.name if study else "runs"
     scope = contents.scope(arranged, groups, findings)
@@ -57,8 +56,8 @@ def render(findings: Findings, runs: Sequence[Run], *, study: Study | None, comm
         "command": command,
         "scope": scope,
         "missing": contents.missing(findings),
-        "cards": judgements.cards(arranged, findings, contents.smallest_effects(findings, runs)),
-        "tally": sentences.tally(arranged),
+        "cards": judgements.cards(arranged, findings),
+        "tally": findings.tally,
         "forests": forests,
         "grids": grids,
         "heat_maps": heat_maps,
@@ -67,7 +66,7 @@ def render(findings: Findings, runs: Sequence[Run], *, study: Study | None, comm
         "searches": tried,
         "sizes": by_size,
         "claims": judgements.claims(findings),
-        "cliffs": cliffs,
+        "cliffs": findings.cliffs,
         "cases": judgements.cases(findings),
         "main": main,
         "samples": samples.samples(arranged, by_key),
@@ -93,12 +92,10 @@ def render(findings: Findings, runs: Sequence[Run], *, study: Study | None, comm
     )
 
 
-def _draw(
-    panel: Panel, place: int, groups: Sequence[panels.ProbeGroup], runs: dict[str, Run]
-) -> DrawnPanel:
+def _draw(panel: Panel, place: int, findings: Findings, runs: dict[str, Run]) -> DrawnPanel:
     drawn = (
-        frontier(panel, groups, runs, f"frontier-{place}"),
-        rates.rates(panel, f"tested-{place}"),
+        frontier_chart(panel, findings.frontiers, f"frontier-{place}"),
+        rates.rate_chart(panel, f"tested-{place}"),
         trade_offs.curves(panel, runs, f"curves-{place}"),
         trade_offs.costs(panel, f"costs-{place}"),
     )
@@ -106,11 +103,11 @@ def _draw(
 
 
 def _draw_searches(
-    findings: Findings, runs: Sequence[Run], arranged: Sequence[Panel]
-) -> list[tuple[searches.Search, Chart]]:
+    findings: Findings, arranged: Sequence[Panel]
+) -> list[tuple[searches.SearchCurves, Chart]]:
     """Draw every search in the colours that its strategies have in the panels."""
     found = []
-    for place, search in enumerate(searches.searches(findings, runs), start=1):
+    for place, search in enumerate(searches.searched(findings), start=1):
         own = (p for p in arranged if (p.key.model, p.key.trained_on) == search[:2])
         names = [name for panel in own for name in panel.strategies]
         chart = searches.learning_rates(search, names, f"rates-{place}")
@@ -155,8 +152,6 @@ def _environment(*, html: bool) -> Environment:
         still_open=wording.still_open,
         clip=visible.clip,
         number=panels.number,
-        mean=panels.mean,
-        most=panels.most,
         identity=id,
     )
     environment.globals.update(

@@ -168,12 +168,6 @@ def typeset(text: str) -> str:
     return _HYPHEN.sub(_MINUS, _RATE.sub(lambda found: rate(float(found.group())), text))
 
 
-def harm(effect: Effect) -> float:
-    """Return how much worse, in margins: bits per byte are worse when they rise."""
-    worse = effect.delta if effect.measure == "bits_per_byte" else -effect.delta
-    return worse / effect.margin if effect.margin else worse
-
-
 def plural(number: int, noun: str) -> str:
     """Write a number with its noun: `1 seed`, `3 seeds`."""
     many = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"

@@ -178,6 +178,7 @@ def _searched(runs: Mapping[Point, Run]) -> Searched:
 def _trial(search: Searched, point: Point, untouched: Mapping[str, Run]) -> Trial:
     run, tried = search.runs[point], search.tried[point]
     cell, rate = run.cell, point[1]
+    base = untouched.get(_asked(cell))
     low, high = wilson(tried.right, tried.n) if tried.n else (None, None)
     return Trial(
         model=cell.model.name,
@@ -190,9 +191,10 @@ def _trial(search: Searched, point: Point, untouched: Mapping[str, Run]) -> Tria
         low=None if low is None else 100 * low,
         high=None if high is None else 100 * high,
         bits=tried.bits,
-        retention=_retention(run, untouched.get(_asked(cell))),
+        retention=_retention(run, base),
         extended=cell.extends,
         chosen=rate == search.chosen and point[0] == 1.0,
+        base_accuracy=_accuracy(base.answers) if base else None,
     )
 
 
@@ -216,6 +218,11 @@ def _retention(run: Run, untouched: Run | None) -> float | None:
         if was is not None and now is not None and was > 0.1:
             kept.append(100 * now / was)
     return sum(kept) / len(kept) if kept else None
+
+
+def _accuracy(answers: Sequence[Answer]) -> float | None:
+    scored = [a.correct for a in answers if a.correct is not None]
+    return 100 * sum(scored) / len(scored) if scored else None
 
 
 def _share_above_chance(answers: Sequence[Answer]) -> float | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from finetrap.errors import BadData
-from finetrap.findings import Effect
+from finetrap.findings import Effect, SeedChange
 from finetrap.judge.diagnosis.case import MARGIN, Case, is_right, paired, percent
 from finetrap.records import Answer, StopReason
 from finetrap.stats.changes import Estimate, judge_family, mcnemar_mid_p
@@ -168,6 +168,10 @@ def _effect(before: Sequence[Answer], after: Sequence[Answer], found: Estimate) 
         needed_n=None,
         needed_seeds=None,
         small=judged.small,
-        per_seed=((None, lost, gained, mcnemar_mid_p(lost, gained)),),
+        per_seed=(
+            SeedChange(
+                None, lost, gained, mcnemar_mid_p(lost, gained), 100 * (gained - lost) / len(before)
+            ),
+        ),
         floor=max(levels) <= MARGIN,
     )

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import get_args
 
-from finetrap.findings import Findings, Setting
+from finetrap.findings import Cliff, Findings, Setting
 from finetrap.judge.arms import comparisons
 from finetrap.judge.pairwise import declared
 from finetrap.judge.paper.claims import FULL, ZERO_SHOT, Statement, cases_of
@@ -23,22 +23,12 @@ from finetrap.records import Run
 _QUESTION = Statement(0, "full fine-tuning harms {who}", FULL, ZERO_SHOT, ALL, "worse")
 
 
-@dataclass(frozen=True)
-class Cliff:
-    """Where full fine-tuning stops to harm; sizes in parameters."""
-
-    setting: Setting
-    low: int | None
-    """Largest size shown harmed; None where the threshold is undetermined."""
-    high: int | None
-    """Smallest size shown unharmed."""
-    middle: float | None
-    """Geometric mean of both: the middle in log parameters, not an estimate within the interval."""
-    harmed: tuple[str, ...]
-    unharmed: tuple[str, ...]
-    inconclusive: tuple[str, ...]
-    reason: str
-    """What it rests on, or why it is undetermined."""
+def cliffs(findings: Findings, runs: Sequence[Run]) -> tuple[Cliff, ...]:
+    """Estimate the threshold at each setting that was measured; nothing for a single size."""
+    if not findings.claims or len({m.parameters for m in models(runs) if m.parameters}) < 2:
+        return ()
+    measured = {e.setting for e in findings.effects if e.learning_rate is not None}
+    return tuple(cliff(findings, runs, s) for s in get_args(Setting) if s in measured)
 
 
 def cliff(findings: Findings, runs: Sequence[Run], setting: Setting) -> Cliff:

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from finetrap.findings import Findings
-from finetrap.judge.detectable import Detectable, detectable
 from finetrap.records import FORMAT, PROTOCOL, Run, Study
 from finetrap.report import wording
-from finetrap.report.arranged.panels import Panel, ProbeGroup, Row, cell_key, number
+from finetrap.report.arranged.panels import Panel, PanelArm, ProbeGroup, Row, cell_key
 from finetrap.text.visible import clip, one_line
 
 NOT_ENOUGH_DATA = "not enough data"
@@ -55,12 +54,6 @@ def scope(panels: Sequence[Panel], groups: Sequence[ProbeGroup], findings: Findi
     return ", ".join(wording.plural(count, noun) for count, noun in counts if count)
 
 
-def smallest_effects(findings: Findings, runs: Sequence[Run]) -> list[Detectable]:
-    """Return the smallest change of accuracy that these runs can show, by model and test."""
-    counts = {e.task: e.n for e in findings.effects if e.measure == "accuracy"}
-    return detectable([run.cell for run in runs], counts, runs)
-
-
 def absent(findings: Findings, panels: Sequence[Panel], groups: Sequence[ProbeGroup]) -> list[str]:
     """Say what this report holds nothing about, even where the study is complete."""
     if not panels:
@@ -94,32 +87,14 @@ def absent(findings: Findings, panels: Sequence[Panel], groups: Sequence[ProbeGr
     return found
 
 
-class Distance(NamedTuple):
-    """How far a strategy moved the distribution of the gold solutions' tokens: means over seeds."""
-
-    label: str
-    task: str
-    forward: float | None
-    """KL(untouched ‖ tuned), nats per token."""
-    reverse: float | None
-    """KL(tuned ‖ untouched), nats per token."""
-    seeds: int
-
-
-def distances(group: ProbeGroup, panels: Sequence[Panel]) -> list[Distance]:
-    """Return the divergences that were measured of the strategies of one training task."""
+def distances(group: ProbeGroup, panels: Sequence[Panel]) -> list[PanelArm]:
+    """Return the strategies of one training task of which the divergence was measured."""
     return [
-        Distance(
-            arm.label,
-            panel.key.task,
-            arm.mean("kl_forward"),
-            arm.mean("kl_reverse"),
-            sum(number(cell, "kl_forward") is not None for cell in arm.cells),
-        )
+        arm
         for panel in panels
         if (panel.key.model, panel.key.trained_on) == (group.model, group.trained_on)
         for arm in panel.arms
-        if arm.mean("kl_forward") is not None
+        if arm.summary.kl_seeds
     ]
 
 

@@ -9,16 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from finetrap.findings import Effect, Findings, Trial
-from finetrap.judge.advice.noninferior import outright
-from finetrap.judge.arms import Comparison, comparisons, measures
+from finetrap.findings import Findings, Trial
 from finetrap.records import Cell, Run
 from finetrap.report import wording
-from finetrap.report.arranged.panels import Arm, Panel, PanelKey, Row, mean, number
-from finetrap.stats.changes import ALPHA, wilson
-
-Bests = Mapping[tuple[PanelKey, str, float | None], float]
-"""Adjusted p of not being the best, by panel, strategy and rate; "" is the untouched model."""
+from finetrap.report.arranged.panels import Panel, PanelArm, PanelKey, Row
 
 
 class Line(NamedTuple):
@@ -28,7 +22,7 @@ class Line(NamedTuple):
     setting: str
     rate: float | None
     """Only where some panel has several rates of this strategy at this setting."""
-    arms: Mapping[PanelKey, Arm]
+    arms: Mapping[PanelKey, PanelArm]
 
     @property
     def label(self) -> str:
@@ -54,7 +48,7 @@ def lines(panels: Sequence[Panel]) -> list[Line]:
                 key = (arm.key.strategy, place)
                 crowded |= {key} & seen
                 seen.add(key)
-    found: dict[tuple[str, str, float | None], dict[PanelKey, Arm]] = {}
+    found: dict[tuple[str, str, float | None], dict[PanelKey, PanelArm]] = {}
     for panel in panels:
         for arm in panel.arms:
             name = arm.key.strategy
@@ -71,52 +65,14 @@ def _places(setting: str, among: set[str]) -> list[str]:
     return [setting]
 
 
-class Level(NamedTuple):
-    """How good a strategy is on a task, over its seeds."""
-
-    value: float
-    """Percent of the problems, or bits per byte."""
-    low: float | None
-    """Wilson interval over the problems; None for bits per byte."""
-    high: float | None
-    measure: str
-    seeds: int
-
-
-def level(cells: Sequence[Row]) -> Level | None:
-    """Average an arm's cells; the interval is over problems alone, at the mean of the seeds.
-
-    Problems × seeds are never counted as independent: n stays the number of problems.
-    """
-    accuracy, n = mean(cells, "accuracy"), mean(cells, "n")
-    if accuracy is not None and n:
-        seeds = sum(number(c, "accuracy") is not None for c in cells)
-        low, high = wilson(round(accuracy * round(n) / 100), round(n))
-        return Level(accuracy, 100 * low, 100 * high, "accuracy", seeds)
-    bits = mean(cells, "bits_per_byte")
-    if bits is None:
-        return None
-    seeds = sum(number(c, "bits_per_byte") is not None for c in cells)
-    return Level(bits, None, None, "bits_per_byte", seeds)
-
-
 class Entry(NamedTuple):
     """One cell of the main table, and what it opens to."""
 
-    level: Level | None
-    """None where every seed failed."""
-    effect: Effect | None
-    """Change against the untouched model."""
-    best: bool
-    """Shown better than every other strategy of its model and task."""
-    cells: tuple[Row, ...]
-    """One per seed."""
+    arm: PanelArm
     trials: tuple[Trial, ...]
     """The search that chose its learning rate."""
     settings: tuple[tuple[str, str], ...]
     """What it was trained with, by name."""
-    status: str
-    """How the seeds without answers ended."""
 
 
 class MainRow(NamedTuple):
@@ -140,27 +96,23 @@ class MainTable(NamedTuple):
     @property
     def any_best(self) -> bool:
         """Whether some strategy is shown to be the best anywhere."""
-        return any(e is not None and e.best for row in self.rows for e in row.entries)
+        return any(e is not None and e.arm.summary.best for row in self.rows for e in row.entries)
 
 
 def main_table(panels: Sequence[Panel], findings: Findings, runs: Sequence[Run]) -> MainTable:
-    """Arrange every model × strategy × task, and mark what is shown to be the best."""
+    """Arrange every model × strategy × task, each with its search and settings."""
     columns = list(dict.fromkeys((p.key.task, p.key.trained_on) for p in panels))
     by_key = {run.cell.key: run.cell for run in runs}
-    best = bests(panels, runs)
     rows: list[MainRow] = []
     for model in dict.fromkeys(p.key.model for p in panels):
         own = [p for p in panels if p.key.model == model]
         by_column = {(p.key.task, p.key.trained_on): p for p in own}
-        untouched = [_untouched(by_column.get(c), best, by_key) for c in columns]
+        base = [p.base if (p := by_column.get(c)) else None for c in columns]
+        untouched = [_entry(arm, findings, by_key) if arm else None for arm in base]
         rows.append(MainRow(model, "untouched", "", tuple(untouched), True))
         for line in lines(own):
-            entries = [
-                _entry(panel, line, best, findings, by_key)
-                if (panel := by_column.get(column))
-                else None
-                for column in columns
-            ]
+            arms = [line.arms.get(p.key) if (p := by_column.get(c)) else None for c in columns]
+            entries = [_entry(arm, findings, by_key) if arm else None for arm in arms]
             rows.append(MainRow(model, line.label, _rates(line), tuple(entries), False))
     titles = tuple(t if t == on else f"{t} (trained on {on})" for t, on in columns)
     return MainTable(titles, tuple(rows))
@@ -173,42 +125,17 @@ def _rates(line: Line) -> str:
     return f"{text} (fixed and tuned)" if both and line.setting == "fixed+tuned" else text
 
 
-def _untouched(panel: Panel | None, best: Bests, cells: Mapping[str, Cell]) -> Entry | None:
-    if panel is None or not panel.baseline:
-        return None
-    shown = best.get((panel.key, "", None), 1.0) <= ALPHA
-    own = panel.baseline
-    return Entry(level(own), None, shown, own, (), tuple(_settings(own, cells)), _status(own))
-
-
-def _entry(
-    panel: Panel, line: Line, best: Bests, findings: Findings, cells: Mapping[str, Cell]
-) -> Entry | None:
-    arm = line.arms.get(panel.key)
-    if arm is None:
-        return None
+def _entry(arm: PanelArm, findings: Findings, cells: Mapping[str, Cell]) -> Entry:
+    place = (arm.summary.model, arm.summary.trained_on)
     trials = [
         trial
         for trial in findings.trials
-        if (trial.model, trial.task) == (panel.key.model, panel.key.trained_on)
+        if (trial.model, trial.task) == place
         and arm.trains
         and trial.strategy == arm.key.strategy.replace("+rewind", "")
     ]
-    shown = best.get((panel.key, arm.key.strategy, arm.key.learning_rate), 1.0) <= ALPHA
-    return Entry(
-        level(arm.cells),
-        arm.effect,
-        shown,
-        arm.cells,
-        tuple(sorted(trials, key=lambda trial: trial.learning_rate)),
-        tuple(_settings(arm.cells, cells)),
-        _status(arm.failed),
-    )
-
-
-def _status(rows: Sequence[Row]) -> str:
-    lost = [str(row["status"]) for row in rows if row.get("status") not in (None, "done")]
-    return ", ".join(dict.fromkeys(lost))
+    by_rate = sorted(trials, key=lambda trial: trial.learning_rate)
+    return Entry(arm, tuple(by_rate), tuple(_settings(arm.cells, cells)))
 
 
 def _settings(rows: Sequence[Row], cells: Mapping[str, Cell]) -> Iterator[tuple[str, str]]:
@@ -234,31 +161,3 @@ def _settings(rows: Sequence[Row], cells: Mapping[str, Cell]) -> Iterator[tuple[
         yield "λ tried", ", ".join(f"{share:g}" for share in spec.rewind)
     yield "longest answer", f"{cell.limits.max_new_tokens} tokens"
     yield "evaluated in", cell.limits.dtype
-
-
-def bests(
-    panels: Sequence[Panel], runs: Sequence[Run]
-) -> dict[tuple[PanelKey, str, float | None], float]:
-    """Test in every panel which strategy is better than every other, the untouched model too."""
-    found: dict[tuple[PanelKey, str, float | None], float] = {}
-    tests = [c for c in comparisons(runs) if not c.probe]
-    for panel in panels:
-        for comparison in tests:
-            if (comparison.model, comparison.test) == panel.key[:2]:
-                for (name, rate), p in _tested(comparison, panel).items():
-                    found.setdefault((panel.key, name, rate), p)
-    return found
-
-
-def _tested(comparison: Comparison, panel: Panel) -> dict[tuple[str, float | None], float]:
-    arms = [
-        a for a in comparison.arms if a.answers and (a.untouched or a.trained_on == panel.key[2])
-    ]
-    scored = [measures(arm) for arm in arms]
-    measure = scored[0][0] if scored else "accuracy"
-    if len(arms) < 2 or not all(measure in each for each in scored):
-        return {}
-    return {
-        ("" if arm.untouched else arm.label, arm.learning_rate): p
-        for arm, p in zip(arms, outright(comparison, arms, measure), strict=True)
-    }

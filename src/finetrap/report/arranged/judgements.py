@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from finetrap.findings import Advice, Claim, Diagnosis, Effect, Findings, Outcome, Suspect
-from finetrap.judge.detectable import Detectable
 from finetrap.report import wording
 from finetrap.report.arranged import sentences
 from finetrap.report.arranged.panels import Panel
@@ -46,13 +45,8 @@ class Card(NamedTuple):
     outcomes: tuple[OutcomeRow, ...]
 
 
-def cards(
-    panels: Sequence[Panel], findings: Findings, least: Sequence[Detectable] = ()
-) -> list[Card]:
-    """Put the outcomes and the advice under the panel that they are about; gravest first.
-
-    `least` are the smallest changes that could be shown.
-    """
+def cards(panels: Sequence[Panel], findings: Findings) -> list[Card]:
+    """Put the outcomes and the advice under the panel that they are about; gravest first."""
     left = list(findings.advice)
     found = []
     for panel in panels:
@@ -65,7 +59,7 @@ def cards(
             if (o.model, o.task, o.trained_on or o.task) == key
         ]
         rows.sort(key=lambda row: _GRAVEST.index(row.outcome.outcome))
-        found.append(Card(sentences.answer(panel, least), advice, tuple(rows)))
+        found.append(Card(sentences.answer(panel, findings.detectable), advice, tuple(rows)))
     alone = [sentences.Answer(f"{a.model} on {a.task}", (), 0, "") for a in left]
     return found + [Card(answer, (a,), ()) for answer, a in zip(alone, left, strict=True)]
 

@@ -1,7 +1,7 @@
 """Findings arranged as a reader looks at them: one panel per model × task, one arm per strategy.
 
-An arm exists as soon as a cell of it was tried, so a strategy that diverged on every seed still has
-its row. Sentences, tables, charts and the terminal all read these records.
+A strategy that diverged on every seed has its arm too. Sentences, tables and charts all read these
+records.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from finetrap.findings import Effect, Findings
-from finetrap.records import Run, Study
+from finetrap.findings import Effect, Findings, Summary
+from finetrap.judge.summary import first_measure, second_measure
+from finetrap.records import Study
 from finetrap.report import wording
 from finetrap.text.visible import one_line
 
@@ -40,15 +41,16 @@ class PanelKey(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One strategy at one setting in one panel."""
+class PanelArm:
+    """One strategy at one setting in one panel, or the base model itself."""
 
     key: ArmKey
     cells: tuple[Row, ...]
     """One per seed, failed ones too."""
-    effect: Effect | None
-    """Against the untouched model; None if nothing could be compared."""
-    against_best: Effect | None
+    summary: Summary
+    effect: Effect | None = None
+    """Against the base model; None if nothing could be compared."""
+    against_best: Effect | None = None
     """Against the best prompt of the same model."""
     second: tuple[Effect, ...] = ()
     """The same comparisons by bits per byte of the gold solutions, where accuracy comes first."""
@@ -56,7 +58,7 @@ class Arm:
     @property
     def label(self) -> str:
         """Name for tables and charts."""
-        return wording.arm(*self.key)
+        return "untouched" if self.summary.base else wording.arm(*self.key)
 
     @property
     def trains(self) -> bool:
@@ -68,9 +70,10 @@ class Arm:
         """Cells without answers."""
         return tuple(c for c in self.cells if c.get("status") not in (None, "done"))
 
-    def mean(self, column: str) -> float | None:
-        """Return the mean over seeds of a column of cells.csv, None where nothing was measured."""
-        return mean(self.cells, column)
+    @property
+    def ended(self) -> str:
+        """How the cells without answers ended, each way once."""
+        return ", ".join(dict.fromkeys(str(c["status"]) for c in self.failed))
 
 
 @dataclass(frozen=True)
@@ -78,9 +81,9 @@ class Panel:
     """Everything measured about one model on one task."""
 
     key: PanelKey
-    arms: tuple[Arm, ...]
-    baseline: tuple[Row, ...]
-    """Cells of the untouched model."""
+    arms: tuple[PanelArm, ...]
+    base: PanelArm | None
+    """The base model; None where it was not measured."""
 
     @property
     def title(self) -> str:
@@ -122,15 +125,9 @@ class Panel:
         return tuple(dict.fromkeys(a.key.strategy for a in self.arms))
 
     @property
-    def every_cell(self) -> tuple[Row, ...]:
-        """Cells of the untouched model, then of every arm."""
-        return (*self.baseline, *(c for a in self.arms for c in a.cells))
-
-    @property
-    def costed(self) -> tuple[tuple[str, tuple[Row, ...]], ...]:
-        """Every arm's name and cells, the untouched model first."""
-        untouched = [("untouched", self.baseline)] if self.baseline else []
-        return (*untouched, *((a.label, a.cells) for a in self.arms))
+    def with_base(self) -> tuple[PanelArm, ...]:
+        """The base model, where it was measured, then every arm."""
+        return (*((self.base,) if self.base else ()), *self.arms)
 
 
 @dataclass(frozen=True)
@@ -171,22 +168,44 @@ class ProbeGroup:
         )
 
 
-def panels(findings: Findings, study: Study | None = None, runs: Sequence[Run] = ()) -> list[Panel]:
-    """Arrange task and transfer effects and every cell, in the study's order where there is one."""
-    baseline, tried = _split(findings.cells, runs)
-    effects = [e for e in findings.effects if e.kind != "probe"]
+def arrange(findings: Findings, study: Study | None = None) -> list[Panel]:
+    """Arrange every strategy on every task, in the study's order where there is one."""
     rank = _ranks(findings, study)
-    keys = dict.fromkeys(
-        [_panel_of_effect(e) for e in effects] + [_panel_of_cell(c) for c in tried]
-    )
-    covered = {key[:2] for key in keys}
-    # A model and task of which only the untouched model was measured so far.
-    alone = [_panel_of_cell(c) for c in baseline if (c["model"], c["task"]) not in covered]
-    keys.update(dict.fromkeys(alone))
+    cells = {row["key"]: row for row in findings.cells}
+    effects: dict[tuple[str, str, str, str, float | None], list[Effect]] = {}
+    for e in findings.effects:
+        if e.kind != "probe":
+            arm = (e.model, e.task, e.trained_on or e.task, e.strategy, e.learning_rate)
+            effects.setdefault(arm, []).append(e)
+    places: dict[PanelKey, list[PanelArm]] = {}
+    for line in findings.summary:
+        place = PanelKey(line.model, line.task, line.trained_on)
+        own = effects.get((*place, line.strategy, line.learning_rate), ())
+        kept = tuple(cells[key] for key in line.cells)
+        places.setdefault(place, []).append(_arm(line, kept, () if line.base else own))
     return [
-        _panel(key, effects, baseline, tried, rank)
-        for key in sorted(keys, key=lambda key: _places(key, rank))
+        Panel(
+            place,
+            tuple(
+                sorted(
+                    (arm for arm in places[place] if not arm.summary.base),
+                    key=lambda arm: _order(arm.key, rank),
+                )
+            ),
+            next((arm for arm in places[place] if arm.summary.base), None),
+        )
+        for place in sorted(places, key=lambda place: _places(place, rank))
     ]
+
+
+def _arm(line: Summary, cells: tuple[Row, ...], effects: Sequence[Effect]) -> PanelArm:
+    """Put a strategy's changes beside its summary; one at a fixed and tuned rate is shown once."""
+    first = {e.against: e for e in first_measure(effects)}
+    second = {e.against: e for e in second_measure(effects)}
+    key = ArmKey(line.strategy, line.learning_rate, line.setting)
+    return PanelArm(
+        key, cells, line, first.get("zero-shot"), first.get("best-icl"), tuple(second.values())
+    )
 
 
 def probe_groups(findings: Findings, study: Study | None = None) -> list[ProbeGroup]:
@@ -219,23 +238,6 @@ def _by_probe(
     }
 
 
-def first_measure(effects: Sequence[Effect]) -> list[Effect]:
-    """Keep one effect of each comparison: of accuracy, or of bits per byte where that is all."""
-    scored = {_comparison(e) for e in effects if e.measure == "accuracy"}
-    return [e for e in effects if e.measure == "accuracy" or _comparison(e) not in scored]
-
-
-def second_measure(effects: Sequence[Effect]) -> list[Effect]:
-    """Return the effects that `first_measure` leaves out: of bits per byte beside accuracy."""
-    first = {id(e) for e in first_measure(effects)}
-    return [e for e in effects if id(e) not in first]
-
-
-def is_baseline(run: Run) -> bool:
-    """Tell whether a run asked the untouched model without examples."""
-    return run.cell.strategy.kind == "prompt" and run.cell.strategy.shots == 0
-
-
 def cell_key(row: Row) -> ArmKey:
     """Return the arm that a cell belongs to."""
     return ArmKey(row["strategy"], number(row, "learning_rate"), row.get("setting") or "fixed")
@@ -247,65 +249,12 @@ def number(row: Row, column: str) -> float | None:
     return None if value is None or value == "" else float(value)
 
 
-def mean(rows: Iterable[Row], column: str) -> float | None:
-    """Return the mean of a column over the rows that have it."""
-    values = [v for v in (number(row, column) for row in rows) if v is not None]
-    return sum(values) / len(values) if values else None
-
-
-def most(rows: Iterable[Row], column: str) -> float | None:
-    """Return the largest value of a column, None where nothing was measured."""
-    values = [v for v in (number(row, column) for row in rows) if v is not None]
-    return max(values, default=None)
-
-
 def _notes(effects: Iterable[tuple[str, Effect]]) -> Notes:
     found: dict[str, list[tuple[str, Effect]]] = {}
     for name, effect in effects:
         if effect.note:
             found.setdefault(effect.note, []).append((name, effect))
     return found
-
-
-def _panel(
-    key: PanelKey,
-    effects: Sequence[Effect],
-    baseline: Sequence[Row],
-    tried: Sequence[Row],
-    rank: Mapping[str, int],
-) -> Panel:
-    here = [e for e in effects if _panel_of_effect(e) == key]
-    untouched = tuple(c for c in baseline if (c["model"], c["task"]) == key[:2])
-    keys = _arm_keys(here)
-    first = {(keys[id(e)], e.against): e for e in first_measure(here)}
-    second = {(keys[id(e)], e.against): e for e in second_measure(here)}
-    rows: dict[ArmKey, list[Row]] = {keys[id(e)]: [] for e in here if e.against == BASELINE}
-    for cell in tried:
-        if _panel_of_cell(cell) == key:
-            rows.setdefault(cell_key(cell), []).append(cell)
-    arms = [
-        Arm(
-            arm,
-            tuple(rows[arm]),
-            first.get((arm, "zero-shot")),
-            first.get((arm, "best-icl")),
-            tuple(e for (other, _), e in second.items() if other == arm),
-        )
-        for arm in sorted(rows, key=lambda a: _order(a, rank))
-    ]
-    return Panel(key, tuple(arms), untouched)
-
-
-def _split(cells: Sequence[Row], runs: Sequence[Run]) -> tuple[list[Row], list[Row]]:
-    """Return the cells of untouched models, then all others."""
-    keys = {run.cell.key for run in runs if is_baseline(run)}
-    sides: tuple[list[Row], list[Row]] = ([], [])
-    for cell in cells:
-        if cell.get("split") == "dev":
-            continue
-        untouched = cell["key"] in keys or cell["strategy"] == BASELINE
-        sides[0 if untouched else 1].append(cell)
-    return sides
 
 
 def _ranks(findings: Findings, study: Study | None) -> dict[str, int]:
@@ -317,8 +266,8 @@ def _ranks(findings: Findings, study: Study | None) -> dict[str, int]:
         names += [strategy.name for strategy in study.strategies]
     for effect in findings.effects:
         names += [effect.model, effect.task, effect.strategy.partition("[")[0]]
-    for row in findings.cells:
-        names += [row["model"], row["task"], row["strategy"].partition("[")[0]]
+    for line in findings.summary:
+        names += [line.model, line.task, line.strategy.partition("[")[0]]
     return {name: index for index, name in enumerate(dict.fromkeys(names))}
 
 
@@ -345,15 +294,3 @@ def _arm_keys(effects: Sequence[Effect]) -> dict[int, ArmKey]:
 
 def _training(effect: Effect) -> tuple[str, str, str, float | None]:
     return effect.model, effect.trained_on, effect.strategy, effect.learning_rate
-
-
-def _comparison(effect: Effect) -> tuple[object, ...]:
-    return *_training(effect), effect.setting, effect.task, effect.against
-
-
-def _panel_of_effect(effect: Effect) -> PanelKey:
-    return PanelKey(effect.model, effect.task, effect.trained_on or effect.task)
-
-
-def _panel_of_cell(row: Row) -> PanelKey:
-    return PanelKey(row["model"], row["task"], row.get("trained_on") or row["task"])

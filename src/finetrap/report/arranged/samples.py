@@ -7,7 +7,7 @@ from random import Random
 from typing import NamedTuple
 
 from finetrap.records import Answer, Run
-from finetrap.report.arranged.panels import Arm, Panel, Row
+from finetrap.report.arranged.panels import Panel, PanelArm, Row
 
 MOST_SAMPLES = 10
 """Answers shown for each of lost and gained."""
@@ -41,7 +41,7 @@ def samples(panels: Sequence[Panel], runs: Mapping[str, Run]) -> list[Sample]:
     """Draw answers of each arm's first finished seed; `runs` by key."""
     found = []
     for panel in panels:
-        base = next(_finished(panel.baseline, runs), None)
+        base = next(_finished(panel.base.cells if panel.base else (), runs), None)
         for arm in panel.arms:
             run = next(_finished(arm.cells, runs), None)
             if base is not None and run is not None:
@@ -54,7 +54,7 @@ def _finished(cells: Sequence[Row], runs: Mapping[str, Run]) -> Iterator[Run]:
     return (run for run in done if run.status == "done")
 
 
-def _sample(panel: Panel, arm: Arm, base: Run, run: Run) -> Sample:
+def _sample(panel: Panel, arm: PanelArm, base: Run, run: Run) -> Sample:
     untouched = {a.id: a for a in base.answers if a.correct is not None}
     asked = base.evidence.get("problems", {}).get(panel.key.task, {})
     pairs = [

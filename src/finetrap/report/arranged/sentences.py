@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from finetrap.findings import Effect
-from finetrap.judge.detectable import Detectable
+from finetrap.findings import VERDICTS, Detectable, Effect
 from finetrap.report import wording
-from finetrap.report.arranged.panels import Arm, Panel
+from finetrap.report.arranged.panels import Panel, PanelArm
 
-VERDICTS = ("harmed", "improved", "equivalent", "inconclusive")
 MOST_CLAUSES = 8
 
 
@@ -55,9 +53,9 @@ def answer(panel: Panel, least: Sequence[Detectable] = ()) -> Answer:
     return Answer(panel.title, tuple(shown), more, _rests_on(panel), _detects(panel, least))
 
 
-def _alike(arms: Sequence[Arm]) -> list[list[Arm]]:
+def _alike(arms: Sequence[PanelArm]) -> list[list[PanelArm]]:
     """Join the arms that are equivalent with the very same numbers: they share a clause."""
-    groups: list[list[Arm]] = []
+    groups: list[list[PanelArm]] = []
     for arm in arms:
         same = next((g for g in groups if _told_alike(g[0].effect, arm.effect)), None)
         if same is None:
@@ -73,12 +71,6 @@ def _told_alike(one: Effect | None, other: Effect | None) -> bool:
     return wording.change(one) == wording.change(other)
 
 
-def tally(panels: Sequence[Panel]) -> list[tuple[str, int]]:
-    """Count the verdicts on tasks against the untouched model."""
-    found = [effect.verdict for panel in panels for effect in panel.effects]
-    return [(verdict, found.count(verdict)) for verdict in VERDICTS if verdict in found]
-
-
 def describe(effect: Effect) -> str:
     """Write an effect in one line, for charts read aloud."""
     return f"{signed_unit(effect)} {wording.interval(effect)}, {effect.verdict}"
@@ -89,17 +81,17 @@ def signed_unit(effect: Effect) -> str:
     return f"{wording.signed(effect.delta, effect.measure)} {wording.unit(effect.measure)}"
 
 
-def _prominence(arm: Arm) -> tuple[float, float]:
+def _prominence(arm: PanelArm) -> tuple[float, float]:
     """Shown harm first, then harm that is only seen, then what else is shown."""
     effect = arm.effect
     if effect is None:
         return len(VERDICTS) + 1, 0.0
     seen = effect.verdict == "inconclusive" and (effect.low > 0 or effect.high < 0)
-    place = 0.5 if seen and wording.harm(effect) > 1 else VERDICTS.index(effect.verdict)
-    return place, -abs(wording.harm(effect))
+    place = 0.5 if seen and effect.harm > 1 else VERDICTS.index(effect.verdict)
+    return place, -abs(effect.harm)
 
 
-def _clause(arms: Sequence[Arm], effect: Effect, title: str, first: bool) -> Clause:
+def _clause(arms: Sequence[PanelArm], effect: Effect, title: str, first: bool) -> Clause:
     """Word one verdict of arms that share it; the first clause names the model and the task."""
     who = _and([wording.arm(*arm.key, joint=" at ") for arm in arms])
     whom, place = (title, f" for {title}") if first else ("it", "")
@@ -121,10 +113,9 @@ def _clause(arms: Sequence[Arm], effect: Effect, title: str, first: bool) -> Cla
     )
 
 
-def _failure(arm: Arm) -> Clause:
+def _failure(arm: PanelArm) -> Clause:
     who = wording.arm(*arm.key, joint=" at ")
-    causes = " and ".join(dict.fromkeys(str(c["status"]) for c in arm.failed))
-    said = {"diverged": "diverged", "oom": "ran out of memory"}.get(causes, "failed")
+    said = {"diverged": "diverged", "oom": "ran out of memory"}.get(arm.ended, "failed")
     return Clause("failed", f"{who} {said} ({len(arm.failed)} of {len(arm.cells)} runs)")
 
 

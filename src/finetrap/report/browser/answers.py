@@ -117,8 +117,9 @@ def question_sets(panels: Sequence[Panel], runs: Mapping[str, Run]) -> list[Ques
     sets: dict[tuple[str, str, str, bool], QuestionSet] = {}
     for panel in panels:
         model, task, trained_on = panel.key
-        for label, cells in panel.costed:
-            done = [runs[c["key"]] for c in cells if c["key"] in runs]
+        for arm in panel.with_base:
+            label = arm.label
+            done = [runs[c["key"]] for c in arm.cells if c["key"] in runs]
             for place, run in enumerate(run for run in done if run.status == "done"):
                 for name, answers in ((task, run.answers), *run.probes.items()):
                     probe = answers is not run.answers

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from finetrap.findings import Effect
+from finetrap.findings import VERDICTS, Effect
 from finetrap.report import wording
-from finetrap.report.arranged.panels import Arm, Panel
-from finetrap.report.arranged.sentences import VERDICTS, describe
+from finetrap.report.arranged.panels import Panel, PanelArm
+from finetrap.report.arranged.sentences import describe
 from finetrap.report.charts.figure import FONT, Canvas, Chart, colour, mark_style, text_width
 
 MOST_ROWS = 36
@@ -23,12 +23,12 @@ PHONE = 340.0
 """Width of the narrow figure."""
 
 
-class Row(NamedTuple):
+class ForestRow(NamedTuple):
     """A row: a heading (no arm), or an arm."""
 
     label: str
     panel: Panel
-    arm: Arm | None = None
+    arm: PanelArm | None = None
     margin: float = 0.0
     """Of the panel, in the unit of the change."""
 
@@ -43,7 +43,7 @@ class Row(NamedTuple):
         if self.arm is None:
             return ""
         if self.effect is None:
-            return ", ".join(dict.fromkeys(str(c["status"]) for c in self.arm.failed)) or "not run"
+            return self.arm.ended or "not run"
         return wording.change(self.effect)
 
 
@@ -78,15 +78,17 @@ def _measure(panel: Panel) -> str:
     return panel.effects[0].measure if panel.effects else "accuracy"
 
 
-def _rows(panel: Panel) -> list[Row]:
+def _rows(panel: Panel) -> list[ForestRow]:
     margin = max((e.margin for e in panel.effects), default=0.0)
-    rows = [Row(a.label, panel, a, a.effect.margin if a.effect else margin) for a in panel.arms]
-    return [Row(panel.title, panel), *rows]
+    rows = [
+        ForestRow(a.label, panel, a, a.effect.margin if a.effect else margin) for a in panel.arms
+    ]
+    return [ForestRow(panel.title, panel), *rows]
 
 
-def _pages(groups: Sequence[list[Row]]) -> Iterator[list[Row]]:
+def _pages(groups: Sequence[list[ForestRow]]) -> Iterator[list[ForestRow]]:
     """Join whole groups to pages of at most `MOST_ROWS` rows; a larger group has its own page."""
-    page: list[Row] = []
+    page: list[ForestRow] = []
     for group in groups:
         if page and len(page) + len(group) > MOST_ROWS:
             yield page
@@ -104,7 +106,9 @@ def _limits(effects: Sequence[Effect]) -> tuple[float, float]:
     return low - pad, high + pad
 
 
-def _forest(rows: Sequence[Row], measure: str, limits: tuple[float, float], name: str) -> Chart:
+def _forest(
+    rows: Sequence[ForestRow], measure: str, limits: tuple[float, float], name: str
+) -> Chart:
     arms = [row for row in rows if row.arm]
     left = 16 + max(text_width(row.label) for row in arms)
     right = 20 + max(text_width(row.numbers) for row in arms)
@@ -118,7 +122,7 @@ def _forest(rows: Sequence[Row], measure: str, limits: tuple[float, float], name
 
 
 def _draw(
-    rows: Sequence[Row], measure: str, limits: tuple[float, float], name: str, at: _Layout
+    rows: Sequence[ForestRow], measure: str, limits: tuple[float, float], name: str, at: _Layout
 ) -> Chart:
     height = at.row * len(rows)
     canvas = Canvas(at.width, at.top + height + 44)
@@ -148,7 +152,7 @@ def _draw(
     )
 
 
-def _caption(rows: Sequence[Row], measure: str) -> str:
+def _caption(rows: Sequence[ForestRow], measure: str) -> str:
     text = (
         "Mark: mean over seeds, its shape and colour the verdict. Line: 95% interval over problems "
         "and seeds. "
@@ -163,7 +167,7 @@ def _caption(rows: Sequence[Row], measure: str) -> str:
     return text + better
 
 
-def _words(canvas: Canvas, row: Row, y: float, at: _Layout) -> None:
+def _words(canvas: Canvas, row: ForestRow, y: float, at: _Layout) -> None:
     if row.arm is None:
         # On a phone a long heading goes on in a second line, at the space nearest to its end.
         parts = _broken(row.label, at.width - 16) if at.narrow else [row.label]
@@ -191,7 +195,7 @@ def _broken(text: str, width: float) -> list[str]:
     return [head, tail]
 
 
-def _interval(axes: Any, row: Row, index: int, at: _Layout) -> None:
+def _interval(axes: Any, row: ForestRow, index: int, at: _Layout) -> None:
     """Draw margin, noise floor, interval, seeds and mark of a row."""
     y = index + at.mark / at.row
     band = {"height": 1, "color": colour("band"), "zorder": 0}
@@ -211,15 +215,15 @@ def _interval(axes: Any, row: Row, index: int, at: _Layout) -> None:
     axes.plot([effect.delta], [y], **mark, clip_on=False, zorder=3)
 
 
-def _seeds(row: Row) -> list[float]:
+def _seeds(row: ForestRow) -> list[float]:
     """Return the change of each seed, in points, where there are several."""
     effect = row.effect
     if effect is None or len(effect.per_seed) < 2:
         return []
-    return [100 * (gained - lost) / effect.n for _, lost, gained, _ in effect.per_seed]
+    return [one.delta for one in effect.per_seed]
 
 
-def _legend(canvas: Canvas, rows: Sequence[Row], at: _Layout) -> None:
+def _legend(canvas: Canvas, rows: Sequence[ForestRow], at: _Layout) -> None:
     effects = [row.effect for row in rows if row.effect]
     entries = [v for v in VERDICTS if any(e.verdict == v for e in effects)]
     x, y = 14.0, 14.0
@@ -238,7 +242,7 @@ def _legend(canvas: Canvas, rows: Sequence[Row], at: _Layout) -> None:
     canvas.text(x + 8, y, _noise(rows))
 
 
-def _noise(rows: Sequence[Row]) -> str:
+def _noise(rows: Sequence[ForestRow]) -> str:
     """Name the noise floor, with its size where it is one."""
     floors = list(dict.fromkeys(row.panel.self_flips for row in rows))
     if floors == [None]:

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from finetrap.findings import Effect
+from finetrap.findings import VERDICTS, Effect
 from finetrap.report import wording
 from finetrap.report.arranged.grid import lines
-from finetrap.report.arranged.panels import Panel, ProbeGroup
-from finetrap.report.arranged.sentences import VERDICTS, describe
+from finetrap.report.arranged.panels import Panel, PanelArm, ProbeGroup
+from finetrap.report.arranged.sentences import describe
 from finetrap.report.charts.figure import FONT, LINE, Canvas, Chart, colour, text_width
 from finetrap.text.visible import one_line
 
@@ -30,7 +30,7 @@ class Square(NamedTuple):
     """How its seeds ended where there is no effect."""
 
 
-class Row(NamedTuple):
+class MapRow(NamedTuple):
     """One line of a map, by column name."""
 
     label: str
@@ -55,9 +55,9 @@ def grids(panels: Sequence[Panel]) -> list[Chart]:
 
 def _grid(panels: Sequence[Panel], task: str, name: str) -> Chart:
     rows = [
-        Row(
+        MapRow(
             line.label,
-            {k.model: s for k, arm in line.arms.items() if (s := _square(arm.effect, arm.failed))},
+            {k.model: s for k, arm in line.arms.items() if (s := _square(arm))},
         )
         for line in lines(panels)
     ]
@@ -67,9 +67,8 @@ def _grid(panels: Sequence[Panel], task: str, name: str) -> Chart:
     return _draw(name, f"Change on {task}, strategies × models", heads, rows)
 
 
-def _square(effect: Effect | None, failed: Sequence[Mapping[str, object]]) -> Square | None:
-    lost = ", ".join(dict.fromkeys(str(cell["status"]) for cell in failed))
-    return Square(effect, lost) if effect or lost else None
+def _square(arm: PanelArm) -> Square | None:
+    return Square(arm.effect, arm.ended) if arm.effect or arm.ended else None
 
 
 def probe_maps(groups: Sequence[ProbeGroup]) -> list[Chart]:
@@ -79,20 +78,20 @@ def probe_maps(groups: Sequence[ProbeGroup]) -> list[Chart]:
 
 def _probe_map(group: ProbeGroup, name: str) -> Chart:
     rows = [
-        Row(wording.arm(*key), {probe: Square(e) for probe, e in effects.items()})
+        MapRow(wording.arm(*key), {probe: Square(e) for probe, e in effects.items()})
         for key, effects in group.arms
     ]
     heads = {probe: (one_line(probe, 24), _unit(probe, rows)) for probe in group.probes}
     return _draw(name, f"Change on every probe: {group.title}", heads, rows)
 
 
-def _unit(probe: str, rows: Sequence[Row]) -> str:
+def _unit(probe: str, rows: Sequence[MapRow]) -> str:
     own = (row.squares[probe].effect for row in rows if probe in row.squares)
     return next(wording.unit(effect.measure) for effect in own if effect)
 
 
 def _draw(
-    name: str, title: str, heads: Mapping[str, tuple[str, str]], rows: Sequence[Row]
+    name: str, title: str, heads: Mapping[str, tuple[str, str]], rows: Sequence[MapRow]
 ) -> Chart:
     left = 16 + max(text_width(row.label) for row in rows)
     # As wide as the longest line of its heading, or as a number with its mark.
@@ -130,7 +129,7 @@ def _draw(
     )
 
 
-def _words(row: Row, column: str, heads: Mapping[str, tuple[str, str]]) -> str:
+def _words(row: MapRow, column: str, heads: Mapping[str, tuple[str, str]]) -> str:
     effect, lost = row.squares[column]
     return f"{row.label} on {heads[column][0]}: {describe(effect) if effect else lost}"
 
@@ -166,7 +165,7 @@ def _fill(
         style = {"ha": "center", "fontsize": FONT - 1, "color": colour("muted")}
         canvas.text(x + width / 2, middle, square.lost, **style)
         return
-    name = "vermillion" if wording.harm(effect) > 0 else "blue"
+    name = "vermillion" if effect.harm > 0 else "blue"
     most = strongest[effect.measure]
     strength = 0.55 * math.sqrt(abs(effect.delta) / most) if most else 0.0
     style = {"color": colour(name), "alpha": strength, "solid_capstyle": "butt"}

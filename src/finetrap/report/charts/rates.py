@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from finetrap.report import wording
-from finetrap.report.arranged.panels import Arm, Panel
+from finetrap.report.arranged.panels import Panel, PanelArm
 from finetrap.report.arranged.sentences import describe
 from finetrap.report.charts import series
 from finetrap.report.charts.figure import Canvas, Chart, colour, mark_style
@@ -15,7 +15,7 @@ _DODGE = 0.012
 """Decades between the marks of neighbouring strategies at the same rate."""
 
 
-def rates(panel: Panel, name: str) -> Chart | None:
+def rate_chart(panel: Panel, name: str) -> Chart | None:
     """Draw the change on the task over the learning rate; None unless one strategy has two."""
     own = curves(panel)
     if all(len(arms) < 2 for arms in own.values()):
@@ -44,16 +44,16 @@ def rates(panel: Panel, name: str) -> Chart | None:
     )
 
 
-def curves(panel: Panel) -> dict[str, list[Arm]]:
+def curves(panel: Panel) -> dict[str, list[PanelArm]]:
     """Return the judged arms of each trained strategy, by learning rate."""
-    found: dict[str, list[Arm]] = {}
+    found: dict[str, list[PanelArm]] = {}
     for arm in panel.arms:
         if arm.trains and arm.effect:
             found.setdefault(arm.key.strategy, []).append(arm)
     return {name: sorted(arms, key=_rate) for name, arms in found.items()}
 
 
-def _rate(arm: Arm) -> float:
+def _rate(arm: PanelArm) -> float:
     return arm.key.learning_rate or 0.0
 
 
@@ -66,7 +66,9 @@ def _axes(axes: Any, tried: Sequence[float]) -> None:
     axes.set_xlabel("learning rate")
 
 
-def _line(canvas: Canvas, axes: Any, arms: Sequence[Arm], shift: float, tint: str) -> series.Label:
+def _line(
+    canvas: Canvas, axes: Any, arms: Sequence[PanelArm], shift: float, tint: str
+) -> series.Label:
     """Draw one strategy and return its name, led to its highest rate."""
     known = [(_rate(a) * shift, a.effect) for a in arms if a.effect]
     axes.plot(

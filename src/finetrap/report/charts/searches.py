@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from finetrap.findings import Findings, Trial
-from finetrap.records import Run
 from finetrap.report import wording
-from finetrap.report.arranged.panels import is_baseline
 from finetrap.report.charts import series
 from finetrap.report.charts.figure import LINE, Canvas, Chart, colour, text_width
 from finetrap.text.visible import one_line
@@ -18,7 +16,7 @@ DODGE = 0.012
 _PLOT, _GAP, _LEFT, _TOP, _HEIGHT = 300.0, 66.0, 58.0, 40.0, 270.0
 
 
-class Curve(NamedTuple):
+class SearchCurve(NamedTuple):
     """One strategy's search."""
 
     strategy: str
@@ -33,14 +31,14 @@ class Curve(NamedTuple):
         return f"{wording.strategy(self.strategy)}: {chosen}"
 
 
-class Search(NamedTuple):
+class SearchCurves(NamedTuple):
     """The searches of every strategy for one model and task."""
 
     model: str
     task: str
-    curves: tuple[Curve, ...]
-    untouched: float | None
-    """Percent of the dev problems that the untouched model gets right."""
+    curves: tuple[SearchCurve, ...]
+    base: float | None
+    """Percent of the dev problems that the base model gets right."""
 
     @property
     def title(self) -> str:
@@ -53,36 +51,26 @@ class Search(NamedTuple):
         return tuple(trial for curve in self.curves for trial in curve.trials)
 
 
-def searches(findings: Findings, runs: Sequence[Run]) -> list[Search]:
+def searched(findings: Findings) -> list[SearchCurves]:
     """Arrange the trials by model and task, in the order of the findings."""
-    untouched = {
-        (run.cell.model.name, run.cell.task.name): _accuracy(run)
-        for run in runs
-        if run.cell.split == "dev" and is_baseline(run)
-    }
     found: dict[tuple[str, str], dict[str, list[Trial]]] = {}
     for trial in findings.trials:
         own = found.setdefault((trial.model, trial.task), {})
         own.setdefault(trial.strategy, []).append(trial)
     return [
-        Search(
+        SearchCurves(
             *place,
             tuple(
-                Curve(name, tuple(sorted(tried, key=lambda t: t.learning_rate)))
+                SearchCurve(name, tuple(sorted(tried, key=lambda t: t.learning_rate)))
                 for name, tried in by_strategy.items()
             ),
-            untouched.get(place),
+            next((t.base_accuracy for own in by_strategy.values() for t in own), None),
         )
         for place, by_strategy in found.items()
     ]
 
 
-def _accuracy(run: Run) -> float | None:
-    scored = [a.correct for a in run.answers if a.correct is not None]
-    return 100 * sum(scored) / len(scored) if scored else None
-
-
-def learning_rates(search: Search, strategies: Sequence[str], name: str) -> Chart:
+def learning_rates(search: SearchCurves, strategies: Sequence[str], name: str) -> Chart:
     """Draw dev accuracy and retention over the learning rate; `strategies` decide the colours."""
     labels = [curve.label for curve in search.curves]
     retained = any(t.retention is not None for t in search.trials)
@@ -93,8 +81,8 @@ def learning_rates(search: Search, strategies: Sequence[str], name: str) -> Char
     _legend(canvas, search)
     accuracy = _axes(canvas, _LEFT, height, search, "dev problems right (%)")
     accuracy.set_ylim(-8, 104)
-    if search.untouched is not None:
-        accuracy.axhline(search.untouched, color=colour("muted"), linewidth=1, linestyle=":")
+    if search.base is not None:
+        accuracy.axhline(search.base, color=colour("muted"), linewidth=1, linestyle=":")
     kept = None
     if retained:
         kept = _axes(canvas, _LEFT + _PLOT + _GAP, height, search, "ability kept on probes (%)")
@@ -119,7 +107,7 @@ def learning_rates(search: Search, strategies: Sequence[str], name: str) -> Char
     )
 
 
-def _axes(canvas: Canvas, left: float, height: float, search: Search, title: str) -> Any:
+def _axes(canvas: Canvas, left: float, height: float, search: SearchCurves, title: str) -> Any:
     """Add one panel, its ticks at the rates that were tried."""
     axes = canvas.axes(left, _TOP, _PLOT, height)
     rates = sorted({t.learning_rate for t in search.trials})
@@ -133,7 +121,7 @@ def _axes(canvas: Canvas, left: float, height: float, search: Search, title: str
     return axes
 
 
-def _draw_accuracy(axes: Any, curve: Curve, shift: float, own: str) -> None:
+def _draw_accuracy(axes: Any, curve: SearchCurve, shift: float, own: str) -> None:
     _draw_line(axes, curve, [t.accuracy for t in curve.trials], shift, own)
     for trial in curve.trials:
         if trial.low is not None and trial.high is not None:
@@ -142,7 +130,7 @@ def _draw_accuracy(axes: Any, curve: Curve, shift: float, own: str) -> None:
 
 
 def _draw_line(
-    axes: Any, curve: Curve, values: Sequence[float | None], shift: float, own: str
+    axes: Any, curve: SearchCurve, values: Sequence[float | None], shift: float, own: str
 ) -> None:
     """Draw one strategy's line and its marks; a trial without a value lies at the bottom."""
     known = [(t, v) for t, v in zip(curve.trials, values, strict=True) if v is not None]
@@ -177,7 +165,7 @@ def _mark(trial: Trial, own: str) -> dict[str, Any]:
 
 
 def _label(
-    canvas: Canvas, axes: Any, curve: Curve, shift: float, own: str, kept: Any
+    canvas: Canvas, axes: Any, curve: SearchCurve, shift: float, own: str, kept: Any
 ) -> series.Label:
     """Lead the name of a strategy to its chosen trial, else to its last one with a value."""
     values = [t.accuracy if kept is None else t.retention for t in curve.trials]
@@ -188,7 +176,7 @@ def _label(
     return series.Label(curve.label, *canvas.pixel(axes, trial.learning_rate * shift, value), own)
 
 
-def _legend(canvas: Canvas, search: Search) -> None:
+def _legend(canvas: Canvas, search: SearchCurves) -> None:
     """Explain the marks that occur."""
     ink, x, y = colour("muted"), 16.0, 14.0
     entries: list[tuple[str, Mapping[str, Any], bool]] = [

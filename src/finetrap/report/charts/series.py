@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from finetrap.findings import Effect
-from finetrap.report.arranged.panels import Arm, Panel
+from finetrap.report.arranged.panels import Panel, PanelArm
 from finetrap.report.charts.figure import FONT, LINE, SERIES, Canvas, colour, spread, text_width
 
 LINES = ("-", "--", ":", "-.")
@@ -31,12 +31,12 @@ def among(names: Sequence[str], name: str) -> str:
     return colour(SERIES[place % len(SERIES)])
 
 
-def of(panel: Panel, arm: Arm) -> str:
+def of(panel: Panel, arm: PanelArm) -> str:
     """Return the colour of an arm: that of its strategy."""
     return among(panel.strategies, arm.key.strategy)
 
 
-def line(panel: Panel, arm: Arm) -> str:
+def line(panel: Panel, arm: PanelArm) -> str:
     """Return the line of an arm: learning rates of one strategy differ."""
     own = [a.key for a in panel.arms if a.key.strategy == arm.key.strategy]
     return LINES[own.index(arm.key) % len(LINES)]

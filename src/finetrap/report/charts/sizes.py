@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from finetrap.findings import Effect, Findings, Setting
-from finetrap.judge.paper.cliff import Cliff, cliff
+from finetrap.findings import Cliff, Effect, Setting
 from finetrap.judge.paper.population import size_of
-from finetrap.records import Run
 from finetrap.report import wording
-from finetrap.report.arranged.panels import Arm, Panel, number
+from finetrap.report.arranged.panels import Panel, PanelArm, number
 from finetrap.report.arranged.sentences import describe
 from finetrap.report.charts import series
 from finetrap.report.charts.figure import Chart, colour, mark_style
@@ -22,7 +20,7 @@ _DODGE = 0.025
 """Share of the axis between the marks of neighbouring strategies at one size."""
 
 
-class Point(NamedTuple):
+class SizePoint(NamedTuple):
     """One strategy on one model."""
 
     parameters: float
@@ -30,27 +28,18 @@ class Point(NamedTuple):
     effect: Effect
 
 
-Lines = Mapping[str, Sequence[Point]]
+Lines = Mapping[str, Sequence[SizePoint]]
 """The points of each strategy, by size."""
 
 
-def cliffs(findings: Findings, runs: Sequence[Run], panels: Sequence[Panel]) -> list[Cliff]:
-    """Estimate the threshold at each setting that was measured; nothing for a single size."""
-    if not findings.claims or len({size for p in panels if (size := _size(p))}) < 2:
-        return []
-    arms = [arm for panel in panels for arm in panel.arms if arm.trains]
-    measured = [s for s in SETTINGS if any(s in arm.key.setting.split("+") for arm in arms)]
-    return [cliff(findings, runs, setting) for setting in measured]
-
-
-def charts(panels: Sequence[Panel], found: Sequence[Cliff]) -> list[Chart]:
+def size_charts(panels: Sequence[Panel], found: Sequence[Cliff]) -> list[Chart]:
     """Draw one chart per task and setting for which a strategy was measured on two sizes."""
     drawn: list[Chart] = []
     for key in dict.fromkeys((p.key.task, p.key.trained_on) for p in panels):
         own = [p for p in panels if (p.key.task, p.key.trained_on) == key]
         names = list(dict.fromkeys(name for p in own for name in p.strategies))
         for setting in SETTINGS:
-            lines = points(own, setting)
+            lines = by_size(own, setting)
             threshold = next((c for c in found if c.setting == setting), None)
             if lines:
                 title = f"{one_line(key[0], 40)}, {_SETTING[setting]}"
@@ -61,12 +50,12 @@ def charts(panels: Sequence[Panel], found: Sequence[Cliff]) -> list[Chart]:
 _SETTING = {"fixed": "one learning rate for all", "tuned": "each at its tuned rate"}
 
 
-def points(panels: Sequence[Panel], setting: Setting) -> dict[str, list[Point]]:
+def by_size(panels: Sequence[Panel], setting: Setting) -> dict[str, list[SizePoint]]:
     """Return what each trained strategy did at every size, where one was measured on two sizes.
 
     A strategy with several rates of one setting has no one value there and is left out.
     """
-    found: dict[str, list[Point]] = {}
+    found: dict[str, list[SizePoint]] = {}
     for panel in panels:
         size = _size(panel)
         if size is None:
@@ -74,17 +63,17 @@ def points(panels: Sequence[Panel], setting: Setting) -> dict[str, list[Point]]:
         for name in panel.strategies:
             own = [a for a in panel.arms if a.key.strategy == name and _at(a, setting)]
             if len(own) == 1 and own[0].effect is not None:
-                found.setdefault(name, []).append(Point(size, panel.key.model, own[0].effect))
+                found.setdefault(name, []).append(SizePoint(size, panel.key.model, own[0].effect))
     lines = {name: sorted(own, key=lambda p: p.parameters) for name, own in found.items()}
     return {name: own for name, own in lines.items() if len({p.parameters for p in own}) > 1}
 
 
-def _at(arm: Arm, setting: Setting) -> bool:
+def _at(arm: PanelArm, setting: Setting) -> bool:
     return arm.trains and setting in arm.key.setting.split("+")
 
 
 def _size(panel: Panel) -> float | None:
-    sizes = (number(cell, "parameters") for cell in panel.every_cell)
+    sizes = (number(cell, "parameters") for arm in panel.with_base for cell in arm.cells)
     return next((size for size in sizes if size), None)
 
 
@@ -120,7 +109,7 @@ def _draw(
     return canvas.chart(name, f"Size against effect: {title}", _caption(threshold), "; ".join(said))
 
 
-def _axes(axes: Any, every: Sequence[Point], sizes: Sequence[float]) -> None:
+def _axes(axes: Any, every: Sequence[SizePoint], sizes: Sequence[float]) -> None:
     axes.set_xscale("log")
     reach = (sizes[-1] / sizes[0]) ** 0.12
     axes.set_xlim(sizes[0] / reach, sizes[-1] * reach)

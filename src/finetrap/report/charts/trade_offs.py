@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from finetrap.records import Run
 from finetrap.report import wording
-from finetrap.report.arranged.panels import Arm, Panel
+from finetrap.report.arranged.panels import Panel, PanelArm
 from finetrap.report.charts import series
 from finetrap.report.charts.figure import LINE, Canvas, Chart, colour, mark_style, text_width
 
@@ -18,10 +18,10 @@ MOST_POINTS = 1600
 """Points of all training curves of a chart together: keeps the file small."""
 
 
-class Curve(NamedTuple):
+class LossCurve(NamedTuple):
     """The training loss of one run."""
 
-    arm: Arm
+    arm: PanelArm
     seed: object
     steps: tuple[float, ...]
     loss: tuple[float, ...]
@@ -70,7 +70,7 @@ def curves(panel: Panel, runs: Mapping[str, Run], name: str) -> Chart | None:
     )
 
 
-def training_curves(panel: Panel, runs: Mapping[str, Run]) -> list[Curve]:
+def training_curves(panel: Panel, runs: Mapping[str, Run]) -> list[LossCurve]:
     """Read the loss of every training of a panel, thinned to what a chart can show.
 
     What was rewound was trained as something else first, and is drawn as that where it is there.
@@ -90,7 +90,7 @@ def training_curves(panel: Panel, runs: Mapping[str, Run]) -> list[Curve]:
         steps, thinned = _thin(loss, most)
         step = run.failure.step if run.failure and run.status == "diverged" else None
         diverged = (step or len(loss) + 1) if run.status == "diverged" else None
-        found.append(Curve(arm, run.cell.seed, steps, thinned, diverged))
+        found.append(LossCurve(arm, run.cell.seed, steps, thinned, diverged))
     return found
 
 
@@ -112,13 +112,13 @@ def _thin(loss: Sequence[float], most: int) -> tuple[tuple[float, ...], tuple[fl
     return steps, tuple(sum(part) / len(part) for part in parts)
 
 
-def _curve_label(arm: Arm, found: Sequence[Curve]) -> str:
+def _curve_label(arm: PanelArm, found: Sequence[LossCurve]) -> str:
     own = [c for c in found if c.arm.key == arm.key]
     lost = sum(c.diverged is not None for c in own)
     return f"{arm.label}, ✕ {lost} of {len(own)}" if lost else arm.label
 
 
-def _curve_end(axes: Any, own: Sequence[Curve]) -> tuple[float, float]:
+def _curve_end(axes: Any, own: Sequence[LossCurve]) -> tuple[float, float]:
     """Return where a label points: the last point, or the frame's top at the diverged step."""
     drawn = [c for c in own if c.loss]
     if not drawn:
@@ -128,7 +128,7 @@ def _curve_end(axes: Any, own: Sequence[Curve]) -> tuple[float, float]:
     return last.steps[-1], last.loss[-1]
 
 
-def _curve_words(curve: Curve) -> str:
+def _curve_words(curve: LossCurve) -> str:
     text = f"{curve.arm.label}, seed {curve.seed}: "
     if curve.loss:
         text += f"loss {curve.loss[0]:.3g} to {curve.loss[-1]:.3g}"
@@ -151,7 +151,7 @@ _COSTS = (
 def costs(panel: Panel, name: str) -> Chart | None:
     """Draw the change on the task over what it costs: training time, memory, bytes to ship."""
     arms = [a for a in panel.arms if a.effect]
-    shown = [c for c in _COSTS if any(a.mean(c.column) for a in arms)]
+    shown = [c for c in _COSTS if any(getattr(a.summary, c.column) for a in arms)]
     if not shown or not arms:
         return None
     measure = arms[0].effect.measure if arms[0].effect else "accuracy"
@@ -168,7 +168,7 @@ def costs(panel: Panel, name: str) -> Chart | None:
         series.limit(axes.set_ylim, values)
         series.margin_band(axes, effects)
         axes.axhline(0, color=colour("muted"), linewidth=0.8, zorder=1)
-        where = _cost_axis(axes, [a.mean(cost.column) or 0.0 for a in arms], cost)
+        where = _cost_axis(axes, [getattr(a.summary, cost.column) or 0.0 for a in arms], cost)
         if index:
             axes.tick_params(labelleft=False)
         else:
@@ -212,7 +212,7 @@ def _cost_axis(axes: Any, values: Sequence[float], cost: _Cost) -> list[float]:
     return [v if v > 0 else zero for v in values]
 
 
-def _cost_point(axes: Any, arm: Arm, x: float, own: str) -> None:
+def _cost_point(axes: Any, arm: PanelArm, x: float, own: str) -> None:
     effect = arm.effect
     if effect is not None:
         mark = {**mark_style(effect.verdict, 8), **series.tint(effect, own)}
@@ -220,6 +220,6 @@ def _cost_point(axes: Any, arm: Arm, x: float, own: str) -> None:
         axes.plot([x], [effect.delta], **mark)
 
 
-def _cost_words(arm: Arm, shown: Sequence[_Cost]) -> str:
-    parts = [f"{c.title} {c.write(arm.mean(c.column))}" for c in shown]
+def _cost_words(arm: PanelArm, shown: Sequence[_Cost]) -> str:
+    parts = [f"{c.title} {c.write(getattr(arm.summary, c.column))}" for c in shown]
     return f"{arm.label}: {', '.join(parts)}"
