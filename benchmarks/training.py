@@ -4,13 +4,13 @@
 
 Both train a checkpoint of SmolLM2-135M's shape on rows of GSM8K with the same token ids, the loss
 on the solution and its end token, the same rows in every optimizer step, AdamW, and the same
-learning rates and clipping. That they do the same work is checked: the losses of the first step
-agree.
+learning rates and clipping, in the same precision (--dtype). That they do the same work is checked:
+the losses of the first step agree.
 
-finetrap goes through the call that a study makes. TRL runs without gradient checkpointing, in the
-precision that finetrap chose, at the fastest of its settings (--settings), each tried first in a
-process of its own: rows per pass, padded (each step's rows sorted by length, which spares it
-padding) or joined without padding ("4-free"). tokens/s counts the rows' tokens, padding not.
+finetrap goes through the call that a study makes. TRL runs without gradient checkpointing, at the
+fastest of its settings (--settings), each tried first in a process of its own: rows per pass,
+padded (each step's rows sorted by length, which spares it padding) or joined without padding
+("4-free"). tokens/s counts the rows' tokens, padding not.
 
 Arithmetic for the share of the limit: 6·N per token, 4·N + 6·adapter where weights are frozen, with
 N of all layers and of the head, although the head is needed at targets only.
@@ -30,7 +30,7 @@ from benchmarks.harness import Side, Work, Worker, alternate, needs, parser
 from benchmarks.measured import Comparison, Done, Round, report
 from benchmarks.shape import SMOLLM2_135M, Shape, checkpoint, gsm8k, spec
 from finetrap.errors import BadInput, FinetrapError
-from finetrap.records import Limits, StrategySpec, TrainSpec
+from finetrap.records import Limits, Precision, StrategySpec, TrainSpec
 from finetrap.text import prompts
 
 RANK = 16
@@ -48,10 +48,8 @@ WARM = 1
 """Untimed optimizer steps of each side."""
 TRIED = 4
 """Rows a step in which a peer's setting is tried, or its rows per pass if those are more."""
-SAME = 1e-4
-"""Relative difference up to which two losses in fp32 are the same."""
-SAME_HALF = 1e-2
-"""Likewise where passes are in bfloat16."""
+SAME = {"fp32": 1e-4, "bf16": 1e-2}
+"""Relative difference up to which two losses are the same."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +64,8 @@ class Trained:
     batch: int
     """Rows per optimizer step."""
     shape: Shape = SMOLLM2_135M
+    dtype: Precision = "fp32"
+    """Of the passes."""
 
     @property
     def steps(self) -> list[list[tuple[str, str]]]:
@@ -164,7 +164,9 @@ def open_finetrap(trained: Trained) -> Work:
         learning_rate=RATE,
         peft=None if table is None else {"peft_type": "LORA", **table},
     )
-    budget = TrainSpec(epochs=1, batch=trained.batch, warmup=0.0, max_length=LONGEST)
+    budget = TrainSpec(
+        epochs=1, batch=trained.batch, warmup=0.0, max_length=LONGEST, dtype=trained.dtype
+    )
     tokens = [sum(head + tail + 1 for head, tail in model.lengths(step)) for step in trained.steps]
 
     def train(after_step: Callable[[float], None]) -> None:
@@ -182,8 +184,6 @@ def open_trl(trained: Trained, rows: int, joined: bool) -> Work:
     import torch
     from transformers import AutoTokenizer
 
-    from finetrap.backends.hf.training.half import fast_half
-
     tokenizer = AutoTokenizer.from_pretrained(str(trained.folder))
     steps = [[encoded(row, tokenizer) for row in step] for step in trained.steps]
     for step in steps:
@@ -191,7 +191,7 @@ def open_trl(trained: Trained, rows: int, joined: bool) -> Work:
     tokens = [sum(len(row["input_ids"]) for row in step) for step in steps]
     on_gpu = torch.cuda.is_available()
     settings = {
-        "bf16": fast_half(torch.device("cuda" if on_gpu else "cpu")),
+        "bf16": trained.dtype == "bf16",
         "use_cpu": not on_gpu,
         "per_device_train_batch_size": rows,
         "gradient_accumulation_steps": trained.batch // rows,
@@ -301,7 +301,8 @@ def work_of(method: str, batch: int, steps: int, options: Any) -> Trained:
     """Return what is trained in so many steps."""
     shape = Shape(layers=options.layers)
     folder = checkpoint(shape, options.cache, options.data)
-    return Trained(folder, method, rows(batch * steps, folder, options.data), batch, shape)
+    drawn = rows(batch * steps, folder, options.data)
+    return Trained(folder, method, drawn, batch, shape, options.dtype)
 
 
 def compare(method: str, options: Any) -> None:
@@ -319,12 +320,12 @@ def compare(method: str, options: Any) -> None:
         rounds=options.rounds,
         threads=options.threads,
         arguments=lambda number: {"steps": options.steps},
-        half=in_half(),
+        half=options.dtype == "bf16",
     )
     report(
         comparison,
         options.out,
-        losses_of_the_first_step=first_losses(comparison),
+        losses_of_the_first_step=first_losses(comparison, SAME[options.dtype]),
         peer_settings={
             str(setting): {"tokens_per_s": round.rate, "peak_bytes": peak}
             for setting, (round, peak) in found.items()
@@ -332,19 +333,10 @@ def compare(method: str, options: Any) -> None:
     )
 
 
-def in_half() -> bool:
-    """Whether both tools' passes are in bfloat16 on this machine, and the limit is its own."""
-    import torch
-
-    from finetrap.backends.hf.training.half import fast_half
-
-    return fast_half(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-
-
-def first_losses(comparison: Comparison) -> list[float]:
+def first_losses(comparison: Comparison, same: float) -> list[float]:
     """Return each side's loss in the first step. Raises FinetrapError unless they agree."""
     ours, theirs = (float(side.facts[0]) for side in comparison.sides)
-    if not abs(ours - theirs) <= (SAME_HALF if in_half() else SAME) * abs(theirs):
+    if not abs(ours - theirs) <= same * abs(theirs):
         raise FinetrapError(
             f"the first step's loss is {ours:.6f} in {comparison.sides[0].name} and {theirs:.6f} "
             f"in {comparison.sides[1].name}: they did not do the same work, so nothing is reported"
@@ -355,6 +347,7 @@ def first_losses(comparison: Comparison) -> list[float]:
 def main() -> None:
     asked = parser(__doc__)
     asked.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    asked.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32", help="default fp32")
     asked.add_argument("--rows", type=int, default=8, help="in an optimizer step; default 8")
     asked.add_argument("--steps", type=int, default=1, help="in a round; default 1")
     asked.add_argument(

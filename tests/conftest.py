@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,10 +22,3 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set FINETRAP_DATA to the folder that holds it")
     return folder
-
-
-@pytest.fixture(autouse=True)
-def exact_passes(monkeypatch) -> None:
-    """Trainings inside a test pass in fp32 on every machine; tests of bfloat16 ask for it."""
-    if "finetrap.backends.hf.training.passes" in sys.modules:
-        monkeypatch.setattr("finetrap.backends.hf.training.passes.fast_half", lambda device: False)

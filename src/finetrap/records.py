@@ -23,6 +23,7 @@ TaskKind = Literal["math", "choice", "continuation", "prose"]
 Split = Literal["test", "dev"]
 Status = Literal["done", "diverged", "oom", "failed"]
 StopReason = Literal["eos", "stop", "cap", "none"]
+Precision = Literal["fp32", "bf16"]
 Keep = Literal["adapters", "all", "none"]
 """Which weights stay in the runs folder: adapters alone, whole models too, or none."""
 
@@ -135,6 +136,8 @@ class TrainSpec:
     """Train on the held-out problems too, once the settings are chosen."""
     share: float = 1.0
     """Part of the training problems that an early rung of the search trains on."""
+    dtype: Precision = "fp32"
+    """Precision of the passes; the weights that the optimizer moves are always in fp32."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ class Limits:
     probe_problems: int | None = 200
     """Likewise for each probe."""
     max_new_tokens: int = 256
-    dtype: Literal["fp32", "bf16"] = "fp32"
+    dtype: Precision = "fp32"
     """Precision of evaluation."""
     batch: int = 128
     """Rows evaluated at once: in the key only for bf16, where answers depend on it."""

@@ -7,15 +7,16 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 from finetrap.backends.hf import HFModel, open_model
-from finetrap.backends.hf.training import half as halving
 from finetrap.backends.hf.training import passes
 from finetrap.backends.hf.training import step as train
 from finetrap.backends.hf.training.lowrank import Merging
+from finetrap.errors import Unsupported
 from finetrap.records import Limits, StrategySpec, TrainSpec
 from tests.builders import tiny
 from tests.builders.tiny import LINEAR, ROWS, STRATEGIES
 
 BUDGET = TrainSpec(epochs=9, batch=3)
+HALF = replace(BUDGET, dtype="bf16")
 METHODS = {
     "lora": LINEAR,
     "dora": {**LINEAR, "use_dora": True},
@@ -115,32 +116,22 @@ def test_what_merging_cannot_do_exactly_is_left_to_peft(tmp_path, change, monkey
         model.train(ROWS, strategy("lora"), TrainSpec(batch=6), seed=0)
 
 
-@pytest.fixture
-def halves(monkeypatch) -> None:
-    """A processor that is fast in bfloat16, if only in name."""
-    monkeypatch.setattr(passes, "fast_half", lambda device: True)
-    monkeypatch.setattr(passes, "GAIN", 0.0)
-    monkeypatch.setattr(passes, "SMALL", 0)
-
-
 @pytest.mark.parametrize("name", ["full", *METHODS])
-def test_passes_in_bfloat16_follow_those_in_fp32(model, name, request):
+def test_passes_in_bfloat16_follow_those_in_fp32(model, name):
     spec = STRATEGIES["full"] if name == "full" else strategy(name)
     exact = model.train(ROWS, spec, BUDGET, seed=0).evidence
-    request.getfixturevalue("halves")
-    model._halves.clear()
-    rounded = model.train(ROWS, spec, BUDGET, seed=0).evidence
-    assert (exact["passes"], rounded["passes"]) == ("fp32", "bf16")
+    rounded = model.train(ROWS, spec, HALF, seed=0).evidence
     assert rounded["loss"] != exact["loss"]
     assert rounded["loss"] == pytest.approx(exact["loss"], rel=0.03)
     assert rounded["gradient_norm"][0] == pytest.approx(exact["gradient_norm"][0], rel=0.03)
     assert rounded["update_ratio"] == pytest.approx(exact["update_ratio"], rel=0.2)
 
 
-def test_weights_stay_in_fp32_where_passes_run_in_bfloat16(llama, halves):
+def test_weights_stay_in_fp32_where_passes_run_in_bfloat16(llama):
     """A step too small for bfloat16 moves them all the same."""
     before = [p.detach().clone() for p in llama._base.parameters()]
-    llama.train(ROWS, replace(STRATEGIES["full"], learning_rate=1e-6), TrainSpec(batch=6), seed=0)
+    budget = TrainSpec(batch=6, dtype="bf16")
+    llama.train(ROWS, replace(STRATEGIES["full"], learning_rate=1e-6), budget, seed=0)
     for old, new in zip(before, llama._base.parameters(), strict=True):
         assert new.dtype == torch.float32
         moved = (new - old).abs()
@@ -148,47 +139,15 @@ def test_weights_stay_in_fp32_where_passes_run_in_bfloat16(llama, halves):
         assert not torch.equal(new.bfloat16().float(), new)
 
 
-@pytest.mark.parametrize(("speed", "chosen"), [(1.5, "bf16"), (1.05, "fp32"), (0.5, "fp32")])
-@pytest.mark.parametrize("name", ["full", "dora"])
-def test_precision_is_chosen_by_timing_passes_and_leaves_no_trace(
-    llama, name, speed, chosen, monkeypatch
-):
-    spec = STRATEGIES["full"] if name == "full" else strategy(name)
-    before = llama.train(ROWS, spec, BUDGET, seed=0).evidence
-    monkeypatch.setattr(passes, "fast_half", lambda device: True)
-    monkeypatch.setattr(passes, "SMALL", 0)
-    times = iter([1.0, speed])
-
-    def timed(act):
-        act()
-        return next(times)
-
-    monkeypatch.setattr(passes, "_seconds", timed)
-    llama._halves.clear()
-    after = llama.train(ROWS, spec, BUDGET, seed=0).evidence
-    assert after["passes"] == chosen
-    if chosen == "fp32":
-        assert after["loss"] == before["loss"]
-    again = llama.train(ROWS, spec, BUDGET, seed=0).evidence
-    assert again["loss"] == after["loss"], "it is timed once a model"
+@pytest.mark.parametrize("change", [{"lora_dropout": 0.1}, {"modules_to_save": ["lm_head"]}])
+def test_what_peft_alone_can_compute_is_refused_in_bfloat16(tmp_path, change):
+    model = open_model(tiny.spec(tiny.write_qwen2(tmp_path)), Limits())
+    with pytest.raises(Unsupported, match="fp32 alone"):
+        model.train(ROWS, strategy("lora", **change), HALF, seed=0)
+    assert model.train(ROWS, strategy("lora"), HALF, seed=0).steps == 54
 
 
-def test_a_small_model_is_not_timed_for_a_study_must_not_hang_on_it(llama, monkeypatch):
-    monkeypatch.setattr(passes, "fast_half", lambda device: True)
-    monkeypatch.setattr(passes, "_seconds", lambda act: pytest.fail("it was timed"))
-    assert llama.train(ROWS, STRATEGIES["full"], BUDGET, seed=0).evidence["passes"] == "fp32"
-
-
-@pytest.mark.parametrize(("speed", "chosen"), [(3.0, True), (1.1, False), (0.02, False)])
-def test_bfloat16_is_chosen_by_timing_it(speed, chosen, monkeypatch):
-    takes = {torch.float32: 1.0, torch.bfloat16: 1.0 / speed}
-    monkeypatch.setattr(halving, "_seconds", lambda act, device: takes[act.args[0].dtype])
-    assert halving.fast_half.__wrapped__(torch.device("cpu")) is chosen
-
-
-def test_frozen_weights_kept_in_bfloat16_are_held_once_and_come_back_exactly(
-    llama, halves, monkeypatch
-):
+def test_frozen_weights_kept_in_bfloat16_are_held_once_and_come_back_exactly(llama, monkeypatch):
     for weight in llama._base.parameters():  # as if it was stored in bfloat16
         weight.data = weight.data.bfloat16().float()
     before = [p.detach().clone() for p in llama._base.parameters()]
@@ -200,11 +159,11 @@ def test_frozen_weights_kept_in_bfloat16_are_held_once_and_come_back_exactly(
         return plain(*rest, **more)
 
     monkeypatch.setattr(train, "accumulate", weighed)
-    llama.train(ROWS, strategy("lora", 1e-3), BUDGET, seed=0)
+    llama.train(ROWS, strategy("lora", 1e-3), HALF, seed=0)
     assert set(seen) == {0}
     llama.reset()
     for old, new in zip(before, llama._base.parameters(), strict=True):
         assert torch.equal(old, new)
     seen.clear()
-    llama.train(ROWS, strategy("dora"), BUDGET, seed=0)
+    llama.train(ROWS, strategy("dora"), HALF, seed=0)
     assert set(seen) == {sum(p.numel() for p in before)}, "its norms are those of fp32 weights"

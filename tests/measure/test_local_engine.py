@@ -311,6 +311,14 @@ def test_workers_are_as_many_as_cores_and_memory_allow(monkeypatch: pytest.Monke
     assert machine.crew(model(), workers=4) == (4, 3)
 
 
+def test_a_processor_says_what_it_multiplies_and_small_models_gain_nothing() -> None:
+    assert machine.multiplies_bf16(["processor: 0", "flags\t: fpu avx2 amx_bf16 amx_tile"])
+    assert machine.multiplies_bf16(["Features\t: fp asimd bf16"])
+    assert not machine.multiplies_bf16(["flags\t: fpu avx2 avx512f"])
+    assert not machine.multiplies_bf16([])
+    assert not machine.faster_in_bf16(model(parameters=3_000_000))
+
+
 def test_threads_do_not_depend_on_how_much_is_owed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

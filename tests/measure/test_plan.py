@@ -308,6 +308,13 @@ def test_memory_that_the_machine_lacks_is_warned_of(done, monkeypatch):
     assert "fewer --workers" in before.warnings()[0]
 
 
+def test_a_machine_that_trains_faster_in_bfloat16_is_told(done, monkeypatch):
+    _, _, before, _, _ = done
+    assert not any("bf16" in note for note in before.notes())
+    monkeypatch.setattr(plan, "faster_in_bf16", lambda model: True)
+    assert 'dtype = "bf16" would train' in before.notes()[-1]
+
+
 def finetrap(*arguments, **options):
     command = [sys.executable, "-m", "finetrap.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)

@@ -178,6 +178,15 @@ def test_a_number_written_otherwise_is_the_same_cell(tmp_path: Path) -> None:
     assert [c.key for c in whole] == [c.key for c in point] == [c.key for c in unset]
 
 
+def test_the_precision_of_training_is_in_the_key_of_what_is_trained(tmp_path: Path) -> None:
+    both = '["full", "lora", "few-shot-5"]'
+    exact = reading.cells(load(tmp_path, small(strategies=both)))
+    half = reading.cells(load(tmp_path, small(strategies=both, t='[train]\ndtype = "bf16"')))
+    same = [one.key == other.key for one, other in zip(exact, half, strict=True)]
+    assert same == [not cell.strategy.trains for cell in exact]
+    assert {cell.train.dtype for cell in half if cell.strategy.trains} == {"bf16"}
+
+
 def test_all_takes_all_problems(tmp_path: Path) -> None:
     tables = '[train]\nproblems = "all"\n[limits]\ntest_problems = "all"'
     plan = load(tmp_path, small(t=tables))

@@ -97,6 +97,15 @@ def test_all_faults_are_told_at_once_each_with_its_place(tmp_path: Path) -> None
             "init_lora_weights = 'eva'",
         ),
         ({"strategies": '["lora"]', "t": "[strategy.lora.peft]\nr = []"}, "peft.r: an empty list"),
+        ({"t": '[train]\ndtype = "bf16"', "strategies": '["ia3"]'}, "'ia3': PEFT method 'IA3'"),
+        (
+            {
+                "strategies": '["lora"]',
+                "t": '[train]\ndtype = "bf16"\n[strategy.lora.peft]\nlora_dropout = [0.0, 0.1]',
+            },
+            "'lora': 'lora_dropout' trains in fp32 alone",
+        ),
+        ({"t": '[train]\ndtype = "fp16"'}, "[train] dtype: found"),
         ({"strategies": '["none.toml"]'}, "none.toml: No such file"),
         ({"models": '["none.toml"]'}, "none.toml: No such file"),
     ],

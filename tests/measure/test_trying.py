@@ -77,6 +77,17 @@ def test_no_solution_of_the_data_is_longer_than_what_may_be_written(problems, tm
     assert plan.study.limits.max_new_tokens >= max(len(row["answer"]) for row in rows)
 
 
+@pytest.mark.parametrize(("faster", "dtype"), [(True, "bf16"), (False, "fp32")])
+def test_the_precision_of_training_is_in_its_study_file(
+    problems, tmp_path, monkeypatch, faster, dtype
+):
+    monkeypatch.setattr(trying, "faster_in_bf16", lambda model: faster)
+    text = trying.written(wanted(problems), trying.SIZES[0])
+    (tmp_path / "study.toml").write_text(text)
+    assert reading.load(tmp_path / "study.toml").train.dtype == dtype
+    assert f'dtype = "{dtype}"' in text
+
+
 def test_own_columns_and_a_test_file_are_passed_on(problems, tmp_path):
     test = tmp_path / "test.jsonl"
     test.write_text('{"prompt": "What is 1 + 1?", "answer": "2"}\n')

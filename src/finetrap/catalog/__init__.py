@@ -63,6 +63,15 @@ OWN_KEYS: Mapping[str, str] = {
 """Keys of PEFT's that finetrap fills in itself."""
 
 
+IN_BF16 = (
+    *("peft_type", "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_dora", "use_rslora"),
+    *("init_lora_weights", "target_modules", "exclude_modules"),
+    *("layers_to_transform", "layers_pattern"),
+)
+"""Settings of LoRA with which training passes can be computed in bfloat16 (hf/training/lowrank.py):
+with any other PEFT's own layers compute, and those of most methods do so in fp32 alone."""
+
+
 def strategies() -> dict[str, dict[str, Any]]:
     """Return every strategy file's table, by name."""
     return {name: dict(table) for name, table in _tables("strategies").items()}
@@ -104,6 +113,22 @@ def check_peft(table: Mapping[str, Any]) -> list[str]:
         faults.append("PEFT method 'TRAINABLE_TOKENS' needs token_indices, the ids it may train")
     faults += [f"'{key}' cannot be set: {why}" for key, why in OWN_KEYS.items() if key in table]
     return faults
+
+
+def check_bf16(table: Mapping[str, Any]) -> list[str]:
+    """Return why a `[peft]` table cannot be trained with passes in bfloat16; empty if it can.
+
+    What the model's own layers decide, such as a convolution, is found when the adapter is built.
+    """
+    method = str(table.get("peft_type", ""))
+    if method.upper() != "LORA":
+        return [f"PEFT method '{method}' {_FP32_ALONE}"]
+    others = [key for key, value in table.items() if key not in IN_BF16 and value not in _OFF]
+    return [f"'{key}' {_FP32_ALONE}" for key in others]
+
+
+_FP32_ALONE = 'trains in fp32 alone; write [train] dtype = "fp32", or leave it out'
+_OFF = (None, False, 0, "none")
 
 
 def _refusal(what: str, reason: str) -> str:

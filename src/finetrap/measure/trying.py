@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 from finetrap import catalog, tasks
 from finetrap.measure.engines import local, rounds
-from finetrap.measure.engines.machine import crew
+from finetrap.measure.engines.machine import crew, faster_in_bf16
 from finetrap.measure.engines.workers import Emit, Stopping
+from finetrap.measure.study import models, search
 from finetrap.measure.study import reading as studies
-from finetrap.measure.study import search
 from finetrap.records import Answer, Cell, Run, Study, TaskRef
 from finetrap.runs.store import Store
 
@@ -74,13 +74,15 @@ def written(wanted: Wanted, size: Size) -> str:
     data = tasks.load(reference(wanted))
     # No token is shorter than a byte, so no solution is cut that the training data could have.
     longest = max(len(p.solution.encode()) for p in (*data.train, *data.test))
+    entry = _from_anywhere(wanted.model)
+    model = models.resolve(entry, Path(), {})
     name = f"{tasks.USER_DATA}:{wanted.train.resolve()}"
     options = {**(wanted.columns or {})}
     if wanted.test is not None:
         options["test"] = str(wanted.test.resolve())
     lines = [
         f"name = {json.dumps('try ' + wanted.train.stem)}",
-        f"models = [{json.dumps(_from_anywhere(wanted.model))}]",
+        f"models = [{json.dumps(entry)}]",
         f"tasks = [{json.dumps(name)}]",
         f"probes = {json.dumps(list(wanted.probes))}",
         f"strategies = {json.dumps(['zero-shot', *size.strategies])}",
@@ -88,6 +90,7 @@ def written(wanted: Wanted, size: Size) -> str:
         "",
         "[train]",
         f"problems = {TRAIN_PROBLEMS}",
+        f"dtype = {json.dumps('bf16' if faster_in_bf16(model) else 'fp32')}",
         "",
         "[search]",
         f"trials = {size.trials}",

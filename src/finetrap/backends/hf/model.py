@@ -34,7 +34,7 @@ from finetrap.backends.hf.training.adapters import (
 from finetrap.backends.hf.training.member import Trainee, schedule_of, seeded
 from finetrap.backends.hf.weights import Originals, WayBack, cast, sharing_copy, untouched_copy
 from finetrap.errors import BadInput
-from finetrap.records import Limits, ModelSpec, StrategySpec, TrainSpec
+from finetrap.records import Limits, ModelSpec, Precision, StrategySpec, TrainSpec
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -73,7 +73,6 @@ class HFModel:
         self._network = Network(self._base)
         self._adapter: Path | None = None
         self._scratch: TemporaryDirectory[str] | None = None
-        self._halves: dict[str, bool] = {}
         self._changed = self._runs_unmerged = False
         self._way: WayBack | None = None
         self._share = 1.0
@@ -166,7 +165,7 @@ class HFModel:
         try:
             with seeded(seed):
                 trainee = self._prepare(rows, strategy, train, seed)
-                self._fit(trainee, progress)
+                self._fit(trainee, train.dtype, progress)
             return self._finish(trainee)
         except BaseException:
             self.reset()
@@ -291,15 +290,10 @@ class HFModel:
         training_parts(adapter.model, base)
         return adapter
 
-    def _fit(self, trainee: Trainee, progress: Progress | None) -> None:
-        """Train, in the precision in which this model's passes are faster here."""
+    def _fit(self, trainee: Trainee, precision: Precision, progress: Progress | None) -> None:
+        """Train with passes in one precision. Raises Unsupported for bf16 that PEFT cannot do."""
         kept, filler = self._originals.same, self.tokens.filler
-        kind = "full" if trainee.adapter is None else "adapter"
-        if kind not in self._halves:
-            self._halves[kind] = passes.gains_from_half(trainee, kept, filler)
-        way = passes.rounded(trainee, kept) if self._halves[kind] else None
-        trainee.precision = "bf16" if way else "fp32"
-        way = way or passes.exact(trainee, kept)
+        way = (passes.exact if precision == "fp32" else passes.rounded)(trainee, kept)
         _ = way.network.head  # is tried on a row of its own, before any layer is replaced
         with way.ready():
             training.fit(
@@ -329,7 +323,6 @@ class HFModel:
                 "rows": [training.rendered(span, self.tokens) for span in spans[:2]],
                 "eos_share": sum(s.ids[-1] == self.tokens.end for s in spans) / len(spans),
                 "merged": adapter.merged if adapter else None,
-                "passes": trainee.precision,
             },
         )
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from finetrap.measure.engines.local import opened_as
-from finetrap.measure.engines.machine import Crew, crew, has_gpu, memory
+from finetrap.measure.engines.machine import Crew, crew, faster_in_bf16, has_gpu, memory
 from finetrap.measure.plan.ahead import Ahead, look_ahead
 from finetrap.measure.plan.calibration import Calibrated, Say, calibrate
 from finetrap.measure.plan.forecast import CellForecast, Forecaster, Parts, Round, added, timetable
@@ -76,7 +76,7 @@ class Plan:
                 f"{later} cells suppose that each search chooses the rate it starts from; one that "
                 "chooses the edge of its range tries one more"
             )
-        return found if self.owed else []
+        return [*found, *_in_bf16(self.owed)] if self.owed else []
 
     def warnings(self) -> list[str]:
         """Say what will not fit."""
@@ -153,6 +153,18 @@ def plan(study: Study, store: Store, *, workers: int | None = None, say: Say) ->
     keys = {cell.key for cell in found.cells}
     ended = {key: status for key, status in store.statuses().items() if key in keys}
     return Plan(found.cells, ended, tuple(told), asked, sum(r.seconds for r in other))
+
+
+def _in_bf16(owed: Sequence[CellForecast]) -> list[str]:
+    """Say for which models training in bfloat16 would be faster here, if there are any."""
+    exact = (told.cell for told in owed if told.trains and told.cell.train.dtype == "fp32")
+    names = sorted({cell.model.name for cell in exact if faster_in_bf16(cell.model)})
+    if not names:
+        return []
+    return [
+        f'[train] dtype = "bf16" would train {", ".join(names)} faster on this machine; it is '
+        "another measurement, so all that is trained is measured anew"
+    ]
 
 
 def _asked(cells: Sequence[Cell]) -> dict[str, int]:

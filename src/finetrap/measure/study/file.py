@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from finetrap.errors import BadInput, BadStudy, nearest
-from finetrap.records import Judge, Keep, Limits, Search, TrainSpec
+from finetrap.records import Judge, Keep, Limits, Precision, Search, TrainSpec
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -75,6 +75,7 @@ _COUNT_ALONE = f"{_COUNT}; lists belong to [strategy.NAME]"
 _POSITIVE_ALONE = f"{_POSITIVE}; lists belong to [strategy.NAME]"
 _AXIS = "or a list of different ones"
 _NAMES = "a list of different names"
+_PRECISION = '"fp32" or "bf16"'
 
 
 class Table(BaseModel):
@@ -106,6 +107,7 @@ class TrainTable(Table):
     max_length: Count = Field(default=1, description=f"{_COUNT}, in tokens")
     dev: Annotated[int, Field(ge=0)] = Field(default=0, description="a whole number from 0")
     with_dev: bool = Field(default=False, description="true or false")
+    dtype: Precision = Field(default="fp32", description=_PRECISION)
     replay_task: str = Field(default="", min_length=1, description="the name of a task")
 
     def spec(self) -> TrainSpec:
@@ -138,7 +140,7 @@ class LimitsTable(Table):
     probe_problems: CountOrAll = Field(default="all", description=_COUNT_OR_ALL)
     max_new_tokens: Count = Field(default=1, description=_COUNT)
     """Longest completion; one that is cut there counts as truncated."""
-    dtype: Literal["fp32", "bf16"] = Field(default="fp32", description='"fp32" or "bf16"')
+    dtype: Precision = Field(default="fp32", description=_PRECISION)
     batch: Count = Field(default=1, description=_COUNT)
 
     def spec(self) -> Limits:

@@ -341,7 +341,9 @@ class _Reading:
         if self.form.search and len(merged.get("learning_rate", ())) > 1:
             faults.append("[search] tries several rates; give the one it starts from")
         specs = [] if faults else list(grid(name, merged))
-        refused = (catalog.check_peft(spec.peft) for spec in specs if spec.peft is not None)
+        refused = [catalog.check_peft(spec.peft) for spec in specs if spec.peft is not None]
+        if budget.dtype == "bf16":
+            refused += [catalog.check_bf16(spec.peft) for spec in specs if spec.peft is not None]
         faults += dict.fromkeys(fault for reasons in refused for fault in reasons)
         if faults:
             raise BadStudy(name, [f"'{name}': {fault}" for fault in faults])

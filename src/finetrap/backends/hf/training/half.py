@@ -1,4 +1,4 @@
-"""Training passes in bfloat16 where that is faster, with fp32 weights that the optimizer moves.
+"""Training passes in bfloat16, with fp32 weights that the optimizer moves.
 
 bfloat16 has eight bits of mantissa: a step of an optimizer would be rounded away, so the weights
 proper stay in fp32 (Micikevicius et al. 2018, section 3.1) and passes run on copies.
@@ -7,10 +7,8 @@ proper stay in fp32 (Micikevicius et al. 2018, section 3.1) and passes run on co
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache, partial
 from typing import Any
 
 import torch
@@ -21,24 +19,6 @@ from finetrap.backends.hf.network import Network
 
 Kept = Callable[[Tensor], Tensor | None]
 """Finds the untouched copy of a weight, None where there is none."""
-
-SIZE = 384
-"""Rows and columns of the product that is timed: milliseconds at any precision."""
-FASTER = 1.2
-"""Times as fast as fp32 from which on bfloat16 is used: casting costs something too."""
-
-
-@cache
-def fast_half(device: torch.device) -> bool:
-    """Whether products in bfloat16 beat fp32 on a device, by timing one of each.
-
-    Processors without instructions for it are up to fifty times slower in it.
-    """
-    times = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        one = torch.ones(SIZE, SIZE, dtype=dtype, device=device)
-        times[dtype] = min(_seconds(partial(torch.mm, one, one), device) for _ in range(4))
-    return times[torch.float32] > FASTER * times[torch.bfloat16]
 
 
 def halved(core: Any, kept: Kept = lambda _: None) -> Any:
@@ -83,11 +63,3 @@ class Copies:
         """Round the weights anew, after the optimizer has moved them."""
         for weight, half in self._pairs:
             half.copy_(weight)
-
-
-def _seconds(act: Callable[[], object], device: torch.device) -> float:
-    start = time.perf_counter()
-    act()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start

@@ -26,8 +26,6 @@ class Trainee:
     adapter: Adapter | None
     member: training.Member
     scratch: TemporaryDirectory[str]
-    precision: str = "fp32"
-    """In which passes were computed; the weights proper are always in fp32."""
 
 
 @contextmanager
