@@ -18,6 +18,7 @@ from finetrap.records import (
     TrainSpec,
 )
 from finetrap.text.scoring import grade
+from tests.builders import runs
 
 N = 60
 TASK = TaskRef("sums", "1")
@@ -31,17 +32,17 @@ def answer(i: int, text: str, stop: StopReason = "eos", nats: float = 2.0) -> An
     """Answer `i + 5` with a text in which {a}, {b} and {c} are i, the sum, and one more."""
     completion = text.format(a=i, b=i + 5, c=i + 6)
     found = grade(completion, str(i + 5))
-    return Answer(
-        id=f"p{i:02d}",
+    return runs.answer(
+        f"p{i:02d}",
+        found.correct,
+        nats,
         gold=str(i + 5),
         completion=completion,
         extracted=found.extracted,
         rule=found.rule,
-        correct=found.correct,
         strict=found.strict,
         tokens=9,
         stop=stop,
-        nats=nats,
         bytes=20,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -25,6 +26,7 @@ from finetrap.records import (
     TaskRef,
     TrainSpec,
 )
+from tests.builders import runs
 
 HOSTILE = (
     "<script>alert(1)</script></style></pre><b onclick=x>bold</b>{{ 7*7 }} \u202eleftwards\u202c "
@@ -49,28 +51,22 @@ PLANTED = {
 
 
 def answer(index: int, right: bool, text: str = "") -> Answer:
-    completion = text or f"#### {index if right else 0}"
-    return Answer(
-        id=f"p{index:05d}",
+    return runs.answer(
+        f"p{index:05d}",
+        right,
+        5.0,
         gold=str(index),
-        completion=completion,
+        completion=text or f"#### {index if right else 0}",
         extracted=str(index) if right else "0",
         rule="marker",
-        correct=right,
-        strict=right,
         tokens=12,
-        stop="eos",
-        nats=5.0,
         bytes=20,
     )
 
 
 def prose(seed: object, nats: float, n: int = 20) -> tuple[Answer, ...]:
     draw = Random(f"prose/{seed}")
-    return tuple(
-        Answer(f"t{i}", "", "", None, "none", None, None, 0, "none", nats + draw.random(), 100)
-        for i in range(n)
-    )
+    return runs.prose([(nats + draw.random()) / (100 * math.log(2)) for _ in range(n)])
 
 
 def answers(purpose: str, n: int, base: float, lost: float, gained: float) -> tuple[Answer, ...]:

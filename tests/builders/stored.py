@@ -15,6 +15,7 @@ from finetrap.records import (
     TaskRef,
     TrainSpec,
 )
+from tests.builders import runs
 
 
 def make_cell(seed: int | None = 0, **changes: object) -> Cell:
@@ -35,21 +36,17 @@ def make_cell(seed: int | None = 0, **changes: object) -> Cell:
 
 
 def answer(id: str = "p1", **changes: object) -> Answer:
-    fields = {
-        "id": id,
+    known = {
         "gold": "4",
         "completion": "2 + 2 = 4\n#### 4",
         "extracted": "4",
         "rule": "hashes",
-        "correct": True,
-        "strict": True,
         "tokens": 9,
-        "stop": "eos",
         "nats": 0.1 + 0.2,
         "bytes": 16,
         "family": "sums",
     }
-    return Answer(**{**fields, **changes})
+    return runs.answer(id, **{**known, **changes})
 
 
 def make_run(cell: Cell | None = None, **changes: object) -> Run:
