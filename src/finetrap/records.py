@@ -106,6 +106,11 @@ class StrategySpec:
         return replace(self, name=self.name.removesuffix("+rewind"), rewind=())
 
     @property
+    def is_base(self) -> bool:
+        """Whether this is the base model as it came, asked without examples."""
+        return not self.trains and self.shots == 0
+
+    @property
     def trains(self) -> bool:
         """Whether this strategy changes weights."""
         return self.kind != "prompt"

@@ -7,6 +7,7 @@ import pytest
 from finetrap import tasks
 from finetrap.errors import BadStudy
 from finetrap.judge import verdicts
+from finetrap.judge.trials import judged_trials
 from finetrap.measure.engines import rounds
 from finetrap.measure.problems import Problems
 from finetrap.measure.study import reading, search
@@ -119,7 +120,7 @@ def test_a_failed_trial_does_not_stop_the_search(tmp_path):
     store = Store(tmp_path / "runs")
     cells = rounds.run(plan, store, workers=1, emit=lambda event: None)
     assert not store.owed(cells)
-    found = [t for t in trials.trials(store.runs()) if t.strategy == "full"]
+    found = [t for t in judged_trials(store.runs()) if t.strategy == "full"]
     assert len(found) == 4
     assert {t.status for t in found} == {"diverged"}
     assert not any(t.chosen for t in found)

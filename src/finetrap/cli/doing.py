@@ -170,7 +170,7 @@ def _hand_over(findings: Findings, store: Store, out: Path, whole: bool, voice: 
             continue
         run = min(runs, key=lambda r: -1 if r.cell.seed is None else r.cell.seed)
         untouched = [r for r in store.runs() if r.cell.task == run.cell.task and _is_base(r.cell)]
-        changed = run.cell.strategy.trains or run.cell.strategy.shots
+        changed = not run.cell.strategy.is_base
         place = ship.ship(run.cell, out / "ship", whole=whole) if changed else None
         worst = trying.lost(untouched[0], run) if untouched else []
         answers = [{"before": b.completion, "after": a.completion, "id": a.id} for b, a in worst]
@@ -184,7 +184,7 @@ def _hand_over(findings: Findings, store: Store, out: Path, whole: bool, voice: 
 
 
 def _is_base(cell: Cell) -> bool:
-    return cell.split == "test" and not cell.strategy.trains and not cell.strategy.shots
+    return cell.split == "test" and cell.strategy.is_base
 
 
 def _line(text: str) -> str:

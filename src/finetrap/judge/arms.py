@@ -16,6 +16,7 @@ from finetrap.findings import Setting
 from finetrap.records import Answer, Cell, Run, Status, StrategySpec, content_hash
 from finetrap.runs.trials import searched, tuned_rates
 from finetrap.stats.changes import Components, accuracy_components, bits_components, family_rows
+from finetrap.stats.likelihood import all_scored, as_bits
 from finetrap.stats.retention import chance
 
 Measure = Literal["accuracy", "bits_per_byte"]
@@ -42,9 +43,9 @@ class Arm:
     batch order; None where it was asked once."""
 
     @property
-    def untouched(self) -> bool:
-        """Whether this is the model as it came, asked without examples."""
-        return not self.spec.trains and self.spec.shots == 0
+    def is_base(self) -> bool:
+        """Whether this is the base model as it came, asked without examples."""
+        return self.spec.is_base
 
 
 @dataclass(frozen=True)
@@ -230,7 +231,13 @@ class Pairs:
     def level(self, values: NDArray[np.float64]) -> float:
         """Return the share of right answers, or the bits per byte, over all seeds."""
         mean = float(values.sum() / (values.size / len(self.sizes)) / self.sizes.sum())
-        return mean if self.measure == "accuracy" else mean / float(np.log(2))
+        return mean if self.measure == "accuracy" else as_bits(mean)
+
+
+def percent_right(answers: Iterable[Answer]) -> float | None:
+    """Return the percentage of right answers among those that have a score; None without any."""
+    scored = [a.correct for a in answers if a.correct is not None]
+    return 100 * sum(scored) / len(scored) if scored else None
 
 
 def measures(arm: Arm) -> tuple[Measure, ...]:
@@ -240,7 +247,7 @@ def measures(arm: Arm) -> tuple[Measure, ...]:
     reference = next(iter(arm.answers.values()), ())
     if all(a.correct is None for a in reference):
         return ("bits_per_byte",)
-    scored = all(a.nats is not None and a.bytes for a in reference)
+    scored = all_scored(reference)
     return ("accuracy", "bits_per_byte") if scored and len(reference) > 1 else ("accuracy",)
 
 

@@ -114,7 +114,7 @@ def _arms(cells: Iterable[Cell]) -> dict[tuple[str, str, bool], dict[str, set[in
         tests = [(cell.task.name, False), *((probe.name, True) for probe in cell.probes)]
         for test, probe in tests:
             arms = found.setdefault((cell.model.name, test, probe), {})
-            if cell.strategy.trains or cell.strategy.shots:
+            if not cell.strategy.is_base:
                 identity = cell.identity()
                 arm = [identity[part] for part in ("trained_on", "replayed", "strategy", "train")]
                 arms.setdefault(content_hash(arm), set()).add(cell.seed)
@@ -133,8 +133,8 @@ def _measured(comparison: Comparison | None) -> list[tuple[SpreadOf, float]]:
     """Return, for each arm that was measured, its spread and the share of answers that flip."""
     if comparison is None:
         return []
-    base = next((arm for arm in comparison.arms if arm.untouched and arm.answers), None)
-    arms = [arm for arm in comparison.arms if not arm.untouched]
+    base = next((arm for arm in comparison.arms if arm.is_base and arm.answers), None)
+    arms = [arm for arm in comparison.arms if not arm.is_base]
     trained = [arm for arm in arms if arm.spec.trains] or arms
     pairs = [found for arm in trained if base and (found := _pairs(arm, base))]
     components = [found.components() for found in pairs]

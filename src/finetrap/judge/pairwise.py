@@ -78,7 +78,7 @@ def contrast(
         return None
     if turned:
         pairs = replace(pairs, before=pairs.after, after=pairs.before)
-    again = next((a.self_flips for a in comparison.arms if a.untouched), None)
+    again = next((a.self_flips for a in comparison.arms if a.is_base), None)
     noise = again if again and measure == "accuracy" else 0.0
     return Contrast(comparison.test, pairs, pairs.components(), noise)
 

@@ -46,7 +46,7 @@ def summaries(
     for row, run in zip(cells, runs, strict=True):
         if run.cell.split == "dev":
             continue
-        if not run.cell.strategy.trains and run.cell.strategy.shots == 0:
+        if run.cell.strategy.is_base:
             base.setdefault((row["model"], row["task"]), []).append(row)
             continue
         place = (row["model"], row["task"], row["trained_on"] or row["task"])
@@ -156,12 +156,12 @@ def _bests(places: Iterable[Place], runs: Sequence[Run]) -> dict[tuple[Place, Ar
 
 
 def _tested(comparison: Comparison, trained_on: str) -> dict[ArmName, float]:
-    arms = [a for a in comparison.arms if a.answers and (a.untouched or a.trained_on == trained_on)]
+    arms = [a for a in comparison.arms if a.answers and (a.is_base or a.trained_on == trained_on)]
     scored = [measures(arm) for arm in arms]
     measure = scored[0][0] if scored else "accuracy"
     if len(arms) < 2 or not all(measure in each for each in scored):
         return {}
     return {
-        ("" if arm.untouched else arm.label, arm.learning_rate): p
+        ("" if arm.is_base else arm.label, arm.learning_rate): p
         for arm, p in zip(arms, outright(comparison, arms, measure), strict=True)
     }

@@ -13,6 +13,7 @@ from finetrap.findings import Effect, Summary, Trial
 from finetrap.judge.arms import learning_rate, rate_settings, self_flips, strategy_labels
 from finetrap.records import Answer, Run
 from finetrap.stats.changes import wilson
+from finetrap.stats.likelihood import gold_bits
 
 CELL_COLUMNS = (
     "key",
@@ -120,7 +121,7 @@ def _cell_row(run: Run, label: str, setting: str) -> dict[str, Any]:
         "strict_rate": _rate([a.strict for a in run.answers]),
         "no_answer_rate": _rate([_if_written(a, a.rule == "none") for a in run.answers]),
         "truncated_rate": _rate([_if_written(a, a.stop == "cap") for a in run.answers]),
-        "bits_per_byte": bits_per_byte(run.answers),
+        "bits_per_byte": gold_bits(run.answers),
         "load_s": costs.load_s,
         "train_s": costs.train_s,
         "eval_s": costs.eval_s,
@@ -165,14 +166,6 @@ def _rate(values: Iterable[bool | None]) -> float | None:
     """Return the points of True among what is known."""
     known = [value for value in values if value is not None]
     return 100 * sum(known) / len(known) if known else None
-
-
-def bits_per_byte(answers: Sequence[Answer]) -> float | None:
-    """Return the bits per byte of the gold solutions that were scored."""
-    scored = [(a.nats, a.bytes) for a in answers if a.nats is not None and a.bytes]
-    if not scored:
-        return None
-    return sum(nats for nats, _ in scored) / sum(size for _, size in scored) / math.log(2)
 
 
 def write_cells_csv(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -22,8 +22,8 @@ from finetrap.judge.tables import (
     write_cells_csv,
     write_effects_csv,
 )
+from finetrap.judge.trials import judged_trials
 from finetrap.records import Cell, Judge, Run, Study
-from finetrap.runs import trials
 from finetrap.runs.store import Store
 from finetrap.stats.changes import Estimate, estimates, judge_family
 
@@ -57,7 +57,7 @@ def judge(runs: Sequence[Run], margins: Judge | None = None) -> Findings:
         tuple(found),
         cell_rows(runs),
         tuple(missing),
-        trials=trials.trials(runs),
+        trials=judged_trials(runs),
         outcomes=outcomes(found),
     )
 
@@ -100,7 +100,7 @@ def judge_study(
 
 def _baselines(comparison: Comparison) -> list[tuple[Arm, Against]]:
     """Return the untouched model and, on a task, the best prompt with examples."""
-    untouched = next((a for a in comparison.arms if a.untouched and a.answers), None)
+    untouched = next((a for a in comparison.arms if a.is_base and a.answers), None)
     if untouched is None:
         return []
     baselines: list[tuple[Arm, Against]] = [(untouched, "zero-shot")]
@@ -124,7 +124,7 @@ def _family(
     """Pair every arm with one baseline; None if none can be."""
     rows = []
     for arm in comparison.arms:
-        if arm is base or arm.untouched:
+        if arm is base or arm.is_base:
             continue
         pairs, faults = pair(arm, base, measure)
         missing.update({f"{comparison.model} on {comparison.test}: {f}": None for f in faults})
@@ -133,7 +133,7 @@ def _family(
     if not rows:
         return None
     margin = margins.margin / 100 if measure == "accuracy" else margins.bits_margin
-    flips = next((a.self_flips for a in comparison.arms if a.untouched), None)
+    flips = next((a.self_flips for a in comparison.arms if a.is_base), None)
     return Family(comparison, against, tuple(rows), margin, flips)
 
 

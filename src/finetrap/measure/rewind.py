@@ -13,6 +13,7 @@ from typing import Any
 
 from finetrap.measure.strategies import Questions, Solver, Told, ask
 from finetrap.records import Answer, Limits
+from finetrap.stats.likelihood import bits_per_byte
 
 Step = Mapping[str, Any]
 """One λ as evidence.json keeps it: `share`, `n`, `accuracy` (percent), `bits` (per byte), and both
@@ -89,7 +90,7 @@ def _level(answers: Sequence[Answer]) -> dict[str, float | None]:
     size = sum(answer.bytes or 0 for answer in answers)
     return {
         "accuracy": 100 * sum(right) / len(right) if right else None,
-        "bits": sum(nats) / size / math.log(2) if size else math.inf,
+        "bits": bits_per_byte(sum(nats), size) if size else math.inf,
     }
 
 

@@ -19,9 +19,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from finetrap.findings import Trial
-from finetrap.records import Answer, Cell, Run, Search, content_hash
-from finetrap.stats.changes import wilson
+from finetrap.records import Cell, Run, Search, content_hash
+from finetrap.stats.likelihood import all_scored, gold_bits
 
 FIRST_RUNG = 0.5
 """Part of the training problems that the first rung of a search with halving trains on."""
@@ -114,11 +113,11 @@ def best(tried: Mapping[float, Tried]) -> float | None:
 
 def summary(run: Run) -> Tried:
     """Sum up the dev answers of a trial."""
-    scored = [(a.nats, a.bytes) for a in run.answers if a.nats is not None and a.bytes]
-    if run.status != "done" or len(scored) < len(run.answers) or not scored:
+    if run.status != "done" or not all_scored(run.answers):
         return Tried(None, 0, 0)
-    bits = sum(nats for nats, _ in scored) / sum(size for _, size in scored) / math.log(2)
-    return Tried(bits, sum(bool(a.correct) for a in run.answers), len(run.answers))
+    return Tried(
+        gold_bits(run.answers), sum(bool(a.correct) for a in run.answers), len(run.answers)
+    )
 
 
 def searched(cell: Cell) -> str:
@@ -157,81 +156,11 @@ def tuned_rates(runs: Iterable[Run]) -> dict[str, float]:
     return {name: s.chosen for name, s in found.items() if s.chosen is not None}
 
 
-def trials(runs: Sequence[Run]) -> tuple[Trial, ...]:
-    """Return every rate of every search, at the largest training set it was tried on."""
-    untouched = {_asked(run.cell): run for run in runs if _is_untouched(run.cell)}
-    return tuple(
-        _trial(search, point, untouched)
-        for search in searches(runs).values()
-        for point in sorted(search.tried, key=lambda p: p[1])
-        if point[0] == max(share for share, rate in search.tried if rate == point[1])
-    )
-
-
 def _searched(runs: Mapping[Point, Run]) -> Searched:
     tried = {point: summary(run) for point, run in runs.items()}
     return Searched(
         runs, tried, best({rate: t for (share, rate), t in tried.items() if share == 1})
     )
-
-
-def _trial(search: Searched, point: Point, untouched: Mapping[str, Run]) -> Trial:
-    run, tried = search.runs[point], search.tried[point]
-    cell, rate = run.cell, point[1]
-    base = untouched.get(_asked(cell))
-    low, high = wilson(tried.right, tried.n) if tried.n else (None, None)
-    return Trial(
-        model=cell.model.name,
-        task=cell.task.name,
-        strategy=cell.strategy.name,
-        learning_rate=rate,
-        share=point[0],
-        status=run.status,
-        accuracy=100 * tried.accuracy if tried.n else None,
-        low=None if low is None else 100 * low,
-        high=None if high is None else 100 * high,
-        bits=tried.bits,
-        retention=_retention(run, base),
-        extended=cell.extends,
-        chosen=rate == search.chosen and point[0] == 1.0,
-        base_accuracy=_accuracy(base.answers) if base else None,
-    )
-
-
-def _is_untouched(cell: Cell) -> bool:
-    return cell.split == "dev" and not cell.strategy.trains and cell.strategy.shots == 0
-
-
-def _asked(cell: Cell) -> str:
-    """Name what a dev cell asks of which model."""
-    identity = cell.identity()
-    return content_hash([identity[p] for p in ("model", "task", "limits", "probes")])
-
-
-def _retention(run: Run, untouched: Run | None) -> float | None:
-    """Return the mean percent of the untouched model's right answers that are left on probes."""
-    if untouched is None or run.status != "done":
-        return None
-    kept = []
-    for name, before in untouched.probes.items():
-        was, now = _share_above_chance(before), _share_above_chance(run.probes.get(name, ()))
-        if was is not None and now is not None and was > 0.1:
-            kept.append(100 * now / was)
-    return sum(kept) / len(kept) if kept else None
-
-
-def _accuracy(answers: Sequence[Answer]) -> float | None:
-    scored = [a.correct for a in answers if a.correct is not None]
-    return 100 * sum(scored) / len(scored) if scored else None
-
-
-def _share_above_chance(answers: Sequence[Answer]) -> float | None:
-    """Return the share of right answers, less what guessing among the choices gives."""
-    if not answers or any(a.correct is None for a in answers):
-        return None
-    labels = [int(a.gold) for a in answers if a.rule == "likelihood"]
-    chance = 1 / (max(labels) + 1) if labels else 0.0
-    return sum(bool(a.correct) for a in answers) / len(answers) - chance
 
 
 def _beyond(chosen: float | None, start: Sequence[float], factor: float) -> float | None:

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr, fdtri, ndtri, stdtr, stdtrit
 
 from finetrap.errors import BadData
+from finetrap.stats.likelihood import as_bits
 
 Floats = NDArray[np.float64]
 Verdict = Literal["harmed", "improved", "equivalent", "inconclusive"]
@@ -121,11 +122,11 @@ def bits_components(
     through its linearised share of the change (Cochran 1977, section 6.3). Raises BadData for fewer
     than two texts.
     """
-    bits = (np.asarray(after, dtype=float) - _column(before)) / math.log(2)
-    if len(bits) < 2:
-        raise BadData(f"{len(bits)} text: a change of bits per byte needs at least two texts")
-    none = np.empty((0, bits.shape[1]))
-    return _analyse(bits, np.asarray(sizes, dtype=float), families, none, bound=math.inf)
+    change = as_bits(np.asarray(after, dtype=float) - _column(before))
+    if len(change) < 2:
+        raise BadData(f"{len(change)} text: a change of bits per byte needs at least two texts")
+    none = np.empty((0, change.shape[1]))
+    return _analyse(change, np.asarray(sizes, dtype=float), families, none, bound=math.inf)
 
 
 def _column(before: ArrayLike) -> Floats:

@@ -90,7 +90,7 @@ def _advice(
     choice: Choice, findings: Findings, runs: Sequence[Run], wishes: Wishes, again: str
 ) -> Advice:
     model, task = choice.comparison.model, choice.comparison.test
-    if choice.untouched is None:
+    if choice.base is None:
         reason = "no finished zero-shot run of the untouched model, so nothing can be compared"
         return Advice(model, task, None, None, reason, reason, again)
     pick = choice.pick
@@ -241,7 +241,7 @@ def _changes(choice: Choice) -> Iterator[str]:
 
 def _level(choice: Choice, one: Candidate) -> str:
     value = choice.merit(one)
-    name = "the untouched model" if one.arm.untouched else one.name
+    name = "the untouched model" if one.arm.is_base else one.name
     if choice.measure == "accuracy":
         return f"{name} {value:.1f}%"
     return f"{name} {-value:.3f} bits per byte"

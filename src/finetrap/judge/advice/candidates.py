@@ -8,9 +8,17 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from finetrap.findings import Effect, Findings
-from finetrap.judge.arms import Arm, Comparison, Measure, learning_rate, strategy_labels
+from finetrap.judge.arms import (
+    Arm,
+    Comparison,
+    Measure,
+    learning_rate,
+    percent_right,
+    strategy_labels,
+)
 from finetrap.judge.pairwise import named
 from finetrap.records import Run
+from finetrap.stats.likelihood import gold_bits
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ class Candidate:
         """
         spec = self.arm.spec
         tier = {"prompt": 1, "peft": 2, "full": 3}[spec.kind]
-        if self.arm.untouched:
+        if self.arm.is_base:
             tier = 0
         elif spec.rewind:
             tier = 3
@@ -111,7 +119,7 @@ def candidates(
     labels = strategy_labels(runs)
     found = []
     for arm in comparison.arms:
-        if not arm.untouched and arm.trained_on != comparison.test:
+        if not arm.is_base and arm.trained_on != comparison.test:
             continue
         own = tuple(run for run in runs if _is_run_of(run, labels, comparison, arm))
         # A rate that serves both settings has two like lines.
@@ -130,13 +138,7 @@ def candidates(
 def score(arm: Arm, measure: Measure) -> float | None:
     """Return an arm's accuracy in points, or its bits per byte, over all seeds."""
     answers = [answer for own in arm.answers.values() for answer in own]
-    if measure == "accuracy":
-        right = [answer.correct for answer in answers if answer.correct is not None]
-        return 100 * fmean(right) if right else None
-    scored = [(a.nats, a.bytes) for a in answers if a.nats is not None and a.bytes]
-    if not scored:
-        return None
-    return sum(n for n, _ in scored) / sum(b for _, b in scored) / math.log(2)
+    return percent_right(answers) if measure == "accuracy" else gold_bits(answers)
 
 
 def _is_run_of(run: Run, labels: dict[str, str], comparison: Comparison, arm: Arm) -> bool:
@@ -194,7 +196,7 @@ def _retention_fault(one: Candidate, wishes: Wishes) -> str:
 
 def _file_fault(one: Candidate, wishes: Wishes) -> str:
     spec = one.arm.spec
-    if not wishes.must_ship_one_file or one.arm.untouched or spec.kind == "full" or spec.rewind:
+    if not wishes.must_ship_one_file or one.arm.is_base or spec.kind == "full" or spec.rewind:
         return ""
     if not spec.trains:
         return "its exemplars are shipped beside the model"

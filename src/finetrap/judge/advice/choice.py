@@ -29,9 +29,9 @@ class Choice:
     """Of each rated one."""
 
     @property
-    def untouched(self) -> Candidate | None:
+    def base(self) -> Candidate | None:
         """The model as it came, if it was measured."""
-        return next((c for c in self.every if c.arm.untouched and c.arm.answers), None)
+        return next((c for c in self.every if c.arm.is_base and c.arm.answers), None)
 
     @property
     def shown(self) -> tuple[Candidate, ...]:
@@ -44,7 +44,7 @@ class Choice:
     def pick(self) -> Candidate | None:
         """The cheapest of those without a doubt about forgetting; None where there is none."""
         first = next((c for c in self.shown if not c.doubts), None)
-        if first is None or first.arm.untouched or self.pays:
+        if first is None or first.arm.is_base or self.pays:
             return first
         return None
 
@@ -85,8 +85,8 @@ class Choice:
         """Return the contrast that most stands between these runs and an answer."""
         if self.cheaper:
             return self.cheaper[0][1].contrast
-        if self.pick is None and self.shown and not self.pays and self.untouched:
-            return contrast(self.comparison, self.shown[0].arm, self.untouched.arm, self.measure)
+        if self.pick is None and self.shown and not self.pays and self.base:
+            return contrast(self.comparison, self.shown[0].arm, self.base.arm, self.measure)
         return None
 
 

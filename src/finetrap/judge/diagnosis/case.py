@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from finetrap.judge.arms import learning_rate
 from finetrap.records import Answer, Cell, Run, content_hash
 from finetrap.runs.trials import searched
 from finetrap.stats.changes import Estimate, accuracy_components, estimate, judge_family
+from finetrap.stats.likelihood import all_scored, gold_bits
 
 MARGIN = 2.0
 """Points of accuracy below which nothing is explained, where no effect says what counts."""
@@ -117,12 +117,9 @@ def percent(answers: Sequence[Answer], shows: Callable[[Answer], bool]) -> float
     return 100 * sum(map(shows, answers)) / len(answers) if answers else 0.0
 
 
-def bits_per_byte(answers: Sequence[Answer]) -> float | None:
+def bits_of_all(answers: Sequence[Answer]) -> float | None:
     """Return bits per byte of the gold solutions; None unless every one was scored."""
-    if not answers or any(a.nats is None or not a.bytes for a in answers):
-        return None
-    nats, size = sum(a.nats or 0 for a in answers), sum(a.bytes or 0 for a in answers)
-    return nats / size / math.log(2)
+    return gold_bits(answers) if all_scored(answers) else None
 
 
 def likely_cause(name: str, evidence: str, remedy: str) -> Suspect:
@@ -195,10 +192,7 @@ def _untouched(cell: Cell, runs: Iterable[Run]) -> Run | None:
         (
             run
             for run in runs
-            if run.status == "done"
-            and not run.cell.strategy.trains
-            and run.cell.strategy.shots == 0
-            and _asked(run.cell) == asked
+            if run.status == "done" and run.cell.strategy.is_base and _asked(run.cell) == asked
         ),
         None,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from statistics import median
 
@@ -12,7 +11,7 @@ from finetrap.judge.diagnosis import texts
 from finetrap.judge.diagnosis.case import (
     Case,
     Rate,
-    bits_per_byte,
+    bits_of_all,
     likely_cause,
     not_enough_data,
     ruled_out,
@@ -20,6 +19,7 @@ from finetrap.judge.diagnosis.case import (
 from finetrap.judge.diagnosis.outputs import arithmetic
 from finetrap.records import written_rate
 from finetrap.stats.changes import wilson
+from finetrap.stats.likelihood import bits_per_byte
 
 UPDATES = 3e-3
 """Median size of full fine-tuning's updates over that of the weights, from which it is too much:
@@ -189,8 +189,8 @@ def data(case: Case) -> Suspect:
         return likely_cause(name, said, "drop repeated rows; fewer epochs if none are left to add")
     if template(case).verdict == "likely cause":
         return not_enough_data(name, f"{said}; the rows have another template than the test")
-    trained, tested = _trained_bits(case), bits_per_byte(case.after)
-    before = bits_per_byte(case.before)
+    trained, tested = _trained_bits(case), bits_of_all(case.after)
+    before = bits_of_all(case.before)
     if trained is None or tested is None or before is None:
         return ruled_out(name, said)
     said += (
@@ -223,7 +223,7 @@ def _training_bits(case: Case) -> float | None:
 
 def _bits(rows: list[dict[str, float]] | None) -> float | None:
     size = sum(row["bytes"] for row in rows or [])
-    return sum(row["nats"] for row in rows or []) / size / math.log(2) if size else None
+    return bits_per_byte(sum(row["nats"] for row in rows or []), size) if size else None
 
 
 def leakage(case: Case) -> Suspect:
@@ -317,7 +317,7 @@ def labels(case: Case) -> Suspect:
 
 
 def _cannot_judge(case: Case) -> str:
-    tested = bits_per_byte(case.before)
+    tested = bits_of_all(case.before)
     own = _bits(case.untouched.evidence.get("own_style")) if case.untouched else None
     if tested is None or own is None:
         return "its likelihoods of right solutions are unknown"

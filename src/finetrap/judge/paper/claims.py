@@ -70,7 +70,7 @@ class Kind(NamedTuple):
         if spec.rewind or spec.replay:
             return False
         if self.kind == "zero-shot":
-            return arm.untouched
+            return arm.is_base
         if self.kind == "5-shot":
             return not spec.trains and spec.shots == 5
         if self.kind in ("full", "peft"):
@@ -298,7 +298,7 @@ def _partners(
     by_strategy: dict[str, list[tuple[Arm, Arm]]] = {}
     for arm in filter(statement.arm.holds, arms):
         for base in filter(statement.base.holds, arms):
-            if base.untouched or arm.trained_on == base.trained_on:
+            if base.is_base or arm.trained_on == base.trained_on:
                 by_strategy.setdefault(arm.label, []).append((arm, base))
     for pairs in by_strategy.values():
         alike = [p for p in pairs if _variant(p[0]) == _variant(p[1])] or pairs

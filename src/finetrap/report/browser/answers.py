@@ -23,6 +23,7 @@ from typing import Any, Literal, NamedTuple
 
 from finetrap.records import Answer, Run
 from finetrap.report.arranged.panels import Panel
+from finetrap.stats.likelihood import bits_per_byte
 from finetrap.text.visible import clip
 
 MOST_BYTES = 4_000_000
@@ -217,12 +218,12 @@ def _arm(block: Block, ids: Sequence[str], place: Callable[[str | None], int]) -
         "right": "".join(" " if a is None else _RIGHT[a.correct] for a in answers),
         "stops": "".join("n" if a is None else a.stop[0] for a in answers),
         "tokens": [a.tokens if a is not None else 0 for a in answers],
-        "bits": [None if a is None else _bits_per_byte(a) for a in answers],
+        "bits": [None if a is None else _bits(a) for a in answers],
     }
 
 
-def _bits_per_byte(answer: Answer) -> float | None:
+def _bits(answer: Answer) -> float | None:
     """Return how unlikely the gold solution was; None where no finite number was measured."""
     if answer.nats is None or not answer.bytes or not math.isfinite(answer.nats):
         return None
-    return round(answer.nats / answer.bytes / math.log(2), 3)
+    return round(bits_per_byte(answer.nats, answer.bytes), 3)
