@@ -133,7 +133,7 @@ def test_a_wrong_option_is_refused(tmp_path, options, said):
     ("name", "file", "content", "said"),
     [
         ("gsm8k", "train.jsonl", '{"question": "1?", "answer": "18"}', "must be a worked solution"),
-        ("svamp", "SVAMP.json", "{}", "not a list"),
+        ("svamp", "SVAMP.json", "{}", "no `Body`"),
         (
             "arc_easy",
             "easy/test.json",
@@ -143,7 +143,7 @@ def test_a_wrong_option_is_refused(tmp_path, options, said):
         ("arc_easy", "easy/test.json", '[{"question": "What?", "answerKey": "A"}]', "no `choices`"),
         ("hellaswag", "hellaswag_val_full.txt", "a\n7\nb\nc\nd\ne", "label '7'"),
         ("hellaswag", "hellaswag_val_full.txt", "a\n1\nb", "6 lines"),
-        ("hellaswag", "hellaswag_val_full.txt.bz2", "a", "cannot be unpacked"),
+        ("hellaswag", "hellaswag_val_full.txt.bz2", "BZh9", "cannot be unpacked"),
         ("piqa", "valid-labels.lst", "0\n1\n", "2 labels for 1 rows"),
     ],
 )

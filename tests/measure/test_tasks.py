@@ -274,7 +274,7 @@ def test_parquet_files_are_read(tmp_path):
     parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     task = load_task("orca_math", tmp_path)
     assert len(task.train) + len(task.test) == 900
-    path.write_text("no parquet")
+    path.write_text("PAR1 and no more")
     with pytest.raises(BadData, match="not Parquet"):
         load_task("orca_math", tmp_path)
 

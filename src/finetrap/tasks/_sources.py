@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from finetrap.errors import BadData
-from finetrap.text.rows import Row, json_lines, json_list
+from finetrap.text.rows import Row
 
 PATIENCE = 5.0
 """Seconds to wait for a sign of the hub before its cache is the only place left."""
@@ -59,23 +59,14 @@ def file_revision(*paths: Path) -> str:
     digest = hashlib.sha256()
     for path in paths:
         try:
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            own = hashlib.sha256()
+            with path.open("rb") as file:
+                while part := file.read(2**20):
+                    own.update(part)
+            digest.update(own.digest())
         except OSError as error:
             raise BadData(f"{path}: {error.strerror}; give a file that can be read") from error
     return f"sha256:{digest.hexdigest()}"
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Read a file of rows by its ending: a JSON list, Parquet, or else JSON lines."""
-    if path.suffix == ".parquet":
-        import pyarrow.parquet  # heavy, and only for this format
-
-        try:
-            found = pyarrow.parquet.read_table(path).to_pylist()
-        except (OSError, pyarrow.ArrowException) as error:
-            raise BadData(f"{path}: not Parquet ({error}); give another copy") from error
-        return [(f"{path}, row {i}", row) for i, row in enumerate(found)]
-    return list(json_list(path) if path.suffix == ".json" else json_lines(path))
 
 
 # --- the hub ----------------------------------------------------------------------------------

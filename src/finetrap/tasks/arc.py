@@ -14,7 +14,8 @@ from typing import Any
 from finetrap.errors import BadData
 from finetrap.records import Problem, TaskKind, TaskRef
 from finetrap.tasks import Task
-from finetrap.tasks._sources import Hub, file_revision, local_file, read_rows
+from finetrap.tasks._sources import Hub, file_revision, local_file
+from finetrap.text.files import read_rows
 from finetrap.text.rows import Row, column
 
 NAMES: dict[str, TaskKind] = {"arc_easy": "choice", "arc_challenge": "choice"}

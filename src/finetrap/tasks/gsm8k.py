@@ -14,8 +14,9 @@ from typing import Any
 from finetrap.errors import BadData
 from finetrap.records import Problem, TaskKind, TaskRef
 from finetrap.tasks import Task
-from finetrap.tasks._sources import Hub, file_revision, folder_files, read_rows
+from finetrap.tasks._sources import Hub, file_revision, folder_files
 from finetrap.tasks._splits import without
+from finetrap.text.files import read_rows
 from finetrap.text.rows import Row, column
 
 NAMES: dict[str, TaskKind] = {"gsm8k": "math"}

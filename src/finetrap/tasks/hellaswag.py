@@ -5,12 +5,11 @@ carry marks such as `[title]` and `[step]`, which are taken out as evaluation ha
 of the last, unfinished sentence stays as published.
 
 Local files: the authors' hellaswag_val.jsonl, or six lines of text per item (context, index of the
-right ending, four endings), plain or bz2.
+right ending, four endings), plain or compressed.
 """
 
 from __future__ import annotations
 
-import bz2
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,8 +18,9 @@ from typing import Any
 from finetrap.errors import BadData
 from finetrap.records import Problem, TaskKind, TaskRef
 from finetrap.tasks import Task
-from finetrap.tasks._sources import Hub, file_revision, local_file, read_rows
-from finetrap.text.rows import Row, column, read_text
+from finetrap.tasks._sources import Hub, file_revision, local_file
+from finetrap.text.files import read_rows, read_text
+from finetrap.text.rows import Row, column
 
 NAMES: dict[str, TaskKind] = {"hellaswag": "continuation"}
 HUB = Hub("Rowan/hellaswag", None, "218ec52e09a7e7462a5400043bb9a69a41d06b76")
@@ -61,14 +61,7 @@ def _of_row(row: Row) -> Item:
 
 def _of_text(path: Path) -> Iterator[Item]:
     """Read six lines per item."""
-    if path.suffix == ".bz2":
-        try:
-            text = bz2.decompress(path.read_bytes()).decode()
-        except (OSError, ValueError) as error:
-            raise BadData(f"{path}: cannot be unpacked ({error}); give another copy") from error
-    else:
-        text = read_text(path)
-    lines = text.rstrip("\n").split("\n")
+    lines = read_text(path).rstrip("\n").split("\n")
     size = ENDINGS + 2
     if len(lines) % size:
         raise BadData(f"{path}: {len(lines)} lines; it must hold {size} lines for each item")

@@ -17,8 +17,9 @@ from typing import Any
 from finetrap.errors import BadData, BadInput
 from finetrap.records import Problem, TaskKind, TaskRef
 from finetrap.tasks import Task
-from finetrap.tasks._sources import file_revision, read_rows
+from finetrap.tasks._sources import file_revision
 from finetrap.tasks._splits import draw, identified, without
+from finetrap.text.files import read_rows
 from finetrap.text.rows import Row, column
 from finetrap.text.scoring import gradable
 from finetrap.text.scoring import grade as graded

@@ -17,9 +17,10 @@ from typing import Any
 from finetrap.errors import BadInput
 from finetrap.records import Problem, TaskKind, TaskRef
 from finetrap.tasks import Task
-from finetrap.tasks._sources import Hub, file_revision, local_file, read_rows
+from finetrap.tasks._sources import Hub, file_revision, local_file
 from finetrap.tasks._splits import draw, identified, lowest
 from finetrap.text import numbers
+from finetrap.text.files import read_rows
 from finetrap.text.rows import Row, column
 
 NAMES: dict[str, TaskKind] = {"orca_math": "math"}

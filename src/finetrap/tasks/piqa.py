@@ -13,8 +13,9 @@ from typing import Any
 from finetrap.errors import BadData
 from finetrap.records import Problem, TaskKind, TaskRef
 from finetrap.tasks import Task
-from finetrap.tasks._sources import Hub, file_revision, folder_files, read_rows
-from finetrap.text.rows import Row, column, read_text
+from finetrap.tasks._sources import Hub, file_revision, folder_files
+from finetrap.text.files import read_rows, read_text
+from finetrap.text.rows import Row, column
 
 NAMES: dict[str, TaskKind] = {"piqa": "choice"}
 HUB = Hub("baber/piqa", None, "142f6d7367fd9877f0fb3b5734ea6a545f54cdd1")

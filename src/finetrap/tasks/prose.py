@@ -21,7 +21,7 @@ from finetrap.errors import BadData
 from finetrap.records import Problem, TaskKind, TaskRef
 from finetrap.tasks import Task
 from finetrap.tasks._sources import Hub, file_revision
-from finetrap.text.rows import read_text
+from finetrap.text.files import read_text
 
 NAMES: dict[str, TaskKind] = {"prose": "prose"}
 HUB = Hub("Salesforce/wikitext", "wikitext-2-raw-v1", "b08601e04326c79dfdd32d625aee71d232d685c3")

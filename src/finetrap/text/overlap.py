@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from finetrap.errors import BadData
-from finetrap.text.rows import Row, described, json_lines, json_list
+from finetrap.text.files import read_rows
+from finetrap.text.rows import Row, described
 
 Kind = Literal["exact", "near"]
 Words = tuple[str, ...]
@@ -203,14 +204,13 @@ def _digits(text: Words) -> str:
 
 
 def read(path: str | Path) -> list[tuple[str, str]]:
-    """Read (id, question text) from JSON lines, or from a `.json` list. Raises BadData.
+    """Read (id, question text) from a file of rows. Raises BadData.
 
     The text stands under question, problem, prompt, instruction, input or text, or in the user's
     `messages`. A row without an `id` is named by its place, counted from 1.
     """
-    path = Path(path)
-    found = json_list(path) if path.suffix == ".json" else json_lines(path)
-    return [(str(row[1].get("id", n)), _text(row)) for n, row in enumerate(found, start=1)]
+    found = enumerate(read_rows(Path(path)), start=1)
+    return [(str(row[1].get("id", n)), _text(row)) for n, row in found]
 
 
 def _text(row: Row) -> str:

@@ -1,9 +1,11 @@
-"""Rows that a person hands in: JSON lines, JSON lists and their columns, with the place of each."""
+"""Rows that a person hands in: JSON lines and the columns of a row, with the place of each."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,37 +20,20 @@ def json_lines(path: str | Path) -> Iterator[Row]:
 
     Raises BadData naming the line that is no object, and for a file without any.
     """
-    empty = True
+    empty, start = True, 0
     try:
         with open(path, "rb") as lines:
             for count, line in enumerate(lines, 1):
                 place = f"{path}, line {count}"
-                text = _decoded(place, line)
+                text = _decoded(place, line, start)
+                start += len(line)
                 if text.strip():
                     empty = False
-                    yield place, _object(place, _parsed(place, text))
+                    yield place, as_object(place, parsed(place, text))
     except OSError as error:
         raise BadData(f"{path}: {error.strerror}; give a file of JSON lines") from error
     if empty:
         raise BadData(f"{path}: no rows; each line must be one JSON object")
-
-
-def json_list(path: Path) -> Iterator[Row]:
-    """Read a JSON file that is one list of objects. Raises BadData."""
-    rows = _parsed(str(path), read_text(path))
-    if not isinstance(rows, list) or not rows:
-        raise BadData(f"{path}: not a list with rows; the file must be a JSON list of objects")
-    for i, row in enumerate(rows):
-        place = f"{path}, row {i}"
-        yield place, _object(place, row)
-
-
-def read_text(path: Path) -> str:
-    """Read a UTF-8 file. Raises BadData naming the byte that is not."""
-    try:
-        return _decoded(str(path), path.read_bytes())
-    except OSError as error:
-        raise BadData(f"{path}: {error.strerror}; give a file that can be read") from error
 
 
 def column(row: Row, name: str) -> str:
@@ -58,11 +43,21 @@ def column(row: Row, name: str) -> str:
         found = ", ".join(f"`{c}`" for c in values) or "no columns"
         raise BadData(f"{place}: no `{name}` (found {found})")
     value = values[name]
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+    if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
         raise BadData(f"{place}: `{name}` is {described(value)}; it must be a number or text")
-    if not str(value).strip():
+    text = value if isinstance(value, str) else _written(value)
+    if text is None:
+        raise BadData(f"{place}: `{name}` is {value}, no finite number; leave the row out")
+    if not text.strip():
         raise BadData(f"{place}: `{name}` is empty; it must be a number or text")
-    return str(value).strip()
+    return text.strip()
+
+
+def _written(number: int | float | Decimal) -> str | None:
+    """Write a number in digits, 7.0 as 7: tools turn whole columns into floats. None for NaN."""
+    if not math.isfinite(number):
+        return None
+    return str(int(number)) if number == int(number) else format(Decimal(str(number)), "f")
 
 
 def described(value: object) -> str:
@@ -70,30 +65,42 @@ def described(value: object) -> str:
     if value is None:
         return "null"
     names = {bool: "a boolean", str: "a string", int: "a number", float: "a number"}
-    return names.get(type(value), "an object" if isinstance(value, dict) else "a list")
+    names |= {dict: "an object", list: "a list"}
+    return names.get(type(value), f"a {type(value).__name__}")
 
 
-def _decoded(place: str, data: bytes) -> str:
+def _decoded(place: str, data: bytes, start: int) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadData(
-            f"{place}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
+            f"{place}: not UTF-8 text ({error.reason} at byte {start + error.start} of the file); "
+            "save it as UTF-8"
         ) from error
 
 
-def _parsed(place: str, text: str) -> object:
+def parsed(place: str, text: str) -> object:
+    """Return the JSON value of a line. Raises BadData; NaN and Infinity are no JSON."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise BadData(f"{place}: not JSON ({error})") from error
+        raise not_json(place, error) from error
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def not_json(place: str, error: Exception) -> BadData:
+    """Return the error for text that is not JSON, with the column where it stops being it."""
+    if isinstance(error, json.JSONDecodeError):
+        return BadData(f"{place}: not JSON ({error.msg} at column {error.colno})")
+    return BadData(f"{place}: not JSON ({error})")
+
+
+def refuse_constant(name: str) -> NoReturn:
+    """Refuse NaN and Infinity, which Python's reader would take."""
     raise ValueError(f"{name} is not a JSON value")
 
 
-def _object(place: str, row: object) -> dict[str, Any]:
+def as_object(place: str, row: object) -> dict[str, Any]:
+    """Return a row that must be a JSON object. Raises BadData."""
     if not isinstance(row, dict):
         raise BadData(f"{place}: {described(row)}; it must be a JSON object")
     return row
