@@ -37,6 +37,7 @@ docs/example/report.html: | $(VENV)/.documented
 
 reference: $(VENV)/.installed
 	$(BIN)/python docs/write_reference.py
+	$(BIN)/python docs/write_events.py
 
 # The README's picture: the first screen of a demo's report, by headless Chromium.
 picture: $(VENV)/.tested

@@ -122,8 +122,6 @@ def test_imports_point_down_and_the_two_halves_never_meet(file: Path) -> None:
     here = part(file)
     if here in ("__init__", "__main__"):
         return
-    if here == "events":
-        pytest.xfail("events are told by measuring still")
     assert here in ALLOWED, "say in this test where a new file or folder belongs"
     assert own_imports(file) <= set(ALLOWED[here])
 

@@ -104,16 +104,17 @@ def anchors(document: Path) -> set[str]:
     }
 
 
-def test_the_reference_is_what_the_code_says():
+@pytest.mark.parametrize("page", ["reference", "events"])
+def test_a_page_that_is_written_from_the_code_says_what_the_code_says(page):
     done = subprocess.run(
-        [sys.executable, "-c", "import write_reference; print(write_reference.page(), end='')"],
+        [sys.executable, "-c", f"import write_{page}; print(write_{page}.page(), end='')"],
         cwd=DOCS,
         capture_output=True,
         text=True,
         env={"PYTHONPATH": f"{REPOSITORY / 'src'}:{DOCS}", "PYTHONIOENCODING": "utf-8"},
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == (DOCS / "reference.md").read_text("utf-8"), "run `make reference`"
+    assert done.stdout == (DOCS / f"{page}.md").read_text("utf-8"), "run `make reference`"
 
 
 def test_the_glossary_is_sorted_and_defines_the_words_of_the_verdicts():

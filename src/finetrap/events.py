@@ -1,28 +1,289 @@
-"""What a cell tells while it is measured: its phase, its training steps, its answers so far.
+"""What is told while a study runs: one record an event, and its JSON form.
 
-Steps and answers come faster than anyone reads, and each event crosses a pipe: of each kind at most
-a few a second are told, the first and the last always. docs/events.md lists every event.
+docs/events.md is written from these records. `Teller` tells what one cell does: steps and answers
+come faster than anyone reads, and each event crosses a pipe, so of each kind at most a few a second
+are told, the first and the last always.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal
 
-from finetrap.measure.strategies import Part, Told
+from finetrap.records import Run, Status
 
-Emit = Callable[[Mapping[str, Any]], None]
-"""Takes one event: a flat mapping with `event`, `key` and the event's facts."""
 Phase = Literal["load", "before", "train", "rewind", "answer", "after"]
+Part = Literal["answers", "solutions", "texts"]
+Told = Callable[[Part, "bool | None"], None]
+"""Called once for each row of a part, as it is done: for an answer, with whether it is right."""
 
 EVERY = 0.2
 """Seconds between two events of one kind."""
 
 
-def silent(event: Mapping[str, Any]) -> None:
+@dataclass(frozen=True)
+class Event:
+    """Something that happened."""
+
+    names: ClassVar[tuple[str, ...]] = ()
+    """What `event` may be in its JSON form."""
+
+    @property
+    def name(self) -> str:
+        """What `event` is in its JSON form."""
+        return self.names[0]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the event as one flat object."""
+        return {"event": self.name, **{f.name: getattr(self, f.name) for f in fields(self)}}
+
+
+@dataclass(frozen=True)
+class RoundBegins(Event):
+    """Cells are going to be run. A study with a search has several rounds."""
+
+    names = ("round",)
+    cells: int
+    """cells that the study is known to have by now"""
+    owed: int
+    """those of them that are to be run"""
+    searching: int
+    """searches for a learning rate that go on, and will add cells"""
+
+
+@dataclass(frozen=True)
+class CrewBegins(Event):
+    """Worker processes begin with the models that they can hold at once."""
+
+    names = ("crew",)
+    workers: int
+    """processes at once"""
+    threads: int
+    """threads of each"""
+
+
+@dataclass(frozen=True)
+class CellBegins(Event):
+    """A worker begins to measure a cell."""
+
+    names = ("cell-start",)
+    key: str
+    """the cell's key"""
+    slug: str
+    """its readable name"""
+
+
+@dataclass(frozen=True)
+class PhaseBegins(Event):
+    """A cell begins with a part of its work."""
+
+    names = ("phase",)
+    key: str
+    """the cell's key"""
+    phase: Phase
+    """`load` the model; `before`: score the training solutions with the base model; `train`;
+    `rewind`: interpolate towards the base weights; `answer` a test; `after`: measure how far it
+    moved"""
+    model: str | None = None
+    """of `load`: the model"""
+    problems: int | None = None
+    """of `train` and `answer`: how many"""
+    steps: int | None = None
+    """of `rewind`: how many"""
+    task: str | None = None
+    """of `answer`: the task or probe"""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the event without the fields that other phases have."""
+        return {key: value for key, value in super().as_json().items() if value is not None}
+
+
+@dataclass(frozen=True)
+class StepDone(Event):
+    """A training step was taken."""
+
+    names = ("step",)
+    key: str
+    """the cell's key"""
+    step: int
+    """counted from 1"""
+    steps: int
+    """how many there will be"""
+    loss: float
+    """nats per target token"""
+    tokens_per_s: int | None
+    """tokens trained on per second since the last `step` event; null in the first"""
+
+
+@dataclass(frozen=True)
+class RowsDone(Event):
+    """Answers, or likelihoods, are done.
+
+    The longest questions are asked first and short answers end first, so the accuracy so far is one
+    of those answers, and no forecast of the cell's.
+    """
+
+    names = ("rows",)
+    key: str
+    """the cell's key"""
+    phase: Phase
+    """as in `phase`"""
+    task: str
+    """the task or probe"""
+    part: Part
+    """`answers`, `solutions` (likelihood of gold solutions) or `texts` (of prose)"""
+    done: int
+    """how many are done"""
+    of: int | None
+    """how many there will be; null where that is not known"""
+    right: int | None
+    """answers that are right; null where nothing is graded"""
+
+
+@dataclass(frozen=True)
+class CellEnds(Event):
+    """A cell's run was committed."""
+
+    names = ("cell-done", "cell-failed")
+    key: str
+    """the cell's key"""
+    slug: str
+    """its readable name"""
+    status: Status
+    """`done`, `diverged`, `oom` or `failed`"""
+    n: int
+    """answers on its task"""
+    right: int | None
+    """those that are right; null where nothing is graded"""
+    train_s: float | None
+    """seconds that its training took; null where none was made for it"""
+    eval_s: float | None
+    """seconds that its answers took"""
+    message: str | None
+    """what went wrong; null if nothing did"""
+    left_s: float | None = None
+    """seconds that the remaining cells will still take, from what those that ended took; null where
+    that is not known"""
+
+    @property
+    def name(self) -> str:
+        """What `event` is in its JSON form."""
+        return self.names[self.status != "done"]
+
+
+@dataclass(frozen=True)
+class CellRefused(Event):
+    """A cell was not run because its input has an error. It stays owed."""
+
+    names = ("bad-input",)
+    key: str
+    """the cell's key"""
+    slug: str
+    """its readable name"""
+    message: str
+    """the error, and what to do about it"""
+
+
+ENDINGS = (CellEnds, CellRefused)
+"""What ends a cell."""
+
+
+@dataclass(frozen=True)
+class StudyEnds(Event):
+    """No more cells are run."""
+
+    names = ("study-end",)
+    done: int
+    """cells that ended with answers, now"""
+    failed: int
+    """cells that ended without"""
+    owed: int
+    """cells that are owed still"""
+    seconds: float
+    """what it took"""
+
+
+@dataclass(frozen=True)
+class StudyInterrupted(Event):
+    """Ctrl-C, or the reader of the output has gone."""
+
+    names = ("interrupted",)
+    saved: int
+    """cells with a committed run in the folder"""
+    owed: int
+    """cells that are owed still"""
+    next: str
+    """the command that goes on"""
+
+
+@dataclass(frozen=True)
+class ReportWritten(Event):
+    """`report`, `demo` and `try`: what was judged."""
+
+    names = ("report",)
+    report: str
+    """path of the page"""
+    effects: Sequence[Mapping[str, Any]]
+    """records as in effects.csv"""
+    outcomes: Sequence[Mapping[str, Any]]
+    """of each trained strategy, at the fixed and the tuned rate"""
+    trials: Sequence[Mapping[str, Any]]
+    """of the searches"""
+    claims: Sequence[Mapping[str, Any]]
+    """the paper's, held against the study"""
+    diagnoses: Sequence[Mapping[str, Any]]
+    """of what is harmed"""
+    advice: Sequence[Mapping[str, Any]]
+    """what to ship"""
+    missing: Sequence[Any]
+    """what could not be judged"""
+    owed: int
+    """cells that are owed; while there are any, nothing is final"""
+
+
+@dataclass(frozen=True)
+class Shipped(Event):
+    """`try`: what is to be shipped."""
+
+    names = ("ship",)
+    path: str | None
+    """where it lies; null for the base model"""
+    lost: Sequence[Mapping[str, str]]
+    """the worst answers that it loses: `id`, `before`, `after`"""
+
+
+@dataclass(frozen=True)
+class ErrorMet(Event):
+    """On standard error."""
+
+    names = ("error",)
+    message: str
+    """what was found, what is allowed and what to do"""
+
+
+Emit = Callable[[Event], None]
+"""Takes one event."""
+
+
+def silent(event: Event) -> None:
     """Tell nobody."""
+
+
+def cell_ends(run: Run) -> CellEnds:
+    """Return what is told of a committed run: right answers, never a verdict."""
+    right = [a.correct for a in run.answers if a.correct is not None]
+    return CellEnds(
+        key=run.cell.key,
+        slug=run.cell.slug,
+        status=run.status,
+        n=len(run.answers),
+        right=sum(right) if right else None,
+        train_s=run.costs.train_s,
+        eval_s=run.costs.eval_s,
+        message=run.failure.message.splitlines()[0] if run.failure else None,
+    )
 
 
 @dataclass
@@ -36,20 +297,26 @@ class Teller:
     _tokens: int = 0
     """Tokens trained on since then."""
 
-    def phase(self, phase: Phase, **facts: object) -> None:
+    def phase(
+        self,
+        phase: Phase,
+        *,
+        model: str | None = None,
+        problems: int | None = None,
+        steps: int | None = None,
+        task: str | None = None,
+    ) -> None:
         """Tell that a phase begins."""
         self._told, self._tokens = {}, 0
-        self.emit({"event": "phase", "key": self.key, "phase": phase, **facts})
+        self.emit(PhaseBegins(self.key, phase, model, problems, steps, task))
 
     def step(self, event: str, facts: Mapping[str, Any]) -> None:
         """Tell a training step, with the tokens per second since the last one that was told."""
         self._tokens += facts["tokens"]
         last = self._told.get(event)
         if self._due(event, facts["step"] == facts["steps"]):
-            pace = None if last is None else self._tokens / (self._told[event] - last)
-            told = {name: facts[name] for name in ("step", "steps", "loss")}
-            rate = None if pace is None else round(pace)
-            self.emit({"event": "step", "key": self.key, **told, "tokens_per_s": rate})
+            pace = None if last is None else round(self._tokens / (self._told[event] - last))
+            self.emit(StepDone(self.key, facts["step"], facts["steps"], facts["loss"], pace))
             self._tokens = 0
 
     def rows(self, phase: Phase, task: str, of: int | None) -> Told:
@@ -65,9 +332,8 @@ class Teller:
             if correct is not None:
                 right[part] = right.get(part, 0) + correct
             if self._due(part, done[part] == of):
-                facts = {"done": done[part], "of": of, "right": right.get(part)}
-                about = {"phase": phase, "task": task, "part": part}
-                self.emit({"event": "rows", "key": self.key, **about, **facts})
+                counts = (done[part], of, right.get(part))
+                self.emit(RowsDone(self.key, phase, task, part, *counts))
 
         return told
 

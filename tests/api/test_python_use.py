@@ -140,7 +140,7 @@ def test_runs_hold_the_same_cells_as_the_command_line_runs(runs):
 def test_running_again_measures_nothing_anew(runs, capsys):
     before = {p: p.stat().st_mtime_ns for p in runs.folder.glob("*/run.json")}
     ft.run(runs.study, runs.folder)
-    assert "0 owed" in capsys.readouterr().out
+    assert "0 remaining" in capsys.readouterr().out
     assert {p: p.stat().st_mtime_ns for p in runs.folder.glob("*/run.json")} == before
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from finetrap.errors import FinetrapError
+from finetrap.events import CellBegins, Emit, cell_ends
 from finetrap.records import (
     Cell,
     Costs,
@@ -44,15 +45,13 @@ def study_cells(seeds: int = 4) -> list[Cell]:
     return [cell(ZERO, None), *(cell(seed=seed) for seed in range(seeds))]
 
 
-def fake_group(
-    cells: Sequence[Cell], store: Store, keep: str, emit: Callable[[Mapping[str, Any]], None]
-) -> None:
+def fake_group(cells: Sequence[Cell], store: Store, keep: str, emit: Emit) -> None:
     """Do what a runner does, with what should happen written into the strategy's name."""
     for member in cells:
         with store.lock(member.key) as mine:
             if not mine or not store.owed([member]):
                 continue
-            emit({"event": "cell-start", "key": member.key, "slug": member.slug})
+            emit(CellBegins(member.key, member.slug))
             fate, _, place = member.strategy.name.partition("@")
             if fate == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -64,8 +63,9 @@ def fake_group(
             if fate == "fault":
                 raise FinetrapError("the disk is full")
             facts = {"pid": os.getpid(), "threads": os.environ.get("OMP_NUM_THREADS")}
-            store.commit(Run(member, "done", costs=Costs(), environment=facts))
-            emit({"event": "cell-done", "key": member.key, "slug": member.slug})
+            run = Run(member, "done", costs=Costs(), environment=facts)
+            store.commit(run)
+            emit(cell_ends(run))
 
 
 def waiting_cell(place: Path) -> Cell:

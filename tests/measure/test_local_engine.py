@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pytest
 
 from finetrap.backends import open_model
 from finetrap.errors import FinetrapError
+from finetrap.events import Event
 from finetrap.measure.engines import local, machine
 from finetrap.measure.runner import run_group
 from finetrap.measure.session import Session
@@ -43,9 +44,9 @@ from tests.builders.workers import (
 )
 
 
-class Events(list[Mapping[str, Any]]):
+class Events(list[Event]):
     def named(self, name: str) -> list[str]:
-        return [event["key"] for event in self if event["event"] == name]
+        return [event.key for event in self if event.name == name]
 
 
 def run(cells: Sequence[Cell], root: Path, workers: int | None) -> tuple[Store, Events]:

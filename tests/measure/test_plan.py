@@ -13,6 +13,7 @@ from finetrap import tasks
 from finetrap.backends import open_model
 from finetrap.cli import planned
 from finetrap.errors import ContextTooLong, FinetrapError
+from finetrap.events import RoundBegins
 from finetrap.judge import detectable
 from finetrap.measure import plan
 from finetrap.measure.engines import machine, rounds
@@ -55,7 +56,7 @@ def done(tmp_path_factory):
     read, store, events = toy(folder), Store(folder / "runs"), []
     before = plan.plan(read, store, workers=1, say=lambda text: None)
     cells = rounds.run(read, store, workers=1, emit=events.append)
-    owed = [e["owed"] for e in events if e["event"] == "round"]
+    owed = [e.owed for e in events if isinstance(e, RoundBegins)]
     return read, store, before, cells, owed
 
 

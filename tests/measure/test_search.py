@@ -6,6 +6,7 @@ import pytest
 
 from finetrap import tasks
 from finetrap.errors import BadStudy
+from finetrap.events import RoundBegins
 from finetrap.judge import verdicts
 from finetrap.judge.trials import judged_trials
 from finetrap.measure.engines import rounds
@@ -42,11 +43,11 @@ def done(tmp_path_factory):
 
 def test_a_study_is_worked_through_in_rounds_until_its_searches_end(done):
     plan, store, cells, events = done
-    found = [e for e in events if e["event"] == "round"]
-    assert found[0]["searching"] == 1
-    assert found[-1]["searching"] == 0
-    assert found[-1]["owed"] == 0
-    assert found[0]["cells"] < found[-1]["cells"]
+    found = [e for e in events if isinstance(e, RoundBegins)]
+    assert found[0].searching == 1
+    assert found[-1].searching == 0
+    assert found[-1].owed == 0
+    assert found[0].cells < found[-1].cells
     assert search.named_cells(plan, store) == (cells, 0)
 
 

@@ -19,6 +19,7 @@ from finetrap import __version__
 from finetrap.cli import doing, judging, planned
 from finetrap.cli.interruption import Interrupted
 from finetrap.errors import FinetrapError
+from finetrap.events import ErrorMet
 from finetrap.terminal.progress import close_stdout
 
 CODES = "Exit codes: 0 done, 1 some cells failed, 2 bad input, 130 interrupted."
@@ -112,6 +113,6 @@ def _tell(fault: BaseException, arguments: Sequence[str]) -> int:
         message = f"{place}{fault.strerror or fault}; choose another place, or make this one usable"
     else:
         message = str(fault)
-    line = json.dumps({"event": "error", "message": message}) if as_json else f"finetrap: {message}"
+    line = json.dumps(ErrorMet(message).as_json()) if as_json else f"finetrap: {message}"
     print(line, file=sys.stderr)
     return code

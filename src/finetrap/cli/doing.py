@@ -6,10 +6,10 @@ import json
 import math
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -32,6 +32,7 @@ from finetrap.cli.options import (
     study_file,
 )
 from finetrap.errors import BadInput
+from finetrap.events import Emit, Shipped, StudyInterrupted
 from finetrap.findings import Findings
 from finetrap.records import Cell
 from finetrap.runs.store import Store
@@ -179,8 +180,8 @@ def _hand_over(findings: Findings, store: Store, out: Path, whole: bool, voice: 
             lines.append(f"lost {after.id} (answer {after.gold}):")
             lines.append(f"  before: {_line(before.completion)}")
             lines.append(f"  after:  {_line(after.completion)}")
-        document = {"event": "ship", "path": place and str(place), "lost": answers}
-        voice.result(document, "\n".join(lines))
+        shipped = Shipped(str(place) if place else None, answers)
+        voice.result(shipped.as_json(), "\n".join(lines))
 
 
 def _is_base(cell: Cell) -> bool:
@@ -259,7 +260,7 @@ def _measured(
 class _Watch(NamedTuple):
     """Who hears of a run, and may stop it."""
 
-    emit: Callable[[Mapping[str, Any]], None]
+    emit: Emit
     stopping: Callable[[], bool]
 
 
@@ -279,8 +280,8 @@ def _watched(voice: Voice, store: Store) -> Iterator[_Watch]:
         owed, again = state.owed - state.done - state.failed, _same_command()
         saved = len(store.statuses())
         if voice.as_json:
-            facts = {"event": "interrupted", "saved": saved, "owed": owed, "next": again}
-            print(json.dumps(facts), flush=True)
+            event = StudyInterrupted(saved, owed, again)
+            print(json.dumps(event.as_json()), flush=True)
         raise Interrupted(
             f"interrupted; saved in {store.root}: {saved} cells; owed, with those that were being "
             f"measured: {owed}; to go on: {again}"

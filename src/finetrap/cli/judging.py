@@ -26,6 +26,7 @@ from finetrap.cli.options import (
     study_file,
 )
 from finetrap.errors import BadInput
+from finetrap.events import ReportWritten
 from finetrap.findings import Advice, Findings
 from finetrap.records import Run, Study
 from finetrap.runs.store import Store
@@ -272,7 +273,7 @@ def write_report(
     findings, measured, plan = _judged(source, wishes=wishes, command=again)
     page = reports.write(out, findings, measured, study=plan, command=again)
     if voice.as_json:
-        voice.result({"event": "report", "report": str(page), **_document(findings)}, "")
+        voice.result(ReportWritten(str(page), **_document(findings)).as_json(), "")
     elif voice.aloud:
         _print_verdicts(findings)
         voice.say(f"report: {page}")

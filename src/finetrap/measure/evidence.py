@@ -11,10 +11,10 @@ from typing import Any
 
 from finetrap import tasks
 from finetrap.backends import Model, Row
+from finetrap.events import Told
 from finetrap.measure.strategies import (
     Questions,
     Solver,
-    Told,
     Trained,
     each,
     naming,

@@ -11,7 +11,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from finetrap.measure.strategies import Questions, Solver, Told, ask
+from finetrap.events import Told
+from finetrap.measure.strategies import Questions, Solver, ask
 from finetrap.records import Answer, Limits
 from finetrap.stats.likelihood import bits_per_byte
 

@@ -11,10 +11,9 @@ from __future__ import annotations
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from finetrap.errors import BadInput, Diverged, out_of_memory
-from finetrap.events import Emit, Teller
+from finetrap.events import CellBegins, CellRefused, Emit, Teller, cell_ends
 from finetrap.measure import evidence, strategies
 from finetrap.measure.meter import Meter, environment, flops
 from finetrap.measure.session import Session
@@ -37,22 +36,15 @@ def run_group(
         with store.lock(cell.key) as mine:
             if not mine or not store.owed([cell]):
                 continue
-            emit({"event": "cell-start", "key": cell.key, "slug": cell.slug})
+            emit(CellBegins(cell.key, cell.slug))
             try:
                 run = attempt(cell, session, emit)
             except BadInput as fault:
-                emit(
-                    {
-                        "event": "bad-input",
-                        "key": cell.key,
-                        "slug": cell.slug,
-                        "message": str(fault),
-                    }
-                )
+                emit(CellRefused(cell.key, cell.slug, str(fault)))
                 continue
             weights = session.loaded.weights(cell, keep) if session.loaded else None
             store.commit(run, weights=weights)
-            emit(_outcome(run))
+            emit(cell_ends(run))
 
 
 def attempt(cell: Cell, session: Session, emit: Emit) -> Run:
@@ -153,19 +145,3 @@ def _failed(cell: Cell, status: Status, failure: Failure, session: Session, mete
         environment=environment(),
         failure=failure,
     )
-
-
-def _outcome(run: Run) -> dict[str, Any]:
-    """Describe a committed run as an event: right answers, never a verdict."""
-    right = [a.correct for a in run.answers if a.correct is not None]
-    return {
-        "event": "cell-done" if run.status == "done" else "cell-failed",
-        "key": run.cell.key,
-        "slug": run.cell.slug,
-        "status": run.status,
-        "n": len(run.answers),
-        "right": sum(right) if right else None,
-        "train_s": run.costs.train_s,
-        "eval_s": run.costs.eval_s,
-        "message": run.failure.message.splitlines()[0] if run.failure else None,
-    }

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from finetrap.backends import Completion, Model, Progress, Row, Scored, Training
 from finetrap.errors import BadInput, ContextTooLong
+from finetrap.events import Part, Told
 from finetrap.records import Answer, Limits, Problem, StrategySpec, TaskKind, TrainSpec
 from finetrap.text import prompts, scoring
 
@@ -115,12 +116,6 @@ def naming(problems: Sequence[Problem]) -> Iterator[None]:
         if fault.row is None:
             raise
         raise fault.at(problems[fault.row].named) from fault
-
-
-Part = Literal["answers", "solutions", "texts"]
-"""What is being worked out: a solver's answers, the likelihood of gold solutions, or of prose."""
-Told = Callable[[Part, "bool | None"], None]
-"""Called once for each row of a part, as it is done: for an answer, with whether it is right."""
 
 
 def ask(

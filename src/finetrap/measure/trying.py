@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from finetrap import catalog, tasks
+from finetrap.events import Emit
 from finetrap.measure.engines import local, rounds
 from finetrap.measure.engines.machine import crew, faster_in_bf16
-from finetrap.measure.engines.workers import Emit, Stopping
+from finetrap.measure.engines.workers import Stopping
 from finetrap.measure.study import models, search
 from finetrap.measure.study import reading as studies
 from finetrap.records import Answer, Cell, Run, Study, TaskRef

@@ -6,15 +6,15 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from typing_extensions import Self
 
+from finetrap.events import ENDINGS, CrewBegins, Event, PhaseBegins, RoundBegins, StudyEnds
 from finetrap.terminal import words
-from finetrap.terminal.state import ENDINGS, State
+from finetrap.terminal.state import State
 
 if TYPE_CHECKING:
     from finetrap.terminal.live import Display
@@ -53,14 +53,14 @@ class Progress:
             state = self.state
             seconds = round(time.monotonic() - state.start, 1)
             owed = state.owed - state.done - state.failed
-            facts = {"done": state.done, "failed": state.failed, "owed": owed, "seconds": seconds}
-            self._line(json.dumps({"event": "study-end", **facts}))
+            event = StudyEnds(state.done, state.failed, owed, seconds)
+            self._line(json.dumps(event.as_json()))
 
-    def emit(self, event: Mapping[str, Any]) -> None:
+    def emit(self, event: Event) -> None:
         """Show one event."""
         self.state.take(event)
         if self._as_json:
-            self._line(json.dumps(words.with_share(event)))
+            self._line(json.dumps(words.as_json(event)))
         elif not self._quiet:
             self._say(event)
 
@@ -71,25 +71,29 @@ class Progress:
             with suppress(OSError):
                 os.write(2, b"stopping after the current step; Ctrl-C again stops at once\n")
 
-    def _say(self, event: Mapping[str, Any]) -> None:
-        kind, state = event["event"], self.state
-        if kind == "round" and (event["owed"] or not state.finished):
-            searching = f", {event['searching']} searches go on" if event["searching"] else ""
-            self._line(f"{state.total} cells, {event['owed']} owed{searching}")
-        elif kind == "crew" and words.crew(event) != self._crew:
+    def _say(self, event: Event) -> None:
+        state = self.state
+        if isinstance(event, RoundBegins) and (event.owed or not state.finished):
+            running = f", {words.searches(event.searching)}" if event.searching else ""
+            self._line(f"{state.total} cells, {event.owed} remaining{running}")
+        elif isinstance(event, CrewBegins) and words.crew(event) != self._crew:
             self._crew = words.crew(event)
             self._line(self._crew)
-        elif kind in ENDINGS:
+        elif isinstance(event, ENDINGS):
             left = state.left()
             hint = f"  (about {words.duration(left)} left)" if left and not self._display else ""
             self._line(self._count() + words.ending(event) + hint)
-        elif kind == "phase" and self._display is None and _is_told(event, state):
-            cell = state.cells[event["key"]]
+        elif isinstance(event, PhaseBegins) and self._display is None and _is_told(event, state):
+            cell = state.cells[event.key]
             self._line(f"{self._count()}{cell.name}: {cell.phase}")
-        if kind == "round" and event["owed"] and self._display is None and sys.stdout.isatty():
+        if isinstance(event, RoundBegins) and event.owed:
+            self._open_display()
+
+    def _open_display(self) -> None:
+        if self._display is None and sys.stdout.isatty():
             from finetrap.terminal.live import Display
 
-            self._display = Display(state)
+            self._display = Display(self.state)
 
     def _count(self) -> str:
         return f"[{self.state.finished}/{self.state.owed}] "
@@ -112,9 +116,9 @@ def close_stdout() -> None:
     os.close(nowhere)
 
 
-def _is_told(event: Mapping[str, Any], state: State) -> bool:
+def _is_told(event: PhaseBegins, state: State) -> bool:
     """Whether a phase has a plain line: each once in a cell, what takes no time left out."""
-    cell = state.cells.get(event["key"])
-    if cell is None or event["phase"] == "after":
+    cell = state.cells.get(event.key)
+    if cell is None or event.phase == "after":
         return False
-    return event["phase"] != "answer" or cell.tests == 1
+    return event.phase != "answer" or cell.tests == 1

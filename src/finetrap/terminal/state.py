@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from finetrap.events import (
+    ENDINGS,
+    CellBegins,
+    CellEnds,
+    CellRefused,
+    Event,
+    PhaseBegins,
+    RoundBegins,
+    RowsDone,
+    StepDone,
+)
 from finetrap.terminal import words
-
-ENDINGS = ("cell-done", "cell-failed", "bad-input")
 
 
 @dataclass
@@ -58,42 +65,42 @@ class State:
         seconds, then = self._left
         return max(0.0, seconds - (time.monotonic() - then))
 
-    def take(self, event: Mapping[str, Any]) -> None:
+    def take(self, event: Event) -> None:
         """Note an event."""
-        kind, key = event["event"], event.get("key", "")
-        if kind == "round":
+        if isinstance(event, RoundBegins):
             # What is owed now comes on top of what has ended; what was refused is owed still.
             self.refused = 0
-            self.total, self.searching = event["cells"], event["searching"]
-            self.owed = self.finished + event["owed"]
-        elif kind == "cell-start":
-            self.cells[key] = CellState(words.name(event))
-        elif kind in ENDINGS:
-            self._end(kind, key, event)
-        elif (cell := self.cells.get(key)) is not None:
-            _follow(cell, event)
+            self.total, self.searching = event.cells, event.searching
+            self.owed = self.finished + event.owed
+        elif isinstance(event, CellBegins):
+            self.cells[event.key] = CellState(words.name(event))
+        elif isinstance(event, ENDINGS):
+            self._end(event)
+        elif isinstance(event, (PhaseBegins, StepDone, RowsDone)) and event.key in self.cells:
+            _follow(self.cells[event.key], event)
 
-    def _end(self, kind: str, key: str, event: Mapping[str, Any]) -> None:
-        self.cells.pop(key, None)
-        self.done += kind == "cell-done"
-        self.failed += kind == "cell-failed"
-        self.refused += kind == "bad-input"
-        if kind == "bad-input" and event["message"] not in self.faults:
-            self.faults.append(str(event["message"]))
-        if (left := event.get("left_s")) is not None:
-            self._left = (left, time.monotonic())
+    def _end(self, event: CellEnds | CellRefused) -> None:
+        self.cells.pop(event.key, None)
+        if isinstance(event, CellRefused):
+            self.refused += 1
+            if event.message not in self.faults:
+                self.faults.append(event.message)
+            return
+        self.done += event.status == "done"
+        self.failed += event.status != "done"
+        if event.left_s is not None:
+            self._left = (event.left_s, time.monotonic())
 
 
-def _follow(cell: CellState, event: Mapping[str, Any]) -> None:
-    kind = event["event"]
-    if kind == "phase":
+def _follow(cell: CellState, event: PhaseBegins | StepDone | RowsDone) -> None:
+    if isinstance(event, PhaseBegins):
         cell.phase, cell.detail, cell.answers = words.phase(event), "", ""
-        cell.tests += event["phase"] == "answer"
-    elif kind == "step":
+        cell.tests += event.phase == "answer"
+    elif isinstance(event, StepDone):
         cell.detail = words.step(event)
-    elif kind == "rows":
+    else:
         said = words.rows(event)
-        if event["right"] is not None:
+        if event.right is not None:
             cell.answers = said
         elif cell.answers:
             said = f"{cell.answers}; {said}"

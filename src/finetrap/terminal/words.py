@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+from finetrap.events import (
+    CellBegins,
+    CellEnds,
+    CellRefused,
+    CrewBegins,
+    Event,
+    PhaseBegins,
+    RowsDone,
+    StepDone,
+)
 from finetrap.stats.changes import wilson
 from finetrap.text.visible import ascii_line
 
@@ -12,77 +21,87 @@ NAME = 80
 """Characters of a cell's name: as many as a run folder's has."""
 MESSAGE = 300
 """Characters of what a failure says."""
+ACCURACY = {
+    "accuracy": "percent right of those that are done",
+    "low": "lower end of its 95% interval (Wilson)",
+    "high": "upper end",
+}
+"""What the JSON form of an event that counts right answers has beside them."""
 
 
-def with_share(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the accuracy of the answers so far and its Wilson interval, in percent, where any are."""
-    facts = dict(event)
-    if "right" not in facts:
-        return facts
-    right, n = facts["right"], facts["done" if facts["event"] == "rows" else "n"]
-    share: list[float] | list[None] = [None] * 3
-    if right is not None and n:
-        share = [round(100 * x, 2) for x in (right / n, *wilson(right, n))]
-    return facts | dict(zip(("accuracy", "low", "high"), share, strict=True))
+def as_json(event: Event) -> dict[str, Any]:
+    """Return an event's JSON form, with the accuracy so far in percent where answers are graded."""
+    found = event.as_json()
+    if isinstance(event, (RowsDone, CellEnds)):
+        found |= dict(zip(ACCURACY, accuracy(event) or (None, None, None), strict=True))
+    return found
 
 
-def name(event: Mapping[str, Any]) -> str:
+def accuracy(event: RowsDone | CellEnds) -> tuple[float, float, float] | None:
+    """Return the accuracy so far and its Wilson interval, in percent; None where nothing is graded.
+
+    Never a verdict: to look again and again until one turns up would break its error rate.
+    """
+    n = event.done if isinstance(event, RowsDone) else event.n
+    if event.right is None or not n:
+        return None
+    low, high = wilson(event.right, n)
+    return round(100 * event.right / n, 2), round(100 * low, 2), round(100 * high, 2)
+
+
+def name(event: CellBegins | CellEnds | CellRefused) -> str:
     """Name a cell."""
-    return ascii_line(str(event["slug"]), NAME)
+    return ascii_line(event.slug, NAME)
 
 
-def phase(event: Mapping[str, Any]) -> str:
+def phase(event: PhaseBegins) -> str:
     """Say what begins."""
-    kind = event["phase"]
-    if kind == "load":
-        return f"opening {ascii_line(event['model'])}"
-    if kind == "before":
-        return "scoring the training solutions, untouched"
-    if kind == "train":
-        return f"training on {event['problems']:,} problems"
-    if kind == "rewind":
-        return f"going back to the untouched weights in {event['steps']} steps"
-    if kind == "answer":
-        return f"answering {event['problems']:,} problems of {ascii_line(event['task'])}"
+    if event.phase == "load":
+        return f"opening {ascii_line(event.model or '')}"
+    if event.phase == "before":
+        return "scoring the training solutions with the base model"
+    if event.phase == "train":
+        return f"training on {event.problems:,} problems"
+    if event.phase == "rewind":
+        return f"rewind: testing {event.steps} interpolations"
+    if event.phase == "answer":
+        return f"answering {event.problems:,} problems of {ascii_line(event.task or '')}"
     return "measuring noise, or how far it has moved"
 
 
-def step(event: Mapping[str, Any]) -> str:
+def step(event: StepDone) -> str:
     """Say how far training is."""
-    pace = event["tokens_per_s"]
-    text = f"step {event['step']}/{event['steps']}  loss {event['loss']:.3f}"
-    return text if pace is None else f"{text}  {pace:,} tokens/s"
+    text = f"step {event.step}/{event.steps}  loss {event.loss:.3f}"
+    return text if event.tokens_per_s is None else f"{text}  {event.tokens_per_s:,} tokens/s"
 
 
-def rows(event: Mapping[str, Any]) -> str:
+def rows(event: RowsDone) -> str:
     """Say how many rows are done, and what share of the answers so far is right."""
-    known = "" if event["of"] is None else f"/{event['of']:,}"
-    text = f"{event['done']:,}{known} {event['part']}"
-    shares = with_share(event)
-    return text if shares["accuracy"] is None else f"{text}  {share(shares)} so far"
+    known = "" if event.of is None else f"/{event.of:,}"
+    text, found = f"{event.done:,}{known} {event.part}", accuracy(event)
+    return text if found is None else f"{text}  {_interval(found)} so far"
 
 
-def share(event: Mapping[str, Any]) -> str:
-    """Write an accuracy with its interval."""
-    return f"{event['accuracy']:.1f}% [{event['low']:.1f}, {event['high']:.1f}]"
-
-
-def ending(event: Mapping[str, Any]) -> str:
+def ending(event: CellEnds | CellRefused) -> str:
     """Say how a cell ended."""
-    if event["event"] == "bad-input":
-        return f"{name(event)}: not run, its input has a fault (below)"
-    if event["event"] == "cell-failed":
-        return f"{name(event)}: {event['status']}: {ascii_line(str(event['message']), MESSAGE)}"
-    shares = with_share(event)
-    pieces = f"{event['n']:,} pieces"
-    told = pieces if shares["accuracy"] is None else f"{share(shares)} of {event['n']:,}"
-    trained = f", trained {event['train_s']:.1f} s" if event["train_s"] else ""
-    return f"{name(event)}: {told}{trained}, evaluated {event['eval_s']:.1f} s"
+    if isinstance(event, CellRefused):
+        return f"{name(event)}: skipped: bad input (see below)"
+    if event.status != "done":
+        return f"{name(event)}: {event.status}: {ascii_line(event.message or '', MESSAGE)}"
+    found = accuracy(event)
+    told = f"{event.n:,} pieces" if found is None else f"{_interval(found)} of {event.n:,}"
+    trained = f", trained {event.train_s:.1f} s" if event.train_s else ""
+    return f"{name(event)}: {told}{trained}, evaluated {event.eval_s or 0.0:.1f} s"
 
 
-def crew(event: Mapping[str, Any]) -> str:
+def crew(event: CrewBegins) -> str:
     """Say how many processes work."""
-    return f"{_count(event['workers'], 'worker')} of {_count(event['threads'], 'thread')}"
+    return f"{_count(event.workers, 'worker')} of {_count(event.threads, 'thread')}"
+
+
+def searches(number: int) -> str:
+    """Say how many searches go on."""
+    return "1 search running" if number == 1 else f"{number} searches running"
 
 
 def duration(seconds: float) -> str:
@@ -90,6 +109,10 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _interval(found: tuple[float, float, float]) -> str:
+    return f"{found[0]:.1f}% [{found[1]:.1f}, {found[2]:.1f}]"
 
 
 def _count(number: int, noun: str) -> str:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
-from typing import Any
 
+from finetrap.events import CrewBegins, Emit, Event
 from finetrap.measure.engines.machine import Crew, crew, parameters
 from finetrap.measure.engines.workers import (
-    Emit,
     Group,
     Pool,
     RunGroup,
@@ -74,7 +73,7 @@ def ready(
         store.sweep()
         try:
             for team, groups in shifts(store.owed(cells), workers):
-                emit({"event": "crew", "workers": team.workers, "threads": team.threads})
+                emit(CrewBegins(team.workers, team.threads))
                 if workers == 1:
                     here = here or _in_this_process(team, run_group)
                     for members in groups:
@@ -163,7 +162,7 @@ def _in_this_process(team: Crew, run_group: RunGroup | None) -> RunGroup:
 def _stoppable(emit: Emit, stopping: Stopping | None) -> Emit:
     """Return what passes events on, and ends the run after one if it is to stop."""
 
-    def pass_on(event: Mapping[str, Any]) -> None:
+    def pass_on(event: Event) -> None:
         emit(event)
         if stopping is not None and stopping():
             raise KeyboardInterrupt

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
+from finetrap.events import CellBegins, CellEnds, CellRefused, Emit, Event
 from finetrap.measure.engines import local
 from finetrap.measure.engines.machine import crew
-from finetrap.measure.engines.workers import Emit
 from finetrap.records import Cell
-
-_ENDED = ("cell-done", "cell-failed")
 
 
 class Remaining:
@@ -32,16 +30,15 @@ class Remaining:
         """Of the cells of a kind that have ended, and their work."""
         self._work: dict[object, float] = {}
 
-    def emit(self, event: Mapping[str, Any]) -> None:
+    def emit(self, event: Event) -> None:
         """Pass an event on."""
-        kind, key = event["event"], event.get("key", "")
-        if kind == "cell-start":
-            self._begun[key] = time.monotonic()
-        if kind == "bad-input":
-            self._owed.pop(key, None)
-        if kind in _ENDED and (cell := self._owed.pop(key, None)):
-            self._note(cell, time.monotonic() - self._begun.pop(key, time.monotonic()))
-            event = {**event, "left_s": round(self.seconds(), 1)}
+        if isinstance(event, CellBegins):
+            self._begun[event.key] = time.monotonic()
+        if isinstance(event, CellRefused):
+            self._owed.pop(event.key, None)
+        if isinstance(event, CellEnds) and (cell := self._owed.pop(event.key, None)):
+            self._note(cell, time.monotonic() - self._begun.pop(event.key, time.monotonic()))
+            event = replace(event, left_s=round(self.seconds(), 1))
         self._emit(event)
 
     def seconds(self) -> float:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from finetrap.events import Emit, RoundBegins
 from finetrap.measure.engines import local
 from finetrap.measure.engines.remaining import Remaining
-from finetrap.measure.engines.workers import Emit, Stopping
+from finetrap.measure.engines.workers import Stopping
 from finetrap.measure.study import search
 from finetrap.records import Cell, Study
 from finetrap.runs.store import Store
@@ -23,9 +24,9 @@ def run(
 ) -> tuple[Cell, ...]:
     """Run what a study owes and return all of its cells.
 
-    Each round begins with an event `round`: how many cells there are by now, how many are owed, and
-    how many searches go on. Cells that stay owed (a fault of the input, or another process has
-    them) are left after a round that brought nothing. Raises FinetrapError, StoreError, and
+    Each round begins with an event: how many cells there are by now, how many are owed, and how
+    many searches go on. Cells that stay owed (a fault of the input, or another process has them)
+    are left after a round that brought nothing. Raises FinetrapError, StoreError, and
     KeyboardInterrupt once `stopping` says so.
     """
     if retry_failed:
@@ -46,4 +47,4 @@ def run(
 
 def begin(cells: Sequence[Cell], owed: Sequence[Cell], searching: int, emit: Emit) -> None:
     """Tell that a round begins."""
-    emit({"event": "round", "cells": len(cells), "owed": len(owed), "searching": searching})
+    emit(RoundBegins(len(cells), len(owed), searching))

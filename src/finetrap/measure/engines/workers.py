@@ -14,7 +14,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,12 +24,12 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from finetrap.errors import FinetrapError
+from finetrap.events import ENDINGS, CellBegins, Emit, Event, cell_ends
 from finetrap.measure.engines.machine import Crew
 from finetrap.measure.meter import environment
 from finetrap.records import Cell, Failure, Keep, Run
 from finetrap.runs.store import Store
 
-Emit = Callable[[Mapping[str, Any]], None]
 RunGroup = Callable[[Sequence[Cell], Store, Keep, Emit], None]
 Group = tuple[Cell, ...]
 Stopping = Callable[[], bool]
@@ -37,7 +37,6 @@ Stopping = Callable[[], bool]
 
 _PATIENCE = 0.2
 """Seconds after which a parent that hears nothing looks whether it is to stop."""
-_ENDINGS = ("cell-done", "cell-failed", "bad-input")
 
 
 @dataclass
@@ -155,11 +154,11 @@ class Pool:
         if kind == "free":
             worker.members, worker.current = (), None
             return
-        if content["event"] == "cell-start":
-            worker.current = next(c for c in worker.members if c.key == content["key"])
-        elif content["event"] in _ENDINGS:
+        if isinstance(content, CellBegins):
+            worker.current = next(c for c in worker.members if c.key == content.key)
+        elif isinstance(content, ENDINGS):
             worker.current = None
-            worker.ended.add(content["key"])
+            worker.ended.add(content.key)
         self.emit(content)
 
     def _replace(self, worker: _Worker) -> None:
@@ -184,10 +183,9 @@ class Pool:
         with self.store.lock(cell.key) as mine:
             if mine and self.store.owed([cell]):
                 failure = Failure("worker-died", cause)
-                self.store.commit(Run(cell, "failed", environment=environment(), failure=failure))
-                facts = {"key": cell.key, "slug": cell.slug, "status": "failed", "message": cause}
-                unknown = dict.fromkeys(("right", "train_s", "eval_s"))
-                self.emit({"event": "cell-failed", **facts, **unknown, "n": 0})
+                run = Run(cell, "failed", environment=environment(), failure=failure)
+                self.store.commit(run)
+                self.emit(cell_ends(run))
 
 
 def _cause(exit_code: int) -> str:
@@ -233,7 +231,7 @@ def _serve(pipe: Connection, store: Store, keep: Keep, run_group: RunGroup | Non
         except OSError:
             os._exit(1)  # the parent is gone; raising here would be recorded as the cell's failure
 
-    def emit(event: Mapping[str, Any]) -> None:
+    def emit(event: Event) -> None:
         tell("event", event)
         if pipe.poll():  # whatever comes before the group has ended asks to leave it
             raise KeyboardInterrupt

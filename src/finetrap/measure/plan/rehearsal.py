@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from finetrap.backends import Completion, Model, Progress, Row, Scored, Training, Written
+from finetrap.events import Event, PhaseBegins
 from finetrap.measure.meter import Meter
 from finetrap.measure.problems import Problems
 from finetrap.measure.runner import run_cell
@@ -92,10 +93,10 @@ class Ledger:
         """Expect the calls of a cell."""
         self.calls, self.test, self.shots = {}, cell.task.name, cell.strategy.shots > 0
 
-    def hear(self, event: Mapping[str, Any]) -> None:
+    def hear(self, event: Event) -> None:
         """Note which phase the cell is in, and what it is about."""
-        if event["event"] == "phase":
-            self.phase, self.test = event["phase"], event.get("task", self.test)
+        if isinstance(event, PhaseBegins):
+            self.phase, self.test = event.phase, event.task or self.test
 
     def _add(self, call: Call) -> None:
         self.calls.setdefault(self.phase, []).append(call)
