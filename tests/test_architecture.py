@@ -126,7 +126,6 @@ def test_imports_point_down_and_the_two_halves_never_meet(file: Path) -> None:
     assert own_imports(file) <= set(ALLOWED[here])
 
 
-@pytest.mark.xfail(reason="folders were moved; files are split next", strict=True)
 def test_no_file_or_folder_imports_in_a_circle() -> None:
     assert circle(folders()) == []
 
