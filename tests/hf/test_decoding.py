@@ -11,6 +11,7 @@ from finetrap.backends import Completion
 from finetrap.backends.hf import layout, open_model
 from finetrap.backends.hf.asking import generate as decoding
 from finetrap.backends.hf.network import Network
+from finetrap.measure.strategies import Solver, ask
 from finetrap.measure.study import models
 from finetrap.records import Limits
 from finetrap.text import prompts
@@ -194,6 +195,36 @@ def test_a_batch_that_exhausts_the_memory_is_halved_and_loses_nothing(model, row
     assert written(model, few, batch=40) == expected
     assert len(ended) == len(few), "no finished row is written again"
     assert min(sizes) <= 10 < max(sizes)
+
+
+def test_no_answer_in_fp32_changes_where_memory_cuts_the_batch(model, monkeypatch):
+    problems = tasks.load(tasks.reference("school")).test[:30]
+    solver = Solver(model)
+    whole = ask(solver, "math", problems, Limits(max_new_tokens=CAP, batch=30))
+    monkeypatch.setattr(decoding, "decoding_rows", lambda *_: 7)
+    cut = ask(solver, "math", problems, Limits(max_new_tokens=CAP, batch=30))
+    assert cut == whole
+
+
+def test_a_batch_in_bf16_is_the_one_of_the_key_or_none(rows, monkeypatch):
+    half = open_model(SPEC, Limits(dtype="bf16"))
+    sizes: list[int] = []
+    step = Network.step
+
+    def noted(self, ids, *rest):
+        sizes.append(len(ids))
+        if len(sizes) > 3:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return step(self, ids, *rest)
+
+    monkeypatch.setattr(Network, "step", noted)
+    with pytest.raises(MemoryError, match=r"40 rows .* write batch = 20 in \[limits\]"):
+        written(half, rows[:40], batch=40)
+    assert sizes[0] == 40
+    monkeypatch.setattr(decoding, "free_bytes", lambda device: 2**20)
+    with pytest.raises(MemoryError, match="write batch = 1 in"):
+        written(half, rows[:40], batch=40)
+    assert len(sizes) == 4, "it is refused before it starts"
 
 
 def test_memory_that_not_even_one_row_fits_in_is_a_failure(model, rows, monkeypatch):

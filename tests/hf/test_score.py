@@ -141,6 +141,25 @@ def test_bf16_is_near_fp32_and_returns_to_the_stored_weights(tmp_path):
     assert half.score(PAIRS, batch=6) == before
 
 
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_a_batch_that_exhausts_the_memory_is_halved_in_fp32_alone(tmp_path, monkeypatch, dtype):
+    model = open_model(tiny.spec(tiny.write_llama(tmp_path)), Limits(dtype=dtype))
+    whole = model.score(PAIRS, batch=6)
+    plain = score._nats
+
+    def small(network, trees, *rest):
+        if len(trees) > 1:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return plain(network, trees, *rest)
+
+    monkeypatch.setattr(score, "_nats", small)
+    if dtype == "fp32":
+        assert model.score(PAIRS, batch=6) == pytest.approx(whole, abs=1e-5)
+    else:
+        with pytest.raises(MemoryError, match=r"write batch = \d in \[limits\]"):
+            model.score(PAIRS, batch=6)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_heads_sums_block_by_block_equal_those_of_all_logits(dtype):
     generator = torch.Generator().manual_seed(0)

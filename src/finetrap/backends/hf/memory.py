@@ -67,6 +67,14 @@ def free_bytes(device: torch.device) -> int:
     return max(0, free)
 
 
+def too_large(batch: int, fits: int) -> MemoryError:
+    """Return what ends a cell whose batch, which is part of its key, does not fit the memory."""
+    return MemoryError(
+        f"{batch} rows at once do not fit the memory, and in bf16 their number decides answers, so "
+        f"it is not cut: write batch = {max(1, fits)} in [limits]"
+    )
+
+
 def release(device: torch.device) -> None:
     """Give memory that torch holds for reuse back to the GPU."""
     if device.type == "cuda":

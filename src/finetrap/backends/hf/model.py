@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -350,8 +351,12 @@ class HFModel:
             return score(self._network, spans, filler=filler, batch=batch, scored=scored)
 
     def _multiplying(self, tokens: int) -> AbstractContextManager[None]:
-        """Let the model multiply as is best for so many tokens."""
-        room = int(SHARE * free_bytes(torch.device("cpu")))
+        """Let the model multiply as is best for so many tokens.
+
+        Packing weights changes bits in bf16, so there free memory has no say in it.
+        """
+        exact = self._dtype == torch.float32
+        room = int(SHARE * free_bytes(torch.device("cpu"))) if exact else sys.maxsize
         return multiplying(self._network.core, tokens, room)
 
 

@@ -20,7 +20,7 @@ from finetrap.backends import Completion, Scored, Written
 from finetrap.backends.hf.asking.score import LOGITS, sums
 from finetrap.backends.hf.kernels.cache import GrowingLayer, Prefix, shared_length
 from finetrap.backends.hf.layout import marked, pad_left, pad_right, would_pad
-from finetrap.backends.hf.memory import SHARE, free_bytes, release
+from finetrap.backends.hf.memory import SHARE, free_bytes, release, too_large
 from finetrap.backends.hf.network import Network
 from finetrap.backends.hf.tokens import Tokens
 from finetrap.errors import out_of_memory
@@ -106,8 +106,9 @@ def generate(
 ) -> list[Completion]:
     """Complete each prompt, the longest first so that rows of like length share a batch.
 
-    What all prompts start with is read once. At most `batch` rows are written at once, and fewer
-    where memory holds fewer: a batch that exhausts it is halved, and what was finished stays.
+    What all prompts start with is read once. At most `batch` rows are written at once. In fp32 they
+    are fewer where memory holds fewer: a batch that exhausts it is halved, and what was finished
+    stays. In bf16 they are exactly as many, because answers depend on it. Raises MemoryError.
     `golds` are read in the same pass as their prompts, where `network.shares` says that rows can.
     """
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
@@ -115,8 +116,14 @@ def generate(
     prefix = network.prefix(prompts[0][:shared]) if shared else None
     own = prefix.length if prefix is not None else 0
     reader = _Reader(network, [prompt[own:] for prompt in prompts], filler, prefix, golds)
+    exact = network.core.dtype == torch.float32
     if prompts:
-        batch = min(batch, decoding_rows(network, len(prompts[order[0]]) - own + endings.cap))
+        longest = len(prompts[order[0]]) - own + endings.cap
+        fits = decoding_rows(network, longest)
+        if exact:
+            batch = min(batch, fits)
+        elif batch > decoding_rows(network, longest, share=1):
+            raise too_large(batch, fits)
     done: dict[int, Completion] = {}
     while len(done) < len(prompts):
         waiting = deque(i for i in order if i not in done)
@@ -128,13 +135,15 @@ def generate(
         except (RuntimeError, MemoryError) as fault:
             if not out_of_memory(fault) or batch == 1:
                 raise
+            if not exact:
+                raise too_large(batch, min(fits, batch // 2)) from fault
             batch = max(1, batch // 2)
         release(network.device)
     return [done[i] for i in range(len(prompts))]
 
 
-def decoding_rows(network: Network, tokens: int) -> int:
-    """Return how many rows of `tokens` own tokens can be written at once, at least one.
+def decoding_rows(network: Network, tokens: int, share: float = SHARE) -> int:
+    """Return how many rows of `tokens` own tokens fit a share of the free memory, at least one.
 
     A row keeps two vectors per token and layer in the cache, and its logits; reading its prompt
     takes about four vectors of the feed-forward's width per token on top.
@@ -146,7 +155,7 @@ def decoding_rows(network: Network, tokens: int) -> int:
     size = next(network.core.parameters()).element_size()
     kept = 2 * config.num_hidden_layers * heads * width
     row = size * (tokens * (kept + 4 * wide) + 3 * network.vocabulary)
-    return max(1, int(SHARE * free_bytes(network.device) / row))
+    return max(1, int(share * free_bytes(network.device) / row))
 
 
 @dataclass

@@ -14,7 +14,7 @@ from finetrap.backends.hf.asking.trees import Laid, Tree, joined, padded
 from finetrap.backends.hf.kernels.cache import Prefix, shared_length
 from finetrap.backends.hf.kernels.head import Predictions
 from finetrap.backends.hf.layout import Span, marked, pad_right, would_pad
-from finetrap.backends.hf.memory import release
+from finetrap.backends.hf.memory import release, too_large
 from finetrap.backends.hf.network import Network
 from finetrap.errors import out_of_memory
 
@@ -60,7 +60,8 @@ def score(
     """Return the negative log-likelihood of each span's scored tokens, in nats.
 
     What all spans start with is read once, and a context that several spans continue is read once
-    for them. A batch that exhausts the memory is halved.
+    for them. A batch that exhausts the memory is halved, but in bf16, where likelihoods depend on
+    it. Raises MemoryError.
     """
     order = [i for i in range(len(spans)) if spans[i].scored > 0]
     shared = shared_length([spans[i].ids for i in order], [spans[i].start for i in order])
@@ -103,13 +104,15 @@ def _trees(network: Network, spans: Iterable[tuple[int, Span]]) -> list[Tree]:
 def _halving(
     network: Network, trees: Sequence[Tree], lay: Lay, prefix: Prefix | None
 ) -> Iterator[tuple[Tree, list[float]]]:
-    """Score a batch, in halves where it does not fit the memory."""
+    """Score a batch, in fp32 in halves where it does not fit the memory."""
     try:
         yield from zip(trees, _nats(network, trees, lay, prefix), strict=True)
         return
     except (RuntimeError, MemoryError) as fault:
         if not out_of_memory(fault) or len(trees) == 1:
             raise
+        if network.core.dtype != torch.float32:
+            raise too_large(len(trees), len(trees) // 2) from fault
     release(network.device)
     half = len(trees) // 2
     yield from _halving(network, trees[:half], lay, prefix)

@@ -15,13 +15,14 @@ from finetrap.backends import Progress, Row
 from finetrap.backends.hf.kernels.head import HeadLoss
 from finetrap.backends.hf.kernels.joined import Rows, joining
 from finetrap.backends.hf.layout import Span, marked, pad_right
-from finetrap.backends.hf.memory import SHARE, free_bytes
 from finetrap.backends.hf.network import Network
 from finetrap.backends.hf.tokens import Tokens
 from finetrap.backends.hf.training.half import Copies
 from finetrap.backends.hf.training.lowrank import Merging
 from finetrap.errors import Diverged
 
+ON_GPU = 2**32
+"""Bytes of activations for one backward pass on a GPU: 2,300 tokens of SmolLM2-135M."""
 LOGITS = 2**26
 """Logits held at once (256 MiB in fp32; their gradient takes as much again)."""
 FULL = 3 / 2
@@ -263,10 +264,11 @@ def activation_bytes(network: Network) -> int:
 
     On a CPU passes of some hundred tokens are the fastest: what they write stays in the cache.
     Where all weights are trained each pass adds to every gradient, and activations may take about
-    what the weights of the pass do. A GPU wants as many tokens as it can hold.
+    what the weights of the pass do. A GPU wants more tokens. What is free has no say: a step
+    that is cut otherwise is summed in another order.
     """
     if network.device.type == "cuda":
-        return max(2**30, int(SHARE * free_bytes(network.device)))
+        return ON_GPU
     weights = list(network.core.parameters())
     if not all(weight.requires_grad for weight in weights):
         return 3 * 2**28
