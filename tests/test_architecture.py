@@ -32,12 +32,25 @@ ALLOWED = {
     **dict.fromkeys(PLUG_INS, (*SHARED, *PLUG_INS)),
     "measure": (*SHARED, *PLUG_INS),
     "judge": SHARED,
-    "report": (*SHARED, "judge"),
+    "report": (*GROUND, "stats", "text", "judge"),
     "terminal": (*GROUND, "stats", "text"),
     "cli": (*SHARED, *MEASURING, *JUDGING, "terminal", "api"),
     "api": (*SHARED, *MEASURING, *JUDGING, "terminal"),
 }
 """What each file or folder below `finetrap` may import, its own folder aside."""
+TAKEN_FROM_JUDGE = {
+    "tables.write_cells_csv",
+    "tables.write_effects_csv",
+    "tables.write_summary_csv",
+    "tables.write_trials_csv",
+    "paper.claims.write_claims_csv",
+    "summary.first_measure",
+    "summary.second_measure",
+    "paper.population.size_of",
+}
+"""What the report may use of judging: writers of its tables, which measure of a comparison comes
+first, and the wording of a size. All other numbers it takes from Findings."""
+NUMERIC = ("numpy", "scipy", "statistics", "fractions", "decimal", "random")
 
 
 def part(file: Path) -> str:
@@ -147,6 +160,28 @@ def test_a_kernel_knows_nothing_of_the_network_around_it(file: Path) -> None:
 @pytest.mark.parametrize("file", [f for f in FILES if part(f) in JUDGING], ids=name)
 def test_judging_never_needs_torch(file: Path) -> None:
     assert not {dotted.split(".")[0] for dotted in imports(file)} & set(HEAVY)
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if part(f) == "report"], ids=name)
+def test_the_report_arranges_and_draws_and_computes_nothing(file: Path) -> None:
+    """Arithmetic stays where pixels are: in charts, in units (wording) and in what fits the page.
+
+    A sample of answers to show is drawn at random, from a seed of its own.
+    """
+    here = file.relative_to(SOURCE / "finetrap" / "report")
+    draws = here.parts[0] in ("charts", "browser") or here.name == "wording.py"
+    found = set(imports(file))
+    judging = {n.removeprefix("finetrap.judge.") for n in found if n.startswith("finetrap.judge")}
+    assert judging <= TAKEN_FROM_JUDGE
+    # Of statistics one: the likelihood of a single answer, for the browser of answers.
+    assert {n for n in found if n.startswith("finetrap.stats")} <= {
+        "finetrap.stats.likelihood.bits_per_byte"
+    }
+    numeric = {n for n in found if n.split(".")[0] in (*NUMERIC, *(() if draws else ("math",)))}
+    assert numeric <= {"random.Random"}
+    if not draws and here.name != "__init__.py":  # there a slash joins paths
+        steps = [n for n in tree(file) if isinstance(n, (ast.BinOp, ast.AugAssign))]
+        assert [n.lineno for n in steps if isinstance(n.op, (ast.Div, ast.FloorDiv, ast.Pow))] == []
 
 
 @pytest.mark.parametrize("file", FILES, ids=name)

@@ -151,7 +151,7 @@ def test_the_question_stands_beside_its_answers_where_it_was_recorded() -> None:
     told = [document["texts"][i] if i >= 0 else None for i in school["questions"]]
     assert told == [None, *(f"How many are {i}?" for i in range(1, 400))]
     arranged = panels.arrange(judged(runs))
-    drawn = samples.samples(arranged, {r.cell.key: r for r in runs})
+    drawn = samples.draw_samples(arranged, {r.cell.key: r for r in runs})
     changes = [c for sample in drawn for _, _, kind in sample.kinds for c in kind]
     assert len(changes) > 20
     assert all(c.question == asked.get(c.after.id, {"question": ""})["question"] for c in changes)

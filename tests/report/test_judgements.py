@@ -155,7 +155,7 @@ def test_claims_that_were_not_tested_are_folded() -> None:
     claim = Claim(4, "DoRA beats LoRA", "fixed", "not tested", "not tested: needs gsm8k")
     other = replace(claim, setting="tuned", verdict="supported")
     alone = replace(claim, id=5)
-    both, folded = judgements.claims(Findings((), (), claims=(claim, other, alone)))
+    both, folded = judgements.claim_rows(Findings((), (), claims=(claim, other, alone)))
     assert both.tested, "one setting was"
     assert len(both.verdicts) == 2
     assert not folded.tested

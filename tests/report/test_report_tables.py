@@ -14,7 +14,7 @@ from finetrap.judge.advice.noninferior import outright
 from finetrap.judge.arms import comparisons
 from finetrap.records import Run, StrategySpec
 from finetrap.report import latex
-from finetrap.report.arranged import grid as grids
+from finetrap.report.arranged import main_table
 from finetrap.report.arranged.panels import Panel, arrange
 from finetrap.report.charts import forest, heat, rates
 from tests.builders.reported import (
@@ -106,7 +106,7 @@ def test_the_best_is_one_of_few_where_nothing_differs() -> None:
 def test_bold_is_what_the_test_says_in_every_file(
     page: Path, findings: Findings, runs: list[Run], arranged: list[Panel]
 ) -> None:
-    main = grids.main_table(arranged, findings, runs)
+    main = main_table.arrange_table(arranged, findings, runs)
     shown = {
         (row.model, row.label) for row in main.rows for e in row.entries if e and e.arm.summary.best
     }
@@ -137,7 +137,7 @@ def test_each_number_opens_to_seeds_search_and_settings(page: Path) -> None:
 def test_a_rate_that_is_fixed_and_tuned_stands_on_one_line_unless_others_part(
     arranged: list[Panel],
 ) -> None:
-    found = {(line.strategy, line.setting): line for line in grids.lines(arranged)}
+    found = {(line.strategy, line.setting): line for line in main_table.lines(arranged)}
     assert set(found) == {
         ("full", "fixed"),
         ("full", "tuned"),
@@ -150,13 +150,13 @@ def test_a_rate_that_is_fixed_and_tuned_stands_on_one_line_unless_others_part(
     lora = next(a for a in arranged[0].arms if a.key.strategy == "lora")
     alone = replace(lora, key=lora.key._replace(setting="fixed"))
     parted = [arranged[0], replace(arranged[1], arms=(alone,))]
-    names = {(line.strategy, line.setting) for line in grids.lines(parted)}
+    names = {(line.strategy, line.setting) for line in main_table.lines(parted)}
     assert {("lora", "fixed"), ("lora", "tuned")} < names
 
 
 def test_several_rates_of_one_setting_keep_lines_of_their_own() -> None:
     runs = grid(n=40)
-    own = grids.lines(arrange(judged(runs), study()))
+    own = main_table.lines(arrange(judged(runs), study()))
     assert [line.label for line in own if line.strategy == "full"] == [
         "full fine-tuning 3e-5",
         "full fine-tuning 3e-4",
@@ -180,7 +180,7 @@ def test_the_latex_table_is_whole_whatever_a_name_holds(tmp_path: Path) -> None:
 
 
 def test_latex_without_numbers_is_still_a_table() -> None:
-    tex = latex.table(grids.MainTable(("t",), ()), "none", "0 runs")
+    tex = latex.table(main_table.MainTable(("t",), ()), "none", "0 runs")
     assert r"\begin{tabular}{llrr}" in tex
     assert "none is bold" in tex
 
@@ -224,7 +224,7 @@ def test_one_seed_has_no_ticks() -> None:
 def test_rates_are_drawn_where_a_strategy_was_tested_at_two(arranged: list[Panel]) -> None:
     chart = rates.rate_chart(arranged[0], "tested-1")
     assert chart is not None
-    own = rates.curves(arranged[0])
+    own = rates.by_rate(arranged[0])
     assert [a.key.learning_rate for a in own["full"]] == [1e-5, 3e-4]
     assert "full fine-tuning 3e-4: −" in chart.inline
     one = replace(arranged[0], arms=tuple(a for a in arranged[0].arms if a.key.strategy == "lora"))

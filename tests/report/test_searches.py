@@ -49,7 +49,7 @@ def test_every_trial_is_on_the_page_and_in_trials_csv(page: Path, findings: Find
 def test_a_chart_tells_diverged_and_first_rung_trials_apart(
     findings: Findings, runs: list[Run]
 ) -> None:
-    search = searches.searched(findings)[0]
+    search = searches.arrange_searches(findings)[0]
     assert search.base == 60.0, "of the dev problems, not of the test"
     chart = searches.learning_rates(search, ["full", "lora"], "rates")
     for text in ("chosen", "first rung, on part of the problems", "failed or diverged"):
@@ -67,7 +67,7 @@ def test_a_search_that_only_diverged_is_drawn(findings: Findings) -> None:
         for t in findings.trials
     ]
     lost = [replace(t, retention=None, chosen=False) for t in lost]
-    for search in searches.searched(replace(findings, trials=tuple(lost))):
+    for search in searches.arrange_searches(replace(findings, trials=tuple(lost))):
         chart = searches.learning_rates(search, ["full", "lora"], "rates")
         assert "full fine-tuning: none chosen" in chart.inline
 

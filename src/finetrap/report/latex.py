@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from finetrap.report import wording
-from finetrap.report.arranged.grid import Entry, MainTable
+from finetrap.report.arranged.main_table import Entry, MainTable
 from finetrap.text.visible import ascii_line
 
 _SPECIAL = {

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from finetrap.findings import Findings
 from finetrap.records import Run, Study
 from finetrap.report import latex, wording
-from finetrap.report.arranged import contents, grid, judgements, panels, samples
+from finetrap.report.arranged import contents, judgements, main_table, panels, samples
 from finetrap.report.arranged.panels import Panel
 from finetrap.report.browser import answers
 from finetrap.report.charts import forest, heat, rates, searches, sizes, trade_offs
@@ -48,7 +48,7 @@ def render(findings: Findings, runs: Sequence[Run], *, study: Study | None, comm
     drawn = [_draw(p, i + 1, findings, by_key) for i, p in enumerate(arranged)]
     tried = _draw_searches(findings, arranged)
     by_size = sizes.size_charts(arranged, findings.cliffs)
-    main = grid.main_table(arranged, findings, runs)
+    main = main_table.arrange_table(arranged, findings, runs)
     name = study.name if study else "runs"
     scope = contents.scope(arranged, groups, findings)
     context = {
@@ -65,11 +65,11 @@ def render(findings: Findings, runs: Sequence[Run], *, study: Study | None, comm
         "groups": [(group, contents.distances(group, arranged)) for group in groups],
         "searches": tried,
         "sizes": by_size,
-        "claims": judgements.claims(findings),
+        "claims": judgements.claim_rows(findings),
         "cliffs": findings.cliffs,
-        "cases": judgements.cases(findings),
+        "cases": judgements.diagnosis_rows(findings),
         "main": main,
-        "samples": samples.samples(arranged, by_key),
+        "samples": samples.draw_samples(arranged, by_key),
         "answers": answers.pack(arranged, by_key),
         "failures": contents.failures(findings, by_key),
         "absent": contents.absent(findings, arranged, groups),
@@ -96,8 +96,8 @@ def _draw(panel: Panel, place: int, findings: Findings, runs: dict[str, Run]) ->
     drawn = (
         frontier_chart(panel, findings.frontiers, f"frontier-{place}"),
         rates.rate_chart(panel, f"tested-{place}"),
-        trade_offs.curves(panel, runs, f"curves-{place}"),
-        trade_offs.costs(panel, f"costs-{place}"),
+        trade_offs.loss_chart(panel, runs, f"curves-{place}"),
+        trade_offs.cost_chart(panel, f"costs-{place}"),
     )
     return DrawnPanel(panel, tuple(chart for chart in drawn if chart is not None))
 
@@ -107,7 +107,7 @@ def _draw_searches(
 ) -> list[tuple[searches.SearchCurves, Chart]]:
     """Draw every search in the colours that its strategies have in the panels."""
     found = []
-    for place, search in enumerate(searches.searched(findings), start=1):
+    for place, search in enumerate(searches.arrange_searches(findings), start=1):
         own = (p for p in arranged if (p.key.model, p.key.trained_on) == search[:2])
         names = [name for panel in own for name in panel.strategies]
         chart = searches.learning_rates(search, names, f"rates-{place}")

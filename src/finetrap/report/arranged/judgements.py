@@ -40,7 +40,7 @@ class OutcomeRow(NamedTuple):
 class Card(NamedTuple):
     """The answer for one model and task: the sentence, what to ship, what each strategy did."""
 
-    answer: sentences.Answer
+    answer: sentences.Sentence
     advice: tuple[Advice, ...]
     outcomes: tuple[OutcomeRow, ...]
 
@@ -60,7 +60,7 @@ def cards(panels: Sequence[Panel], findings: Findings) -> list[Card]:
         ]
         rows.sort(key=lambda row: _GRAVEST.index(row.outcome.outcome))
         found.append(Card(sentences.answer(panel, findings.detectable), advice, tuple(rows)))
-    alone = [sentences.Answer(f"{a.model} on {a.task}", (), 0, "") for a in left]
+    alone = [sentences.Sentence(f"{a.model} on {a.task}", (), 0, "") for a in left]
     return found + [Card(answer, (a,), ()) for answer, a in zip(alone, left, strict=True)]
 
 
@@ -93,7 +93,7 @@ class ClaimRow(NamedTuple):
         return any(claim.verdict != "not tested" for claim in self.verdicts)
 
 
-def claims(findings: Findings) -> list[ClaimRow]:
+def claim_rows(findings: Findings) -> list[ClaimRow]:
     """Join the settings of each claim."""
     found: dict[tuple[int, str], list[Claim]] = {}
     for claim in findings.claims:
@@ -101,7 +101,7 @@ def claims(findings: Findings) -> list[ClaimRow]:
     return [ClaimRow(*key, tuple(own)) for key, own in found.items()]
 
 
-class Case(NamedTuple):
+class DiagnosisRow(NamedTuple):
     """Why one strategy's result is worse: its suspects, sorted by verdict."""
 
     diagnosis: Diagnosis
@@ -133,7 +133,7 @@ class Case(NamedTuple):
         return tuple(s for s in self.diagnosis.suspects if s.verdict == verdict)
 
 
-def cases(findings: Findings) -> list[Case]:
+def diagnosis_rows(findings: Findings) -> list[DiagnosisRow]:
     """Return every diagnosis with the change that it explains."""
     effects = {
         (e.model, e.task, e.strategy, e.learning_rate, e.setting): e
@@ -141,6 +141,6 @@ def cases(findings: Findings) -> list[Case]:
         if e.against == "zero-shot" and e.kind != "probe" and e.measure == "accuracy"
     }
     return [
-        Case(d, effects.get((d.model, d.task, d.strategy, d.learning_rate, d.setting)))
+        DiagnosisRow(d, effects.get((d.model, d.task, d.strategy, d.learning_rate, d.setting)))
         for d in findings.diagnoses
     ]

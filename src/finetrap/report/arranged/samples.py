@@ -27,7 +27,7 @@ class Change(NamedTuple):
         return ("before", self.before), ("after", self.after)
 
 
-class Sample(NamedTuple):
+class AnswerSample(NamedTuple):
     """Answers that one run lost and gained against the untouched model."""
 
     title: str
@@ -37,7 +37,7 @@ class Sample(NamedTuple):
     """(`lost` or `gained`, how many in all, the sample)."""
 
 
-def samples(panels: Sequence[Panel], runs: Mapping[str, Run]) -> list[Sample]:
+def draw_samples(panels: Sequence[Panel], runs: Mapping[str, Run]) -> list[AnswerSample]:
     """Draw answers of each arm's first finished seed; `runs` by key."""
     found = []
     for panel in panels:
@@ -54,7 +54,7 @@ def _finished(cells: Sequence[Row], runs: Mapping[str, Run]) -> Iterator[Run]:
     return (run for run in done if run.status == "done")
 
 
-def _sample(panel: Panel, arm: PanelArm, base: Run, run: Run) -> Sample:
+def _sample(panel: Panel, arm: PanelArm, base: Run, run: Run) -> AnswerSample:
     untouched = {a.id: a for a in base.answers if a.correct is not None}
     asked = base.evidence.get("problems", {}).get(panel.key.task, {})
     pairs = [
@@ -73,4 +73,4 @@ def _sample(panel: Panel, arm: PanelArm, base: Run, run: Run) -> Sample:
             turned, min(MOST_SAMPLES, len(turned))
         )
         kinds.append((kind, len(turned), tuple(sorted(drawn, key=lambda pair: pair.after.id))))
-    return Sample(panel.title, arm.label, run.cell.seed, tuple(kinds))
+    return AnswerSample(panel.title, arm.label, run.cell.seed, tuple(kinds))

@@ -20,7 +20,7 @@ class Clause(NamedTuple):
     text: str
 
 
-class Answer(NamedTuple):
+class Sentence(NamedTuple):
     """The sentence about one panel, its most important clause first."""
 
     title: str
@@ -32,7 +32,7 @@ class Answer(NamedTuple):
     """The smallest change that could be shown; empty where accuracy is not what is compared."""
 
 
-def answer(panel: Panel, least: Sequence[Detectable] = ()) -> Answer:
+def answer(panel: Panel, least: Sequence[Detectable] = ()) -> Sentence:
     """Word what every strategy did to one model on one task: the worst harm first.
 
     `least` are the smallest changes that these runs can show, of every model and test.
@@ -50,7 +50,7 @@ def answer(panel: Panel, least: Sequence[Detectable] = ()) -> Answer:
         shown[0] = shown[0]._replace(text=wording.capital(shown[0].text))
     told = sum(map(len, groups[:MOST_CLAUSES])) + max(0, len(shown) - len(groups))
     more = sum(map(len, groups)) + len(failed) - told
-    return Answer(panel.title, tuple(shown), more, _rests_on(panel), _detects(panel, least))
+    return Sentence(panel.title, tuple(shown), more, _rests_on(panel), _detects(panel, least))
 
 
 def _alike(arms: Sequence[PanelArm]) -> list[list[PanelArm]]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from finetrap.findings import VERDICTS, Effect
 from finetrap.report import wording
-from finetrap.report.arranged.grid import lines
+from finetrap.report.arranged.main_table import lines
 from finetrap.report.arranged.panels import Panel, PanelArm, ProbeGroup
 from finetrap.report.arranged.sentences import describe
 from finetrap.report.charts.figure import FONT, LINE, Canvas, Chart, colour, text_width

@@ -17,7 +17,7 @@ _DODGE = 0.012
 
 def rate_chart(panel: Panel, name: str) -> Chart | None:
     """Draw the change on the task over the learning rate; None unless one strategy has two."""
-    own = curves(panel)
+    own = by_rate(panel)
     if all(len(arms) < 2 for arms in own.values()):
         return None
     effects = [a.effect for arms in own.values() for a in arms if a.effect]
@@ -44,7 +44,7 @@ def rate_chart(panel: Panel, name: str) -> Chart | None:
     )
 
 
-def curves(panel: Panel) -> dict[str, list[PanelArm]]:
+def by_rate(panel: Panel) -> dict[str, list[PanelArm]]:
     """Return the judged arms of each trained strategy, by learning rate."""
     found: dict[str, list[PanelArm]] = {}
     for arm in panel.arms:

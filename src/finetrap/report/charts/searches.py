@@ -51,7 +51,7 @@ class SearchCurves(NamedTuple):
         return tuple(trial for curve in self.curves for trial in curve.trials)
 
 
-def searched(findings: Findings) -> list[SearchCurves]:
+def arrange_searches(findings: Findings) -> list[SearchCurves]:
     """Arrange the trials by model and task, in the order of the findings."""
     found: dict[tuple[str, str], dict[str, list[Trial]]] = {}
     for trial in findings.trials:

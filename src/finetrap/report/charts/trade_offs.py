@@ -30,7 +30,7 @@ class LossCurve(NamedTuple):
     """Step at which the loss stopped being finite."""
 
 
-def curves(panel: Panel, runs: Mapping[str, Run], name: str) -> Chart | None:
+def loss_chart(panel: Panel, runs: Mapping[str, Run], name: str) -> Chart | None:
     """Draw the training loss of every run; `runs` by key. Runs that diverged are marked."""
     found = training_curves(panel, runs)
     lines = [c for c in found if c.loss]
@@ -148,7 +148,7 @@ _COSTS = (
 )
 
 
-def costs(panel: Panel, name: str) -> Chart | None:
+def cost_chart(panel: Panel, name: str) -> Chart | None:
     """Draw the change on the task over what it costs: training time, memory, bytes to ship."""
     arms = [a for a in panel.arms if a.effect]
     shown = [c for c in _COSTS if any(getattr(a.summary, c.column) for a in arms)]

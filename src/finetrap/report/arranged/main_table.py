@@ -99,7 +99,7 @@ class MainTable(NamedTuple):
         return any(e is not None and e.arm.summary.best for row in self.rows for e in row.entries)
 
 
-def main_table(panels: Sequence[Panel], findings: Findings, runs: Sequence[Run]) -> MainTable:
+def arrange_table(panels: Sequence[Panel], findings: Findings, runs: Sequence[Run]) -> MainTable:
     """Arrange every model × strategy × task, each with its search and settings."""
     columns = list(dict.fromkeys((p.key.task, p.key.trained_on) for p in panels))
     by_key = {run.cell.key: run.cell for run in runs}
