@@ -52,7 +52,7 @@ def test_training_at_its_own_rate_lowers_the_loss_by_five_percent(name, model, p
     solver = strategies.adapt(model, problems, spec, BUDGET, seed=0)
     assert sum(model.score(pairs, batch=64)) <= 0.95 * before
     assert 0 < solver.training.trainable <= model.parameters
-    assert model.ship_bytes() > 0
+    assert model.ship_bytes > 0
 
 
 @pytest.mark.parametrize("name", catalog.models())

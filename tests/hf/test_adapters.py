@@ -59,7 +59,7 @@ def test_a_catalog_adapter_trains_is_saved_and_leaves_no_trace(name, folder, mod
     assert model.generate(PROMPTS, max_new_tokens=4, stops=(), batch=4) == alone
 
     model.save(tmp_path, whole=False)
-    assert model.ship_bytes() == (tmp_path / "adapter/adapter_model.safetensors").stat().st_size
+    assert model.ship_bytes == (tmp_path / "adapter/adapter_model.safetensors").stat().st_size
     plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     loaded = peft.PeftModel.from_pretrained(plain, str(tmp_path / "adapter")).eval()
     expected = [nats_of(loaded, model, row) for row in ROWS[:2]]
@@ -68,7 +68,7 @@ def test_a_catalog_adapter_trains_is_saved_and_leaves_no_trace(name, folder, mod
     model.reset()
     state = model._base.state_dict()
     assert all(torch.equal(state[k], v) for k, v in untouched.items())
-    assert model.ship_bytes() == 0
+    assert model.ship_bytes == 0
 
 
 def test_a_method_that_cannot_be_merged_runs_through_pefts_modules(model):
@@ -96,7 +96,7 @@ def test_a_whole_model_is_saved_as_it_was_evaluated(model, tmp_path):
 def test_full_training_ships_the_checkpoint_at_its_stored_width(tmp_path):
     model = open_model(tiny.spec(tiny.write_qwen2(tmp_path / "bf16")), Limits())
     model.train(ROWS, StrategySpec("full", "full", learning_rate=1e-3), TrainSpec(epochs=1), 0)
-    assert model.ship_bytes() == 2 * model.parameters
+    assert model.ship_bytes == 2 * model.parameters
     model.save(tmp_path / "kept", whole=False)
     assert not (tmp_path / "kept").exists()
 

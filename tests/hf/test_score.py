@@ -69,7 +69,7 @@ def test_nats_are_told_once_as_they_are_known(model):
     assert told == dict(enumerate(model.score(PAIRS, batch=2, scored=scored)))
     told.clear()
     texts = [tiny.TEXTS[0] * 40, tiny.TEXTS[1]]
-    whole = model.score_prose(texts, prefix="", batch=1, scored=scored)
+    whole = model.score([("", text) for text in texts], batch=1, windows=True, scored=scored)
     assert told == pytest.approx(dict(enumerate(whole)))
 
 
@@ -87,14 +87,14 @@ def test_scored_tokens_are_counted(folder):
     model.score(PAIRS[:1], batch=1)
     context, continuation = PAIRS[0]
     read = len(model.tokens.prompt(context)) + len(model.tokens.continuation(continuation))
-    assert model.token_count() == read
+    assert model.tokens_read == read
 
 
 def test_short_prose_stands_after_the_begin_token_or_the_prefix(folder, model):
     text, prefix = tiny.TEXTS[4], tiny.TEXTS[0] + tiny.TEXTS[1] + "\n\n"
     after = model.tokens.continuation(text)
-    [plain] = model.score_prose([text], prefix="", batch=1)
-    [prefixed] = model.score_prose([text], prefix=prefix, batch=1)
+    [plain] = model.score([("", text)], batch=1, windows=True)
+    [prefixed] = model.score([(prefix, text)], batch=1, windows=True)
     begin = [model.tokens.begin]
     assert plain == pytest.approx(direct(folder, begin, after), abs=1e-4 * len(after))
     expected = direct(folder, model.tokens.prompt(prefix), after)
@@ -108,13 +108,13 @@ def test_long_prose_is_read_whole_in_disjoint_windows(folder, model):
     assert len(ids) > 2 * room
     parts = [ids[at : at + room] for at in range(0, len(ids), room)]
     expected = sum(direct(folder, [model.tokens.begin], part) for part in parts)
-    [nats] = model.score_prose([text], prefix="", batch=2)
+    [nats] = model.score([("", text)], batch=2, windows=True)
     assert nats == pytest.approx(expected, abs=1e-4 * len(ids))
 
 
 def test_a_prefix_that_leaves_no_room_for_prose_is_an_error(model):
     with pytest.raises(ContextTooLong, match="no room"):
-        model.score_prose(["a text"], prefix="mill " * 300, batch=1)
+        model.score([("mill " * 300, "a text")], batch=1, windows=True)
 
 
 def test_the_first_token_of_prose_is_not_scored_where_nothing_can_stand_before_it(tmp_path):
@@ -122,7 +122,7 @@ def test_the_first_token_of_prose_is_not_scored_where_nothing_can_stand_before_i
     model = open_model(tiny.spec(folder), Limits())
     model.tokens.begin = None
     ids = model.tokens.continuation(tiny.TEXTS[4])
-    [nats] = model.score_prose([tiny.TEXTS[4]], prefix="", batch=1)
+    [nats] = model.score([("", tiny.TEXTS[4])], batch=1, windows=True)
     assert nats == pytest.approx(direct(folder, ids[:1], ids[1:]), abs=1e-4 * len(ids))
 
 

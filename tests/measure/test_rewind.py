@@ -52,7 +52,7 @@ def test_both_ends_of_the_way_are_exact_and_the_middle_lies_between(model, strat
         torch.testing.assert_close(middle, (untouched[name] + trained[name]) / 2)
     model.rewind(0.0)
     assert model.score(PAIRS, batch=2) == before
-    assert model.ship_bytes() == 0
+    assert model.ship_bytes == 0
     model.rewind(1.0)
     assert model.score(PAIRS, batch=2) == after
     model.reset()
@@ -69,17 +69,17 @@ def test_a_rewound_lora_ships_as_an_adapter_that_computes_the_same(model, folder
     expected = dict(loaded.named_parameters())
     for name, found in weights(model).items():
         torch.testing.assert_close(found, expected[name], rtol=1e-5, atol=1e-6)
-    assert model.ship_bytes() == (tmp_path / "adapter/adapter_model.safetensors").stat().st_size
+    assert model.ship_bytes == (tmp_path / "adapter/adapter_model.safetensors").stat().st_size
 
 
 def test_a_rewound_dora_ships_as_whole_weights(model, tmp_path):
     model.reset()
     model.train(ROWS, DORA, BUDGET, seed=0)
-    adapter = model.ship_bytes()
+    adapter = model.ship_bytes
     model.rewind(0.5)
     model.save(tmp_path, whole=False)
     assert not (tmp_path / "adapter").exists()
-    assert model.ship_bytes() > adapter
+    assert model.ship_bytes > adapter
 
 
 def test_an_adapter_beside_the_weights_cannot_go_back_and_says_so(model):

@@ -11,9 +11,11 @@ from statistics import mean
 import pytest
 
 from finetrap.backends import Row, open_model, toy
-from finetrap.errors import BadModel, Diverged
+from finetrap.errors import BadModel, Diverged, Unsupported
+from finetrap.measure.runner import attempt
+from finetrap.measure.session import Session
 from finetrap.miniature import world
-from finetrap.records import Limits, ModelSpec, StrategySpec, TrainSpec
+from finetrap.records import Cell, Limits, ModelSpec, StrategySpec, TaskRef, TrainSpec
 from finetrap.text import prompts
 
 FULL = StrategySpec("full", "full", learning_rate=3e-4)
@@ -86,7 +88,7 @@ def test_prose_has_the_planted_bits_per_byte_and_the_planted_damage() -> None:
     size = sum(len(text.encode()) for text in texts) * math.log(2)
 
     def bits(opened: toy.ToyModel) -> float:
-        return sum(opened.score_prose(texts, prefix="", batch=8)) / size
+        return sum(opened.score([("", text) for text in texts], batch=8, windows=True)) / size
 
     assert bits(model("bits=2")) == pytest.approx(2, abs=0.02)
     assert bits(trained(model("bits=2,full@prose=0.3"))) == pytest.approx(2.3, abs=0.02)
@@ -98,7 +100,7 @@ def test_reset_gives_back_exactly_the_untouched_answers() -> None:
     assert right(trained(opened)) != before
     opened.reset()
     assert right(opened) == before
-    assert opened.ship_bytes() == 0
+    assert opened.ship_bytes == 0
 
 
 @pytest.mark.parametrize(
@@ -144,7 +146,7 @@ def test_a_question_it_cannot_know_gets_no_answer() -> None:
 def test_kept_weights_are_written_where_real_ones_would_be(tmp_path: Path) -> None:
     opened = trained(model(), LORA)
     opened.save(tmp_path, whole=False)
-    assert (tmp_path / "adapter" / "weights.bin").stat().st_size == opened.ship_bytes() == 40
+    assert (tmp_path / "adapter" / "weights.bin").stat().st_size == opened.ship_bytes == 40
 
 
 @pytest.mark.parametrize(
@@ -174,3 +176,41 @@ def test_answers_are_told_as_they_are_found() -> None:
         asked, max_new_tokens=32, stops=(), batch=4, written=lambda *row: told.append(row)
     )
     assert told == list(enumerate(done))
+
+
+class Least:
+    """A model that does what a backend has to, and no more."""
+
+    NAMES = ("parameters", "chat", "tokens_read", "ship_bytes")
+    METHODS = ("generate", "score", "train", "save", "reset")
+
+    def __init__(self, full: toy.ToyModel) -> None:
+        self._full = full
+
+    def __getattr__(self, name: str) -> object:
+        if name not in (*self.NAMES, *self.METHODS):
+            raise AttributeError(name)
+        return getattr(self._full, name)
+
+
+@pytest.mark.parametrize("rewind", [(), (0.0, 1.0)], ids=["plain", "rewind"])
+def test_a_backend_that_does_the_least_is_measured_and_its_rewind_refused(rewind) -> None:
+    market = TaskRef("market", "miniature-1")
+    cell = Cell(
+        ModelSpec("least", "toy:full=-0.2", toy.VERSION, "toy"),
+        market,
+        replace(FULL, rewind=rewind),
+        TrainSpec(problems=8, epochs=1, dev=8),
+        Limits(test_problems=10),
+        0,
+        market,
+    )
+    session = Session(lambda spec, limits: Least(model("full=-0.2")))
+    if rewind:
+        with pytest.raises(Unsupported, match="leave `rewind` out"):
+            attempt(cell, session, lambda event: None)
+        return
+    done = attempt(cell, session, lambda event: None)
+    assert (done.status, len(done.answers)) == ("done", 10)
+    assert done.costs.ship_bytes == 4 * 1000
+    assert "divergence" not in done.evidence

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from finetrap.errors import Unsupported
 from finetrap.records import Limits, ModelSpec, StopReason, StrategySpec, TrainSpec
 
 Progress = Callable[[str, Mapping[str, Any]], None]
@@ -53,11 +54,22 @@ class Training:
 
 
 class Model(Protocol):
-    """An opened model. Text in, text and nats out: nothing else of a backend is seen outside it."""
+    """An opened model, as every backend has to provide it: text in, text and nats out.
+
+    Nothing else of a backend is seen outside it.
+    """
 
     parameters: int
     chat: Callable[[Sequence[Mapping[str, str]]], str] | None
     """Renders messages up to where the assistant starts to write; None: plain prompts."""
+
+    @property
+    def tokens_read(self) -> int:
+        """Tokens that `generate` and `score` have read and written since the model was opened."""
+
+    @property
+    def ship_bytes(self) -> int:
+        """Bytes to ship: the adapter's file, or the whole model if its weights were changed."""
 
     def generate(
         self,
@@ -77,14 +89,18 @@ class Model(Protocol):
         """
 
     def score(
-        self, pairs: Sequence[tuple[str, str]], *, batch: int, scored: Scored | None = None
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        batch: int,
+        windows: bool = False,
+        scored: Scored | None = None,
     ) -> list[float]:
-        """Return the nats of each continuation given its context. Raises ContextTooLong."""
+        """Return the nats of each continuation given its context.
 
-    def score_prose(
-        self, texts: Sequence[str], *, prefix: str, batch: int, scored: Scored | None = None
-    ) -> list[float]:
-        """Return the nats of each text after `prefix`, in disjoint windows where it is long."""
+        One that is too long raises ContextTooLong, or is read in disjoint `windows` that each stand
+        after the context.
+        """
 
     def train(
         self,
@@ -96,28 +112,32 @@ class Model(Protocol):
     ) -> Training:
         """Change this model as the strategy says. Raises Diverged, Unsupported, ContextTooLong."""
 
-    def divergence(
-        self, pairs: Sequence[tuple[str, str]], *, batch: int
-    ) -> list[tuple[float, float]]:
-        """Return KL(this‖untouched) and KL(untouched‖this) on each continuation, nats per token."""
+    def save(self, folder: Path, *, whole: bool) -> None:
+        """Write `adapter/` in PEFT's format, or with `whole` also `model/` as safetensors."""
+
+    def reset(self) -> None:
+        """Return to the base weights, exactly."""
+
+
+@runtime_checkable
+class Interpolating(Model, Protocol):
+    """A model that has its base weights beside the trained ones: for rewinds and divergences."""
 
     def rewind(self, share: float) -> None:
-        """Set the weights to `share` of the way from the untouched to the trained ones.
+        """Set the weights to `share` of the way from the base to the trained ones.
 
         Both ends are exact. Raises Unsupported for an adapter that is not merged into weights.
         """
 
-    def save(self, folder: Path, *, whole: bool) -> None:
-        """Write `adapter/` in PEFT's format, or with `whole` also `model/` as safetensors."""
+    def divergence(
+        self, pairs: Sequence[tuple[str, str]], *, batch: int
+    ) -> list[tuple[float, float]]:
+        """Return KL(this‖base) and KL(base‖this) on each continuation, nats per token."""
 
-    def ship_bytes(self) -> int:
-        """Bytes to ship: the adapter's file, or the whole model if its weights were changed."""
 
-    def reset(self) -> None:
-        """Return to the untouched weights, exactly."""
-
-    def token_count(self) -> int:
-        """Tokens that went through the model in `generate` and `score` since it was opened."""
+@runtime_checkable
+class Counting(Model, Protocol):
+    """A model that says how many tokens texts are, without computing: for `finetrap plan`."""
 
     def lengths(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:
         """Return the tokens of each context and of its continuation, as `score` reads them."""
@@ -126,6 +146,16 @@ class Model(Protocol):
         self, rows: Sequence[Row], strategy: StrategySpec, train: TrainSpec, seed: int
     ) -> int:
         """Return the tokens that `train` would see, without training. Raises ContextTooLong."""
+
+
+def interpolating(model: Model) -> Interpolating:
+    """Return the model as one that has two ends. Raises Unsupported."""
+    if isinstance(model, Interpolating):
+        return model
+    raise Unsupported(
+        f"{type(model).__name__} keeps no base weights beside the trained ones; leave `rewind` "
+        "out, or use a model of another backend"
+    )
 
 
 def open_model(spec: ModelSpec, limits: Limits) -> Model:

@@ -141,7 +141,7 @@ class ToyModel:
         self._trained: StrategySpec | None = None
         self._seed = ""
         self._share = 1.0
-        self._tokens = 0
+        self.tokens_read = 0
 
     def generate(
         self,
@@ -159,27 +159,23 @@ class ToyModel:
         answered = _told(completions, written)
         if golds:
             self.score(list(zip(prompts, golds, strict=True)), batch=batch, scored=scored)
-            self._tokens -= sum(len(prompt.split()) for prompt in prompts)  # read once for both
+            self.tokens_read -= sum(len(prompt.split()) for prompt in prompts)  # read once for both
         return answered
 
     def score(
-        self, pairs: Sequence[tuple[str, str]], *, batch: int, scored: Scored | None = None
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        batch: int,
+        windows: bool = False,
+        scored: Scored | None = None,
     ) -> list[float]:
-        """Return nats that prefer the right continuation where `generate` answers rightly."""
-        return _told((self._nats(context, follow) for context, follow in pairs), scored)
+        """Return nats that prefer the right continuation where `generate` answers rightly.
 
-    def score_prose(
-        self, texts: Sequence[str], *, prefix: str, batch: int, scored: Scored | None = None
-    ) -> list[float]:
-        """Return the nats of each text: the planted bits per byte, scattered between texts."""
-        strategy, _ = self._solver(prefix)
-        bits = self.plan.settings["bits"] + self.plan.effects.get(f"{strategy}@prose", 0.0)
-        self._tokens += sum(len((prefix + text).split()) for text in texts)
-        nats = (
-            max(0.0, bits + 0.05 * _normal("prose", text)) * math.log(2) * len(text.encode())
-            for text in texts
-        )
-        return _told(nats, scored)
+        What is read in `windows` is prose, with the planted bits per byte, scattered between texts.
+        """
+        nats = self._prose if windows else self._nats
+        return _told((nats(context, follow) for context, follow in pairs), scored)
 
     def train(
         self,
@@ -230,8 +226,9 @@ class ToyModel:
         """Write a small file where real weights would lie."""
         place = folder / ("model" if whole else "adapter")
         place.mkdir()
-        (place / "weights.bin").write_bytes(b"\0" * self.ship_bytes())
+        (place / "weights.bin").write_bytes(b"\0" * self.ship_bytes)
 
+    @property
     def ship_bytes(self) -> int:
         """Four bytes for each parameter that training may have changed."""
         return 4 * self._trainable()
@@ -239,10 +236,6 @@ class ToyModel:
     def reset(self) -> None:
         """Forget the training."""
         self._trained, self._seed, self._share = None, "", 1.0
-
-    def token_count(self) -> int:
-        """Words read and written since the model was opened."""
-        return self._tokens
 
     def lengths(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:
         """Return the words of each context and of its continuation."""
@@ -280,13 +273,13 @@ class ToyModel:
         else:
             given = answer if self._solves(prompt, question) else _wrong(question, answer)
             words = ["So", "the", "result", f"is {given}.\n####", given]
-        self._tokens += len(prompt.split()) + len(words)
+        self.tokens_read += len(prompt.split()) + len(words)
         stop: StopReason = "eos" if len(words) < max_new_tokens else "cap"
         cut = words[:max_new_tokens]
         return Completion(" " + " ".join(cut), min(len(cut) + 1, max_new_tokens), stop)
 
     def _nats(self, context: str, continuation: str) -> float:
-        self._tokens += len(context.split()) + len(continuation.split())
+        self.tokens_read += len(context.split()) + len(continuation.split())
         question = _last_question(context)
         answer = known_answer(question)
         size = len(continuation.encode())
@@ -297,6 +290,12 @@ class ToyModel:
         if self._solves(context, question):
             return size * ((0.1 if right else 1.0) + scatter)
         return size * ((0.6 if right else 0.3) + scatter)
+
+    def _prose(self, context: str, text: str) -> float:
+        strategy, _ = self._solver(context)
+        bits = self.plan.settings["bits"] + self.plan.effects.get(f"{strategy}@prose", 0.0)
+        self.tokens_read += len((context + text).split())
+        return max(0.0, bits + 0.05 * _normal("prose", text)) * math.log(2) * len(text.encode())
 
     def _solves(self, prompt: str, question: str) -> bool:
         """Hold a question's latent difficulty, uniform on [0, 1), against the planted ability."""

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from finetrap import tasks
-from finetrap.backends import Model, Row
+from finetrap.backends import Interpolating, Model, Row, interpolating
 from finetrap.events import Told
 from finetrap.measure.strategies import (
     Questions,
@@ -73,7 +73,7 @@ def after(
     if cell.split == "dev":
         return {}
     if cell.strategy.trains:
-        moved = asked.kind == "math"
+        moved = asked.kind == "math" and isinstance(solver.model, Interpolating)
         return {"divergence": _divergence(solver, asked.problems, cell.limits)} if moved else {}
     if cell.strategy.shots:
         return {}
@@ -129,7 +129,7 @@ def _divergence(
     """Return KL(tuned‖untouched) and KL(untouched‖tuned) on gold solutions, nats per token."""
     chosen = tasks.sample(problems, MOST_DIVERGED, purpose="evidence/divergence", seed=0)
     pairs = [(solver.prompt(p.question), solver.target(p.solution)) for p in chosen]
-    found = solver.model.divergence(pairs, batch=limits.batch)
+    found = interpolating(solver.model).divergence(pairs, batch=limits.batch)
     return [
         (p.id, round(tuned, 6), round(untouched, 6))
         for p, (tuned, untouched) in zip(chosen, found, strict=True)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from finetrap.backends import interpolating
 from finetrap.events import Told
 from finetrap.measure.strategies import Questions, Solver, ask
 from finetrap.records import Answer, Limits
@@ -36,14 +37,15 @@ def settle(
     interpolate.
     """
     path: list[Step] = []
+    model = interpolating(solver.model)
     for share in shares:
         if share == 0.0 and untouched is not None:
             path.append(untouched)
             continue
-        solver.model.rewind(share)
+        model.rewind(share)
         path.append(_step(solver, share, dev, limits, told))
     chosen = choose(path)
-    solver.model.rewind(chosen)
+    model.rewind(chosen)
     return {"chosen": chosen, "path": path}
 
 

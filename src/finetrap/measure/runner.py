@@ -74,7 +74,7 @@ def run_cell(cell: Cell, session: Session, meter: Meter, emit: Emit) -> Run:
         train = session.problems.trained(cell)
     with meter.phase("evidence"):
         before = loaded.before_training(cell, train, tell)
-    read = loaded.model.token_count()
+    read = loaded.model.tokens_read
 
     with meter.phase("train"):
         solver = loaded.adapt(cell, train, tell)
@@ -86,7 +86,7 @@ def run_cell(cell: Cell, session: Session, meter: Meter, emit: Emit) -> Run:
         probes = {
             name: _ask(cell, solver, name, probe, tell) for name, probe in asked.probes.items()
         }
-    read = loaded.model.token_count() - read
+    read = loaded.model.tokens_read - read
 
     with meter.phase("evidence"):
         tell.phase("after")
@@ -126,7 +126,7 @@ def _costs(cell: Cell, solver: Solver, meter: Meter, eval_tokens: int) -> Costs:
         flops=flops(cell.strategy.kind, parameters, trainable, trained, eval_tokens),
         parameters=parameters,
         trainable=trainable,
-        ship_bytes=solver.model.ship_bytes(),
+        ship_bytes=solver.model.ship_bytes,
     )
 
 

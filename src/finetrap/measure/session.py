@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from finetrap.backends import Model, open_model
+from finetrap.backends import Interpolating, Model, open_model
 from finetrap.events import Teller
 from finetrap.measure import evidence, rewind, strategies
 from finetrap.measure.problems import Problems, held_out
@@ -74,7 +74,7 @@ class LoadedModel:
     def adapt(self, cell: Cell, train: Trained, tell: Teller) -> Solver:
         """Return the cell's solver: trained now, or the one that the last cell left."""
         if self._solver is not None and self._training_key == cell.training_key():
-            if cell.strategy.trains:
+            if cell.strategy.trains and isinstance(self.model, Interpolating):
                 self.model.rewind(1.0)  # the last cell may have gone back
             return self._solver
         self.keep_only(cell)

@@ -270,10 +270,10 @@ def _read(
     solver: Solver, problems: Sequence[Problem], limits: Limits, told: Told | None
 ) -> tuple[Answer, ...]:
     """Score held-out text: nats of every whole piece."""
-    nats = solver.model.score_prose(
-        [p.solution for p in problems],
-        prefix=solver.prefix,
+    nats = solver.model.score(
+        [(solver.prefix, p.solution) for p in problems],
         batch=limits.batch,
+        windows=True,
         scored=each(told, "texts"),
     )
     return tuple(

@@ -15,10 +15,11 @@ from typing import Any
 import torch
 
 from finetrap.backends import Completion, Progress, Row, Scored, Training, Written
+from finetrap.backends.hf import layout
 from finetrap.backends.hf.asking.generate import Endings, Golds, generate
 from finetrap.backends.hf.asking.score import divergence, score, whole_texts
 from finetrap.backends.hf.kernels.onednn import multiplying
-from finetrap.backends.hf.layout import Span, join, windows
+from finetrap.backends.hf.layout import Span
 from finetrap.backends.hf.load import Opened, context_length, load, quiet
 from finetrap.backends.hf.memory import SHARE, free_bytes, keep_freed, return_freed
 from finetrap.backends.hf.network import Network
@@ -77,7 +78,7 @@ class HFModel:
         self._changed = self._runs_unmerged = False
         self._way: WayBack | None = None
         self._share = 1.0
-        self._read = 0
+        self.tokens_read = 0
         if dtype != torch.float32:
             self._originals.keep()
             cast(self._base, dtype)
@@ -108,7 +109,7 @@ class HFModel:
             )
         if golds and scored and beside is None:
             self.score(list(zip(prompts, golds, strict=True)), batch=batch, scored=scored)
-        self._read += sum(map(len, ids)) + sum(c.tokens for c in completions)
+        self.tokens_read += sum(map(len, ids)) + sum(c.tokens for c in completions)
         return completions
 
     def _golds(
@@ -124,31 +125,34 @@ class HFModel:
                 scored(number, 0.0)
         if not self._network.shares:
             return None
-        self._read += sum(map(len, ids))
+        self.tokens_read += sum(map(len, ids))
         return Golds(ids, scored)
 
     def score(
-        self, pairs: Sequence[tuple[str, str]], *, batch: int, scored: Scored | None = None
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        batch: int,
+        windows: bool = False,
+        scored: Scored | None = None,
     ) -> list[float]:
-        """Return the nats of each continuation given its context. Raises ContextTooLong."""
-        spans = [join(self.tokens, *pair) for pair in pairs]
+        """Return the nats of each continuation given its context.
+
+        One that is too long raises ContextTooLong, or is read in disjoint `windows` that each stand
+        after the context. Without one they stand after BOS (else EOS, else the first token of each
+        is not scored).
+        """
+        if windows:
+            room = self.tokens.context and self.tokens.context - self._network.virtual
+            cut = [list(layout.windows(self.tokens, *pair, room)) for pair in pairs]
+            whole = scored and whole_texts([len(spans) for spans in cut], scored)
+            nats = iter(self._score(list(chain(*cut)), batch, whole))
+            return [sum(next(nats) for _ in spans) for spans in cut]
+        spans = [layout.join(self.tokens, *pair) for pair in pairs]
         for number, span in enumerate(spans):
             length = len(span.ids) - 1 + self._network.virtual
             self.tokens.check_fits(length, "the text to be scored", number)
         return self._score(spans, batch, scored)
-
-    def score_prose(
-        self, texts: Sequence[str], *, prefix: str, batch: int, scored: Scored | None = None
-    ) -> list[float]:
-        """Return the nats of each whole text, in disjoint windows that each stand after `prefix`.
-
-        Without a prefix a window stands after BOS (else EOS, else its first token is not scored).
-        """
-        room = self.tokens.context and self.tokens.context - self._network.virtual
-        cut = [list(windows(self.tokens, text, prefix, room)) for text in texts]
-        whole = scored and whole_texts([len(spans) for spans in cut], scored)
-        nats = iter(self._score(list(chain(*cut)), batch, whole))
-        return [sum(next(nats) for _ in spans) for spans in cut]
 
     def train(
         self,
@@ -182,7 +186,7 @@ class HFModel:
         if not self._changed:
             return [(0.0, 0.0)] * len(pairs)
         other = Network(untouched_copy(self._base, self._originals.kept))
-        spans = [join(self.tokens, *pair) for pair in pairs]
+        spans = [layout.join(self.tokens, *pair) for pair in pairs]
         with multiplying(self._network.core), multiplying(other.core):
             return divergence(self._network, other, spans, filler=self.tokens.filler, batch=batch)
 
@@ -214,6 +218,7 @@ class HFModel:
                 self._network.core.save_pretrained(str(folder / "model"))
                 self.tokens.save(str(folder / "model"))
 
+    @property
     def ship_bytes(self) -> int:
         """Return the adapter file's size, or the whole checkpoint's if its weights were trained."""
         if not self._changed or self._share == 0.0:
@@ -234,10 +239,6 @@ class HFModel:
         if self._scratch is not None:
             self._scratch.cleanup()
             self._scratch = None
-
-    def token_count(self) -> int:
-        """Return the tokens read and written since the model was opened, training left out."""
-        return self._read
 
     def lengths(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:
         """Return the tokens of each context and of its continuation, as `score` reads them."""
@@ -346,7 +347,7 @@ class HFModel:
         self, spans: Sequence[Span], batch: int, scored: Scored | None = None
     ) -> list[float]:
         filler, tokens = self.tokens.filler, sum(len(span.ids) for span in spans)
-        self._read += tokens
+        self.tokens_read += tokens
         with self._multiplying(tokens):
             return score(self._network, spans, filler=filler, batch=batch, scored=scored)
 

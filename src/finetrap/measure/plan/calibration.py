@@ -15,8 +15,8 @@ from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 
-from finetrap.backends import Model, Row, open_model
-from finetrap.errors import BadInput, FinetrapError, out_of_memory
+from finetrap.backends import Counting, Model, Row, open_model
+from finetrap.errors import BadInput, FinetrapError, Unsupported, out_of_memory
 from finetrap.measure import strategies
 from finetrap.measure.engines.machine import Crew
 from finetrap.measure.plan.pace import Pace, pace
@@ -179,7 +179,7 @@ def _timed(
     return _Found(stopwatch.found, works, open_s, max(0.0, first_s))
 
 
-def _open(cell: Cell) -> tuple[Model, float, float]:
+def _open(cell: Cell) -> tuple[Counting, float, float]:
     """Open a model; return it, the seconds of opening it again, and of having done so here.
 
     The first opening also imports its architecture; a large model is opened once.
@@ -190,6 +190,10 @@ def _open(cell: Cell) -> tuple[Model, float, float]:
         start = time.perf_counter()
         model = open_model(cell.model, cell.limits)
         spent.append(time.perf_counter() - start)
+    if not isinstance(model, Counting):
+        raise Unsupported(
+            f"the backend {cell.model.backend} counts no tokens, so nothing is planned"
+        )
     return model, spent[-1], 2 * spent[-1] if len(spent) == 2 else spent[0]
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from finetrap.backends import Completion, Model, Progress, Row, Scored, Training, Written
+from finetrap.backends import Completion, Counting, Progress, Row, Scored, Training, Written
 from finetrap.events import Event, PhaseBegins
 from finetrap.measure.meter import Meter
 from finetrap.measure.problems import Problems
@@ -69,7 +69,7 @@ class Asked(NamedTuple):
 class Ledger:
     """Implements `finetrap.backends.Model`: notes every call, with real token counts."""
 
-    model: Model
+    model: Counting
     """Only its tokenizer is used."""
     test: str = ""
     """What the calls to come are about."""
@@ -88,6 +88,7 @@ class Ledger:
         self.parameters = self.model.parameters
         self.chat = self.model.chat
         self.shots = False
+        self.ship_bytes = 0
 
     def begin(self, cell: Cell) -> None:
         """Expect the calls of a cell."""
@@ -129,18 +130,16 @@ class Ledger:
         return completions
 
     def score(
-        self, pairs: Sequence[tuple[str, str]], *, batch: int, scored: Scored | None = None
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        batch: int,
+        windows: bool = False,
+        scored: Scored | None = None,
     ) -> list[float]:
-        """Note a scoring; every text has one nat."""
-        self.note("score", pairs, batch)
+        """Note a scoring, of prose as one window; every text has one nat."""
+        self.note("prose" if windows else "score", pairs, batch)
         return [1.0] * len(pairs)
-
-    def score_prose(
-        self, texts: Sequence[str], *, prefix: str, batch: int, scored: Scored | None = None
-    ) -> list[float]:
-        """Note a scoring of whole texts, each as one window."""
-        self.note("prose", [(prefix, text) for text in texts], batch)
-        return [1.0] * len(texts)
 
     def train(
         self,
@@ -171,15 +170,12 @@ class Ledger:
     def save(self, folder: Path, *, whole: bool) -> None:
         """Write nothing."""
 
-    def ship_bytes(self) -> int:
-        """Return nothing to ship."""
-        return 0
-
     def reset(self) -> None:
         """Stay untouched."""
 
-    def token_count(self) -> int:
-        """Return the tokens that the noted calls read, completions left out."""
+    @property
+    def tokens_read(self) -> int:
+        """Tokens that the noted calls read, completions left out."""
         return sum(call.read for calls in self.calls.values() for call in calls)
 
     def lengths(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:

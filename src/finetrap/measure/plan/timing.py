@@ -17,7 +17,7 @@ from itertools import pairwise
 from random import Random
 from typing import Literal, NamedTuple, TypeVar
 
-from finetrap.backends import Model, Row
+from finetrap.backends import Counting, Interpolating, Row, interpolating
 from finetrap.errors import Diverged
 from finetrap.measure.meter import Meter
 from finetrap.measure.plan.rehearsal import Call, Counted, Ledger
@@ -143,7 +143,7 @@ def grow(run: Callable[[int], float], most: int, patience: float, least: int = 1
 class Stopwatch:
     """Times the calls that cells ask of one opened model."""
 
-    model: Model
+    model: Counting
     ledger: Ledger
     limits: Limits
     say: Callable[[str], None]
@@ -266,9 +266,8 @@ class Stopwatch:
         def run(count: int) -> float:
             chosen = spread(pairs, count, lambda pair: len(pair[1]))
             call = self._called("prose", shots, chosen)
-            texts, prefix = [text for _, text in chosen], chosen[0][0]
             return self._scored(
-                call, lambda: self.model.score_prose(texts, prefix=prefix, batch=call.batch)
+                call, lambda: self.model.score(chosen, batch=call.batch, windows=True)
             )
 
         return run
@@ -316,13 +315,15 @@ class Stopwatch:
     def _trained(self, strategy: StrategySpec, name: str, merged: bool) -> None:
         """Time what is asked of a trained model alone."""
         compared, scored = self._rows("divergence"), self._rows("score")[:4]
-        if compared and not any(s.kind == "divergence" for s in self.found.samples):
+        timed = any(sample.kind == "divergence" for sample in self.found.samples)
+        if compared and isinstance(self.model, Interpolating) and not timed:
             self.say("divergence")
             grow(lambda n: self._diverge(compared, n), len(compared), PATIENCE)
         if strategy.rewind:
+            model = interpolating(self.model)
             with self._timed() as spent:
-                self.model.rewind(0.5)
-                self.model.rewind(1.0)
+                model.rewind(0.5)
+                model.rewind(1.0)
             self.found.rewind_s = spent.seconds / 2
         if not merged and scored:
             with self._timed() as changed:
@@ -335,7 +336,7 @@ class Stopwatch:
     def _diverge(self, pairs: Sequence[tuple[str, str]], count: int) -> float:
         chosen = spread(pairs, count, lambda pair: _characters([pair]))
         with self._timed() as spent:
-            self.model.divergence(chosen, batch=self.limits.batch)
+            interpolating(self.model).divergence(chosen, batch=self.limits.batch)
         features = score_features(self._called("divergence", False, chosen))
         self.found.samples.append(Sample("divergence", False, features, spent.seconds))
         return spent.seconds
