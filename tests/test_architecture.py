@@ -39,16 +39,12 @@ ALLOWED = {
 }
 """What each file or folder below `finetrap` may import, its own folder aside."""
 TAKEN_FROM_JUDGE = {
-    "tables.write_cells_csv",
-    "tables.write_effects_csv",
-    "tables.write_summary_csv",
-    "tables.write_trials_csv",
-    "paper.claims.write_claims_csv",
+    "tables.write_csv",
     "summary.first_measure",
     "summary.second_measure",
     "paper.population.size_of",
 }
-"""What the report may use of judging: writers of its tables, which measure of a comparison comes
+"""What the report may use of judging: the writer of its tables, which measure of a comparison comes
 first, and the wording of a size. All other numbers it takes from Findings."""
 NUMERIC = ("numpy", "scipy", "statistics", "fractions", "decimal", "random")
 

@@ -17,7 +17,7 @@ from typing_extensions import Required, TypedDict, Unpack
 
 from finetrap import miniature, records
 from finetrap.errors import BadInput, MissingPackage
-from finetrap.findings import Findings
+from finetrap.findings import CellRow, Effect, Findings, Trial
 from finetrap.measure.study import reading as studies
 from finetrap.runs.store import Store
 
@@ -118,21 +118,15 @@ class Runs:
 
     def effects(self) -> pd.DataFrame:
         """Return the rows of effects.csv: each paired change with its interval and verdict."""
-        from finetrap.judge.tables import EFFECT_COLUMNS
-
-        return _frame(EFFECT_COLUMNS, map(vars, self.findings().effects))
+        return _frame(Effect, self.findings().effects)
 
     def cells(self) -> pd.DataFrame:
         """Return the rows of cells.csv: each measured cell, failed ones too, with its costs."""
-        from finetrap.judge.tables import CELL_COLUMNS
-
-        return _frame(CELL_COLUMNS, self.findings().cells)
+        return _frame(CellRow, self.findings().cells)
 
     def trials(self) -> pd.DataFrame:
         """Return the rows of trials.csv: each learning rate that a search tried."""
-        from finetrap.judge.tables import TRIAL_COLUMNS
-
-        return _frame(TRIAL_COLUMNS, map(vars, self.findings().trials))
+        return _frame(Trial, self.findings().trials)
 
     def report(self, out: str | os.PathLike[str] | None = None) -> Report:
         """Write the report with its tables and figures into `out` (`report` in the runs folder)."""
@@ -198,8 +192,11 @@ def _source(table: Mapping[str, Any]) -> str:
         return ""
 
 
-def _frame(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return rows as a table with these columns, in this order. Raises MissingPackage."""
+def _frame(kind: type, records: Iterable[object]) -> pd.DataFrame:
+    """Return records of one kind as a table, as in their CSV file. Raises MissingPackage."""
+    from finetrap.judge.tables import columns
+
+    names = columns(kind)
     try:
         import pandas as pd
     except ImportError as error:
@@ -207,4 +204,6 @@ def _frame(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> pd.Data
             "tables need pandas, which is not installed: pip install 'finetrap[notebook]'; "
             "report() writes the same tables as CSV"
         ) from error
-    return pd.DataFrame([[row[name] for name in columns] for row in rows], columns=list(columns))
+    return pd.DataFrame(
+        [[getattr(record, name) for name in names] for record in records], columns=list(names)
+    )

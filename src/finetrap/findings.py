@@ -5,9 +5,8 @@ Frozen records; nothing here reads a file or imports anything heavy.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 Word = Literal["harmed", "improved", "equivalent", "inconclusive"]
 Setting = Literal["fixed", "tuned"]
@@ -68,11 +67,10 @@ class Effect:
     measure: Literal["accuracy", "bits_per_byte"] = "accuracy"
     small: bool = False
     """Harmed or improved, but shown to be within the margin."""
-    note: str = ""
-    """What a reader must know: one seed only, floor, …"""
-    per_seed: tuple[SeedChange, ...] = ()
     noise_floor: float | None = None
     """Problems, in points, on which two seeds of this strategy disagree; None with one seed."""
+    note: str = ""
+    """What a reader must know: one seed only, floor, …"""
     floor: bool = False
     """Neither model is above chance by the margin, so accuracy cannot show harm."""
     retention: float | None = None
@@ -86,12 +84,57 @@ class Effect:
     self_flips: float | None = None
     """Answers, in points, that the untouched model changes when it is asked again in another batch
     order; None where it was asked once. No smaller change is called harm or improvement."""
+    per_seed: tuple[SeedChange, ...] = ()
 
     @property
     def harm(self) -> float:
         """How much worse, in margins: bits per byte are worse when they rise."""
         worse = self.delta if self.measure == "bits_per_byte" else -self.delta
         return worse / self.margin if self.margin else worse
+
+
+@dataclass(frozen=True)
+class CellRow:
+    """One measured cell and what it came to, a failed one too: a line of cells.csv.
+
+    Accuracies and rates are percentages.
+    """
+
+    key: str
+    model: str
+    parameters: int | None
+    task: str
+    trained_on: str | None
+    strategy: str
+    learning_rate: float | None
+    setting: str
+    """`fixed`, `tuned`, `fixed+tuned` where one learning rate is both, or `trial`."""
+    seed: int | None
+    status: str
+    n: int = 0
+    """Problems answered."""
+    accuracy: float | None = None
+    low: float | None = None
+    """Wilson interval of this cell's accuracy."""
+    high: float | None = None
+    strict_rate: float | None = None
+    no_answer_rate: float | None = None
+    truncated_rate: float | None = None
+    bits_per_byte: float | None = None
+    load_s: float | None = None
+    train_s: float | None = None
+    eval_s: float | None = None
+    peak_bytes: int | None = None
+    train_tokens: int | None = None
+    trainable: int | None = None
+    ship_bytes: int | None = None
+    split: str = "test"
+    self_flips: float | None = None
+    """Answers that changed when the same model was asked again in another batch order."""
+    kl_forward: float | None = None
+    """KL(base ‖ tuned), nats per token."""
+    kl_reverse: float | None = None
+    """KL(tuned ‖ base), nats per token."""
 
 
 @dataclass(frozen=True)
@@ -326,8 +369,7 @@ class Findings:
     """Everything judged about a set of runs."""
 
     effects: tuple[Effect, ...]
-    cells: tuple[Mapping[str, Any], ...]
-    """Rows of cells.csv, in its column order."""
+    cells: tuple[CellRow, ...]
     missing: tuple[str, ...] = ()
     """What the study still owes and what could not be judged, in words."""
     owed: int = 0

@@ -6,9 +6,8 @@ import re
 from pathlib import Path
 
 from finetrap import report
-from finetrap.findings import Findings
+from finetrap.findings import CellRow, Findings
 from finetrap.judge import summary
-from finetrap.judge.tables import CELL_COLUMNS
 from finetrap.text.visible import visible
 from tests.builders.pages import LONG, OUTRIGHT, demo, many
 from tests.builders.reported import HOSTILE, study
@@ -207,19 +206,19 @@ def large(folder: Path, problems: int) -> Path:
     """Write the report of two large runs, unjudged: verdicts are not what is looked at."""
     runs = many(problems)
     rows = [
-        {
-            **dict.fromkeys(CELL_COLUMNS),
-            "key": r.cell.key,
-            "model": r.cell.model.name,
-            "task": r.cell.task.name,
-            "trained_on": r.cell.task.name,
-            "strategy": r.cell.strategy.name,
-            "learning_rate": r.cell.strategy.learning_rate,
-            "setting": "fixed",
-            "seed": r.cell.seed,
-            "split": "test",
-            "status": "done",
-        }
+        CellRow(
+            key=r.cell.key,
+            model=r.cell.model.name,
+            parameters=None,
+            task=r.cell.task.name,
+            trained_on=r.cell.task.name,
+            strategy=r.cell.strategy.name,
+            learning_rate=r.cell.strategy.learning_rate,
+            setting="fixed",
+            seed=r.cell.seed,
+            split="test",
+            status="done",
+        )
         for r in runs
     ]
     found = Findings((), tuple(rows), summary=summary.summaries(rows, runs, ()))

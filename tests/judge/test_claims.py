@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from finetrap.findings import Claim, Findings
-from finetrap.judge.paper.claims import judge, write_claims_csv
+from finetrap.judge.paper.claims import judge
 from finetrap.judge.paper.cliff import cliff
 from finetrap.judge.paper.population import aligned, models
+from finetrap.judge.tables import write_csv
 from finetrap.judge.verdicts import judge as verdicts
 from finetrap.records import Judge, ModelSpec, Run
 from tests.builders.runs import (
@@ -307,7 +308,7 @@ def test_equal_arms_rarely_support_or_contradict_a_direction() -> None:
 def test_claims_are_a_table(tmp_path) -> None:
     measured = runs((FULL, -0.2), (LORA, 0.1), model=SMALL)
     claims = judge(verdicts(measured), measured)
-    write_claims_csv(tmp_path / "claims.csv", claims)
+    write_csv(tmp_path / "claims.csv", Claim, claims)
     rows = list(csv.DictReader((tmp_path / "claims.csv").open(encoding="utf-8")))
     assert list(rows[0]) == ["id", "statement", "setting", "verdict", "evidence"]
     assert [row["evidence"] for row in rows] == [claim.evidence for claim in claims]

@@ -6,14 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from finetrap.judge.tables import TRIAL_COLUMNS, write_trials_csv
-from finetrap.judge.verdicts import (
-    CELL_COLUMNS,
-    EFFECT_COLUMNS,
-    judge,
-    write_cells_csv,
-    write_effects_csv,
-)
+from finetrap.findings import CellRow, Effect, Trial
+from finetrap.judge.tables import columns, write_csv
+from finetrap.judge.verdicts import judge
 from finetrap.records import Costs
 from finetrap.stats.changes import wilson
 from tests.builders.runs import FULL, ZERO, failed, run, simulated, trial
@@ -31,29 +26,28 @@ def test_cells_carry_rates_intervals_and_costs(tmp_path):
     findings = judge([replace(right, answers=changed), failed(FULL, 0)])
     first, second = findings.cells
     low, high = wilson(3, 4)
-    assert tuple(first) == CELL_COLUMNS
-    assert (first["accuracy"], first["low"], first["high"]) == (75, 100 * low, 100 * high)
-    assert (first["strict_rate"], first["no_answer_rate"], first["truncated_rate"]) == (50, 25, 25)
-    assert first["bits_per_byte"] == pytest.approx(1 / math.log(2))
-    assert first["parameters"] == 920_000
-    assert (second["status"], second["n"], second["accuracy"]) == ("diverged", 0, None)
-    write_cells_csv(tmp_path / "cells.csv", findings.cells)
+    assert (first.accuracy, first.low, first.high) == (75, 100 * low, 100 * high)
+    assert (first.strict_rate, first.no_answer_rate, first.truncated_rate) == (50, 25, 25)
+    assert first.bits_per_byte == pytest.approx(1 / math.log(2))
+    assert first.parameters == 920_000
+    assert (second.status, second.n, second.accuracy) == ("diverged", 0, None)
+    write_csv(tmp_path / "cells.csv", CellRow, findings.cells)
     rows = list(csv.DictReader((tmp_path / "cells.csv").open(encoding="utf-8")))
-    assert tuple(rows[0]) == CELL_COLUMNS
+    assert tuple(rows[0]) == columns(CellRow)
     assert rows[0]["eval_s"] == "2"
     assert rows[1]["accuracy"] == ""
 
 
 def test_effects_csv_keeps_its_contract(tmp_path):
     findings = judge(simulated((FULL, -0.1), n=200))
-    write_effects_csv(tmp_path / "effects.csv", findings.effects)
+    write_csv(tmp_path / "effects.csv", Effect, findings.effects)
     (row,) = csv.DictReader((tmp_path / "effects.csv").open(encoding="utf-8"))
-    assert tuple(row) == EFFECT_COLUMNS
+    assert tuple(row) == columns(Effect)
     contract = (
         "model task kind strategy learning_rate setting against seeds n before after delta low "
         "high lost gained p p_adjusted margin verdict needed_n needed_seeds"
     )
-    assert EFFECT_COLUMNS[:22] == tuple(contract.split())
+    assert columns(Effect)[:22] == tuple(contract.split())
     assert float(row["learning_rate"]) == 3e-4
     assert float(row["delta"]) == pytest.approx(findings.effects[0].delta)
 
@@ -62,8 +56,8 @@ def test_likelihood_answers_have_no_written_rates():
     chosen = run(ZERO, [1, 0])
     silent = tuple(replace(a, stop="none", rule="likelihood", strict=None) for a in chosen.answers)
     (row,) = judge([replace(chosen, answers=silent)]).cells
-    assert row["accuracy"] == 50
-    assert row["strict_rate"] is row["no_answer_rate"] is row["truncated_rate"] is None
+    assert row.accuracy == 50
+    assert row.strict_rate is row.no_answer_rate is row.truncated_rate is None
 
 
 def test_cells_say_which_setting_they_serve_and_which_split_they_were_asked():
@@ -71,16 +65,16 @@ def test_cells_say_which_setting_they_serve_and_which_split_they_were_asked():
     slow = replace(FULL, learning_rate=1e-4)
     tried = [trial(FULL, 1e-4, 60, 1.0), trial(FULL, 3e-4, 30, 2.0)]
     cells = judge([run(ZERO, flags), run(FULL, flags, 0), run(slow, flags, 0), *tried]).cells
-    assert [(c["learning_rate"], c["setting"], c["split"]) for c in cells] == [
+    assert [(c.learning_rate, c.setting, c.split) for c in cells] == [
         (None, "fixed", "test"),
         (3e-4, "fixed", "test"),
         (1e-4, "tuned", "test"),
         (1e-4, "trial", "dev"),
         (3e-4, "trial", "dev"),
     ]
-    assert {c["strategy"] for c in cells} == {"zero-shot", "full"}
+    assert {c.strategy for c in cells} == {"zero-shot", "full"}
     (_, both, *_) = judge([run(ZERO, flags), run(slow, flags, 0), *tried]).cells
-    assert both["setting"] == "fixed+tuned"
+    assert both.setting == "fixed+tuned"
 
 
 def test_cells_carry_self_flips_and_divergence():
@@ -90,18 +84,18 @@ def test_cells_carry_self_flips_and_divergence():
     first, second = judge(
         [run(ZERO, flags, evidence=again), run(FULL, flags, 0, evidence=apart)]
     ).cells
-    assert first["self_flips"] == 25
-    assert first["kl_forward"] is None
+    assert first.self_flips == 25
+    assert first.kl_forward is None
     # Forward: how badly the tuned model predicts what the untouched one would write.
-    assert (second["kl_forward"], second["kl_reverse"]) == pytest.approx((0.4, 0.2))
-    assert second["self_flips"] is None
+    assert (second.kl_forward, second.kl_reverse) == pytest.approx((0.4, 0.2))
+    assert second.self_flips is None
 
 
 def test_trials_csv_has_every_rate_that_was_tried(tmp_path):
     findings = judge([trial(FULL, rate, 50, bits) for rate, bits in ((1e-4, 1.5), (3e-4, 1.2))])
-    write_trials_csv(tmp_path / "trials.csv", findings.trials)
+    write_csv(tmp_path / "trials.csv", Trial, findings.trials)
     rows = list(csv.DictReader((tmp_path / "trials.csv").open(encoding="utf-8")))
-    assert tuple(rows[0]) == TRIAL_COLUMNS
+    assert tuple(rows[0]) == columns(Trial)
     assert [(r["learning_rate"], r["bits"], r["chosen"]) for r in rows] == [
         ("0.0001", "1.5", "false"),
         ("0.0003", "1.2", "true"),

@@ -85,7 +85,7 @@ def test_failed_seeds_are_counted_and_an_all_failed_strategy_is_a_cell_only():
     assert [e.strategy for e in findings.effects] == ["full"]
     assert "1 of 3 seeds ended without answers (diverged)" in findings.effects[0].note
     assert findings.effects[0].seeds == 2
-    assert [c["status"] for c in findings.cells].count("oom") == 2
+    assert [c.status for c in findings.cells].count("oom") == 2
 
 
 def test_a_seed_with_other_problems_is_left_out_and_said_so():
@@ -185,7 +185,7 @@ def test_learning_rates_are_rows_of_their_own_and_other_axes_are_in_the_name():
         ("lora[r=8]", 3e-4),
         ("lora[r=64]", 3e-4),
     ]
-    assert {c["strategy"] for c in findings.cells} == {e.strategy for e in findings.effects} | {
+    assert {c.strategy for c in findings.cells} == {e.strategy for e in findings.effects} | {
         "zero-shot"
     }
 

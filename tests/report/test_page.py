@@ -15,10 +15,8 @@ import pytest
 
 from finetrap import report
 from finetrap.errors import StoreError
-from finetrap.findings import Findings
-from finetrap.judge import verdicts
-from finetrap.judge.paper.claims import CLAIM_COLUMNS
-from finetrap.judge.tables import TRIAL_COLUMNS
+from finetrap.findings import CellRow, Claim, Effect, Findings, Trial
+from finetrap.judge.tables import columns
 from finetrap.records import Run, StrategySpec
 from finetrap.report import wording
 from tests.builders.reported import HOSTILE, diverged, grid, judged, read, run, searched, written
@@ -122,15 +120,15 @@ def test_every_number_of_an_effect_is_that_of_effects_csv(page: Path) -> None:
 
 
 def test_every_table_reads_back_whole(page: Path, findings: Findings, runs: list[Run]) -> None:
-    for name, columns, count in (
-        ("effects.csv", verdicts.EFFECT_COLUMNS, len(findings.effects)),
-        ("cells.csv", verdicts.CELL_COLUMNS, len(runs)),
-        ("trials.csv", TRIAL_COLUMNS, 0),
-        ("claims.csv", CLAIM_COLUMNS, 16),
+    for name, names, count in (
+        ("effects.csv", columns(Effect), len(findings.effects)),
+        ("cells.csv", columns(CellRow), len(runs)),
+        ("trials.csv", columns(Trial), 0),
+        ("claims.csv", columns(Claim), 16),
     ):
         with (page.parent / name).open(encoding="utf-8", newline="") as file:
             table = csv.DictReader(file)
-            assert tuple(table.fieldnames or ()) == tuple(columns)
+            assert tuple(table.fieldnames or ()) == names
             assert len(list(table)) == count
 
 

@@ -9,17 +9,16 @@ are never counted as independent, so n stays the number of problems.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from finetrap.findings import VERDICTS, Effect, Summary, Word
+from finetrap.findings import VERDICTS, CellRow, Effect, Summary, Word
 from finetrap.judge.advice.noninferior import outright
 from finetrap.judge.arms import Comparison, Measure, comparisons, measures
 from finetrap.records import Run
 from finetrap.stats.changes import ALPHA, wilson
 
-Row = Mapping[str, Any]
 MEANS = (
     *("strict_rate", "no_answer_rate", "truncated_rate", "load_s", "train_s", "eval_s"),
     *("train_tokens", "trainable", "ship_bytes", "kl_forward", "kl_reverse"),
@@ -30,27 +29,27 @@ Place = tuple[str, str, str]
 """Model, task, and the task trained on."""
 ArmName = tuple[str, float | None]
 """A strategy and its learning rate."""
-Groups = dict[Place, dict[tuple[str, float | None, str], list[Row]]]
+Groups = dict[Place, dict[tuple[str, float | None, str], list[CellRow]]]
 """By place, the cells of each strategy, rate and setting."""
 
 
 def summaries(
-    cells: Sequence[Row], runs: Sequence[Run], effects: Sequence[Effect]
+    cells: Sequence[CellRow], runs: Sequence[Run], effects: Sequence[Effect]
 ) -> tuple[Summary, ...]:
     """Return a line for every strategy on every task, that of the base model before the others.
 
     `cells` are the rows of cells.csv for `runs`, one each.
     """
-    base: dict[tuple[str, str], list[Row]] = {}
+    base: dict[tuple[str, str], list[CellRow]] = {}
     groups: Groups = {}
     for row, run in zip(cells, runs, strict=True):
         if run.cell.split == "dev":
             continue
         if run.cell.strategy.is_base:
-            base.setdefault((row["model"], row["task"]), []).append(row)
+            base.setdefault((row.model, row.task), []).append(row)
             continue
-        place = (row["model"], row["task"], row["trained_on"] or row["task"])
-        arm = (row["strategy"], row["learning_rate"], row["setting"])
+        place = (row.model, row.task, row.trained_on or row.task)
+        arm = (row.strategy, row.learning_rate, row.setting)
         groups.setdefault(place, {}).setdefault(arm, []).append(row)
     known = {place[:2] for place in groups}
     alone: Groups = {(model, task, task): {} for model, task in base if (model, task) not in known}
@@ -58,7 +57,7 @@ def summaries(
     found = []
     for place, arms in {**groups, **alone}.items():
         if own := base.get(place[:2]):
-            blank = Summary(*place, own[0]["strategy"], None, "fixed", base=True)
+            blank = Summary(*place, own[0].strategy, None, "fixed", base=True)
             found.append(_filled(blank, own, best.get((place, ("", None)))))
         for (name, rate, setting), own in arms.items():
             line = _filled(
@@ -90,12 +89,12 @@ def _comparison(e: Effect) -> tuple[object, ...]:
     return e.model, e.trained_on, e.strategy, e.learning_rate, e.setting, e.task, e.against
 
 
-def _filled(blank: Summary, rows: Sequence[Row], p_best: float | None) -> Summary:
+def _filled(blank: Summary, rows: Sequence[CellRow], p_best: float | None) -> Summary:
     """Average an arm's cells, one of each seed."""
     measure: Measure = "accuracy"
     level, low, high = mean(rows, measure), None, None
     # A seed that failed answered no problems: it says nothing of how many there are.
-    problems = mean([row for row in rows if row["accuracy"] is not None], "n")
+    problems = mean([row for row in rows if row.accuracy is not None], "n")
     if level is not None and problems:
         n = round(problems)
         low, high = (100 * share for share in wilson(round(level * n / 100), n))
@@ -103,26 +102,26 @@ def _filled(blank: Summary, rows: Sequence[Row], p_best: float | None) -> Summar
         measure = "bits_per_byte"
         level = mean(rows, measure)
     means: dict[str, Any] = {column: mean(rows, column) for column in MEANS}
-    held = [row["peak_bytes"] for row in rows if row["peak_bytes"] is not None]
+    held = [row.peak_bytes for row in rows if row.peak_bytes is not None]
     return replace(
         blank,
-        cells=tuple(row["key"] for row in rows),
-        seeds=sum(row[measure] is not None for row in rows),
+        cells=tuple(row.key for row in rows),
+        seeds=sum(getattr(row, measure) is not None for row in rows),
         measure=measure,
         level=level,
         low=low,
         high=high,
         peak_bytes=max(held, default=None),
-        kl_seeds=sum(row["kl_forward"] is not None for row in rows),
+        kl_seeds=sum(row.kl_forward is not None for row in rows),
         p_best=p_best,
         best=p_best is not None and p_best <= ALPHA,
         **means,
     )
 
 
-def mean(rows: Iterable[Row], column: str) -> float | None:
+def mean(rows: Iterable[CellRow], column: str) -> float | None:
     """Return the mean of a column over the rows that have it."""
-    values = [row[column] for row in rows if row[column] is not None]
+    values = [v for row in rows if (v := getattr(row, column)) is not None]
     return sum(values) / len(values) if values else None
 
 

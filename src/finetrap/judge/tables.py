@@ -4,98 +4,22 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
-from finetrap.findings import Effect, Summary, Trial
+from finetrap.findings import CellRow
 from finetrap.judge.arms import learning_rate, rate_settings, self_flips, strategy_labels
 from finetrap.records import Answer, Run
 from finetrap.stats.changes import wilson
 from finetrap.stats.likelihood import gold_bits
 
-CELL_COLUMNS = (
-    "key",
-    "model",
-    "parameters",
-    "task",
-    "trained_on",
-    "strategy",
-    "learning_rate",
-    "setting",
-    "seed",
-    "status",
-    "n",
-    "accuracy",
-    "low",
-    "high",
-    "strict_rate",
-    "no_answer_rate",
-    "truncated_rate",
-    "bits_per_byte",
-    "load_s",
-    "train_s",
-    "eval_s",
-    "peak_bytes",
-    "train_tokens",
-    "trainable",
-    "ship_bytes",
-    "split",
-    "self_flips",
-    "kl_forward",
-    "kl_reverse",
-)
-"""Accuracies and rates in points, `low` and `high` the Wilson interval of one cell's accuracy.
-
-`setting` is `fixed`, `tuned`, `fixed+tuned` where one learning rate is both, or `trial`;
-`kl_forward` is KL(untouched ‖ tuned) and `kl_reverse` KL(tuned ‖ untouched), nats per token.
-"""
-
-EFFECT_COLUMNS = (
-    "model",
-    "task",
-    "kind",
-    "strategy",
-    "learning_rate",
-    "setting",
-    "against",
-    "seeds",
-    "n",
-    "before",
-    "after",
-    "delta",
-    "low",
-    "high",
-    "lost",
-    "gained",
-    "p",
-    "p_adjusted",
-    "margin",
-    "verdict",
-    "needed_n",
-    "needed_seeds",
-    "trained_on",
-    "measure",
-    "small",
-    "noise_floor",
-    "note",
-    "floor",
-    "retention",
-    "retention_low",
-    "retention_high",
-    "churn",
-    "churn_error",
-    "self_flips",
-)
-"""Fields of `Effect`."""
-
-TRIAL_COLUMNS = tuple(field.name for field in fields(Trial))
-SUMMARY_COLUMNS = tuple(field.name for field in fields(Summary) if field.name != "cells")
+_NOT_IN_TABLES = ("per_seed", "cells")
+"""Fields that hold more than one value."""
 
 
-def cell_rows(runs: Sequence[Run]) -> tuple[dict[str, Any], ...]:
-    """Return one row of cells.csv for each run, failed ones too; a missing number is None."""
+def cell_rows(runs: Sequence[Run]) -> tuple[CellRow, ...]:
+    """Return one row for each run, failed ones too."""
     labels, settings = strategy_labels(runs), rate_settings(runs)
     return tuple(
         _cell_row(run, labels[run.cell.key], "+".join(settings.get(run.cell.key, ("trial",))))
@@ -103,37 +27,37 @@ def cell_rows(runs: Sequence[Run]) -> tuple[dict[str, Any], ...]:
     )
 
 
-def _cell_row(run: Run, label: str, setting: str) -> dict[str, Any]:
+def _cell_row(run: Run, label: str, setting: str) -> CellRow:
     cell, costs = run.cell, run.costs
-    return {
-        "key": cell.key,
-        "model": cell.model.name,
-        "parameters": costs.parameters or cell.model.parameters,
-        "task": cell.task.name,
-        "trained_on": cell.trained_on.name if cell.trained_on else None,
-        "strategy": label,
-        "learning_rate": learning_rate(cell),
-        "setting": setting,
-        "seed": cell.seed,
-        "status": run.status,
-        "n": len(run.answers),
+    return CellRow(
+        key=cell.key,
+        model=cell.model.name,
+        parameters=costs.parameters or cell.model.parameters,
+        task=cell.task.name,
+        trained_on=cell.trained_on.name if cell.trained_on else None,
+        strategy=label,
+        learning_rate=learning_rate(cell),
+        setting=setting,
+        seed=cell.seed,
+        status=run.status,
+        n=len(run.answers),
         **_accuracy(run.answers),
-        "strict_rate": _rate([a.strict for a in run.answers]),
-        "no_answer_rate": _rate([_if_written(a, a.rule == "none") for a in run.answers]),
-        "truncated_rate": _rate([_if_written(a, a.stop == "cap") for a in run.answers]),
-        "bits_per_byte": gold_bits(run.answers),
-        "load_s": costs.load_s,
-        "train_s": costs.train_s,
-        "eval_s": costs.eval_s,
-        "peak_bytes": costs.peak_bytes,
-        "train_tokens": costs.train_tokens,
-        "trainable": costs.trainable,
-        "ship_bytes": costs.ship_bytes,
-        "split": cell.split,
-        "self_flips": _points(self_flips(run)),
-        "kl_forward": _divergence(run, 2),
-        "kl_reverse": _divergence(run, 1),
-    }
+        strict_rate=_rate([a.strict for a in run.answers]),
+        no_answer_rate=_rate([_if_written(a, a.rule == "none") for a in run.answers]),
+        truncated_rate=_rate([_if_written(a, a.stop == "cap") for a in run.answers]),
+        bits_per_byte=gold_bits(run.answers),
+        load_s=costs.load_s,
+        train_s=costs.train_s,
+        eval_s=costs.eval_s,
+        peak_bytes=costs.peak_bytes,
+        train_tokens=costs.train_tokens,
+        trainable=costs.trainable,
+        ship_bytes=costs.ship_bytes,
+        split=cell.split,
+        self_flips=_points(self_flips(run)),
+        kl_forward=_divergence(run, 2),
+        kl_reverse=_divergence(run, 1),
+    )
 
 
 def _points(share: float | None) -> float | None:
@@ -168,31 +92,18 @@ def _rate(values: Iterable[bool | None]) -> float | None:
     return 100 * sum(known) / len(known) if known else None
 
 
-def write_cells_csv(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write cells.csv."""
-    _write(path, CELL_COLUMNS, rows)
+def columns(kind: type) -> tuple[str, ...]:
+    """Return the columns of the table that holds records of this kind."""
+    return tuple(field.name for field in fields(kind) if field.name not in _NOT_IN_TABLES)
 
 
-def write_effects_csv(path: str | Path, effects: Iterable[Effect]) -> None:
-    """Write effects.csv."""
-    _write(path, EFFECT_COLUMNS, (vars(effect) for effect in effects))
-
-
-def write_trials_csv(path: str | Path, trials: Iterable[Trial]) -> None:
-    """Write trials.csv: every learning rate that a search tried."""
-    _write(path, TRIAL_COLUMNS, (vars(trial) for trial in trials))
-
-
-def write_summary_csv(path: str | Path, lines: Iterable[Summary]) -> None:
-    """Write summary.csv: every strategy over its seeds."""
-    _write(path, SUMMARY_COLUMNS, (vars(line) for line in lines))
-
-
-def _write(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+def write_csv(path: str | Path, kind: type, records: Iterable[object]) -> None:
+    """Write records of one kind as a table: effects.csv holds Effect, cells.csv CellRow, …"""
+    names = columns(kind)
     with open(path, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(columns)
-        table.writerows([_text(row[column]) for column in columns] for row in rows)
+        table.writerow(names)
+        table.writerows([_text(getattr(record, name)) for name in names] for record in records)
 
 
 def _text(value: object) -> str:

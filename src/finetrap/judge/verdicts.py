@@ -15,26 +15,11 @@ from finetrap.findings import Effect, Findings
 from finetrap.judge.arms import Arm, Comparison, Measure, comparisons, measures, pair
 from finetrap.judge.effects import Against, Family, Measured, effects
 from finetrap.judge.outcomes import outcomes
-from finetrap.judge.tables import (
-    CELL_COLUMNS,
-    EFFECT_COLUMNS,
-    cell_rows,
-    write_cells_csv,
-    write_effects_csv,
-)
+from finetrap.judge.tables import cell_rows
 from finetrap.judge.trials import judged_trials
 from finetrap.records import Cell, Judge, Run, Study
 from finetrap.runs.store import Store
 from finetrap.stats.changes import Estimate, estimates, judge_family
-
-__all__ = [
-    "CELL_COLUMNS",
-    "EFFECT_COLUMNS",
-    "judge",
-    "judge_study",
-    "write_cells_csv",
-    "write_effects_csv",
-]
 
 
 def judge(runs: Sequence[Run], margins: Judge | None = None) -> Findings:

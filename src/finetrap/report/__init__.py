@@ -13,14 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from finetrap.errors import StoreError
-from finetrap.findings import Findings
-from finetrap.judge.paper.claims import write_claims_csv
-from finetrap.judge.tables import (
-    write_cells_csv,
-    write_effects_csv,
-    write_summary_csv,
-    write_trials_csv,
-)
+from finetrap.findings import CellRow, Claim, Effect, Findings, Summary, Trial
+from finetrap.judge.tables import write_csv
 from finetrap.records import Run, Study
 from finetrap.report.console import verdict_rows, verdict_tables, verdict_text
 
@@ -45,11 +39,11 @@ def write(
             stale.unlink()
         for chart in page.charts:
             (figures / f"{chart.name}.svg").write_text(chart.standalone, encoding="utf-8")
-        write_effects_csv(folder / "effects.csv", findings.effects)
-        write_cells_csv(folder / "cells.csv", findings.cells)
-        write_summary_csv(folder / "summary.csv", findings.summary)
-        write_trials_csv(folder / "trials.csv", findings.trials)
-        write_claims_csv(folder / "claims.csv", findings.claims)
+        write_csv(folder / "effects.csv", Effect, findings.effects)
+        write_csv(folder / "cells.csv", CellRow, findings.cells)
+        write_csv(folder / "summary.csv", Summary, findings.summary)
+        write_csv(folder / "trials.csv", Trial, findings.trials)
+        write_csv(folder / "claims.csv", Claim, findings.claims)
         (folder / "report.md").write_text(page.markdown, encoding="utf-8")
         (folder / "table.tex").write_text(page.latex, encoding="utf-8")
         path = folder / "report.html"

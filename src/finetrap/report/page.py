@@ -151,7 +151,6 @@ def _environment(*, html: bool) -> Environment:
         typeset=wording.typeset,
         still_open=wording.still_open,
         clip=visible.clip,
-        number=panels.number,
         identity=id,
     )
     environment.globals.update(

@@ -15,10 +15,8 @@ over their sizes is tested, and its statement says so; it is never the paper's.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from finetrap.findings import Claim, Findings, Setting
@@ -48,13 +46,10 @@ from finetrap.judge.paper.population import (
 from finetrap.records import Judge, Run, StrategySpec
 from finetrap.stats.changes import ALPHA
 
-__all__ = ["CLAIM_COLUMNS", "judge", "write_claims_csv"]
-
 Saying = Literal["worse", "not worse", "the same", "better"]
 """What a claim says of its arm beside the other one."""
 Verdict = Literal["supported", "contradicted", "inconclusive", "not tested"]
 
-CLAIM_COLUMNS = tuple(field.name for field in fields(Claim))
 _WORDS = {"harmed": "worse", "improved": "better"}
 
 
@@ -173,14 +168,6 @@ def judge(findings: Findings, runs: Sequence[Run]) -> tuple[Claim, ...]:
         for statement in STATEMENTS
         for setting in settings
     )
-
-
-def write_claims_csv(path: str | Path, claims: Iterable[Claim]) -> None:
-    """Write claims.csv."""
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(CLAIM_COLUMNS)
-        table.writerows([vars(claim)[column] for column in CLAIM_COLUMNS] for claim in claims)
 
 
 @dataclass(frozen=True)

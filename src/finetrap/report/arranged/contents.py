@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from finetrap.findings import Findings
+from finetrap.findings import CellRow, Findings
 from finetrap.records import FORMAT, PROTOCOL, Run, Study
 from finetrap.report import wording
-from finetrap.report.arranged.panels import Panel, PanelArm, ProbeGroup, Row, cell_key
+from finetrap.report.arranged.panels import Panel, PanelArm, ProbeGroup, cell_key
 from finetrap.text.visible import clip, one_line
 
 NOT_ENOUGH_DATA = "not enough data"
@@ -41,8 +41,8 @@ def missing(findings: Findings) -> Missing:
 
 def scope(panels: Sequence[Panel], groups: Sequence[ProbeGroup], findings: Findings) -> str:
     """Say in a line what was measured."""
-    kept = [row for row in findings.cells if row.get("split") != "dev"]
-    seeds = {row["seed"] for row in kept if row["seed"] not in (None, "")}
+    kept = [row for row in findings.cells if row.split != "dev"]
+    seeds = {row.seed for row in kept if row.seed is not None}
     counts = [
         (len({p.key.model for p in panels}), "model"),
         (len({p.key.task for p in panels}), "task"),
@@ -72,7 +72,7 @@ def absent(findings: Findings, panels: Sequence[Panel], groups: Sequence[ProbeGr
         found.append("Rare collapses: a few seeds show neither these nor the spread of many.")
     if trained and not findings.trials:
         found.append("Other learning rates: no search was made, so harm may be that of the rate.")
-    if lost := sum(row["status"] != "done" for row in findings.cells):
+    if lost := sum(row.status != "done" for row in findings.cells):
         found.append(f"Answers of {wording.plural(lost, 'run')} that failed: see What failed.")
     untested = sorted({c.id for c in findings.claims if c.verdict == "not tested"})
     if untested:
@@ -101,7 +101,7 @@ def distances(group: ProbeGroup, panels: Sequence[Panel]) -> list[PanelArm]:
 class FailedCell(NamedTuple):
     """A cell without answers, and why."""
 
-    row: Row
+    row: CellRow
     label: str
     cause: str
     step: int | None
@@ -112,9 +112,9 @@ def failures(findings: Findings, runs: Mapping[str, Run]) -> list[FailedCell]:
     """List the cells that ended without answers."""
     listed = []
     for row in findings.cells:
-        if row["status"] == "done":
+        if row.status == "done":
             continue
-        run = runs.get(row["key"])
+        run = runs.get(row.key)
         failure = run.failure if run else None
         cause, step, message = (
             (failure.cause, failure.step, failure.message)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from finetrap.findings import Findings, Trial
+from finetrap.findings import CellRow, Findings, Trial
 from finetrap.records import Cell, Run
 from finetrap.report import wording
-from finetrap.report.arranged.panels import Panel, PanelArm, PanelKey, Row
+from finetrap.report.arranged.panels import Panel, PanelArm, PanelKey
 
 
 class Line(NamedTuple):
@@ -138,9 +138,9 @@ def _entry(arm: PanelArm, findings: Findings, cells: Mapping[str, Cell]) -> Entr
     return Entry(arm, tuple(by_rate), tuple(_settings(arm.cells, cells)))
 
 
-def _settings(rows: Sequence[Row], cells: Mapping[str, Cell]) -> Iterator[tuple[str, str]]:
+def _settings(rows: Sequence[CellRow], cells: Mapping[str, Cell]) -> Iterator[tuple[str, str]]:
     """Yield what the first of an arm's cells was trained and asked with."""
-    cell = next((cells[row["key"]] for row in rows if row["key"] in cells), None)
+    cell = next((cells[row.key] for row in rows if row.key in cells), None)
     if cell is None:
         return
     spec, train = cell.strategy, cell.train

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from finetrap.findings import Effect, Findings, Summary
+from finetrap.findings import CellRow, Effect, Findings, Summary
 from finetrap.judge.summary import first_measure, second_measure
 from finetrap.records import Study
 from finetrap.report import wording
 from finetrap.text.visible import one_line
 
-Row = Mapping[str, Any]
-"""One row of cells.csv."""
 Notes = Mapping[str, Sequence[tuple[str, Effect]]]
 """Each note with the comparisons that it is about, by name."""
 BASELINE = "zero-shot"
@@ -45,7 +43,7 @@ class PanelArm:
     """One strategy at one setting in one panel, or the base model itself."""
 
     key: ArmKey
-    cells: tuple[Row, ...]
+    cells: tuple[CellRow, ...]
     """One per seed, failed ones too."""
     summary: Summary
     effect: Effect | None = None
@@ -66,14 +64,14 @@ class PanelArm:
         return self.key.learning_rate is not None
 
     @property
-    def failed(self) -> tuple[Row, ...]:
+    def failed(self) -> tuple[CellRow, ...]:
         """Cells without answers."""
-        return tuple(c for c in self.cells if c.get("status") not in (None, "done"))
+        return tuple(c for c in self.cells if c.status != "done")
 
     @property
     def ended(self) -> str:
         """How the cells without answers ended, each way once."""
-        return ", ".join(dict.fromkeys(str(c["status"]) for c in self.failed))
+        return ", ".join(dict.fromkeys(c.status for c in self.failed))
 
 
 @dataclass(frozen=True)
@@ -171,7 +169,7 @@ class ProbeGroup:
 def arrange(findings: Findings, study: Study | None = None) -> list[Panel]:
     """Arrange every strategy on every task, in the study's order where there is one."""
     rank = _ranks(findings, study)
-    cells = {row["key"]: row for row in findings.cells}
+    cells = {row.key: row for row in findings.cells}
     effects: dict[tuple[str, str, str, str, float | None], list[Effect]] = {}
     for e in findings.effects:
         if e.kind != "probe":
@@ -198,7 +196,7 @@ def arrange(findings: Findings, study: Study | None = None) -> list[Panel]:
     ]
 
 
-def _arm(line: Summary, cells: tuple[Row, ...], effects: Sequence[Effect]) -> PanelArm:
+def _arm(line: Summary, cells: tuple[CellRow, ...], effects: Sequence[Effect]) -> PanelArm:
     """Put a strategy's changes beside its summary; one at a fixed and tuned rate is shown once."""
     first = {e.against: e for e in first_measure(effects)}
     second = {e.against: e for e in second_measure(effects)}
@@ -238,15 +236,9 @@ def _by_probe(
     }
 
 
-def cell_key(row: Row) -> ArmKey:
+def cell_key(row: CellRow) -> ArmKey:
     """Return the arm that a cell belongs to."""
-    return ArmKey(row["strategy"], number(row, "learning_rate"), row.get("setting") or "fixed")
-
-
-def number(row: Row, column: str) -> float | None:
-    """Return a number of cells.csv, None where it is missing."""
-    value = row.get(column)
-    return None if value is None or value == "" else float(value)
+    return ArmKey(row.strategy, row.learning_rate, row.setting)
 
 
 def _notes(effects: Iterable[tuple[str, Effect]]) -> Notes:

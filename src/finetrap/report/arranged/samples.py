@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 from typing import NamedTuple
 
+from finetrap.findings import CellRow
 from finetrap.records import Answer, Run
-from finetrap.report.arranged.panels import Panel, PanelArm, Row
+from finetrap.report.arranged.panels import Panel, PanelArm
 
 MOST_SAMPLES = 10
 """Answers shown for each of lost and gained."""
@@ -49,8 +50,8 @@ def draw_samples(panels: Sequence[Panel], runs: Mapping[str, Run]) -> list[Answe
     return [s for s in found if any(total for _, total, _ in s.kinds)]
 
 
-def _finished(cells: Sequence[Row], runs: Mapping[str, Run]) -> Iterator[Run]:
-    done = (runs[c["key"]] for c in cells if c["key"] in runs)
+def _finished(cells: Sequence[CellRow], runs: Mapping[str, Run]) -> Iterator[Run]:
+    done = (runs[c.key] for c in cells if c.key in runs)
     return (run for run in done if run.status == "done")
 
 

@@ -120,7 +120,7 @@ def question_sets(panels: Sequence[Panel], runs: Mapping[str, Run]) -> list[Ques
         model, task, trained_on = panel.key
         for arm in panel.with_base:
             label = arm.label
-            done = [runs[c["key"]] for c in arm.cells if c["key"] in runs]
+            done = [runs[c.key] for c in arm.cells if c.key in runs]
             for place, run in enumerate(run for run in done if run.status == "done"):
                 for name, answers in ((task, run.answers), *run.probes.items()):
                     probe = answers is not run.answers

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from finetrap.findings import Cliff, Effect, Setting
 from finetrap.judge.paper.population import size_of
 from finetrap.report import wording
-from finetrap.report.arranged.panels import Panel, PanelArm, number
+from finetrap.report.arranged.panels import Panel, PanelArm
 from finetrap.report.arranged.sentences import describe
 from finetrap.report.charts import series
 from finetrap.report.charts.figure import Chart, colour, mark_style
@@ -73,7 +73,7 @@ def _at(arm: PanelArm, setting: Setting) -> bool:
 
 
 def _size(panel: Panel) -> float | None:
-    sizes = (number(cell, "parameters") for arm in panel.with_base for cell in arm.cells)
+    sizes = (cell.parameters for arm in panel.with_base for cell in arm.cells)
     return next((size for size in sizes if size), None)
 
 

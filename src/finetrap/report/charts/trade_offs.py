@@ -75,7 +75,7 @@ def training_curves(panel: Panel, runs: Mapping[str, Run]) -> list[LossCurve]:
 
     What was rewound was trained as something else first, and is drawn as that where it is there.
     """
-    every = [(a, runs[c["key"]]) for a in panel.arms for c in a.cells if c["key"] in runs]
+    every = [(a, runs[c.key]) for a in panel.arms for c in a.cells if c.key in runs]
     trained = {run.cell.training_key() for _, run in every if not run.cell.strategy.rewind}
     owned = [
         (arm, run)
