@@ -100,9 +100,9 @@ def test_a_row_without_a_usable_answer_is_refused_by_its_line(tmp_path, row, sai
     ("content", "options", "said"),
     [
         ([], {}, "no rows"),
-        (rows(1), {}, "none held out"),
+        (rows(1), {}, "1 row, 1 distinct question, and none left for the t"),
         (rows(9, how="So 77.\n#### 77"), {"solution": "how"}, "ends in '77', the answer is '0'"),
-        (rows(9, n="same"), {"id": "n"}, "1 ids stand more than once, such as 'same'"),
+        (rows(9, n="same"), {"id": "n"}, "line 2: the id 'same' stands at"),
         (rows(9, side="dev"), {"split": "side"}, "'dev'; it must be train or test"),
         (rows(9), {"test": "missing.jsonl"}, "missing.jsonl: No such file"),
     ],

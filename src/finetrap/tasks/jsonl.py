@@ -1,15 +1,16 @@
-"""A person's own problems: `jsonl:PATH`, a file of JSON lines or a folder with train and test.
+"""A person's own problems: `jsonl:PATH`, a file of rows or a folder with a train and a test file.
 
-Columns are `question` and `answer`; the answer is a number or one line of text, or a worked
-solution that ends in `#### answer`. Options name other columns (`question`, `answer`, `solution`
-for a worked solution apart from the answer, `id`, `family`) and the test problems: `test` is a file
-beside the first, `split` a column that says train or test. Otherwise one problem in five is held
-out by the wording of its question (`test_share`; 1 makes all of them test problems).
+The file may be JSON lines, a JSON list, CSV, TSV or Parquet, compressed or not (text/files.py); a
+row holds a question and an answer in one of the usual shapes (_columns.py). The answer is a number
+or one line of text, or a worked solution that ends in `#### answer`. Options name other columns
+(`question`, `answer`, `solution` for a worked solution apart from the answer, `id`, `family`) and
+the test problems: `test` is a file beside the first, `split` a column that says train or test.
+Otherwise one problem in five is held out by the wording of its question (`test_share`; 1 makes all
+of them test problems).
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from typing import Any
 from finetrap.errors import BadData, BadInput
 from finetrap.records import Problem, TaskKind, TaskRef
 from finetrap.tasks import Task
+from finetrap.tasks._columns import named, question_and_answer, text
 from finetrap.tasks._sources import file_revision
-from finetrap.tasks._splits import draw, identified, without
+from finetrap.tasks._splits import draw, identified, without, wording
 from finetrap.text.files import read_rows
-from finetrap.text.rows import Row, column
+from finetrap.text.rows import Row
 from finetrap.text.scoring import gradable
 from finetrap.text.scoring import grade as graded
 
@@ -57,15 +59,32 @@ def load(ref: TaskRef) -> Task:
         ]
         pairs = list(zip(problems[0], held_out, strict=True))
         train, test = [p for p, out in pairs if not out], [p for p, out in pairs if out]
-    if not test:
-        raise BadData(
-            f"{ref.name}: {len(train)} problems and none held out for the test; add problems, or "
-            "give the option test, split or test_share"
-        )
     kept = without(train, test)
+    _refuse_one_side(ref, train, test, kept)
     if "id" not in ref.options:
         kept, test = identified(kept), identified(test)
     return Task(ref.name, "math", tuple(kept), tuple(test), len(train) - len(kept))
+
+
+def _refuse_one_side(
+    ref: TaskRef, train: list[Problem], test: list[Problem], kept: list[Problem]
+) -> None:
+    """Refuse a file all of whose problems fall on one side, and say why they do."""
+    rows = len(train) + len(test)
+    distinct = len({wording(p.question) for p in (*train, *test)})
+    found = f"{ref.name}: {rows} row{'s' * (rows != 1)}, {distinct} distinct question"
+    found += "s" * (distinct != 1)
+    if {"split", "test"} & set(ref.options):
+        if not test:
+            raise BadData(f"{found}: no row says test in `{ref.options.get('split')}`")
+    elif (not test or not train) and ref.options.get("test_share") != 1:
+        side = "test" if train else "training"
+        raise BadData(
+            f"{found}, and none left for the {side}: problems are held out by the wording of "
+            "their question, so add other questions, or give the option test, split or test_share"
+        )
+    if train and not kept:
+        raise BadData(f"{found}: all {len(train)} to train on are asked in the test; remove some")
 
 
 def _files(source: str | None, options: Mapping[str, Any]) -> list[Path]:
@@ -73,37 +92,50 @@ def _files(source: str | None, options: Mapping[str, Any]) -> list[Path]:
     path = Path(source or "")
     if path.is_dir():
         if "test" in options:
-            raise BadInput(f"{path} is a folder: it holds train.jsonl and test.jsonl; drop `test`")
-        return [path / "train.jsonl", path / "test.jsonl"]
+            raise BadInput(f"{path} is a folder: it holds a train and a test file; drop `test`")
+        return [_side(path, "train"), _side(path, "test")]
     return [path, path.parent / options["test"]] if "test" in options else [path]
 
 
+def _side(folder: Path, side: str) -> Path:
+    """Return the one file of a folder that is called after its side: train.csv, test-0.parquet."""
+    names = sorted(p.name for p in folder.iterdir() if p.is_file())
+    own = [name for name in names if name.startswith((f"{side}.", f"{side}-"))]
+    if len(own) != 1:
+        found = f"{len(own)} files for {side} ({', '.join(own)})" if own else f"no {side} file"
+        raise BadData(f"{folder}: {found}; it must hold one, such as {side}.jsonl or {side}.csv")
+    return folder / own[0]
+
+
 def _problem(row: Row, options: Mapping[str, Any]) -> Problem:
-    name = {c: options.get(c, c) for c in COLUMNS}
-    stated = column(row, name["answer"])
+    place = row[0]
+    question, stated = question_and_answer(row, options)
+    row = named(row, question)
     worked, marker, answer = stated.rpartition("####")
     answer = answer.strip()
     if "solution" in options:
-        worked = column(row, name["solution"])
+        worked = text(row, options["solution"], "solution")
         solution = worked if "####" in worked else f"{worked}\n#### {answer}"
     else:
         solution = stated if marker else f"#### {answer}"
+    if answer.casefold() == "nan":
+        raise BadData(f"{row[0]}: the answer is {answer}, a number that is missing; leave it out")
     if not gradable(answer):
         raise BadData(
-            f"{row[0]}: `{name['answer']}` {stated[:40]!r} states no answer; it must be a number, "
-            "one line of text, or a worked solution that ends in `#### answer`. A column of worked "
-            "solutions apart from the answers is named by the option `solution`"
+            f"{row[0]}: {stated[:40]!r} states no answer; it must be a number, one line of text, "
+            "or a worked solution that ends in `#### answer`. A column of worked solutions apart "
+            "from the answers is named by the option `solution`"
         )
     if not graded(solution, answer).correct:
         found = graded(solution, answer).extracted
-        raise BadData(f"{row[0]}: `{name['solution']}` ends in {found!r}, the answer is {answer!r}")
+        raise BadData(f"{row[0]}: the solution ends in {found!r}, the answer is {answer!r}")
     return Problem(
-        id=column(row, name["id"]) if "id" in options else "",
-        question=column(row, name["question"]),
+        id=text(row, options["id"], "id") if "id" in options else "",
+        question=question,
         solution=solution,
         answer=answer,
-        family=column(row, name["family"]) if "family" in options else "",
-        place=row[0],
+        family=text(row, options["family"], "family") if "family" in options else "",
+        place=place,
     )
 
 
@@ -112,19 +144,19 @@ def _held_out(row: Row, problem: Problem, options: Mapping[str, Any]) -> bool:
     if "split" not in options:
         share = float(options.get("test_share", TEST_SHARE))
         return draw("jsonl/test", problem.question) < share
-    side = column(row, options["split"])
+    side = text(row, options["split"], "split")
     if side not in ("train", "test"):
         raise BadData(f"{row[0]}: `{options['split']}` is {side!r}; it must be train or test")
     return side == "test"
 
 
 def _refuse_repeated_ids(rows: list[Row], options: Mapping[str, Any]) -> None:
-    if "id" not in options:
-        return
-    counts = Counter(column(row, options["id"]) for row in rows)
-    repeated = [id_ for id_, times in counts.items() if times > 1]
-    if repeated:
-        raise BadData(
-            f"{rows[0][0].rsplit(',', 1)[0]}: {len(repeated)} ids stand more than once, such as "
-            f"{repeated[0]!r}; each row needs its own, or leave the option `id` out"
-        )
+    first: dict[str, str] = {}
+    for row in rows if "id" in options else ():
+        id_ = text(row, options["id"], "id")
+        if id_ in first:
+            raise BadData(
+                f"{row[0]}: the id {id_!r} stands at {first[id_]} too; each row needs its own, or "
+                "leave the option `id` out"
+            )
+        first[id_] = row[0]
