@@ -90,13 +90,11 @@ def _keys(section: Section) -> Iterator[str]:
 
 
 def _default(section: Section, name: str) -> str:
-    """Return what holds where nothing is written; the forms' own defaults are placeholders."""
+    """Return what holds where nothing is written."""
     if section.table is studyfile.StudyTable and name in studyfile.REQUIRED:
         return "*needed*"
-    sources = (section.table.model_validate({}).spec(),) if hasattr(section.table, "spec") else ()
-    for source in (*sources, section.record):
-        if source is not None and name in section.record.__annotations__:
-            return "" if name == "keep" else _toml(getattr(source, name, None), name)
+    if section.record is not None and name in section.record.__annotations__:
+        return "" if name == "keep" else _toml(getattr(section.record, name, None), name)
     return _toml(section.table.model_fields[name].default, name)
 
 

@@ -227,12 +227,20 @@ class ReportWritten(Event):
     """path of the page"""
     effects: Sequence[Mapping[str, Any]]
     """records as in effects.csv"""
+    summary: Sequence[Mapping[str, Any]]
+    """of each strategy over its seeds, as in summary.csv"""
+    frontiers: Sequence[Mapping[str, Any]]
+    """how gain and forgetting are set against each other, and each rewinding path"""
     outcomes: Sequence[Mapping[str, Any]]
     """of each trained strategy, at the fixed and the tuned rate"""
     trials: Sequence[Mapping[str, Any]]
     """of the searches"""
     claims: Sequence[Mapping[str, Any]]
     """the paper's, held against the study"""
+    cliffs: Sequence[Mapping[str, Any]]
+    """the size below which full fine-tuning harms, at each setting"""
+    detectable: Sequence[Mapping[str, Any]]
+    """the smallest changes that these runs can show"""
     diagnoses: Sequence[Mapping[str, Any]]
     """of what is harmed"""
     advice: Sequence[Mapping[str, Any]]

@@ -144,6 +144,16 @@ class TrainSpec:
     dtype: Precision = "fp32"
     """Precision of the passes; the weights that the optimizer moves are always in fp32."""
 
+    def of(self, strategy: StrategySpec) -> TrainSpec:
+        """Return a strategy's budget: its own epochs, batch and learning rate, else these."""
+        own = strategy
+        return replace(
+            self,
+            epochs=float(self.epochs if own.epochs is None else own.epochs),
+            batch=self.batch if own.batch is None else own.batch,
+            learning_rate=self.learning_rate if own.learning_rate is None else own.learning_rate,
+        )
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -248,7 +258,7 @@ class Judge:
 class Search:
     """How every trained strategy's learning rate is searched for, the same for all."""
 
-    trials: int
+    trials: int = 5
     """Learning rates tried around each strategy's own."""
     factor: float = 3.0
     """Ratio of neighbouring rates."""

@@ -16,6 +16,7 @@ import finetrap as ft
 from finetrap import api, miniature, records
 from finetrap.errors import BadStudy, MissingPackage
 from finetrap.measure.study import reading as studies
+from finetrap.measure.study.cells import cells_of
 from finetrap.measure.study.file import StudyTable
 
 WRITTEN = {
@@ -67,8 +68,8 @@ def test_a_study_in_python_is_the_record_that_a_study_file_gives(tmp_path):
     assert type(study) is records.Study
     (tmp_path / "same.toml").write_text(study.source)
     assert ft.load(tmp_path / "same.toml") == study
-    keys = [cell.key for cell in studies.cells(study)]
-    assert keys == [cell.key for cell in studies.cells(ft.load(tmp_path / "same.toml"))]
+    keys = [cell.key for cell in cells_of(study)]
+    assert keys == [cell.key for cell in cells_of(ft.load(tmp_path / "same.toml"))]
 
 
 def test_python_can_write_every_key_that_a_study_file_can():
@@ -134,7 +135,7 @@ def test_runs_hold_the_same_cells_as_the_command_line_runs(runs):
     done = runs.cells()
     assert len(done) == 1 + 3 * 2
     assert set(done.status) == {"done"}
-    assert set(done.key) == {cell.key for cell in studies.cells(runs.study)}
+    assert set(done.key) == {cell.key for cell in cells_of(runs.study)}
 
 
 def test_running_again_measures_nothing_anew(runs, capsys):

@@ -22,6 +22,7 @@ from finetrap.measure.engines import local, machine
 from finetrap.measure.runner import run_group
 from finetrap.measure.session import Session
 from finetrap.measure.study import reading
+from finetrap.measure.study.cells import cells_of
 from finetrap.records import (
     Cell,
     Failure,
@@ -117,11 +118,11 @@ def test_a_worker_opens_a_model_once_for_all_its_groups(tmp_path: Path) -> None:
         base=tmp_path,
     )
     store, session = Store(tmp_path / "runs"), Session(counted)
-    groups = local.group(reading.cells(plan), workers=2)
+    groups = local.group(cells_of(plan), workers=2)
     assert len(groups) > 2
     for members in groups:
         run_group(members, store, "none", lambda event: None, session)
-    assert store.owed(reading.cells(plan)) == ()
+    assert store.owed(cells_of(plan)) == ()
     assert len(opened) == 1
 
 
@@ -141,7 +142,7 @@ def test_a_planted_study_runs_to_the_end_through_the_real_runner(tmp_path: Path)
         at="planted",
         base=tmp_path,
     )
-    cells = reading.cells(plan)
+    cells = cells_of(plan)
     store, events = Store(tmp_path / "runs"), Events()
     local.run(cells, store, keep="adapters", workers=2, emit=events.append)
     assert store.owed(cells) == ()

@@ -12,6 +12,7 @@ from finetrap.judge.trials import judged_trials
 from finetrap.measure.engines import rounds
 from finetrap.measure.problems import Problems
 from finetrap.measure.study import reading, search
+from finetrap.measure.study.cells import cells_of
 from finetrap.runs import trials
 from finetrap.runs.store import Store
 
@@ -79,7 +80,7 @@ def test_final_runs_train_on_the_dev_problems_only_if_the_study_says_so(tmp_path
     problems = Problems()
     for with_dev, count in ((False, 60), (True, 260)):
         train = {**TABLE["train"], "with_dev": with_dev}
-        cells = reading.cells(checked(tmp_path, train=train))
+        cells = cells_of(checked(tmp_path, train=train))
         final = next(c for c in cells if c.strategy.trains)
         assert len(problems.trained(final).problems) == count
 

@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from finetrap import catalog
+from finetrap.backends.hf.source import folder_revision
 from finetrap.errors import BadInput, BadStudy
-from finetrap.measure.study import axes, models, reading
-from finetrap.measure.study.file import checked_model, checked_strategy, parse_value
+from finetrap.measure.study import axes
+from finetrap.measure.study.cells import cells_of
+from finetrap.measure.study.file import checked_model, checked_strategy
+from finetrap.measure.study.toml import parse_value
 from finetrap.records import Cell, TrainSpec
 from tests.builders.studies import checkpoint, faults, load, small
 
@@ -49,7 +52,7 @@ def by_strategy(cells: tuple[Cell, ...]) -> dict[str, list[Cell]]:
 
 def test_the_example_works_as_written(tmp_path: Path) -> None:
     plan = load(tmp_path, STARTER)
-    cells = reading.cells(plan)
+    cells = cells_of(plan)
     found = by_strategy(cells)
     assert {name: len(members) for name, members in found.items()} == {
         "zero-shot": 1,
@@ -68,14 +71,14 @@ def test_the_example_works_as_written(tmp_path: Path) -> None:
 
 def test_the_untouched_model_is_measured_first_even_if_not_asked_for(tmp_path: Path) -> None:
     text = small(models='["toy:base=0.5", "toy:base=0.6"]', tasks='["market", "school"]')
-    cells = reading.cells(load(tmp_path, text))
+    cells = cells_of(load(tmp_path, text))
     assert [c.strategy.name for c in cells] == ["zero-shot"] * 4 + ["full"] * 4
     assert all(c.seed is None and c.trained_on is None for c in cells[:4])
 
 
 def test_only_what_is_random_has_seeds(tmp_path: Path) -> None:
     text = small(strategies='["zero-shot", "few-shot-5", "full"]', seeds="[3, 7]")
-    found = by_strategy(reading.cells(load(tmp_path, text)))
+    found = by_strategy(cells_of(load(tmp_path, text)))
     assert [c.seed for c in found["zero-shot"]] == [None]
     assert [c.seed for c in found["few-shot-5"]] == [3, 7]
     assert [c.seed for c in found["full"]] == [3, 7]
@@ -88,7 +91,7 @@ def test_one_training_task_serves_every_tested_task(tmp_path: Path) -> None:
         probes='["school", "market", "sums"]',
         train='[train]\ntask = "market"',
     )
-    cells = by_strategy(reading.cells(load(tmp_path, text)))
+    cells = by_strategy(cells_of(load(tmp_path, text)))
     assert [(c.task.name, c.trained_on and c.trained_on.name) for c in cells["full"]] == [
         ("market", "market"),
         ("school", "market"),
@@ -163,25 +166,25 @@ def test_a_new_strategy_is_a_table_or_a_file(tmp_path: Path) -> None:
 
 
 def test_two_prompts_of_other_budgets_are_one_cell(tmp_path: Path) -> None:
-    one = reading.cells(load(tmp_path, small(strategies='["few-shot-5"]')))
-    two = reading.cells(load(tmp_path, small(strategies='["few-shot-5"]', t="[train]\nepochs = 9")))
+    one = cells_of(load(tmp_path, small(strategies='["few-shot-5"]')))
+    two = cells_of(load(tmp_path, small(strategies='["few-shot-5"]', t="[train]\nepochs = 9")))
     assert [c.key for c in one] == [c.key for c in two]
     fewer = load(tmp_path, small(strategies='["few-shot-5"]', t="[train]\nproblems = 9"))
-    assert [c.key for c in reading.cells(fewer)][1] != one[1].key
+    assert [c.key for c in cells_of(fewer)][1] != one[1].key
 
 
 def test_a_number_written_otherwise_is_the_same_cell(tmp_path: Path) -> None:
-    whole = reading.cells(load(tmp_path, small(t="[train]\nepochs = 3")))
-    point = reading.cells(load(tmp_path, small(t="[train]\nepochs = 3.0")))
-    unset = reading.cells(load(tmp_path, small()))
+    whole = cells_of(load(tmp_path, small(t="[train]\nepochs = 3")))
+    point = cells_of(load(tmp_path, small(t="[train]\nepochs = 3.0")))
+    unset = cells_of(load(tmp_path, small()))
     assert TrainSpec().epochs == 3
     assert [c.key for c in whole] == [c.key for c in point] == [c.key for c in unset]
 
 
 def test_the_precision_of_training_is_in_the_key_of_what_is_trained(tmp_path: Path) -> None:
     both = '["full", "lora", "few-shot-5"]'
-    exact = reading.cells(load(tmp_path, small(strategies=both)))
-    half = reading.cells(load(tmp_path, small(strategies=both, t='[train]\ndtype = "bf16"')))
+    exact = cells_of(load(tmp_path, small(strategies=both)))
+    half = cells_of(load(tmp_path, small(strategies=both, t='[train]\ndtype = "bf16"')))
     same = [one.key == other.key for one, other in zip(exact, half, strict=True)]
     assert same == [not cell.strategy.trains for cell in exact]
     assert {cell.train.dtype for cell in half if cell.strategy.trains} == {"bf16"}
@@ -208,8 +211,8 @@ def test_a_local_folder_is_named_by_its_name_and_known_by_its_content(tmp_path: 
     assert spec.revision.startswith("sha256:")
     (moved,) = load(tmp_path, small(models='["two/ours"]')).models
     assert moved.revision == spec.revision
-    before = reading.cells(plan)[0].key
-    assert reading.cells(load(tmp_path, small(models='["two/ours"]')))[0].key == before
+    before = cells_of(plan)[0].key
+    assert cells_of(load(tmp_path, small(models='["two/ours"]')))[0].key == before
     checkpoint(there, weights=b"\1" * 8)
     (changed,) = load(tmp_path, small(models='["two/ours"]')).models
     assert changed.revision != spec.revision
@@ -218,7 +221,7 @@ def test_a_local_folder_is_named_by_its_name_and_known_by_its_content(tmp_path: 
 def test_a_file_that_only_changes_its_name_changes_the_revision(tmp_path: Path) -> None:
     one, two = checkpoint(tmp_path / "a"), checkpoint(tmp_path / "b")
     (two / "model.safetensors").rename(two / "other.safetensors")
-    assert models.folder_revision(one) != models.folder_revision(two)
+    assert folder_revision(one) != folder_revision(two)
 
 
 def test_a_hub_id_can_be_pinned_and_told_its_prompt(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from finetrap import miniature, tasks
 from finetrap.errors import BadData, BadInput
 from finetrap.measure import trying
 from finetrap.measure.study import reading
+from finetrap.measure.study.cells import cells_of
 from finetrap.records import Answer, Costs, Run
 from finetrap.runs.store import Store
 
@@ -125,7 +126,7 @@ def answered(correct, nats):
 
 def test_the_worst_lost_answers_come_first(problems, tmp_path):
     plan = planned(problems, tmp_path / "out", 60)
-    cell = reading.cells(plan.study)[0]
+    cell = cells_of(plan.study)[0]
     before = [replace(answered(True, 1.0), id=str(i)) for i in range(5)]
     after = [
         replace(answered(False, nats), id=str(i)) for i, nats in enumerate([2.0, None, 9.0, 3.0])

@@ -12,6 +12,7 @@ from finetrap.findings import Effect, Findings
 from finetrap.judge import verdicts
 from finetrap.measure.runner import run_group
 from finetrap.measure.study import reading
+from finetrap.measure.study.cells import cells_of
 from finetrap.records import Judge
 from finetrap.runs.store import Store
 
@@ -42,7 +43,7 @@ def judged(folder: Path, number: int, truth: Mapping[str, float], sd: float = 0.
     }
     plan = reading.check(table, at="planted", base=base)
     store = Store(base / "runs")
-    run_group(reading.cells(plan), store, "none", lambda event: None)
+    run_group(cells_of(plan), store, "none", lambda event: None)
     return verdicts.judge(store.runs(), replace(Judge(), margin=MARGIN))
 
 

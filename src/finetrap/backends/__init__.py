@@ -1,9 +1,11 @@
-"""The seam between a strategy and whatever computes: hf (transformers and PEFT) or toy."""
+"""The seam between a strategy and whatever computes: one file or package a backend."""
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -158,8 +160,47 @@ def interpolating(model: Model) -> Interpolating:
     )
 
 
+class Backend(Protocol):
+    """What a backend's file defines; the folder is the registry.
+
+    A file whose name starts with an underscore is no backend. `DATA`, sources of tasks that suit
+    its models, may be left out.
+    """
+
+    PREFIX: str
+    """What the sources of its models start with; one backend has none, and takes all others."""
+
+    def named(self, entry: str, base: Path) -> tuple[str, str] | None:
+        """Return the name and the source of a model that is in no catalog, None for no model."""
+
+    def spec(self, name: str, source: str, settings: Mapping[str, Any], home: Path) -> ModelSpec:
+        """Return the model of a source, with what a study or the catalog says of it.
+
+        Paths start from the folder `home`. Raises BadModel.
+        """
+
+    def open_model(self, spec: ModelSpec, limits: Limits) -> Model:
+        """Open a model. Raises BadModel."""
+
+
+def backend_of(source: str) -> Backend:
+    """Return the backend that opens a source."""
+    fitting = (backend for backend in _backends() if source.startswith(backend.PREFIX))
+    return max(fitting, key=lambda backend: len(backend.PREFIX))
+
+
+@cache
+def _backends() -> tuple[Backend, ...]:
+    names = (found.name for found in pkgutil.iter_modules(__path__))
+    return tuple(map(_backend, (name for name in names if not name.startswith("_"))))
+
+
+def _backend(name: str) -> Backend:
+    module: Any = import_module(f"{__name__}.{name}")
+    backend: Backend = module
+    return backend
+
+
 def open_model(spec: ModelSpec, limits: Limits) -> Model:
     """Open a model with the backend that its spec names; importing it may be slow."""
-    backend = import_module(f"finetrap.backends.{spec.backend}")
-    model: Model = backend.open_model(spec, limits)
-    return model
+    return _backend(spec.backend).open_model(spec, limits)

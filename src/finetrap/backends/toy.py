@@ -36,12 +36,14 @@ from typing import Any, TypeVar
 
 from finetrap.backends import Completion, Progress, Row, Scored, Training, Written
 from finetrap.errors import BadModel, Diverged, nearest
-from finetrap.records import Limits, ModelSpec, StopReason, StrategySpec, TrainSpec
+from finetrap.records import Limits, ModelSpec, StopReason, StrategySpec, TrainSpec, content_hash
 
 _T = TypeVar("_T")
 PREFIX = "toy:"
 VERSION = "toy-1"
 """Revision of a toy model: its name holds everything else."""
+DATA = {"prose": "miniature"}
+"""Sources of tasks that suit a toy model."""
 
 _RANGES = {
     "base": (0.0, 1.0, 0.5),
@@ -123,6 +125,18 @@ def parse(source: str) -> Plan:
     return Plan(settings, effects, fates)
 
 
+def named(entry: str, base: Path) -> tuple[str, str]:
+    """Return the name and the source of a toy model, which are one."""
+    return entry, entry
+
+
+def spec(name: str, source: str, settings: Mapping[str, Any], home: Path) -> ModelSpec:
+    """Return the toy model of a source. Raises BadModel."""
+    parameters = int(parse(source).settings["parameters"])
+    revision = f"{VERSION}:{content_hash(source)[:16]}"
+    return ModelSpec(name, source, revision, "toy", settings.get("prompt", "auto"), parameters)
+
+
 def open_model(spec: ModelSpec, limits: Limits) -> ToyModel:
     """Open the toy model that the spec's source describes. Raises BadModel."""
     if spec.prompt == "chat":
@@ -187,8 +201,8 @@ class ToyModel:
     ) -> Training:
         """Take on the strategy's planted ability. Raises Diverged or what else is planted."""
         self._trained, self._seed, self._share = strategy, str(seed), 1.0
-        epochs = strategy.epochs or train.epochs
-        steps = max(1, math.ceil(len(rows) / (strategy.batch or train.batch) * epochs))
+        budget = train.of(strategy)
+        steps = max(1, math.ceil(len(rows) / budget.batch * budget.epochs))
         self._end_badly(steps)
         losses = [0.5 + 2.0 * math.exp(-4.0 * step / steps) for step in range(steps)]
         tokens = self.training_tokens(rows, strategy, train, seed)
@@ -246,7 +260,7 @@ class ToyModel:
     ) -> int:
         """Return the words that `train` would see."""
         words = sum(len((row.prompt + row.target).split()) for row in rows)
-        return round(words * (strategy.epochs or train.epochs))
+        return round(words * train.of(strategy).epochs)
 
     def _trainable(self) -> int:
         if self._trained is None:

@@ -89,7 +89,7 @@ def study_file(study: Path) -> Path:
 
 def parsed(overrides: list[str] | None) -> dict[str, Any]:
     """Read `KEY=VALUE` flags; a value is TOML, or else a plain string. Raises BadInput."""
-    from finetrap.measure.study.reading import parse_value
+    from finetrap.measure.study.toml import parse_value
 
     parsed: dict[str, Any] = {}
     for entry in overrides or ():

@@ -153,10 +153,7 @@ def self_flips(run: Run) -> float | None:
 
 def learning_rate(cell: Cell) -> float | None:
     """Return the rate this cell trains at; None for a prompt."""
-    if not cell.strategy.trains:
-        return None
-    own = cell.strategy.learning_rate
-    return cell.train.learning_rate if own is None else own
+    return cell.train.of(cell.strategy).learning_rate if cell.strategy.trains else None
 
 
 def _setting(cell: Cell) -> str:

@@ -6,12 +6,13 @@ one trial, which every plan has, are run first, and their seconds stand for all 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import tomli_w
 
 from finetrap import catalog, tasks
 from finetrap.events import Emit
@@ -64,9 +65,7 @@ class Wanted:
 
 def reference(wanted: Wanted) -> TaskRef:
     """Return the data as a task. Raises BadInput, BadData."""
-    options = dict(wanted.columns or {})
-    if wanted.test is not None:
-        options["test"] = str(wanted.test.resolve())
+    options = {**(wanted.columns or {}), **_test_file(wanted)}
     return tasks.reference(tasks.USER_DATA, wanted.train.resolve(), options)
 
 
@@ -78,33 +77,31 @@ def written(wanted: Wanted, size: Size) -> str:
     entry = _from_anywhere(wanted.model)
     model = models.resolve(entry, Path(), {})
     name = f"{tasks.USER_DATA}:{wanted.train.resolve()}"
-    options = {**(wanted.columns or {})}
-    if wanted.test is not None:
-        options["test"] = str(wanted.test.resolve())
-    lines = [
-        f"name = {json.dumps('try ' + wanted.train.stem)}",
-        f"models = [{json.dumps(entry)}]",
-        f"tasks = [{json.dumps(name)}]",
-        f"probes = {json.dumps(list(wanted.probes))}",
-        f"strategies = {json.dumps(['zero-shot', *size.strategies])}",
-        f"seeds = {json.dumps(list(range(size.seeds)))}",
-        "",
-        "[train]",
-        f"problems = {TRAIN_PROBLEMS}",
-        f"dtype = {json.dumps('bf16' if faster_in_bf16(model) else 'fp32')}",
-        "",
-        "[search]",
-        f"trials = {size.trials}",
-        "",
-        "[limits]",
-        f"test_problems = {TEST_PROBLEMS}",
-        f"probe_problems = {PROBE_PROBLEMS}",
-        f"max_new_tokens = {min(MOST_TOKENS, max(16, longest))}",
-    ]
-    if options:
-        lines += ["", f"[task.{json.dumps(name)}]"]
-        lines += [f"{key} = {json.dumps(value)}" for key, value in sorted(options.items())]
-    return "\n".join(lines) + "\n"
+    options = dict(sorted({**(wanted.columns or {}), **_test_file(wanted)}.items()))
+    table: dict[str, Any] = {
+        "name": f"try {wanted.train.stem}",
+        "models": [entry],
+        "tasks": [name],
+        "probes": list(wanted.probes),
+        "strategies": ["zero-shot", *size.strategies],
+        "seeds": list(range(size.seeds)),
+        "train": {
+            "problems": TRAIN_PROBLEMS,
+            "dtype": "bf16" if faster_in_bf16(model) else "fp32",
+        },
+        "search": {"trials": size.trials},
+        "limits": {
+            "test_problems": TEST_PROBLEMS,
+            "probe_problems": PROBE_PROBLEMS,
+            "max_new_tokens": min(MOST_TOKENS, max(16, longest)),
+        },
+        **({"task": {name: options}} if options else {}),
+    }
+    return tomli_w.dumps(table)
+
+
+def _test_file(wanted: Wanted) -> dict[str, str]:
+    return {} if wanted.test is None else {"test": str(wanted.test.resolve())}
 
 
 def _from_anywhere(model: str) -> str:

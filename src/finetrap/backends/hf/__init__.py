@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
-from finetrap.backends.hf.model import HFModel, open_model
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["HFModel", "open_model"]
+from finetrap.backends.hf.source import PREFIX, named, spec
+
+if TYPE_CHECKING:
+    from finetrap.backends.hf.model import HFModel, open_model
+
+__all__ = ["PREFIX", "HFModel", "named", "open_model", "spec"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch once it is asked for: reading a study takes none of it."""
+    if name not in ("HFModel", "open_model"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from finetrap.backends.hf import model
+
+    return getattr(model, name)

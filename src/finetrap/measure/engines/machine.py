@@ -58,8 +58,6 @@ def parameters(model: ModelSpec) -> int:
     """Return a model's number of parameters: as stated, or at most what its files can hold."""
     if model.parameters is not None:
         return model.parameters
-    if model.backend == "toy":
-        return 0
     folder = Path(model.source)
     if not folder.is_dir():
         return UNKNOWN_PARAMETERS
@@ -87,7 +85,7 @@ def faster_in_bf16(model: ModelSpec) -> bool:
 
     What the machine is made for tells, not a clock: the answer is the same every time.
     """
-    if model.backend == "toy" or parameters(model) < LARGE:
+    if parameters(model) < LARGE:
         return False
     if has_gpu():
         return _gpu_generation() >= AMPERE

@@ -151,8 +151,9 @@ class Ledger:
     ) -> Training:
         """Note a training. Raises ContextTooLong, and BadInput for settings that cannot be used."""
         tokens = self.model.training_tokens(rows, strategy, train, seed)
-        seen = max(1, round((strategy.epochs or train.epochs) * len(rows)))
-        call = Call("train", self.test, False, seen, strategy.batch or train.batch, tokens)
+        budget = train.of(strategy)
+        seen = max(1, round(budget.epochs * len(rows)))
+        call = Call("train", self.test, False, seen, budget.batch, tokens)
         self._add(call)
         return Training(call.batches, tokens, trainable=0)
 

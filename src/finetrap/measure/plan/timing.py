@@ -180,7 +180,7 @@ class Stopwatch:
                 timed.append(Trained(batch, 1.0, 0.0, 0.0, 0, True, None))
             return STEPS[not slow] * timed[-1].step_s
 
-        most = min(spec.batch or cell.train.batch, len(rows))
+        most = min(cell.train.of(spec).batch, len(rows))
         grow(run, most, 4 * PATIENCE, least=2)  # a step has a part that is the same for any batch
         self._trained(spec, name, merged=timed[-1].merged)
         with self._timed() as spent:

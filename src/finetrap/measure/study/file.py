@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Mapping
 from copy import deepcopy
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import (
@@ -25,13 +23,8 @@ from pydantic import (
     ValidationError,
 )
 
-from finetrap.errors import BadInput, BadStudy, nearest
-from finetrap.records import Judge, Keep, Limits, Precision, Search, TrainSpec
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from finetrap.errors import nearest
+from finetrap.records import Judge, Keep, Limits, Precision, Search, Study, TrainSpec
 
 Location = tuple[int | str, ...]
 T = TypeVar("T", bound="Table")
@@ -48,6 +41,7 @@ def _listed(value: object) -> object:
 
 
 Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
 CountOrAll = Count | Literal["all"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Names = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
@@ -58,7 +52,7 @@ Positives = Annotated[
     list[Positive], Field(min_length=1), BeforeValidator(_listed), AfterValidator(_distinct)
 ]
 Shots = Annotated[
-    list[Annotated[int, Field(ge=0)]],
+    list[Natural],
     Field(min_length=1),
     BeforeValidator(_listed),
     AfterValidator(_distinct),
@@ -66,9 +60,10 @@ Shots = Annotated[
 Shares = Annotated[
     list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2), AfterValidator(_distinct)
 ]
-Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_distinct)]
+Seeds = Annotated[list[Natural], Field(min_length=1), AfterValidator(_distinct)]
 
 _COUNT = "a whole number from 1"
+_NATURAL = "a whole number from 0"
 _COUNT_OR_ALL = f'{_COUNT}, or "all"'
 _POSITIVE = "a number above 0"
 _COUNT_ALONE = f"{_COUNT}; lists belong to [strategy.NAME]"
@@ -89,82 +84,94 @@ class TrainTable(Table):
 
     task: str = Field(default="", min_length=1, description="the name of a task")
     """Train on this one task, and test on every task; else each task is trained on."""
-    problems: CountOrAll = Field(default="all", description=_COUNT_OR_ALL)
+    problems: CountOrAll | None = Field(default=TrainSpec.problems, description=_COUNT_OR_ALL)
     """A seeded random subset of the training problems, the same for all."""
-    epochs: Positive = Field(default=1, description=_POSITIVE_ALONE)
+    epochs: Positive = Field(default=TrainSpec.epochs, description=_POSITIVE_ALONE)
     """Passes over the training problems."""
-    batch: Count = Field(default=1, description=_COUNT_ALONE)
-    learning_rate: Positive = Field(default=1, description=_POSITIVE_ALONE)
+    batch: Count = Field(default=TrainSpec.batch, description=_COUNT_ALONE)
+    learning_rate: Positive | None = Field(
+        default=TrainSpec.learning_rate, description=_POSITIVE_ALONE
+    )
     """One rate for every trained strategy; else each has its catalog's."""
     warmup: Annotated[float, Field(ge=0, le=1)] = Field(
-        default=0, description="a number from 0 to 1"
+        default=TrainSpec.warmup, description="a number from 0 to 1"
     )
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
-        default=0, description="a number from 0"
+        default=TrainSpec.weight_decay, description="a number from 0"
     )
     """Of AdamW."""
-    clip: Positive = Field(default=1, description=_POSITIVE)
-    max_length: Count = Field(default=1, description=f"{_COUNT}, in tokens")
-    dev: Annotated[int, Field(ge=0)] = Field(default=0, description="a whole number from 0")
-    with_dev: bool = Field(default=False, description="true or false")
-    dtype: Precision = Field(default="fp32", description=_PRECISION)
+    clip: Positive = Field(default=TrainSpec.clip, description=_POSITIVE)
+    max_length: Count = Field(default=TrainSpec.max_length, description=f"{_COUNT}, in tokens")
+    dev: Annotated[int, Field(ge=0)] = Field(
+        default=TrainSpec.dev, description="a whole number from 0"
+    )
+    with_dev: bool = Field(default=TrainSpec.with_dev, description="true or false")
+    dtype: Precision = Field(default=TrainSpec.dtype, description=_PRECISION)
     replay_task: str = Field(default="", min_length=1, description="the name of a task")
 
     def spec(self) -> TrainSpec:
-        """Return the record, with its own defaults where nothing was written."""
+        """Return the record."""
         tasks = ("task", "replay_task")
-        return TrainSpec(**{k: v for k, v in _written(self).items() if k not in tasks})
+        return TrainSpec(**{k: v for k, v in _values(self).items() if k not in tasks})
 
 
 class SearchTable(Table):
     """`[search]`: how learning rates are searched for."""
 
     trials: Annotated[int, Field(ge=2, le=15)] = Field(
-        default=5, description="a whole number from 2 to 15"
+        default=Search.trials, description="a whole number from 2 to 15"
     )
     factor: Annotated[float, Field(gt=1, le=100)] = Field(
-        default=3, description="a number above 1, at most 100"
+        default=Search.factor, description="a number above 1, at most 100"
     )
-    seed: Annotated[int, Field(ge=0)] = Field(default=0, description="a whole number from 0")
+    seed: Annotated[int, Field(ge=0)] = Field(
+        default=Search.seed, description="a whole number from 0"
+    )
 
     def spec(self) -> Search:
-        """Return the record, with its own defaults where nothing was written."""
-        return Search(**{"trials": 5, **_written(self)})
+        """Return the record."""
+        return Search(**_values(self))
 
 
 class LimitsTable(Table):
     """`[limits]`: what bounds an evaluation."""
 
-    test_problems: CountOrAll = Field(default="all", description=_COUNT_OR_ALL)
+    test_problems: CountOrAll | None = Field(
+        default=Limits.test_problems, description=_COUNT_OR_ALL
+    )
     """A seeded random subset of the test problems, the same for all."""
-    probe_problems: CountOrAll = Field(default="all", description=_COUNT_OR_ALL)
-    max_new_tokens: Count = Field(default=1, description=_COUNT)
+    probe_problems: CountOrAll | None = Field(
+        default=Limits.probe_problems, description=_COUNT_OR_ALL
+    )
+    max_new_tokens: Count = Field(default=Limits.max_new_tokens, description=_COUNT)
     """Longest completion; one that is cut there counts as truncated."""
-    dtype: Precision = Field(default="fp32", description=_PRECISION)
-    batch: Count = Field(default=1, description=_COUNT)
+    dtype: Precision = Field(default=Limits.dtype, description=_PRECISION)
+    batch: Count = Field(default=Limits.batch, description=_COUNT)
 
     def spec(self) -> Limits:
-        """Return the record, with its own defaults where nothing was written."""
-        return Limits(**_written(self))
+        """Return the record."""
+        return Limits(**_values(self))
 
 
 class JudgeTable(Table):
     """`[judge]`: how verdicts are drawn."""
 
     margin: Annotated[float, Field(gt=0, le=100)] = Field(
-        default=1, description="a number of points above 0, at most 100"
+        default=Judge.margin, description="a number of points above 0, at most 100"
     )
-    bits_margin: Positive = Field(default=1, description=f"{_POSITIVE}, in bits per byte")
+    bits_margin: Positive = Field(
+        default=Judge.bits_margin, description=f"{_POSITIVE}, in bits per byte"
+    )
 
     def spec(self) -> Judge:
-        """Return the record, with its own defaults where nothing was written."""
-        return Judge(**_written(self))
+        """Return the record."""
+        return Judge(**_values(self))
 
 
 class KeepTable(Table):
     """`[keep]`: which weights stay in the runs folder."""
 
-    weights: Keep = Field(default="adapters", description='"adapters", "all" or "none"')
+    weights: Keep = Field(default=Study.keep, description='"adapters", "all" or "none"')
     """Adapters alone, whole models too, or none."""
 
 
@@ -178,11 +185,11 @@ class StrategyTable(Table):
     )
     """A prompt, full fine-tuning, or a PEFT adapter."""
     shots: Shots = Field(default=[0], description=f"a whole number from 0, {_AXIS}")
-    learning_rate: Positives = Field(default=[1], description=f"{_POSITIVE}, {_AXIS}")
+    learning_rate: Positives | None = Field(default=None, description=f"{_POSITIVE}, {_AXIS}")
     """Its own rate, before `train.learning_rate` and the catalog's."""
-    epochs: Positives = Field(default=[1], description=f"{_POSITIVE}, {_AXIS}")
+    epochs: Positives | None = Field(default=None, description=f"{_POSITIVE}, {_AXIS}")
     """In place of `train.epochs`."""
-    batch: Counts = Field(default=[1], description=f"{_COUNT}, {_AXIS}")
+    batch: Counts | None = Field(default=None, description=f"{_COUNT}, {_AXIS}")
     """In place of `train.batch`."""
     peft: dict[str, JsonValue] = Field(default={}, description="a table for PEFT's configuration")
     replay: Annotated[float, Field(gt=0, lt=1)] | None = Field(
@@ -201,7 +208,7 @@ class ModelTable(Table):
     prompt: Literal["auto", "plain", "chat"] = Field(
         default="auto", description='"auto", "plain" or "chat"'
     )
-    parameters: Count = Field(default=1, description=f"{_COUNT}, without separators")
+    parameters: Count | None = Field(default=None, description=f"{_COUNT}, without separators")
     data: dict[str, str] = Field(default={}, description="sources of tasks that suit the model")
     """Used where a study says nothing in `[data]`."""
 
@@ -219,7 +226,9 @@ class StudyTable(Table):
     """Catalog names, strategy files, or names that `[strategy.NAME]` defines."""
     probes: list[str] = Field(default=[], description=_NAMES)
     """Never trained on: what else the model could do."""
-    seeds: Seeds = Field(default=[0, 1, 2], description="a list of different whole numbers from 0")
+    seeds: Seeds = Field(
+        default=list(Study.seeds), description="a list of different whole numbers from 0"
+    )
     """Each trains once, and draws its own exemplars."""
     train: TrainTable = Field(default=TrainTable(), description="a table")
     """See below."""
@@ -246,66 +255,9 @@ class StudyTable(Table):
 REQUIRED = ("name", "models", "tasks", "strategies")
 
 
-def _written(table: Table) -> dict[str, Any]:
-    """Return what was written in a table; `all` is None in the records."""
-    written = table.model_dump(exclude_unset=True)
-    return {key: None if value == "all" else value for key, value in written.items()}
-
-
-def read(path: Path) -> tuple[dict[str, Any], str]:
-    """Read a TOML file: its table and its text. Raises BadInput, BadStudy."""
-    try:
-        text = path.read_bytes().decode()
-    except UnicodeDecodeError as error:
-        raise BadStudy(
-            str(path), [f"not UTF-8 text: byte {error.start} is no character"]
-        ) from error
-    except OSError as error:
-        raise BadInput(f"{path}: {error.strerror}; give the path of a TOML file") from error
-    try:
-        return tomllib.loads(text), text
-    except tomllib.TOMLDecodeError as error:
-        end = f"at line {text.count(chr(10)) + 1}, the end"
-        told = str(error).replace("at end of document", end)
-        raise BadStudy(str(path), [f"not TOML: {told}"]) from error
-
-
-def parse_value(text: str) -> object:
-    """Read a value given on the command line: as TOML, `0,1` as a list of numbers, else as text."""
-    for candidate in (text, f"[{text}]"):
-        try:
-            return tomllib.loads(f"value = {candidate}")["value"]
-        except tomllib.TOMLDecodeError:
-            continue
-    return text
-
-
-def overridden(table: Mapping[str, Any], overrides: Mapping[str, object]) -> dict[str, Any]:
-    """Return the table with dotted keys set, such as `train.epochs`. Raises BadInput."""
-    result = deepcopy(dict(table))
-    for dotted, value in overrides.items():
-        *parents, last = _key_parts(dotted)
-        place = result
-        for parent in parents:
-            place = place.setdefault(parent, {})
-            if not isinstance(place, dict):
-                raise BadInput(f"--set {dotted}: '{parent}' is a value, not a table")
-        place[last] = value
-    return result
-
-
-def _key_parts(dotted: str) -> list[str]:
-    """Split a dotted key as TOML does, quoted parts included."""
-    try:
-        table: Any = tomllib.loads(f"{dotted} = 0")
-    except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"--set {dotted}: not a key; write for example train.epochs=2") from error
-    parts = []
-    while isinstance(table, dict):
-        (part,) = table
-        parts.append(part)
-        table = table[part]
-    return parts
+def _values(table: Table) -> dict[str, Any]:
+    """Return the values of a table; `all` is None in the records."""
+    return {key: None if value == "all" else value for key, value in table.model_dump().items()}
 
 
 def checked(table: Mapping[str, Any]) -> tuple[StudyTable, list[str]]:

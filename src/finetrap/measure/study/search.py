@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 
 from finetrap.errors import BadInput
 from finetrap.measure.study.axes import UNTOUCHED
-from finetrap.measure.study.reading import at_rate, cell, cells
+from finetrap.measure.study.cells import at_rate, cell, cells_of
 from finetrap.records import Cell, ModelSpec, Search, StrategySpec, Study, TaskRef, content_hash
 from finetrap.runs import trials
 from finetrap.runs.store import Store
@@ -24,7 +24,7 @@ def named_cells(study: Study, store: Store) -> tuple[tuple[Cell, ...], int]:
 
     Once that number is zero, these are all the cells there will be. Raises StoreError.
     """
-    found = list(cells(study))
+    found = list(cells_of(study))
     searches = list(_searches(study))
     if searches:
         done = frozenset(store.statuses())

@@ -143,14 +143,13 @@ def _settings(rows: Sequence[CellRow], cells: Mapping[str, Cell]) -> Iterator[tu
     cell = next((cells[row.key] for row in rows if row.key in cells), None)
     if cell is None:
         return
-    spec, train = cell.strategy, cell.train
+    spec, train = cell.strategy, cell.train.of(cell.strategy)
     if spec.shots:
         yield "examples in the prompt", str(spec.shots)
     if spec.trains:
-        rate = spec.learning_rate if spec.learning_rate is not None else train.learning_rate
-        yield "learning rate", wording.rate(rate)
-        yield "epochs", f"{spec.epochs or train.epochs:g}"
-        yield "rows per step", str(spec.batch or train.batch)
+        yield "learning rate", wording.rate(train.learning_rate)
+        yield "epochs", f"{train.epochs:g}"
+        yield "rows per step", str(train.batch)
         yield "training problems", f"{train.problems:,}" if train.problems else "all"
         yield "warm-up", f"{100 * train.warmup:g}% of the steps"
     for name, value in (spec.peft or {}).items():

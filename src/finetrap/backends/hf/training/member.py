@@ -38,15 +38,16 @@ def seeded(seed: int) -> Iterator[None]:
 
 def schedule_of(strategy: StrategySpec, train: TrainSpec) -> training.Schedule:
     """Return how far and how fast a strategy trains. Raises BadInput for a rate that is none."""
-    rate = strategy.learning_rate if strategy.learning_rate is not None else train.learning_rate
+    train = train.of(strategy)
+    rate = train.learning_rate
     if rate is None or not rate > 0 or not math.isfinite(rate):
         raise BadInput(
             f"strategy '{strategy.name}' trains and its learning rate is {rate}; give a number "
             f"above zero in [strategy.{strategy.name}] or [train]"
         )
     return training.Schedule(
-        epochs=strategy.epochs if strategy.epochs is not None else train.epochs,
-        batch=strategy.batch if strategy.batch is not None else train.batch,
+        epochs=train.epochs,
+        batch=train.batch,
         learning_rate=rate,
         warmup=train.warmup,
         weight_decay=train.weight_decay,

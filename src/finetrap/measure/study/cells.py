@@ -1,0 +1,62 @@
+"""A study becomes cells: each model, task, strategy and seed, with what decides its numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from finetrap.measure.study.axes import UNTOUCHED
+from finetrap.records import Cell, ModelSpec, StrategySpec, Study, TaskRef, TrainSpec
+
+
+def cells_of(study: Study) -> tuple[Cell, ...]:
+    """Return what has to be measured, each once: every untouched model first, then the grid.
+
+    With a search these are the cells at the one rate that all share: `named_cells` has the rest.
+    """
+    shared = tuple(at_rate(s, study.train.learning_rate) for s in study.strategies)
+    grid = [
+        cell(study, model, task, strategy, seed)
+        for strategies in ((UNTOUCHED,), shared if study.search else study.strategies)
+        for model in study.models
+        for task in study.tasks
+        for strategy in strategies
+        for seed in (study.seeds if _is_random(strategy) else (None,))
+    ]
+    return tuple({cell.key: cell for cell in grid}.values())
+
+
+def at_rate(strategy: StrategySpec, rate: float | None) -> StrategySpec:
+    """Return a strategy at another learning rate; a prompt has none."""
+    return replace(strategy, learning_rate=rate) if strategy.trains else strategy
+
+
+def _is_random(strategy: StrategySpec) -> bool:
+    return strategy.trains or strategy.shots > 0
+
+
+def cell(
+    study: Study, model: ModelSpec, task: TaskRef, strategy: StrategySpec, seed: int | None
+) -> Cell:
+    """Return one cell of a study, with what decides its numbers and no more."""
+    trained_on = (study.train_task or task) if _is_random(strategy) else None
+    used = {task.name, trained_on.name if trained_on else task.name}
+    return Cell(
+        model=model,
+        task=task,
+        strategy=strategy,
+        train=_budget(study.train, strategy),
+        limits=study.limits,
+        seed=seed,
+        trained_on=trained_on,
+        probes=tuple(probe for probe in study.probes if probe.name not in used),
+        replayed=study.replay_task if strategy.replay else None,
+    )
+
+
+def _budget(train: TrainSpec, strategy: StrategySpec) -> TrainSpec:
+    """Return the part of the budget that decides this strategy's numbers, so that its key has no
+    more: a prompt only draws from the training problems, and the rate is the strategy's own."""
+    if not strategy.trains:
+        drawn_from = TrainSpec(problems=train.problems, dev=train.dev)
+        return drawn_from if strategy.shots else TrainSpec()
+    return replace(train.of(strategy), learning_rate=None)

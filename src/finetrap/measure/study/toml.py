@@ -1,0 +1,72 @@
+"""TOML as people write it: a file, or a value and a dotted key on the command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from finetrap.errors import BadInput, BadStudy
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def read(path: Path) -> tuple[dict[str, Any], str]:
+    """Read a TOML file: its table and its text. Raises BadInput, BadStudy."""
+    try:
+        text = path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise BadStudy(
+            str(path), [f"not UTF-8 text: byte {error.start} is no character"]
+        ) from error
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}; give the path of a TOML file") from error
+    try:
+        return tomllib.loads(text), text
+    except tomllib.TOMLDecodeError as error:
+        end = f"at line {text.count(chr(10)) + 1}, the end"
+        told = str(error).replace("at end of document", end)
+        raise BadStudy(str(path), [f"not TOML: {told}"]) from error
+
+
+def parse_value(text: str) -> object:
+    """Read a value given on the command line: as TOML, `0,1` as a list of numbers, else as text."""
+    for candidate in (text, f"[{text}]"):
+        try:
+            return tomllib.loads(f"value = {candidate}")["value"]
+        except tomllib.TOMLDecodeError:
+            continue
+    return text
+
+
+def overridden(table: Mapping[str, Any], overrides: Mapping[str, object]) -> dict[str, Any]:
+    """Return the table with dotted keys set, such as `train.epochs`. Raises BadInput."""
+    result = deepcopy(dict(table))
+    for dotted, value in overrides.items():
+        *parents, last = _key_parts(dotted)
+        place = result
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise BadInput(f"--set {dotted}: '{parent}' is a value, not a table")
+        place[last] = value
+    return result
+
+
+def _key_parts(dotted: str) -> list[str]:
+    """Split a dotted key as TOML does, quoted parts included."""
+    try:
+        table: Any = tomllib.loads(f"{dotted} = 0")
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"--set {dotted}: not a key; write for example train.epochs=2") from error
+    parts = []
+    while isinstance(table, dict):
+        (part,) = table
+        parts.append(part)
+        table = table[part]
+    return parts
