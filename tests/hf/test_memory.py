@@ -61,14 +61,14 @@ import sys, torch
 from finetrap.backends.hf import memory
 if sys.argv[1] == "few":
     memory.keep_freed()
-weight = torch.randn(256, 256).bfloat16()
+weight = torch.randn(64, 64).bfloat16()
 def read():
     return int(open("/proc/self/statm").read().split()[1]) * 4096
-for rows in range(1, 400):
-    torch.randn(rows, 256).bfloat16() @ weight
+for rows in range(1, 200):
+    torch.randn(rows, 64).bfloat16() @ weight
 before = read()
-for rows in range(400, 900):
-    torch.randn(rows, 256).bfloat16() @ weight
+for rows in range(200, 450):
+    torch.randn(rows, 64).bfloat16() @ weight
 print(read() - before)
 """
 
