@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
+from finetrap.records import written_rate
+
 Word = Literal["harmed", "improved", "equivalent", "inconclusive"]
 Setting = Literal["fixed", "tuned"]
 """At the learning rate that all strategies share, or at the one a search chose for each."""
@@ -95,10 +97,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class CellRow:
-    """One measured cell and what it came to, a failed one too: a line of cells.csv.
-
-    Accuracies and rates are percentages.
-    """
+    """One measured cell, a failed one too: a line of cells.csv; rates are percentages."""
 
     key: str
     model: str
@@ -112,7 +111,6 @@ class CellRow:
     seed: int | None
     status: str
     n: int = 0
-    """Problems answered."""
     accuracy: float | None = None
     low: float | None = None
     """Wilson interval of this cell's accuracy."""
@@ -130,7 +128,6 @@ class CellRow:
     ship_bytes: int | None = None
     split: str = "test"
     self_flips: float | None = None
-    """Answers that changed when the same model was asked again in another batch order."""
     kl_forward: float | None = None
     """KL(base ‖ tuned), nats per token."""
     kl_reverse: float | None = None
@@ -345,23 +342,56 @@ class Diagnosis:
 
 
 @dataclass(frozen=True)
+class Contender:
+    """A strategy at one learning rate; prompts have none."""
+
+    strategy: str
+    learning_rate: float | None = None
+
+    def __str__(self) -> str:
+        """Name it as in a sentence."""
+        rate = written_rate(self.learning_rate)
+        return f"{self.strategy} at {rate}" if rate else self.strategy
+
+
+@dataclass(frozen=True)
 class Advice:
     """Which strategy to ship for one model and task."""
 
     model: str
     task: str
-    ship: str | None
-    """Strategy with its learning rate; None where no strategy is shown to be the choice."""
-    runner_up: str | None
-    reason: str
-    open_questions: str
-    """What the runs leave open; empty if nothing."""
+    ship: Contender | None
+    """None where no strategy is shown to be the choice."""
+    runner_up: Contender | None
+    reasons: tuple[str, ...]
+    open_questions: tuple[str, ...]
+    """What the runs leave open, apart from the cells that remain to be run."""
     next_command: str
     """What to run to decide; empty if nothing is left open."""
     would_change: tuple[str, ...] = ()
     """What would change the answer."""
     keys: tuple[str, ...] = ()
     """Cells behind the strategy to ship."""
+    owed: int = 0
+    """Cells of the study that remain to be run."""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A comparison that could not be made, or cells that remain to be run."""
+
+    kind: Literal["base model", "left out", "cell", "study"]
+    """No base model to compare with, a seed that cannot be paired, or what is to be run."""
+    model: str = ""
+    test: str = ""
+    strategy: str = ""
+    seed: int | None = None
+    reason: str = ""
+    cell: str = ""
+    study: str = ""
+    remaining: int = 0
+    """Cells to be run, of `planned`."""
+    planned: int = 0
 
 
 @dataclass(frozen=True)
@@ -370,10 +400,9 @@ class Findings:
 
     effects: tuple[Effect, ...]
     cells: tuple[CellRow, ...]
-    missing: tuple[str, ...] = ()
-    """What the study still owes and what could not be judged, in words."""
+    missing: tuple[Missing, ...] = ()
     owed: int = 0
-    """Cells that the study still owes: until there are none, no verdict is final."""
+    """Cells of the study that remain to be run: until there are none, no verdict is final."""
     trials: tuple[Trial, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
     claims: tuple[Claim, ...] = ()

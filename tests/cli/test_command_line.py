@@ -280,7 +280,7 @@ def test_an_unfinished_study_is_reported_without_any_verdict(tmp_path):
     words = ("harmed", "improved", "equivalent", "inconclusive", "ship ")
     early = finetrap("report", "toy.toml", *more, cwd=tmp_path)
     assert early.returncode == 0, early.stderr
-    assert "2 cells are owed" in early.stdout
+    assert "2 cells remaining" in early.stdout
     assert "not yet" in early.stdout
     assert not any(word in early.stdout for word in words)
     document = json.loads(finetrap("report", "toy.toml", *more, "--json", cwd=tmp_path).stdout)
@@ -289,7 +289,7 @@ def test_an_unfinished_study_is_reported_without_any_verdict(tmp_path):
     assert document["advice"] == document["outcomes"] == []
     finished = finetrap("report", "toy.toml", *shared, cwd=tmp_path)
     assert "harmed" in finished.stdout
-    assert "owed" not in finished.stdout
+    assert "remaining" not in finished.stdout
 
 
 def test_the_command_that_repeats_a_study_holds_its_overrides_and_folder():

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from finetrap.findings import Missing
 from finetrap.judge.verdicts import judge, judge_study
 from finetrap.records import Judge, StrategySpec
 from finetrap.runs.store import Store
@@ -97,7 +98,7 @@ def test_a_seed_with_other_problems_is_left_out_and_said_so():
     (row,) = findings.effects
     assert row.seeds == 1
     assert "full seed 1 left out: 5 ids" in row.note
-    assert any("full seed 2 left out: 1 duplicate id" in line for line in findings.missing)
+    assert Missing("left out", "mini", "market", "full", 2, "1 duplicate ids") in findings.missing
 
 
 def test_another_gold_answer_is_another_problem():
@@ -106,13 +107,13 @@ def test_another_gold_answer_is_another_problem():
     other = replace(other, answers=tuple(replace(a, gold="19") for a in other.answers))
     findings = judge([run(ZERO, flags), other])
     assert findings.effects == ()
-    assert "60 problems have another gold answer" in findings.missing[0]
+    assert "60 problems have another gold answer" in findings.missing[0].reason
 
 
 def test_without_the_untouched_model_nothing_is_judged():
     findings = judge([run(FULL, [1, 0, 1], 0)])
     assert findings.effects == ()
-    assert "no finished zero-shot run" in findings.missing[0]
+    assert findings.missing[0].kind == "base model"
     assert len(findings.cells) == 1
 
 
@@ -292,7 +293,7 @@ def test_a_run_without_likelihoods_is_left_out_of_the_second_measure_only():
     nats = np.linspace(5, 15, 60)
     findings = judge([run(ZERO, flags, nats=nats), run(FULL, flags, 0)])
     assert [e.measure for e in findings.effects] == ["accuracy"]
-    assert "60 answers have no likelihood of the gold text" in findings.missing[0]
+    assert "60 answers have no likelihood of the gold text" in findings.missing[0].reason
 
 
 def test_no_change_below_the_untouched_models_own_flips_is_an_effect():
@@ -398,5 +399,5 @@ def test_a_runs_folder_is_judged_without_its_study(tmp_path):
     assert len(measured) == 2
     owed = run(LORA, [], 0).cell
     findings, _ = judge_study(store, cells=[*(r.cell for r in runs), owed], margin=50)
-    assert findings.missing == (f"{owed.slug} is owed",)
+    assert [(m.kind, m.cell, m.remaining) for m in findings.missing] == [("cell", owed.slug, 1)]
     assert findings.effects[0].margin == 50

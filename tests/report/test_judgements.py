@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from finetrap.findings import Advice, Claim, Diagnosis, Findings, Outcome, Suspect
+from finetrap.findings import Advice, Claim, Contender, Diagnosis, Findings, Outcome, Suspect
 from finetrap.records import Run
 from finetrap.report import wording
 from finetrap.report.arranged import judgements
@@ -98,7 +98,7 @@ def test_the_sentence_ends_in_what_to_ship_and_its_reasons_follow(
     places = [text.index(words) for words in ("harmed mini-1m", f"ship {shipped} .", "Rests on")]
     assert places == sorted(places)
     assert places[-1] < text.index(f"Why {shipped}") < text.index("outcome")
-    for reason in advice.reason.split("; "):
+    for reason in advice.reasons:
         assert wording.typeset(reason) in text
 
 
@@ -107,9 +107,9 @@ def test_inconclusive_advice_says_what_to_run_next(tmp_path: Path) -> None:
         "m",
         "t",
         None,
-        "lora at 0.0003",
-        "no strategy is shown better",
-        "full or lora",
+        Contender("lora", 3e-4),
+        ("no strategy is shown better",),
+        ("full or lora",),
         "finetrap run s.toml --set seeds=5",
         ("a smaller margin",),
     )
@@ -207,7 +207,9 @@ def test_hostile_text_in_judgements_is_inert(tmp_path: Path) -> None:
     named = HOSTILE.replace("\ud800", "")  # what stands in a table can be encoded
     claim = Claim(1, named, "fixed", "supported", named)
     suspect = Suspect(HOSTILE, "likely cause", HOSTILE, HOSTILE)
-    advice = Advice("m", "t", HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, (HOSTILE,))
+    advice = Advice(
+        "m", "t", Contender(HOSTILE), Contender(HOSTILE), *[(HOSTILE,)] * 2, HOSTILE, (HOSTILE,)
+    )
     outcome = Outcome("m", "t", named, "t", 3e-4, None, "harmed", None, "harm", HOSTILE)
     own = effect(kind="task", task="t", strategy=named)
     shown = made_up(

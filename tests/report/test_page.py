@@ -15,7 +15,7 @@ import pytest
 
 from finetrap import report
 from finetrap.errors import StoreError
-from finetrap.findings import CellRow, Claim, Effect, Findings, Trial
+from finetrap.findings import CellRow, Claim, Effect, Findings, Missing, Trial
 from finetrap.judge.tables import columns
 from finetrap.records import Run, StrategySpec
 from finetrap.report import wording
@@ -166,11 +166,13 @@ def test_the_page_is_the_same_when_written_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [0, 1])
 def test_a_study_that_has_hardly_begun_says_so(tmp_path: Path, count: int) -> None:
     few = grid()[:count]
-    begun = replace(judged(few), missing=("mini-1m-school-full-3e-4-s0 is owed",))
+    begun = replace(
+        judged(few), missing=(Missing("cell", cell="mini-1m-school-full-3e-4-s0", remaining=1),)
+    )
     page = written(tmp_path, few, begun)
     read(page)
     text = page.read_text(encoding="utf-8")
-    assert "mini-1m-school-full-3e-4-s0 is owed" in text
+    assert "mini-1m-school-full-3e-4-s0 has not run yet" in text
     assert ("Nothing has been measured" in text) == (count == 0)
     assert ("only the untouched model has been measured" in text) == (count == 1)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from finetrap import report
-from finetrap.findings import Findings
+from finetrap.findings import Advice, Contender, Findings, Missing
 from finetrap.records import Run
 from finetrap.report import wording
 from finetrap.report.arranged import contents, sentences
@@ -160,16 +160,16 @@ def test_sentences_write_rates_and_minus_as_the_page_does(said: str, shown: str)
 
 
 def test_what_is_shipped_has_the_name_of_the_page() -> None:
-    assert wording.shipped("lora at 0.0003") == "LoRA at 3e-4"
-    assert wording.shipped("full+rewind at 3e-05") == "full fine-tuning + rewind at 3e-5"
-    assert wording.shipped("zero-shot") == "the untouched model (zero-shot)"
-    assert wording.shipped("few-shot-5") == "few-shot-5"
+    assert wording.shipped(Contender("lora", 3e-4)) == "LoRA at 3e-4"
+    assert wording.shipped(Contender("full+rewind", 3e-5)) == "full fine-tuning + rewind at 3e-5"
+    assert wording.shipped(Contender("zero-shot")) == "the untouched model (zero-shot)"
+    assert wording.shipped(Contender("few-shot-5")) == "few-shot-5"
 
 
-def test_owed_runs_are_counted_where_they_were_named_before() -> None:
-    text = "full or lora; m-t-full-s0 is owed; m-t-full-s1 is owed"
-    assert wording.still_open(text) == "full or lora; 2 runs of the study still to be made"
-    assert wording.still_open("full or lora") == "full or lora"
+def test_runs_that_remain_are_counted_after_what_is_open() -> None:
+    advice = Advice("m", "t", None, None, (), ("full or lora",), "", owed=2)
+    assert wording.still_open(advice) == "full or lora; 2 runs of the study remaining"
+    assert wording.still_open(replace(advice, owed=0)) == "full or lora"
 
 
 def test_strategies_with_the_very_same_numbers_share_a_clause() -> None:
@@ -197,11 +197,22 @@ def test_the_answer_says_what_it_could_have_seen(findings: Findings, runs: list[
         assert f"{wording.plain(found.points)} points for the one" in said
 
 
-def test_what_cannot_be_judged_is_named_before_what_is_owed(findings: Findings) -> None:
-    lines = ("a-s0 is owed", "m on t: no finished zero-shot run", "a-s1 is owed")
-    found = contents.missing(replace(findings, missing=lines))
-    assert found.lines == (lines[1], lines[0], lines[2])
-    assert found.headline == "Not complete: 2 runs still to be made and 1 thing missing"
+def test_what_cannot_be_judged_is_named_before_what_remains(findings: Findings) -> None:
+    first, second = (Missing("cell", cell=f"a-s{i}", remaining=1) for i in range(2))
+    left_out = Missing("left out", "m", "t", "full", 2, "1 duplicate id")
+    found = contents.incomplete(replace(findings, missing=(first, left_out, second)))
+    assert found.lines == (
+        "m on t: full seed 2 left out: 1 duplicate id",
+        "a-s0 has not run yet",
+        "a-s1 has not run yet",
+    )
+    assert found.headline == "Not complete: 2 runs remaining and 1 thing missing"
+
+
+def test_every_kind_of_lack_has_its_words() -> None:
+    assert "no finished zero-shot run" in wording.missing(Missing("base model", "m", "t"))
+    part = Missing("study", study="s", remaining=2, planned=5)
+    assert wording.missing(part) == "2 of 5 cells of study 's' have not run yet"
 
 
 def test_a_complete_report_says_what_it_holds_nothing_about(

@@ -149,7 +149,7 @@ def advise(
 
 def _unfinished(owed: int) -> str:
     """Say that what follows is not final; nothing of a finished study."""
-    return f"not final, {owed} cells are owed:\n" if owed else ""
+    return f"not final, {owed} cells remaining:\n" if owed else ""
 
 
 def wanted_limits(max_memory: float | None, retention: float | None, one_file: bool) -> Wishes:
@@ -314,7 +314,8 @@ def _document(findings: Findings) -> dict[str, Any]:
         kept = {"trials": found["trials"]}
         effects = [{**effect, "verdict": None} for effect in found["effects"]]
         found = {**{name: [] for name in names}, **kept, "effects": effects}
-    return {**found, "missing": findings.missing, "owed": findings.owed}
+    missing = [asdict(one) for one in findings.missing]
+    return {**found, "missing": missing, "owed": findings.owed}
 
 
 def _print_verdicts(findings: Findings) -> None:
@@ -327,8 +328,8 @@ def _print_verdicts(findings: Findings) -> None:
 
     if findings.owed:
         print(
-            f"{findings.owed} cells are owed: accuracies so far, and no verdict before the last "
-            "seed (to look until one turns up would find one too often)"
+            f"{findings.owed} cells remaining: accuracies so far, and no verdict before the last "
+            "seed (peeking early inflates false positives)"
         )
 
     if sys.stdout.isatty():

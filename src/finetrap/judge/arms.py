@@ -7,7 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -248,7 +248,20 @@ def measures(arm: Arm) -> tuple[Measure, ...]:
     return ("accuracy", "bits_per_byte") if scored and len(reference) > 1 else ("accuracy",)
 
 
-def pair(arm: Arm, base: Arm, measure: Measure) -> tuple[Pairs | None, list[str]]:
+class LeftOut(NamedTuple):
+    """A seed that cannot be paired with the baseline."""
+
+    strategy: str
+    seed: int | None
+    reason: str
+
+    def __str__(self) -> str:
+        """Say so in a note."""
+        which = self.strategy if self.seed is None else f"{self.strategy} seed {self.seed}"
+        return f"{which} left out: {self.reason}"
+
+
+def pair(arm: Arm, base: Arm, measure: Measure) -> tuple[Pairs | None, list[LeftOut]]:
     """Pair by problem id; also say which seeds cannot be used, and why.
 
     A baseline without seeds, or with one, is set against every seed. One with several is paired
@@ -279,7 +292,9 @@ def pair(arm: Arm, base: Arm, measure: Measure) -> tuple[Pairs | None, list[str]
 _Seeds = dict[int | None, tuple[Answer, ...]]
 
 
-def _usable(arm: Arm, reference: Sequence[Answer], measure: Measure) -> tuple[_Seeds, list[str]]:
+def _usable(
+    arm: Arm, reference: Sequence[Answer], measure: Measure
+) -> tuple[_Seeds, list[LeftOut]]:
     """Return the seeds that answered exactly the reference's problems, and what the others lack."""
     kept: _Seeds = {}
     faults = []
@@ -288,8 +303,7 @@ def _usable(arm: Arm, reference: Sequence[Answer], measure: Measure) -> tuple[_S
         if fault is None:
             kept[seed] = answers
         else:
-            which = arm.label if seed is None else f"{arm.label} seed {seed}"
-            faults.append(f"{which} left out: {fault}")
+            faults.append(LeftOut(arm.label, seed, fault))
     return kept, faults
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from finetrap.findings import Effect, SeedChange
-from finetrap.judge.arms import Arm, Comparison, Pairs
+from finetrap.judge.arms import Arm, Comparison, LeftOut, Pairs
 from finetrap.stats.changes import (
     ALPHA,
     Components,
@@ -33,7 +33,7 @@ class Measured:
     arm: Arm
     pairs: Pairs
     components: Components
-    faults: tuple[str, ...]
+    faults: tuple[LeftOut, ...]
 
     def floor(self, margin: float) -> bool:
         """Say whether neither accuracy is above guessing by the margin (a share)."""
@@ -190,7 +190,7 @@ def _caveats(family: Family, row: Measured, found: Estimate, unit: float) -> lis
         causes = ", ".join(sorted(set(arm.failed.values())))
         planned = len(arm.failed) + len(arm.answers)
         notes.append(f"{len(arm.failed)} of {planned} seeds ended without answers ({causes})")
-    notes += row.faults
+    notes += map(str, row.faults)
     if pairs.rows is not None:
         notes.append(f"{pairs.families} problem families are the rows")
     elif pairs.families > 1:

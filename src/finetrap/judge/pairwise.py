@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from finetrap.findings import Findings, Setting
+from finetrap.findings import Contender, Findings, Setting
 from finetrap.judge.arms import Arm, Comparison, Measure, Pairs, measures, pair
-from finetrap.records import Judge, written_rate
+from finetrap.records import Judge
 from finetrap.stats.changes import Components, Estimate, Judged, estimate, judge_family, noise_floor
 from finetrap.stats.power import Spread, accuracy_spread, bits_spread
 
@@ -172,8 +172,7 @@ def arms_at(comparison: Comparison, setting: Setting) -> list[Arm]:
 
 def named(arm: Arm) -> str:
     """Name an arm with its learning rate, as it stands in a sentence."""
-    rate = written_rate(arm.learning_rate)
-    return f"{arm.label} at {rate}" if rate else arm.label
+    return str(Contender(arm.label, arm.learning_rate))
 
 
 def _at_shared_rate(arms: Sequence[Arm]) -> list[Arm]:

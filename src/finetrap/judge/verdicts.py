@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from finetrap.findings import Effect, Findings
+from finetrap.findings import Effect, Findings, Missing
 from finetrap.judge.arms import Arm, Comparison, Measure, comparisons, measures, pair
 from finetrap.judge.effects import Against, Family, Measured, effects
 from finetrap.judge.outcomes import outcomes
@@ -23,17 +23,14 @@ from finetrap.stats.changes import Estimate, estimates, judge_family
 
 
 def judge(runs: Sequence[Run], margins: Judge | None = None) -> Findings:
-    """Judge a set of runs. `missing` says in words what could not be judged, and why."""
+    """Judge a set of runs. `missing` holds what could not be judged, and why."""
     margins = margins or Judge()
     found: list[Effect] = []
-    missing: dict[str, None] = {}
+    missing: dict[Missing, None] = {}
     for comparison in comparisons(runs):
         baselines = _baselines(comparison)
         if not baselines:
-            missing[
-                f"{comparison.model} on {comparison.test}: no finished zero-shot run of the "
-                "untouched model, so no change can be judged"
-            ] = None
+            missing[Missing("base model", comparison.model, comparison.test)] = None
         for base, against in baselines:
             for measure in measures(base):
                 family = _family(comparison, base, against, measure, margins, missing)
@@ -66,14 +63,14 @@ def judge_study(
     if cells is not None:
         wanted = list(cells)
         keys: set[str] | None = {cell.key for cell in wanted}
-        owed = [f"{cell.slug} is owed" for cell in store.owed(wanted)]
+        owed = [_to_run(cell) for cell in store.owed(wanted)]
         count = len(owed)
     else:
         keys = {key for note in notes for key in note["keys"]} or None
         done = store.statuses().keys()
         left = [(note, set(note["keys"]) - done) for note in notes]
         owed = [
-            f"{len(some)} of {len(note['keys'])} cells of study '{note['name']}' are owed"
+            Missing("study", study=note["name"], remaining=len(some), planned=len(note["keys"]))
             for note, some in left
             if some
         ]
@@ -81,6 +78,19 @@ def judge_study(
     runs = store.runs(keys)
     findings = judge(runs, margins)
     return replace(findings, missing=(*findings.missing, *owed), owed=count), runs
+
+
+def _to_run(cell: Cell) -> Missing:
+    return Missing(
+        "cell",
+        cell.model.name,
+        cell.task.name,
+        cell.strategy.name,
+        cell.seed,
+        cell=cell.slug,
+        remaining=1,
+        planned=1,
+    )
 
 
 def _baselines(comparison: Comparison) -> list[tuple[Arm, Against]]:
@@ -104,7 +114,7 @@ def _family(
     against: Against,
     measure: Measure,
     margins: Judge,
-    missing: dict[str, None],
+    missing: dict[Missing, None],
 ) -> Family | None:
     """Pair every arm with one baseline; None if none can be."""
     rows = []
@@ -112,7 +122,10 @@ def _family(
         if arm is base or arm.is_base:
             continue
         pairs, faults = pair(arm, base, measure)
-        missing.update({f"{comparison.model} on {comparison.test}: {f}": None for f in faults})
+        place = (comparison.model, comparison.test)
+        missing.update(
+            {Missing("left out", *place, f.strategy, f.seed, f.reason): None for f in faults}
+        )
         if pairs is not None:
             rows.append(Measured(arm, pairs, pairs.components(), tuple(faults)))
     if not rows:

@@ -55,7 +55,7 @@ def render(findings: Findings, runs: Sequence[Run], *, study: Study | None, comm
         "name": name,
         "command": command,
         "scope": scope,
-        "missing": contents.missing(findings),
+        "missing": contents.incomplete(findings),
         "cards": judgements.cards(arranged, findings),
         "tally": findings.tally,
         "forests": forests,

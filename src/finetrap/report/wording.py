@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from finetrap.findings import Effect
+from finetrap.findings import Advice, Contender, Effect, Missing
 from finetrap.records import written_rate
 from finetrap.text.visible import one_line
 
@@ -147,20 +147,30 @@ def arm(name: str, learning_rate: float | None, setting: str = "fixed", *, joint
     return text if setting == "fixed" else f"{text} ({setting.replace('+', ' and ')})"
 
 
-def shipped(name: str) -> str:
+def shipped(one: Contender) -> str:
     """Name what is advised as the page names it: `LoRA at 3e-4`, `the untouched model`."""
-    method, at, number = name.rpartition(" at ")
-    if at and _NUMBER.fullmatch(number):
-        return arm(method, float(number), joint=" at ")
-    return "the untouched model (zero-shot)" if name == "zero-shot" else strategy(name)
+    if one.strategy == "zero-shot":
+        return "the untouched model (zero-shot)"
+    return arm(one.strategy, one.learning_rate, joint=" at ")
 
 
-def still_open(text: str) -> str:
-    """Shorten what advice leaves open: the runs that are owed are counted, not named again."""
-    parts = text.split("; ")
-    kept = [part for part in parts if not part.endswith(" is owed")]
-    owed = len(parts) - len(kept)
-    return "; ".join(kept + [f"{plural(owed, 'run')} of the study still to be made"] * bool(owed))
+def still_open(advice: Advice) -> str:
+    """Say what advice leaves open, the runs that remain at the end."""
+    left = [f"{plural(advice.owed, 'run')} of the study remaining"] * bool(advice.owed)
+    return "; ".join([*advice.open_questions, *left])
+
+
+def missing(one: Missing) -> str:
+    """Say what could not be judged, or which runs remain."""
+    place = f"{one.model} on {one.test}"
+    if one.kind == "base model":
+        return f"{place}: no finished zero-shot run of the base model, so no change can be judged"
+    if one.kind == "left out":
+        which = one.strategy if one.seed is None else f"{one.strategy} seed {one.seed}"
+        return f"{place}: {which} left out: {one.reason}"
+    if one.kind == "cell":
+        return f"{one.cell} has not run yet"
+    return f"{one.remaining} of {one.planned} cells of study '{one.study}' have not run yet"
 
 
 def typeset(text: str) -> str:

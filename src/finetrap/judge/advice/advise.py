@@ -11,9 +11,10 @@ gold solutions decide, and the advice says so.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from finetrap.findings import Advice, Effect, Findings
+from finetrap.findings import Advice, Contender, Effect, Findings
 from finetrap.judge.advice.candidates import Candidate, Wishes
 from finetrap.judge.advice.choice import Choice, choose
 from finetrap.judge.advice.nextrun import More, both, command, more_for, more_on_probes
@@ -24,7 +25,7 @@ from finetrap.stats.power import MOST_SEEDS
 
 __all__ = ["Wishes", "advise", "as_json", "prior", "sentence"]
 
-JSON_KEYS = ("ship", "runner_up", "reason", "open_questions", "next_command")
+JSON_KEYS = ("ship", "runner_up", "reasons", "open_questions", "owed", "next_command")
 PROBE = "prose"
 """What is suggested to a study without probes: every model can be asked it."""
 
@@ -53,7 +54,7 @@ def advise(
         own = [c for c in gathered if (c.model, c.test, c.probe) == (model, task, False)]
         if not own:
             reason = f"{task} was trained on and not tested"
-            found.append(Advice(model, task, None, None, reason, reason, again))
+            found.append(Advice(model, task, None, None, (reason,), (reason,), again))
             continue
         # Of tests within unlike limits, the largest.
         asked = max(own, key=_problems)
@@ -64,22 +65,29 @@ def advise(
 
 def as_json(advice: Advice) -> dict[str, Any]:
     """Return what `finetrap advise --json` prints."""
-    return {key: getattr(advice, key) for key in JSON_KEYS}
+    document = asdict(advice)
+    return {key: document[key] for key in JSON_KEYS}
 
 
 def sentence(advice: Advice) -> str:
     """Return the advice as a few lines for a terminal."""
     where = f"{advice.model} on {advice.task}" if advice.task else advice.model
     choice = f"ship {advice.ship}" if advice.ship else "no clear winner yet"
-    lines = [f"{where}: {choice}: {advice.reason}"]
+    lines = [f"{where}: {choice}: {'; '.join(advice.reasons)}"]
     if advice.runner_up:
         lines.append(f"  {'runner-up' if advice.ship else 'leading'}: {advice.runner_up}")
-    if advice.open_questions:
-        lines.append(f"  open: {advice.open_questions}")
+    questions = [*advice.open_questions, *_remaining(advice)]
+    if questions:
+        lines.append(f"  open: {'; '.join(questions)}")
     lines += [f"  would change it: {change}" for change in advice.would_change]
     if advice.next_command:
         lines.append(f"  next: {advice.next_command}")
     return "\n".join(lines)
+
+
+def _remaining(advice: Advice) -> list[str]:
+    cells = "cell" if advice.owed == 1 else "cells"
+    return [f"{advice.owed:,} {cells} of the study remaining"] if advice.owed else []
 
 
 def _problems(comparison: Comparison) -> int:
@@ -92,41 +100,41 @@ def _advice(
     model, task = choice.comparison.model, choice.comparison.test
     if choice.base is None:
         reason = "no finished zero-shot run of the untouched model, so nothing can be compared"
-        return Advice(model, task, None, None, reason, reason, again)
+        return Advice(model, task, None, None, (reason,), (reason,), again)
     pick = choice.pick
-    owed = [line for line in findings.missing if line.endswith(" owed")]
-    questions = [*_open(choice, wishes), *owed]
+    questions = list(_open(choice, wishes))
     more = _more(choice, [run for run in runs if run.cell.model.name == model])
-    following = command(again, more, runs) if more != More() or owed else ""
+    following = command(again, more, runs) if more != More() or findings.owed else ""
     if numbers := more.counts():
-        questions.append(f"{numbers} would decide, if the runs so far are typical")
+        questions.append(f"{numbers} should settle it")
     elif choice.unsettled():
         questions.append(
-            f"no more problems of this test and no {MOST_SEEDS} seeds would decide: the margin is "
-            "too narrow for it"
+            f"more problems of this test or even {MOST_SEEDS} seeds would not settle it: the "
+            "margin is too narrow"
         )
     return Advice(
         model=model,
         task=task,
-        ship=pick.name if pick else None,
+        ship=pick.contender if pick else None,
         runner_up=_runner_up(choice),
-        reason="; ".join(_reasons(choice)),
-        open_questions="; ".join(questions),
+        reasons=tuple(_reasons(choice)),
+        open_questions=tuple(questions),
         next_command=following,
         would_change=tuple(_changes(choice)),
         keys=tuple(r.cell.key for r in pick.runs if r.status == "done") if pick else (),
+        owed=findings.owed,
     )
 
 
-def _runner_up(choice: Choice) -> str | None:
+def _runner_up(choice: Choice) -> Contender | None:
     """Return the next cheapest as good as the best, else what looks best beside the pick."""
     others = [c for c in choice.shown if c is not choice.pick and not c.doubts]
     if choice.pick is None:
-        return choice.best.name if choice.best else None
+        return choice.best.contender if choice.best else None
     others = others or [c for c in choice.rated if c is not choice.pick and not c.doubts]
     if not others:
         return None
-    return (others[0] if others[0] in choice.shown else max(others, key=choice.merit)).name
+    return (others[0] if others[0] in choice.shown else max(others, key=choice.merit)).contender
 
 
 def _reasons(choice: Choice) -> Iterator[str]:
@@ -137,14 +145,14 @@ def _reasons(choice: Choice) -> Iterator[str]:
     pick, best = choice.pick, choice.best
     if pick is None:
         levels = ", ".join(_level(choice, c) for c in choice.rated)
-        yield f"left to choose from: {levels or 'nothing'}"
+        yield f"remaining candidates: {levels or 'nothing'}"
     elif len(choice.rated) == 1:
         yield f"{_level(choice, pick)} is all that is left"
     else:
         gained = (f", {e.verdict} by {_numbers(e)}" for e in choice.gain(pick)[:1])
         yield _level(choice, pick) + "".join(gained)
         beside = f" ({_level(choice, best)})" if best and best is not pick else ""
-        yield f"shown to be within {_margin(choice)} of the best{beside}, and the cheapest that is"
+        yield f"shown to be within {_margin(choice)} of the best{beside}, and cheapest"
     if pick and pick.slight_harms:
         places = ", ".join(f"{e.task} {_numbers(e)}" for e in pick.slight_harms)
         yield f"harmed within the margin: {places}"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from finetrap.findings import Effect, Findings
+from finetrap.findings import Contender, Effect, Findings
 from finetrap.judge.arms import (
     Arm,
     Comparison,
@@ -16,7 +16,6 @@ from finetrap.judge.arms import (
     percent_right,
     strategy_labels,
 )
-from finetrap.judge.pairwise import named
 from finetrap.records import Run
 from finetrap.stats.likelihood import gold_bits
 
@@ -46,9 +45,14 @@ class Candidate:
     """The limit that it breaks, or is not known to keep; empty if none."""
 
     @property
+    def contender(self) -> Contender:
+        """The same as it stands in the advice."""
+        return Contender(self.arm.label, self.arm.learning_rate)
+
+    @property
     def name(self) -> str:
         """The strategy with its learning rate."""
-        return named(self.arm)
+        return str(self.contender)
 
     @property
     def cost(self) -> tuple[int, float, float, str]:

@@ -6,7 +6,7 @@ stands what other work found against them. Numbers marked "reported" were seen s
 
 from __future__ import annotations
 
-from finetrap.findings import Advice
+from finetrap.findings import Advice, Contender
 from finetrap.judge.paper.population import LARGE_FROM, size_of
 
 PAPER = "arXiv 2606.06920"
@@ -40,11 +40,13 @@ def prior(name: str, parameters: int | None = None, aligned: bool | None = None)
     return Advice(
         model=name,
         task="",
-        ship="lora",
-        runner_up="few-shot-5" if few_shot else "dora" if small or aligned else "full",
-        reason=f"a published prior ({PAPER} and others), nothing was measured: {rules}; "
-        f"against it speak: {'; '.join(CONTRARY)}",
-        open_questions=f"everything about {name} on your task",
+        ship=Contender("lora"),
+        runner_up=Contender("few-shot-5" if few_shot else "dora" if small or aligned else "full"),
+        reasons=(
+            f"a published prior ({PAPER} and others), nothing was measured: {rules}",
+            f"counter-evidence: {'; '.join(CONTRARY)}",
+        ),
+        open_questions=(f"everything about {name} on your task",),
         next_command=f"finetrap try {name} --train TRAIN.jsonl",
     )
 

@@ -15,28 +15,30 @@ from finetrap.text.visible import clip, one_line
 NOT_ENOUGH_DATA = "not enough data"
 
 
-class Missing(NamedTuple):
+class Incomplete(NamedTuple):
     """What an unfinished study lacks."""
 
-    owed: int
+    remaining: int
     """Runs that are still to be made."""
+    others: int
+    """Comparisons that could not be made."""
     lines: tuple[str, ...]
-    """Everything that is missing, in words, what cannot be judged first."""
+    """Everything in words, what cannot be judged first."""
 
     @property
     def headline(self) -> str:
         """Say how much is missing."""
-        others = len(self.lines) - self.owed
-        parts = [f"{wording.plural(self.owed, 'run')} still to be made"] * bool(self.owed)
-        parts += [f"{wording.plural(others, 'thing')} missing"] * bool(others)
+        parts = [f"{wording.plural(self.remaining, 'run')} remaining"] * bool(self.remaining)
+        parts += [f"{wording.plural(self.others, 'thing')} missing"] * bool(self.others)
         return "Not complete: " + " and ".join(parts)
 
 
-def missing(findings: Findings) -> Missing:
-    """Sort what is missing: what could not be judged before the runs that are owed."""
-    owed = [line for line in findings.missing if line.endswith(" is owed")]
-    others = [line for line in findings.missing if not line.endswith(" is owed")]
-    return Missing(len(owed), (*others, *owed))
+def incomplete(findings: Findings) -> Incomplete:
+    """Word what is missing: what could not be judged before the runs that remain."""
+    to_run = [one for one in findings.missing if one.remaining]
+    others = [one for one in findings.missing if not one.remaining]
+    lines = tuple(map(wording.missing, (*others, *to_run)))
+    return Incomplete(sum(one.remaining for one in to_run), len(others), lines)
 
 
 def scope(panels: Sequence[Panel], groups: Sequence[ProbeGroup], findings: Findings) -> str:
