@@ -14,39 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from finetrap.backends.hf import load
 from finetrap.errors import BadModel, NotFinite
+from tests.builders.foreign_code import MAPS, with_code
 from tests.builders.tiny import spec, write_llama
-
-CODE = """
-from pathlib import Path
-Path(__file__).with_name("ran").touch()
-Path({mark!r}).touch()
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-class OwnConfig(LlamaConfig):
-    model_type = "own"
-class OwnModel(LlamaForCausalLM):
-    config_class = OwnConfig
-class OwnTokenizer(PreTrainedTokenizerFast):
-    pass
-"""
-MAPS = {
-    "config.json": {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"},
-    "tokenizer_config.json": {"AutoTokenizer": ["own.OwnTokenizer", "own.OwnTokenizer"]},
-}
-CHANGES = {
-    "config.json": {"model_type": "own", "architectures": ["OwnModel"]},
-    "tokenizer_config.json": {"tokenizer_class": "OwnTokenizer"},
-}
-
-
-def with_code(folder: Path, mark: Path, *names: str, known: bool) -> Path:
-    """Write a model that brings a module; `known` leaves it a class that transformers has too."""
-    write_llama(folder)
-    (folder / "own.py").write_text(CODE.format(mark=str(mark)))
-    for name in names:
-        settings = json.loads((folder / name).read_text())
-        settings["auto_map"] = MAPS[name]
-        (folder / name).write_text(json.dumps(settings | ({} if known else CHANGES[name])))
-    return folder
 
 
 def opened(folder: Path, cache: Path) -> subprocess.CompletedProcess[str]:

@@ -31,7 +31,7 @@ from finetrap.cli.options import (
     parsed,
     study_file,
 )
-from finetrap.errors import BadInput
+from finetrap.errors import BadData, BadInput
 from finetrap.events import Emit, Shipped, StudyInterrupted
 from finetrap.findings import Findings
 from finetrap.records import Cell
@@ -87,7 +87,7 @@ def run(
 
 def try_strategies(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Catalog name, hub id or folder.")],
-    train: Annotated[Path, typer.Option(help="Your problems: JSON lines, question and answer.")],
+    train: Annotated[Path, typer.Option(help="Your problems: JSON lines, CSV, Parquet …")],
     test: Annotated[
         Path | None, typer.Option(help="Test problems; default: a seeded fifth of the first.")
     ] = None,
@@ -200,10 +200,11 @@ def status(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say which cells of a study are done, failed and owed.
+    """Say which cells of a study are done, failed and owed, and what its data files hold.
 
     Example: finetrap status style --runs runs
     """
+    from finetrap import tasks
     from finetrap.measure.study import reading as studies
     from finetrap.measure.study import search
 
@@ -222,7 +223,14 @@ def status(
     }
     lines = [f"{row['status']:9} {row['key'][:12]}  {row['cell']}" for row in rows]
     lines.append("  ".join(f"{name} {count}" for name, count in summary.items()))
-    Voice(as_json, quiet).result({**summary, "list": rows}, "\n".join(lines))
+    read, faults = tasks.local_data(cells)
+    data = {name: tasks.counts(task) for name, task in read.items()}
+    for name, found in data.items():
+        said = (f"{count} {what}" for what, count in found.items())
+        lines.append(f"{name}: {', '.join(said)}")
+    Voice(as_json, quiet).result({**summary, "data": data, "list": rows}, "\n".join(lines))
+    if faults:
+        raise BadData("\n".join(faults))
 
 
 def _measured(

@@ -171,8 +171,8 @@ def _published(model: str) -> Advice:
 
 
 def overlap(
-    train: Annotated[Path, typer.Option(help="Training rows (JSON lines).")],
-    test: Annotated[Path, typer.Option(help="Test rows (JSON lines).")],
+    train: Annotated[Path, typer.Option(help="Training rows: JSON lines, CSV, Parquet …")],
+    test: Annotated[Path, typer.Option(help="Test rows, in any of these formats.")],
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:

@@ -13,7 +13,7 @@ and needs no other change; files whose name starts with an underscore are not ta
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -23,7 +23,8 @@ from types import ModuleType
 from typing import Any
 
 from finetrap.errors import BadData, BadInput, nearest
-from finetrap.records import Problem, Split, TaskKind, TaskRef, TrainSpec
+from finetrap.records import Cell, Problem, Split, TaskKind, TaskRef, TrainSpec
+from finetrap.tasks._splits import wording
 
 DEV_PROBES = 100
 """Problems of each probe that settings are chosen on."""
@@ -42,6 +43,38 @@ class Task:
     test: tuple[Problem, ...]
     left_out: int = 0
     """Rows without exactly one usable answer, or whose question is asked again in the test."""
+
+
+def counts(task: Task) -> dict[str, int]:
+    """Count a task's rows, the questions that differ, and the problems of each side."""
+    problems = (*task.train, *task.test)
+    return {
+        "rows": len(problems) + task.left_out,
+        "distinct questions": len({wording(p.question or p.solution) for p in problems}),
+        "to train on": len(task.train),
+        "in the test": len(task.test),
+        "left out": task.left_out,
+    }
+
+
+def local_data(cells: Iterable[Cell]) -> tuple[dict[str, Task], list[str]]:
+    """Read every task of these cells that lies on this machine; return them and their faults.
+
+    A fault of a file can be told so before anything runs.
+    """
+    refs = {}
+    for cell in cells:
+        for ref in (cell.task, cell.trained_on, cell.replayed, *cell.probes):
+            if ref is not None and ref.source is not None and Path(ref.source).exists():
+                refs[ref.name, ref.revision] = ref
+    read: dict[str, Task] = {}
+    faults: list[str] = []
+    for ref in refs.values():
+        try:
+            read[ref.name] = load(ref)
+        except BadData as fault:
+            faults.append(str(fault))
+    return read, faults
 
 
 def names() -> dict[str, TaskKind]:
@@ -134,7 +167,8 @@ def asked(task: Task, count: int | None, split: Split, dev: int) -> tuple[Proble
     problems = held_out(task.train, task.name, dev)[1]
     if not problems:
         raise BadInput(
-            f"task '{task.name}' has {len(task.train)} training problems, too few to hold some "
+            f"task '{task.name}' has {len(task.train)} training problems "
+            f"({counts(task)['distinct questions']} distinct questions), too few to hold some "
             "out to choose settings on; give more, or a study without [search] and rewind"
         )
     return problems

@@ -1,0 +1,86 @@
+"""Faults of data files and of model folders, told by the commands themselves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+import finetrap as package
+from tests.builders.commands import finetrap
+from tests.builders.foreign_code import MAPS, with_code
+
+MINI = Path(package.__file__).parent / "miniature" / "checkpoints" / "mini-0.1m"
+STUDY = """
+name = "own"
+models = [{model!r}]
+tasks = ["{task}"]
+strategies = ["zero-shot", "full"]
+seeds = [0]
+[train]
+problems = 8
+epochs = 1
+[limits]
+test_problems = 4
+max_new_tokens = 4
+"""
+
+
+def study(folder: Path, model: str = "mini-0.1m", task: str = "jsonl:rows.csv") -> None:
+    (folder / "own.toml").write_text(STUDY.format(model=model, task=task))
+
+
+def rows(folder: Path, *more: str) -> None:
+    lines = [f"What is {i} + 1?,{i + 1}" for i in range(60)]
+    (folder / "rows.csv").write_text("\n".join(["question,answer", *lines, *more]) + "\n")
+
+
+def test_status_reads_the_files_and_says_what_they_hold(tmp_path):
+    study(tmp_path)
+    rows(tmp_path, "What is 3 + 1?,4")
+    shown = json.loads(finetrap("status", "own.toml", "--json", cwd=tmp_path).stdout)
+    held = shown["data"]["jsonl:rows.csv"]
+    assert (held["rows"], held["distinct questions"]) == (61, 60)
+    assert held["to train on"] + held["in the test"] + held["left out"] == 61
+    said = finetrap("status", "own.toml", cwd=tmp_path).stdout
+    assert "jsonl:rows.csv: 61 rows, 60 distinct questions" in said
+
+
+def test_a_fault_of_a_file_is_told_by_status_before_anything_runs(tmp_path):
+    study(tmp_path)
+    rows(tmp_path, "What comes after nine hundred?,")
+    done = finetrap("status", "own.toml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "rows.csv, line 62 ('What comes after nine hundred?'): `answer` is empty" in done.stderr
+    assert "owed 2" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_a_run_that_is_answered_yes_runs_no_code_of_the_model(tmp_path, name):
+    with_code(tmp_path / "model", tmp_path / "mark", name, known=False)
+    study(tmp_path, "./model")
+    rows(tmp_path)
+    done = finetrap("run", "own.toml", "--workers", 1, cwd=tmp_path, input="y\n" * 20)
+    assert not (tmp_path / "mark").exists()
+    assert done.returncode == 2
+    assert "runs no code that comes with a model; use a checkpoint" in done.stderr
+
+
+def test_a_model_whose_weights_are_not_finite_is_recorded_as_failed_and_not_advised(tmp_path):
+    shutil.copytree(MINI, tmp_path / "model")
+    weights = load_file(tmp_path / "model" / "model.safetensors")
+    weights["model.norm.weight"][0] = float("nan")
+    save_file(weights, tmp_path / "model" / "model.safetensors", {"format": "pt"})
+    study(tmp_path, "./model")
+    rows(tmp_path)
+    done = finetrap("run", "own.toml", "--workers", 1, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout.count("failed: weights are not finite: model.norm.weight") == 2
+    state = json.loads(finetrap("status", "own.toml", "--json", cwd=tmp_path).stdout)
+    assert (state["failed"], state["owed"]) == (2, 0)
+    advice = json.loads(finetrap("advise", "--runs", "runs", "--json", cwd=tmp_path).stdout)
+    assert advice["ship"] is None
