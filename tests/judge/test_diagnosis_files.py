@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from finetrap.errors import BadData
+from finetrap.findings import Suspect
 from finetrap.judge import diagnosis
 
 N = 60
@@ -30,9 +31,14 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def files(tmp_path: Path, before: list[dict[str, Any]], after: list[dict[str, Any]]):
+def files(
+    tmp_path: Path,
+    before: list[dict[str, Any]],
+    after: list[dict[str, Any]],
+    chosen: str | None = None,
+) -> dict[str, Suspect]:
     found = diagnosis.diagnose_files(
-        write(tmp_path / "before.jsonl", before), write(tmp_path / "after.jsonl", after)
+        write(tmp_path / "before.jsonl", before), write(tmp_path / "after.jsonl", after), chosen
     )
     assert len(found.suspects) == len(diagnosis.SUSPECTS)
     return {s.suspect: s for s in found.suspects}
@@ -65,7 +71,9 @@ def test_a_strict_scorer_is_the_culprit_where_the_answers_are_right(tmp_path: Pa
         {"id": str(i), "gold": str(i + 5), "completion": f"#### {i + 5}", "correct": True}
         for i in range(N)
     ]
-    found = files(tmp_path, before, log)
+    with pytest.raises(BadData, match="2 filters: flexible-extract, strict-match"):
+        files(tmp_path, before, log)
+    found = files(tmp_path, before, log, "strict-match")
     assert {n for n, s in found.items() if s.verdict == "likely cause"} == {
         "format instead of ability"
     }
@@ -91,10 +99,10 @@ ROW_ONE = {"id": 1, "completion": "#### 5", "gold": "5"}
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([{"completion": "5"}], "no `id`"),
-        ([{"id": [1], "correct": True}], "it must be text or a number"),
+        ([{"completion": "5"}], "found the keys completion"),
+        ([{"id": [1], "correct": True}], "it must be text or a whole number"),
         ([{"id": 1, "completion": "5"}], "neither"),
-        ([{"id": 1, "correct": "yes"}], "must be true or false"),
+        ([{"id": 1, "correct": "yes"}], "must be 0, 1, true or false"),
         ([{"id": 1, "completion": None, "gold": "5"}], "neither"),
         ([ROW_ONE, ROW_ONE], "second time"),
         ([{**ROW_ONE, "id": 2}], "none in common"),

@@ -124,14 +124,14 @@ def test_unpaired_ids_are_counted(write):
 
 def test_duplicates_are_an_error_even_with_common(write):
     a = write("a.jsonl", [*plain([1, 1, 0]), {"id": "1", "correct": 0}, {"id": 1, "correct": 0}])
-    with pytest.raises(BadData, match=r"2 duplicate ids, the first in line 4: '1'"):
+    with pytest.raises(BadData, match=r"line 4: id '1' a second time \(one of 2"):
         compare_files(a, a, common=True)
 
 
-@pytest.mark.parametrize("score", [0.5, 2, -1, "true", None, float("nan"), [1]])
+@pytest.mark.parametrize("score", [0.5, 2, -1, "true", None, [1]])
 def test_a_score_is_right_or_wrong(write, score):
     rows = [*plain([1, 0]), {"id": 2, "correct": score}, {"id": 3, "correct": score}]
-    with pytest.raises(BadData, match=r"2 scores other than 0, 1, true or false.*line 3"):
+    with pytest.raises(BadData, match=r"line 3.*0, 1, true or false \(one of 2"):
         read_predictions(write("a.jsonl", rows))
 
 
@@ -139,10 +139,10 @@ def test_a_score_is_right_or_wrong(write, score):
     ("line", "said"),
     [
         ("{", "line 1: not JSON"),
-        ("[1, 2]", "line 1: list, expected a JSON object"),
-        ('{"id": 1}', "found the keys id; expected `id` and `correct`"),
-        ('{"id": null, "correct": 1}', "id null; expected text"),
-        ('{"id": true, "correct": 1}', "id true; expected text"),
+        ("[1, 2]", "line 1: a list; it must be a JSON object"),
+        ('{"id": 1}', "no score; expected `id` with `correct`"),
+        ('{"id": null, "correct": 1}', "id is null; it must be text"),
+        ('{"id": true, "correct": 1}', "id is a boolean; it must be text"),
         ('{"doc_id": 1, "metrics": []}', "`doc_id` and `metrics`"),
         ("", "no rows"),
     ],
@@ -155,7 +155,7 @@ def test_a_row_that_is_no_prediction_is_named(write, line, said):
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(BadData, match="No such file"):
         read_predictions(tmp_path / "none.jsonl")
-    with pytest.raises(BadData, match="cannot be read"):
+    with pytest.raises(BadData, match="Is a directory"):
         read_predictions(tmp_path)
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BadData, match="not UTF-8"):

@@ -34,6 +34,10 @@ from finetrap.runs.store import Store
 if TYPE_CHECKING:
     from finetrap.judge.advice.advise import Wishes
 
+LogFilter = Annotated[
+    str | None, typer.Option("--filter", help="Which filter of an lm-eval log to read.")
+]
+
 
 def report(
     study: Annotated[
@@ -63,6 +67,7 @@ def diagnose(
     runs: RunsFolder = Path("runs"),
     before: Annotated[Path | None, typer.Option(help="Any tool's outputs before.")] = None,
     after: Annotated[Path | None, typer.Option(help="Any tool's outputs after.")] = None,
+    filter_name: LogFilter = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -80,7 +85,7 @@ def diagnose(
     if before is not None and after is not None:
         if run is not None:
             raise BadInput("give a run, or --before and --after, not both")
-        found = [suspects.diagnose_files(before, after)]
+        found = [suspects.diagnose_files(before, after, filter_name)]
     else:
         findings, measured, _ = _judged(Source(runs))
         owed = findings.owed
@@ -190,9 +195,7 @@ def compare(
     before: Annotated[Path, typer.Argument(metavar="A.jsonl", help="Predictions before.")],
     after: Annotated[Path, typer.Argument(metavar="B.jsonl", help="Predictions after.")],
     margin: Annotated[float, typer.Option(help="Points within which they are equivalent.")] = 2.0,
-    filter_name: Annotated[
-        str | None, typer.Option("--filter", help="Which filter of an lm-eval log to read.")
-    ] = None,
+    filter_name: LogFilter = None,
     common: Annotated[bool, typer.Option("--common", help="Use the shared ids only.")] = False,
     runs: Root = None,
     as_json: AsJson = False,

@@ -1,24 +1,15 @@
-"""Any tool's predictions, paired and judged: two JSON-lines files in, one change out.
-
-Three kinds of row are read as they are:
-- plain: `{"id": "7", "correct": true}`, further keys ignored;
-- finetrap's own answers.jsonl, which has the same two keys;
-- sample logs of lm-evaluation-harness (`samples_*.jsonl`, read at 0.4.13): the id is `doc_id`, the
-  score is the value under the first key that `metrics` lists; each filter of a task writes its own
-  row for every document, so where a file has several `filter` says which one is meant.
-"""
+"""Any tool's predictions, paired and judged: two files in (judge/logs.py), one change out."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from finetrap.errors import BadData, BadInput, nearest
+from finetrap.errors import BadData, BadInput
+from finetrap.judge.logs import NEEDED, read_logged, refuse_scores
 from finetrap.stats.changes import accuracy_components, estimate, flips, judge_family
 
 
@@ -71,100 +62,13 @@ def sentence(result: Mapping[str, Any]) -> str:
 
 
 def read_predictions(path: str | Path, filter: str | None = None) -> dict[str, bool]:
-    """Return whether each id was answered rightly. Raises BadData with the count of bad rows."""
-    rows = [_prediction(line, row, str(path)) for line, row in _json_rows(Path(path))]
-    if not rows:
-        raise BadData(f"{path}: no rows; expected one JSON object per line")
-    kept = _one_filter(rows, filter, str(path))
-    unscored = [row for row in kept if row.correct is None]
-    if unscored:
-        first = unscored[0]
-        raise BadData(
-            f"{path}: {_count(len(unscored), 'score')} other than 0, 1, true or false, the first "
-            f"in line {first.line}: {first.metric} = {json.dumps(first.score)[:60]}"
-        )
-    found = {row.id: bool(row.correct) for row in kept}
-    if len(found) < len(kept):
-        first_line = {row.id: row.line for row in reversed(kept)}
-        twice = next(row for row in kept if row.line != first_line[row.id])
-        raise BadData(
-            f"{path}: {_count(len(kept) - len(found), 'duplicate id')}, the first in line "
-            f"{twice.line}: {twice.id!r}; each problem may be answered once"
-        )
-    return found
-
-
-@dataclass(frozen=True)
-class _Prediction:
-    line: int
-    id: str
-    metric: str
-    score: Any
-    filter: str | None
-
-    @property
-    def correct(self) -> bool | None:
-        """None for a score that is neither right nor wrong."""
-        if isinstance(self.score, (bool, int, float)) and self.score in (0, 1):
-            return bool(self.score)
-        return None
-
-
-def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Yield line number and object of each line that is not blank."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise BadData(f"{path}: cannot be read ({reason}); expected JSON lines") from error
-    # Not splitlines(): JSON leaves characters such as U+2028 inside a completion as they are.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise BadData(
-                f"{path}, line {number}: not JSON; expected one object per line"
-            ) from error
-        if not isinstance(row, dict):
-            raise BadData(f"{path}, line {number}: {type(row).__name__}, expected a JSON object")
-        yield number, row
-
-
-def _prediction(line: int, row: Mapping[str, Any], path: str) -> _Prediction:
-    if "id" in row and "correct" in row:
-        name, metric, filter = row["id"], "correct", None
-    elif "doc_id" in row and isinstance(row.get("metrics"), list) and row["metrics"]:
-        name, metric, filter = row["doc_id"], str(row["metrics"][0]), row.get("filter")
-    else:
-        raise BadData(
-            f"{path}, line {line}: found the keys {', '.join(list(row)[:8]) or '(none)'}; expected "
-            "`id` and `correct`, or `doc_id` and `metrics` of an lm-evaluation-harness sample log"
-        )
-    if isinstance(name, bool) or not isinstance(name, (str, int)):
-        raise BadData(
-            f"{path}, line {line}: id {json.dumps(name)[:60]}; expected text or a whole number"
-        )
-    return _Prediction(
-        line, str(name), metric, row.get(metric), None if filter is None else str(filter)
-    )
-
-
-def _one_filter(rows: list[_Prediction], wanted: str | None, path: str) -> list[_Prediction]:
-    """Keep the rows of one filter; a plain file has none, and any wish for one is met by it."""
-    names = sorted({row.filter for row in rows if row.filter is not None})
-    if not names:
-        return rows
-    if wanted is None and len(names) > 1:
-        raise BadData(
-            f"{path}: {len(names)} filters: {', '.join(names)}; choose one with --filter NAME"
-        )
-    if wanted is not None and wanted not in names:
-        raise BadData(
-            f"{path}: no filter {wanted!r}; it has {', '.join(names)}{nearest(wanted, names)}"
-        )
-    return [row for row in rows if row.filter in (None, wanted or names[0])]
+    """Return whether each id was answered rightly. Raises BadData naming the row."""
+    found = read_logged(path, filter)
+    for row in found.values():
+        if not row.metric:
+            raise BadData(f"{row.place}: no score; {NEEDED}")
+    refuse_scores(list(found.values()))
+    return {name: bool(row.correct) for name, row in found.items()}
 
 
 def _paired_ids(

@@ -68,15 +68,18 @@ def diagnose_run(run: Run, runs: Sequence[Run], findings: Findings) -> Diagnosis
     return _diagnosis([run], runs, effects, setting, label)
 
 
-def diagnose_files(before: Path, after: Path) -> Diagnosis:
-    """Examine any tool's outputs before and after a training. Raises BadData."""
+def diagnose_files(before: Path, after: Path, filter: str | None = None) -> Diagnosis:
+    """Examine any tool's outputs before and after a training; `filter` is one of lm-eval's logs.
+
+    Raises BadData.
+    """
     return Diagnosis(
         model=Path(before).name,
         task="",
         strategy=Path(after).name,
         learning_rate=None,
         setting="fixed",
-        suspects=examine(read_case(before, after)),
+        suspects=examine(read_case(before, after, filter)),
     )
 
 

@@ -1,35 +1,31 @@
-"""Any tool's outputs as a case: JSON lines with completions, or sample logs of lm-eval.
-
-Read are, of each row,
-- `id`, and `completion` with `gold`, or `correct`, or all of them; finetrap's own answers.jsonl has
-  all, and stop reasons besides;
-- or `doc_id`, `resps`, `target` and the score under the first of `metrics`, as
-  lm-evaluation-harness 0.4.13 writes them; where several filters scored the same completion, the
-  first in the file counts.
+"""Any tool's outputs (judge/logs.py) as a case.
 
 A score in the file is what its tool counted; it is kept, and held against finetrap's own grade.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from finetrap.errors import BadData
 from finetrap.findings import Effect, SeedChange
 from finetrap.judge.diagnosis.case import MARGIN, Case, is_right, paired, percent
+from finetrap.judge.logs import Logged, read_logged, refuse_scores
 from finetrap.records import Answer, StopReason
 from finetrap.stats.changes import Estimate, judge_family, mcnemar_mid_p
-from finetrap.text.rows import Row, described, json_lines
 from finetrap.text.scoring import grade
 
 _STOPS = ("eos", "stop", "cap")
 
 
-def read_case(before: Path, after: Path) -> Case:
+def read_case(before: Path, after: Path, filter: str | None = None) -> Case:
     """Read two files and pair them by problem. Raises BadData."""
-    was, now = read_answers(before), read_answers(after)
+    was, now = (
+        {name: _answer(row) for name, row in read_logged(path, filter).items()}
+        for path in (before, after)
+    )
     both = [i for i in was if i in now]
     if not both:
         raise BadData(
@@ -49,85 +45,28 @@ def read_case(before: Path, after: Path) -> Case:
     return Case(left, right, accuracy=_effect(left, right, change) if change else None)
 
 
-def read_answers(path: Path) -> dict[str, Answer]:
-    """Read one file, by id. Raises BadData naming the row."""
-    found: dict[str, Answer] = {}
-    chosen: object = None
-    for row in json_lines(path):
-        place, values = row
-        scorer = values.get("filter")
-        chosen = scorer if not found else chosen
-        if found and scorer != chosen:
-            continue
-        answer = _logged(row) if "doc_id" in values else _plain(row)
-        if answer.id in found:
-            raise BadData(f"{place}: id {answer.id!r} a second time; each problem is answered once")
-        found[answer.id] = answer
-    return found
-
-
-def _plain(row: Row) -> Answer:
-    place, values = row
-    name = _name(place, values, "id")
-    gold, completion = values.get("gold"), values.get("completion")
-    if "correct" in values and values["correct"] not in (0, 1):
-        raise BadData(f"{place}: `correct` is {values['correct']!r}; it must be true or false")
-    scored = bool(values["correct"]) if "correct" in values else None
-    return _answer(place, name, completion, gold, scored, values)
-
-
-def _logged(row: Row) -> Answer:
-    """Read a row of a sample log: the completion stands in `resps`, a list in a list."""
-    place, values = row
-    name = _name(place, values, "doc_id")
-    completion = values.get("resps")
-    while isinstance(completion, list) and completion:
-        completion = completion[0]
-    metrics = values.get("metrics")
-    score = values.get(str(metrics[0])) if isinstance(metrics, list) and metrics else None
-    scored = bool(score) if score in (0, 1) else None
-    text = completion if isinstance(completion, str) else None
-    return _answer(place, name, text, values.get("target"), scored, {})
-
-
-def _name(place: str, values: Mapping[str, Any], column: str) -> str:
-    if column not in values:
-        found = ", ".join(f"`{c}`" for c in list(values)[:8]) or "no columns"
-        raise BadData(
-            f"{place}: no `id` (found {found}); expected `id` with `completion` and `gold` or "
-            "with `correct`, or a sample log of lm-evaluation-harness"
-        )
-    name = values[column]
-    if isinstance(name, bool) or not isinstance(name, (str, int)):
-        raise BadData(f"{place}: `{column}` is {described(name)}; it must be text or a number")
-    return str(name)
-
-
-def _answer(
-    place: str,
-    name: str,
-    completion: object,
-    gold: object,
-    scored: bool | None,
-    values: Mapping[str, Any],
-) -> Answer:
+def _answer(row: Logged) -> Answer:
     """Grade a completion; the file's own score, where it has one, says what counted as right."""
-    number = isinstance(gold, (int, float)) and not isinstance(gold, bool)
-    wanted = str(gold) if number or isinstance(gold, str) else ""
+    if row.metric == "correct":
+        refuse_scores([row])
+    number = isinstance(row.gold, (int, float)) and not isinstance(row.gold, bool)
+    wanted = str(row.gold) if number or isinstance(row.gold, str) else ""
+    completion, scored = row.completion, row.correct
     if not isinstance(completion, str) or not wanted:
         if scored is None:
             raise BadData(
-                f"{place}: neither `completion` (text) with `gold` nor `correct`; give one of them"
+                f"{row.place}: neither `completion` (text) with `gold` nor `correct`; give one of "
+                "them"
             )
-        return Answer(name, wanted, "", None, "none", scored, None, 0, "none", None, None)
+        return Answer(row.id, wanted, "", None, "none", scored, None, 0, "none", None, None)
     graded = grade(completion, wanted)
-    stop = values.get("stop")
+    stop = row.values.get("stop")
     return Answer(
-        id=name,
+        id=row.id,
         gold=wanted.rpartition("####")[2].strip(),
         completion=completion,
         extracted=graded.extracted,
-        rule="likelihood" if values.get("rule") == "likelihood" else graded.rule,
+        rule="likelihood" if row.values.get("rule") == "likelihood" else graded.rule,
         correct=graded.correct if scored is None else scored,
         strict=graded.strict,
         tokens=0,
