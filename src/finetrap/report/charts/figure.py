@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.textpath import TextToPath
 
+from finetrap.findings import VERDICTS
 from finetrap.text.visible import visible
 
 COLOURS = {
@@ -134,6 +135,15 @@ class Canvas:
     def mark(self, x: float, y: float, verdict: str, size: float = 7) -> None:
         """Draw a verdict's mark."""
         self.line([x], [y], **mark_style(verdict, size))
+
+    def legend(self, verdicts: Iterable[str]) -> float:
+        """Explain the marks of the verdicts that occur, in one line; return where it ends."""
+        x, y, occurring = 14.0, 14.0, set(verdicts)
+        for verdict in (word for word in VERDICTS if word in occurring):
+            self.mark(x, y, verdict)
+            self.text(x + 9, y, verdict)
+            x += 28 + text_width(verdict)
+        return x
 
     def pixel(self, axes: Any, x: float, y: float) -> tuple[float, float]:
         """Return where a point of the axes lies, from the top left."""

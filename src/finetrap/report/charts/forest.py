@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from finetrap.findings import VERDICTS, Effect
+from finetrap.findings import Effect
 from finetrap.report import wording
 from finetrap.report.arranged.panels import Panel, PanelArm
 from finetrap.report.arranged.sentences import describe
@@ -225,12 +225,7 @@ def _seeds(row: ForestRow) -> list[float]:
 
 def _legend(canvas: Canvas, rows: Sequence[ForestRow], at: _Layout) -> None:
     effects = [row.effect for row in rows if row.effect]
-    entries = [v for v in VERDICTS if any(e.verdict == v for e in effects)]
-    x, y = 14.0, 14.0
-    for verdict in entries:
-        canvas.mark(x, y, verdict)
-        canvas.text(x + 9, y, verdict)
-        x += 28 + text_width(verdict)
+    x, y = canvas.legend(e.verdict for e in effects), 14.0
     if at.narrow:
         x, y = 14.0, 36.0
     margins = list(dict.fromkeys(wording.margin(e) for e in effects))

@@ -14,7 +14,7 @@ from finetrap.report import wording
 from finetrap.report.arranged.panels import Panel, PanelArm
 from finetrap.report.arranged.sentences import describe
 from finetrap.report.charts import series
-from finetrap.report.charts.figure import Canvas, Chart, colour, mark_style
+from finetrap.report.charts.figure import Canvas, Chart, colour
 
 
 class Axis(NamedTuple):
@@ -76,22 +76,17 @@ def frontier_chart(panel: Panel, found: Sequence[Frontier], name: str) -> Chart 
 def _draw(
     panel: Panel, at: Axis, points: Sequence[FrontierPoint], own: Sequence[RewindPath], name: str
 ) -> Chart:
-    measure = points[0].effect.measure
     canvas, axes = series.plot(
         [p.arm.label for p in points] + [label(path) for path in own], 320, plot_width=330
     )
     steps = [step for path in own for step in path.steps]
     series.limit(axes.set_xlim, [at.base, *(p.kept for p in points), *(s.kept for s in steps)])
-    heights = [v for p in points for v in (p.effect.low, p.effect.high)]
-    series.limit(axes.set_ylim, [0.0, *heights, *(s.gain for s in steps)])
-    series.margin_band(axes, [point.effect for point in points])
-    axes.axhline(0, color=colour("grid"), zorder=0)
+    series.change_axis(axes, [point.effect for point in points], [s.gain for s in steps])
     axes.axvline(at.base, color=colour("grid"), zorder=0)
     cross = {"marker": "+", "markersize": 12, "markeredgewidth": 1.5}
     axes.plot([at.base], [0], color=colour("muted"), **cross)
     axes.locator_params(nbins=6)
     axes.set_xlabel(at.title)
-    axes.set_ylabel(f"change on the task ({wording.unit(measure)})")
     _join_settings(panel, points, axes)
     labels = [_draw_path(panel, path, canvas, axes) for path in own]
     labels += [_draw_point(panel, point, canvas, axes) for point in points]
@@ -118,8 +113,7 @@ def _join_settings(panel: Panel, points: Sequence[FrontierPoint], axes: Any) -> 
 
 def _draw_point(panel: Panel, point: FrontierPoint, canvas: Canvas, axes: Any) -> series.Label:
     own, effect, x = series.of(panel, point.arm), point.effect, point.kept
-    axes.plot([x] * 2, [effect.low, effect.high], color=own, linewidth=1.2, alpha=0.6)
-    axes.plot([x], [effect.delta], **{**mark_style(effect.verdict, 8), **series.tint(effect, own)})
+    series.mark(axes, x, effect, own)
     return series.Label(point.arm.label, *canvas.pixel(axes, x, effect.delta), own)
 
 

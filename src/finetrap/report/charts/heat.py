@@ -105,7 +105,7 @@ def _draw(
     top = 26 + 2 * LINE + 12
     width = max(left + sum(widths.values()) + 8, legend)
     canvas = Canvas(width, top + ROW * len(rows) + 6)
-    _legend(canvas, shown)
+    canvas.legend(shown)
     strongest = _strongest(effects)
     x = left
     for column, head in heads.items():
@@ -132,14 +132,6 @@ def _draw(
 def _words(row: MapRow, column: str, heads: Mapping[str, tuple[str, str]]) -> str:
     effect, lost = row.squares[column]
     return f"{row.label} on {heads[column][0]}: {describe(effect) if effect else lost}"
-
-
-def _legend(canvas: Canvas, shown: Sequence[str]) -> None:
-    x, y = 14.0, 14.0
-    for verdict in shown:
-        canvas.mark(x, y, verdict)
-        canvas.text(x + 9, y, verdict)
-        x += 28 + text_width(verdict)
 
 
 def _strongest(effects: Sequence[Effect]) -> dict[str, float]:

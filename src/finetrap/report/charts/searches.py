@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from finetrap.findings import Findings, Trial
@@ -13,6 +13,7 @@ from finetrap.text.visible import one_line
 
 DODGE = 0.012
 """Decades between the marks of neighbouring strategies that tried the same rate."""
+_CROSS = {"marker": "x", "markersize": 8, "markeredgewidth": 2}
 _PLOT, _GAP, _LEFT, _TOP, _HEIGHT = 300.0, 66.0, 58.0, 40.0, 270.0
 
 
@@ -91,7 +92,7 @@ def learning_rates(search: SearchCurves, strategies: Sequence[str], name: str) -
         kept.axhline(100, color=colour("muted"), linewidth=1, linestyle=":")
     column = []
     for place, curve in enumerate(search.curves):
-        shift = 10 ** (DODGE * (place - (len(search.curves) - 1) / 2))
+        shift = series.dodge(place, len(search.curves), 10**DODGE)
         own = series.among(strategies, curve.strategy)
         _draw_accuracy(accuracy, curve, shift, own)
         if kept is not None:
@@ -111,12 +112,7 @@ def _axes(canvas: Canvas, left: float, height: float, search: SearchCurves, titl
     """Add one panel, its ticks at the rates that were tried."""
     axes = canvas.axes(left, _TOP, _PLOT, height)
     rates = sorted({t.learning_rate for t in search.trials})
-    axes.set_xscale("log")
-    axes.set_xlim(rates[0] / 1.5, rates[-1] * 1.5)
-    axes.minorticks_off()
-    ticks = series.apart({rate: wording.rate(rate) for rate in rates}, axes)
-    axes.set_xticks(list(ticks), list(ticks.values()))
-    axes.set_xlabel("learning rate")
+    series.log_axis(axes, {rate: wording.rate(rate) for rate in rates}, 1.5, "learning rate")
     axes.set_ylabel(title)
     return axes
 
@@ -144,8 +140,7 @@ def _draw_line(
     for trial, value in zip(curve.trials, values, strict=True):
         x = trial.learning_rate * shift
         if trial.status != "done":
-            failed = {"marker": "x", "markersize": 8, "markeredgewidth": 2}
-            axes.plot([x], [-4], color=own, clip_on=False, **failed)
+            axes.plot([x], [-4], color=own, clip_on=False, **_CROSS)
         elif value is not None:
             axes.plot([x], [value], color=own, **_mark(trial, own))
             if trial.chosen:
@@ -176,34 +171,21 @@ def _label(
     return series.Label(curve.label, *canvas.pixel(axes, trial.learning_rate * shift, value), own)
 
 
+_HOLLOW = {"marker": "o", "markerfacecolor": "none"}
+_MARKS: tuple[tuple[str, Mapping[str, Any], Callable[[Trial], bool]], ...] = (
+    ("chosen", {**_HOLLOW, "markersize": 12}, lambda t: t.chosen),
+    ("beyond the planned range", {"marker": "s", "markersize": 6.5}, lambda t: t.extended),
+    ("first rung, on part of the problems", {**_HOLLOW, "markersize": 6.5}, lambda t: t.share < 1),
+    ("failed or diverged", _CROSS, lambda t: t.status != "done"),
+)
+
+
 def _legend(canvas: Canvas, search: SearchCurves) -> None:
     """Explain the marks that occur."""
-    ink, x, y = colour("muted"), 16.0, 14.0
-    entries: list[tuple[str, Mapping[str, Any], bool]] = [
-        (
-            "chosen",
-            {"marker": "o", "markersize": 12, "markerfacecolor": "none"},
-            any(t.chosen for t in search.trials),
-        ),
-        (
-            "beyond the planned range",
-            {"marker": "s", "markersize": 6.5},
-            any(t.extended for t in search.trials),
-        ),
-        (
-            "first rung, on part of the problems",
-            {"marker": "o", "markersize": 6.5, "markerfacecolor": "none"},
-            any(t.share < 1 for t in search.trials),
-        ),
-        (
-            "failed or diverged",
-            {"marker": "x", "markersize": 8, "markeredgewidth": 2},
-            any(t.status != "done" for t in search.trials),
-        ),
-    ]
-    for text, mark, occurs in entries:
-        if occurs:
-            canvas.line([x], [y], color=ink, **mark)
+    x, y = 16.0, 14.0
+    for text, mark, shows in _MARKS:
+        if any(map(shows, search.trials)):
+            canvas.line([x], [y], color=colour("muted"), **mark)
             canvas.text(x + 11, y, text)
             x += 34 + text_width(text)
 

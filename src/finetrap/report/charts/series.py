@@ -10,8 +10,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from finetrap.findings import Effect
+from finetrap.report import wording
 from finetrap.report.arranged.panels import Panel, PanelArm
-from finetrap.report.charts.figure import FONT, LINE, SERIES, Canvas, colour, spread, text_width
+from finetrap.report.charts.figure import (
+    FONT,
+    LINE,
+    SERIES,
+    Canvas,
+    colour,
+    mark_style,
+    spread,
+    text_width,
+)
 
 LINES = ("-", "--", ":", "-.")
 
@@ -42,9 +52,12 @@ def line(panel: Panel, arm: PanelArm) -> str:
     return LINES[own.index(arm.key) % len(LINES)]
 
 
-def tint(effect: Effect, own: str) -> dict[str, str]:
-    """Colour a verdict's mark by its strategy, so that panels of one figure can be followed."""
-    return {"color": own, "markerfacecolor": "none" if effect.verdict == "inconclusive" else own}
+def mark(axes: Any, x: float, effect: Effect, own: str) -> None:
+    """Draw a change with its interval: the shape is the verdict, the colour the strategy."""
+    fill = "none" if effect.verdict == "inconclusive" else own
+    style = {**mark_style(effect.verdict, 8), "color": own, "markerfacecolor": fill}
+    axes.plot([x] * 2, [effect.low, effect.high], color=own, linewidth=1.2, alpha=0.6)
+    axes.plot([x], [effect.delta], **style)
 
 
 def plot(labels: Sequence[str], height: float, plot_width: float) -> tuple[Canvas, Any]:
@@ -93,3 +106,53 @@ def margin_band(axes: Any, effects: Sequence[Effect]) -> None:
     if len(margins) == 1:
         size = margins.pop()
         axes.axhspan(-size, size, color=colour("band"), linewidth=0, zorder=0)
+
+
+def change_axis(axes: Any, effects: Sequence[Effect], others: Sequence[float] = ()) -> None:
+    """Make the upright axis one of changes, with zero, their margin and room for other values."""
+    values = [v for e in effects for v in (e.low, e.high, e.margin, -e.margin)]
+    limit(axes.set_ylim, [0.0, *values, *others])
+    margin_band(axes, effects)
+    axes.axhline(0, color=colour("muted"), linewidth=1, zorder=1)
+    axes.set_ylabel(f"change on the task ({wording.unit(effects[0].measure)})")
+
+
+def log_axis(axes: Any, ticks: Mapping[float, str], reach: float, title: str) -> None:
+    """Make the other axis logarithmic, `reach` times beyond its ticks, low to high."""
+    axes.set_xscale("log")
+    axes.set_xlim(min(ticks) / reach, max(ticks) * reach)
+    axes.minorticks_off()
+    shown = apart(ticks, axes)
+    axes.set_xticks(list(shown), list(shown.values()))
+    axes.set_xlabel(title)
+
+
+def dodge(place: int, count: int, step: float) -> float:
+    """Return the factor that sets one of `count` strategies beside its neighbours."""
+    return float(step ** (place - (count - 1) / 2))
+
+
+def changes_over(
+    lines: Mapping[str, Sequence[tuple[float, Effect]]],
+    names: Sequence[str],
+    ticks: Mapping[float, str],
+    title: str,
+) -> tuple[Canvas, Any]:
+    """Draw each strategy's changes over a logarithmic axis; `names` decide the colours."""
+    canvas, axes = plot([wording.strategy(strategy) for strategy in lines], 290, plot_width=345)
+    span = max(ticks) / min(ticks)
+    log_axis(axes, ticks, max(span**0.12, 1.4), title)
+    change_axis(axes, [effect for own in lines.values() for _, effect in own])
+    column = []
+    for place, (strategy, own) in enumerate(lines.items()):
+        shift = dodge(place, len(lines), span**0.02)
+        tint = among(names, strategy)
+        known = [(x * shift, effect) for x, effect in own]
+        axes.plot([x for x, _ in known], [e.delta for _, e in known], color=tint, alpha=0.5, lw=1)
+        for x, effect in known:
+            mark(axes, x, effect, tint)
+        x, effect = known[-1]
+        end = canvas.pixel(axes, x, effect.delta)
+        column.append(Label(wording.strategy(strategy), *end, tint))
+    label_column(canvas, axes, column)
+    return canvas, axes

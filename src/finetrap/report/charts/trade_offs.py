@@ -12,7 +12,7 @@ from finetrap.records import Run
 from finetrap.report import wording
 from finetrap.report.arranged.panels import Panel, PanelArm
 from finetrap.report.charts import series
-from finetrap.report.charts.figure import LINE, Canvas, Chart, colour, mark_style, text_width
+from finetrap.report.charts.figure import LINE, Canvas, Chart, text_width
 
 MOST_POINTS = 1600
 """Points of all training curves of a chart together: keeps the file small."""
@@ -154,7 +154,6 @@ def cost_chart(panel: Panel, name: str) -> Chart | None:
     shown = [c for c in _COSTS if any(getattr(a.summary, c.column) for a in arms)]
     if not shown or not arms:
         return None
-    measure = arms[0].effect.measure if arms[0].effect else "accuracy"
     labels = [a.label for a in arms]
     plot, gap, left, top = 240.0, 44.0, 58.0, 12.0
     height = max(220.0, LINE * len(labels) + 10)
@@ -162,19 +161,16 @@ def cost_chart(panel: Panel, name: str) -> Chart | None:
     width = edge + 36 + max(text_width(t) for t in labels)
     canvas = Canvas(width, top + height + 46)
     effects = [a.effect for a in arms if a.effect]
-    values = [0.0, *(v for e in effects for v in (e.low, e.high, e.margin, -e.margin))]
     for index, cost in enumerate(shown):
         axes = canvas.axes(left + index * (plot + gap), top, plot, height)
-        series.limit(axes.set_ylim, values)
-        series.margin_band(axes, effects)
-        axes.axhline(0, color=colour("muted"), linewidth=0.8, zorder=1)
+        series.change_axis(axes, effects)
         where = _cost_axis(axes, [getattr(a.summary, cost.column) or 0.0 for a in arms], cost)
         if index:
             axes.tick_params(labelleft=False)
-        else:
-            axes.set_ylabel(f"change on the task ({wording.unit(measure)})")
+            axes.set_ylabel("")
         for arm, x in zip(arms, where, strict=True):
-            _cost_point(axes, arm, x, series.of(panel, arm))
+            if arm.effect:
+                series.mark(axes, x, arm.effect, series.of(panel, arm))
     column = [
         series.Label(a.label, *canvas.pixel(axes, x, a.effect.delta), series.of(panel, a))
         for a, x in zip(arms, where, strict=True)
@@ -210,14 +206,6 @@ def _cost_axis(axes: Any, values: Sequence[float], cost: _Cost) -> list[float]:
     ticks = [zero] * (0 in values) + [low, high]
     axes.set_xticks(ticks, [*["0"] * (0 in values), cost.write(low), cost.write(high)])
     return [v if v > 0 else zero for v in values]
-
-
-def _cost_point(axes: Any, arm: PanelArm, x: float, own: str) -> None:
-    effect = arm.effect
-    if effect is not None:
-        mark = {**mark_style(effect.verdict, 8), **series.tint(effect, own)}
-        axes.plot([x] * 2, [effect.low, effect.high], color=own, linewidth=1.2, alpha=0.6)
-        axes.plot([x], [effect.delta], **mark)
 
 
 def _cost_words(arm: PanelArm, shown: Sequence[_Cost]) -> str:
