@@ -52,7 +52,7 @@ def pairs() -> list[tuple[bool, bool]]:
 def test_the_filters_count_what_the_runs_hold(look, demo_report: Path) -> None:
     page = ready(look(demo_report))
     choose(page, "set", "school · mini-0.3m")
-    choose(page, "left", "untouched")
+    choose(page, "left", "base model")
     choose(page, "right", "full fine-tuning 3e-4, seed 0")
     known = pairs()
     wanted = {
@@ -85,7 +85,7 @@ def test_a_card_holds_problem_gold_both_answers_and_the_rule(look, demo_report: 
         "p00017",
         "gold 17",
         "Ann has 17 pens",
-        "untouched",
+        "base model",
         "LoRA 3e-4 (fixed and tuned), seed 1",
     ):
         assert part in text

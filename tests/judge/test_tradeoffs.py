@@ -65,7 +65,7 @@ def test_a_rewinding_path_is_set_against_the_base_weights(findings: Findings) ->
     assert [step.kept for step in path.steps] == pytest.approx([100.0, half, full])
     chart = frontier_chart(arrange(findings, study())[0], findings.frontiers, "frontier")
     assert chart is not None
-    assert "way back of 3e-4: λ = 0.5" in chart.inline
+    assert "rewind of 3e-4 (λ = 0.5)" in chart.inline
     assert "measured on dev" in chart.caption
 
 

@@ -71,14 +71,14 @@ def test_every_answer_of_a_small_study_is_there_and_reads_back() -> None:
 def test_trials_of_a_search_are_not_among_the_answers() -> None:
     runs = searched(("mini-1m",))
     labels = {a["label"] for s in unpacked(packed(runs))["sets"] for a in s["arms"]}
-    assert "untouched" in labels
+    assert "base model" in labels
     assert not any("90210" in label or "1e-4" in label for label in labels)
 
 
 def test_an_arm_stands_with_its_seeds_in_the_order_of_the_page() -> None:
     school = unpacked(packed(grid(n=40)))["sets"][0]
     names = [(a["label"], a["seed"]) for a in school["arms"]]
-    assert names[0] == ("untouched", None)
+    assert names[0] == ("base model", None)
     assert names[1:4] == [("few-shot-5", seed) for seed in (0, 1, 2)]
 
 
@@ -90,7 +90,7 @@ def test_what_does_not_fit_is_left_out_by_whole_seeds_and_counted(tmp_path: Path
     school = unpacked(found)["sets"][0]
     kept = {(a["label"], a["seed"]) for a in school["arms"]}
     firsts = {(label, seed) for label, seed in kept if seed in (None, 0)}
-    assert len(firsts) == 5, "the untouched model and the first seed of each finished strategy"
+    assert len(firsts) == 5, "the base model and the first seed of each finished strategy"
     page = written(tmp_path, runs)
     assert page.stat().st_size < 6_000_000
     text = page.read_text("utf-8")
@@ -104,7 +104,7 @@ def test_a_run_too_large_for_its_share_is_sampled_alike_for_every_arm() -> None:
     school = unpacked(found)["sets"][0]
     assert 50 < len(school["ids"]) < 400
     assert len(school["arms"]) >= 2
-    assert all(" " not in arm["right"] for arm in school["arms"]), "paired with the untouched"
+    assert all(" " not in arm["right"] for arm in school["arms"]), "paired with the base model's"
 
 
 def test_where_nothing_fits_the_page_says_so_and_still_stands(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_the_sentence_ends_in_what_to_ship_and_its_reasons_follow(
     (advice,) = (a for a in findings.advice if a.model == "mini-1m")
     assert advice.ship is not None
     shipped = wording.shipped(advice.ship)
-    places = [text.index(words) for words in ("harmed mini-1m", f"ship {shipped} .", "Rests on")]
+    places = [text.index(words) for words in ("harmed mini-1m", f"ship {shipped} .", "Based on")]
     assert places == sorted(places)
     assert places[-1] < text.index(f"Why {shipped}") < text.index("outcome")
     for reason in advice.reasons:
@@ -125,7 +125,7 @@ def test_inconclusive_advice_says_what_to_run_next(tmp_path: Path) -> None:
         assert words in text
     markdown = (page.parent / "report.md").read_text(encoding="utf-8")
     assert "no clear winner yet" in markdown
-    assert "only the untouched model" not in text
+    assert "only the base model" not in text
 
 
 def test_a_diagnosis_shows_the_likely_causes_and_folds_the_others(page: Path) -> None:
@@ -176,7 +176,7 @@ def test_bits_per_byte_stand_beside_accuracy_with_the_floor(tmp_path: Path) -> N
 
 def test_noise_floors_stand_in_the_seeds_table(page: Path, findings: Findings) -> None:
     text = section(page, "seeds")
-    assert "the untouched model changed 0.5\u00a0points of its answers" in text
+    assert "the base model changed 0.5\u00a0points of its answers" in text
     found = [e for e in findings.effects if e.strategy == "full" and e.noise_floor is not None]
     assert found
     assert any(f"{e.noise_floor:.1f}\u00a0points" in text for e in found if e.kind == "task")
@@ -188,8 +188,8 @@ def test_retention_and_divergence_stand_with_the_probes(page: Path, findings: Fi
         if e.retention is not None and e.kind == "probe":
             low, high = wording.plain(e.retention_low), wording.plain(e.retention_high)
             assert f"{wording.plain(e.retention)} [{low}, {high}]" in text
-    assert "KL(untouched ‖ tuned), nats per token" in text
-    # Evidence holds KL(tuned ‖ untouched) first: 0.5 and 1.5; then the other way: 0.25 and 0.75.
+    assert "KL(base ‖ tuned), nats per token" in text
+    # Evidence holds KL(tuned ‖ base) first: 0.5 and 1.5; then the other way: 0.25 and 0.75.
     assert "full fine-tuning 3e-4 school 0.500 1.000 3" in text
 
 

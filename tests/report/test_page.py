@@ -174,7 +174,7 @@ def test_a_study_that_has_hardly_begun_says_so(tmp_path: Path, count: int) -> No
     text = page.read_text(encoding="utf-8")
     assert "mini-1m-school-full-3e-4-s0 has not run yet" in text
     assert ("Nothing has been measured" in text) == (count == 0)
-    assert ("only the untouched model has been measured" in text) == (count == 1)
+    assert ("only the base model has been measured" in text) == (count == 1)
 
 
 def test_a_strategy_that_only_diverged_is_on_the_page_with_its_step(page: Path) -> None:

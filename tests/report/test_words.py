@@ -162,7 +162,7 @@ def test_sentences_write_rates_and_minus_as_the_page_does(said: str, shown: str)
 def test_what_is_shipped_has_the_name_of_the_page() -> None:
     assert wording.shipped(Contender("lora", 3e-4)) == "LoRA at 3e-4"
     assert wording.shipped(Contender("full+rewind", 3e-5)) == "full fine-tuning + rewind at 3e-5"
-    assert wording.shipped(Contender("zero-shot")) == "the untouched model (zero-shot)"
+    assert wording.shipped(Contender("zero-shot")) == "the base model (zero-shot)"
     assert wording.shipped(Contender("few-shot-5")) == "few-shot-5"
 
 
@@ -193,8 +193,8 @@ def test_the_answer_says_what_it_could_have_seen(findings: Findings, runs: list[
         assert found.points is not None
         assert found.easiest <= found.points
         said = sentences.answer(panel, least).detects
-        assert f"power: {wording.plain(found.easiest)} points for the steadiest" in said
-        assert f"{wording.plain(found.points)} points for the one" in said
+        assert f"power: {wording.plain(found.easiest)} points for the least variable" in said
+        assert f"{wording.plain(found.points)} points for the most variable" in said
 
 
 def test_what_cannot_be_judged_is_named_before_what_remains(findings: Findings) -> None:

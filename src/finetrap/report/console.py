@@ -35,7 +35,7 @@ _STYLES = {
 
 
 class VerdictRow(NamedTuple):
-    """One comparison with the untouched model as ASCII text; accuracies and changes in points.
+    """One comparison with the base model as ASCII text; accuracies and changes in points.
 
     While the study owes cells, change, verdict and probe are left empty.
     """

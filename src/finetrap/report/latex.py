@@ -56,7 +56,7 @@ def _caption(main: MainTable, seeds: str) -> str:
     if main.any_best:
         bold = r"bold: shown better than every other strategy there, adjusted $p \le .05$"
     return (
-        r"percent right, mean over seeds, and change against the untouched model in points; "
+        r"percent right, mean over seeds, and change against the base model in points; "
         rf"{escape(seeds)}; $^{{\downarrow}}$ harmed, $^{{\uparrow}}$ improved, "
         rf"$^{{=}}$ equivalent; {bold}."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -132,33 +133,15 @@ def _environment(*, html: bool) -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        signed=wording.signed,
-        plain=wording.plain,
-        percent=wording.percent,
-        interval=wording.interval,
-        unit=wording.unit,
-        margin=wording.margin,
-        p=wording.probability,
-        nats=wording.nats,
-        points=wording.points,
-        rate=wording.rate,
-        seconds=wording.seconds,
-        bytes=wording.size,
-        count=wording.count,
-        needed=wording.needed,
-        plural=wording.plural,
-        shipped=wording.shipped,
-        typeset=wording.typeset,
-        still_open=wording.still_open,
+        {
+            name: write
+            for name, write in inspect.getmembers(wording, inspect.isfunction)
+            if write.__module__ == wording.__name__
+        },
         clip=visible.clip,
         identity=id,
     )
-    environment.globals.update(
-        arm_label=wording.arm,
-        strategy_name=wording.strategy,
-        cell_key=panels.cell_key,
-        MISSING=wording.MISSING,
-    )
+    environment.globals.update(cell_key=panels.cell_key, MISSING=wording.MISSING)
     return environment
 
 

@@ -148,9 +148,9 @@ def arm(name: str, learning_rate: float | None, setting: str = "fixed", *, joint
 
 
 def shipped(one: Contender) -> str:
-    """Name what is advised as the page names it: `LoRA at 3e-4`, `the untouched model`."""
+    """Name what is advised as the page names it: `LoRA at 3e-4`, `the base model`."""
     if one.strategy == "zero-shot":
-        return "the untouched model (zero-shot)"
+        return "the base model (zero-shot)"
     return arm(one.strategy, one.learning_rate, joint=" at ")
 
 

@@ -68,10 +68,11 @@ def absent(findings: Findings, panels: Sequence[Panel], groups: Sequence[ProbeGr
     )
     found = [said]
     trained = [e for panel in panels for e in panel.effects if e.learning_rate is not None]
-    if trained and max(e.seeds for e in trained) == 1:
+    most = max((e.seeds for e in trained), default=0)
+    if most == 1:
         found.append("Other seeds: one was run, so every verdict is about that checkpoint.")
     elif trained:
-        found.append("Rare collapses: a few seeds show neither these nor the spread of many.")
+        found.append(f"Rare failures: {most} seeds cannot reveal them.")
     if trained and not findings.trials:
         found.append("Other learning rates: no search was made, so harm may be that of the rate.")
     if lost := sum(row.status != "done" for row in findings.cells):
@@ -123,7 +124,7 @@ def failures(findings: Findings, runs: Mapping[str, Run]) -> list[FailedCell]:
             if failure
             else ("not recorded", None, "")
         )
-        label = wording.arm(*cell_key(row))
+        label = cell_key(row).label
         listed.append(FailedCell(row, label, cause, step, clip(message, 4000)))
     return listed
 

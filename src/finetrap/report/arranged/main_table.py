@@ -108,8 +108,8 @@ def arrange_table(panels: Sequence[Panel], findings: Findings, runs: Sequence[Ru
         own = [p for p in panels if p.key.model == model]
         by_column = {(p.key.task, p.key.trained_on): p for p in own}
         base = [p.base if (p := by_column.get(c)) else None for c in columns]
-        untouched = [_entry(arm, findings, by_key) if arm else None for arm in base]
-        rows.append(MainRow(model, "untouched", "", tuple(untouched), True))
+        first = [_entry(arm, findings, by_key) if arm else None for arm in base]
+        rows.append(MainRow(model, "base model", "", tuple(first), True))
         for line in lines(own):
             arms = [line.arms.get(p.key) if (p := by_column.get(c)) else None for c in columns]
             entries = [_entry(arm, findings, by_key) if arm else None for arm in arms]

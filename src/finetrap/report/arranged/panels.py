@@ -29,6 +29,11 @@ class ArmKey(NamedTuple):
     setting: str
     """`fixed`, `tuned`, or `fixed+tuned` where one rate is both: one arm, shown once."""
 
+    @property
+    def label(self) -> str:
+        """Name for tables and charts."""
+        return wording.arm(*self)
+
 
 class PanelKey(NamedTuple):
     """What tells panels apart; `trained_on` is the task itself unless a study transfers."""
@@ -56,7 +61,7 @@ class PanelArm:
     @property
     def label(self) -> str:
         """Name for tables and charts."""
-        return "untouched" if self.summary.base else wording.arm(*self.key)
+        return "base model" if self.summary.base else self.key.label
 
     @property
     def trains(self) -> bool:
@@ -96,7 +101,7 @@ class Panel:
 
     @property
     def effects(self) -> tuple[Effect, ...]:
-        """Effects against the untouched model."""
+        """Effects against the base model."""
         return tuple(a.effect for a in self.arms if a.effect is not None)
 
     @property
@@ -106,7 +111,7 @@ class Panel:
 
     @property
     def self_flips(self) -> float | None:
-        """Points of its answers that the untouched model changes when it is asked again."""
+        """Points of its answers that the base model changes when it is asked again."""
         return next((e.self_flips for e in self.effects if e.self_flips is not None), None)
 
     @property
@@ -159,7 +164,7 @@ class ProbeGroup:
     def notes(self) -> Notes:
         """What to know about the changes on the probes."""
         return _notes(
-            (f"{wording.arm(*key)} on {one_line(probe, 40)}{by}", effect)
+            (f"{key.label} on {one_line(probe, 40)}{by}", effect)
             for arms, by in ((self.arms, ""), (self.second, ", bits per byte"))
             for key, effects in arms
             for probe, effect in effects.items()
@@ -207,7 +212,7 @@ def _arm(line: Summary, cells: tuple[CellRow, ...], effects: Sequence[Effect]) -
 
 
 def probe_groups(findings: Findings, study: Study | None = None) -> list[ProbeGroup]:
-    """Arrange the probe effects against the untouched model."""
+    """Arrange the probe effects against the base model."""
     rank = _ranks(findings, study)
     probes = [e for e in findings.effects if e.kind == "probe" and e.against == BASELINE]
     first = _by_probe(first_measure(probes), rank)

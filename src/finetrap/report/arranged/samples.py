@@ -20,7 +20,7 @@ class Change(NamedTuple):
     before: Answer
     after: Answer
     question: str
-    """Empty where the untouched model's run did not record it."""
+    """Empty where the base model's run did not record it."""
 
     @property
     def sides(self) -> tuple[tuple[str, Answer], tuple[str, Answer]]:
@@ -29,7 +29,7 @@ class Change(NamedTuple):
 
 
 class AnswerSample(NamedTuple):
-    """Answers that one run lost and gained against the untouched model."""
+    """Answers that one run lost and gained against the base model."""
 
     title: str
     label: str
@@ -56,12 +56,12 @@ def _finished(cells: Sequence[CellRow], runs: Mapping[str, Run]) -> Iterator[Run
 
 
 def _sample(panel: Panel, arm: PanelArm, base: Run, run: Run) -> AnswerSample:
-    untouched = {a.id: a for a in base.answers if a.correct is not None}
+    asked_before = {a.id: a for a in base.answers if a.correct is not None}
     asked = base.evidence.get("problems", {}).get(panel.key.task, {})
     pairs = [
-        Change(untouched[a.id], a, asked.get(a.id, {}).get("question", ""))
+        Change(asked_before[a.id], a, asked.get(a.id, {}).get("question", ""))
         for a in run.answers
-        if a.id in untouched
+        if a.id in asked_before
     ]
     kinds = []
     for kind, right_before in (("lost", True), ("gained", False)):

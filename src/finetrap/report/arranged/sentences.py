@@ -94,7 +94,7 @@ def _prominence(arm: PanelArm) -> tuple[float, float]:
 def _clause(arms: Sequence[PanelArm], effect: Effect, title: str, first: bool) -> Clause:
     """Word one verdict of arms that share it; the first clause names the model and the task."""
     who = _and([wording.arm(*arm.key, joint=" at ") for arm in arms])
-    whom, place = (title, f" for {title}") if first else ("it", "")
+    whom, place = (title, f" on {title}") if first else ("it", "")
     change = wording.change(effect)
     if effect.verdict in ("harmed", "improved"):
         by = wording.plain(abs(effect.delta), effect.measure)
@@ -108,7 +108,7 @@ def _clause(arms: Sequence[PanelArm], effect: Effect, title: str, first: bool) -
     needs = wording.needed(effect)
     return Clause(
         "inconclusive",
-        f"{who} is inconclusive{place} ({change} {wording.unit(effect.measure)}"
+        f"{who}: inconclusive{place} ({change} {wording.unit(effect.measure)}"
         f"{'; ' + needs if needs else ''})",
     )
 
@@ -120,7 +120,7 @@ def _failure(arm: PanelArm) -> Clause:
 
 
 def _rests_on(panel: Panel) -> str:
-    """Say how many problems and seeds, which margin, and where the untouched model stands."""
+    """Say how many problems and seeds, which margin, and where the base model stands."""
     effects = panel.effects
     if not effects:
         return ""
@@ -132,7 +132,7 @@ def _rests_on(panel: Panel) -> str:
     }
     parts = [_span([e.n for e in effects], "problem"), _span(sorted(trained), "seed")]
     margins = " and ".join(dict.fromkeys(wording.margin(e) for e in effects))
-    return f"{parts[0]}, {parts[1]}, margin {margins}; untouched: {level}."
+    return f"{parts[0]}, {parts[1]}, margin {margins}; base model: {level}."
 
 
 def _detects(panel: Panel, least: Sequence[Detectable]) -> str:
@@ -149,7 +149,7 @@ def _detects(panel: Panel, least: Sequence[Detectable]) -> str:
     if high == low:
         return text + "."
     most = f"{high} points" if high else "no change at all"
-    return f"{text} for the steadiest strategy, {most} for the one whose answers vary most."
+    return f"{text} for the least variable strategy, {most} for the most variable."
 
 
 def _and(names: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 // The answer browser: two arms' answers to the same problems, filtered, searched, a page at a time.
 // Every text here was written by a model or a user: it reaches the page as textContent only, with
-// its hidden characters shown by their codes, as untrusted.py does for the rest of the page.
+// its hidden characters shown by their codes, as text/visible.py does for the rest of the page.
 (() => {
 "use strict";
 
@@ -278,7 +278,7 @@ function refresh() {
   }
   status.textContent =
     `${state.rows.length.toLocaleString("en")} of ${words(counts.both, NOUNS[shown.set.kind])}`
-    + " that both were asked";
+    + " shared";
   draw();
 }
 
@@ -351,7 +351,7 @@ function pickSet() {
   if (set.kind !== "math") state.none = state.cut = false;
   const what = scored ? "gold" : "text";
   field("order").replaceChildren(option("as numbered", "asked"),
-    option(`${what} became less likely first`, "worse"),
+    option("largest likelihood drop first", "worse"),
     option(`${what} became likelier first`, "better"));
   state.order = scored ? "asked" : "worse";
   field("order").value = state.order;

@@ -59,7 +59,7 @@ class Block:
     seed: int | None
     answers: tuple[Answer, ...]
     rank: tuple[int, int]
-    """What is packed first: the untouched model and each arm's first seed, tasks before probes."""
+    """What is packed first: the base model and each arm's first seed, tasks before probes."""
 
 
 @dataclass
@@ -71,7 +71,7 @@ class QuestionSet:
     asked: str
     probe: bool
     problems: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Question and choices by problem id, as far as the untouched model's run recorded them."""
+    """Question and choices by problem id, as far as the base model's run recorded them."""
     blocks: list[Block] = field(default_factory=list)
 
     @property

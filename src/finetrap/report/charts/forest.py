@@ -132,7 +132,7 @@ def _draw(
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.locator_params(axis="x", nbins=5 if at.narrow else 9)
-    axes.set_xlabel(f"change against the untouched model ({wording.unit(measure)})")
+    axes.set_xlabel(f"change against the base model ({wording.unit(measure)})")
     axes.axvline(0, color=colour("muted"), linewidth=1, zorder=1)
     for index, row in enumerate(rows):
         _words(canvas, row, at.top + at.row * index, at)
@@ -141,7 +141,7 @@ def _draw(
     _legend(canvas, [row for row in rows if row.arm], at)
     return canvas.chart(
         name,
-        f"Change on the task against the untouched model, in {wording.unit(measure)}",
+        f"Change on the task against the base model, in {wording.unit(measure)}",
         _caption(rows, measure),
         "; ".join(
             f"{row.label}, {row.panel.title}: "
@@ -161,7 +161,7 @@ def _caption(rows: Sequence[ForestRow], measure: str) -> str:
         text += "Ticks: single seeds. "
     text += (
         "Grey: the margin within which a change is equivalent. Noise floor: answers that the "
-        "untouched model changes when it is asked again; no smaller change is called an effect. "
+        "base model changes when it is asked again; smaller changes count as noise. "
     )
     better = "Right is better." if measure == "accuracy" else "Left is better: a rise is harm."
     return text + better

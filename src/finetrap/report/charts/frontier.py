@@ -1,7 +1,7 @@
 """The learning–forgetting frontier: what each strategy gained on its task over what it left intact.
 
 Rewinding paths are measured on dev and on held-out probe problems, the strategies on the test and
-on the probes: both are drawn as changes against the untouched model on the same problems.
+on the probes: both are drawn as changes against the base model on the same problems.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class FrontierPoint(NamedTuple):
 def label(path: RewindPath) -> str:
     """Name a path by what was chosen on it."""
     shares = " or ".join(f"{share:g}" for share in path.chosen)
-    way = f"way back of {wording.rate(path.learning_rate)}"
-    return f"{way}: λ = {shares}" if shares else way
+    way = f"rewind of {wording.rate(path.learning_rate)}"
+    return f"{way} (λ = {shares})" if shares else way
 
 
 def frontier_chart(panel: Panel, found: Sequence[Frontier], name: str) -> Chart | None:
@@ -131,14 +131,14 @@ def _draw_path(panel: Panel, path: RewindPath, canvas: Canvas, axes: Any) -> ser
 
 def _caption(points: Sequence[FrontierPoint], own: Sequence[RewindPath]) -> str:
     text = (
-        "Up: gained on its task; line: 95% interval; grey: margin. Left: lost on the probes. "
-        "Cross: the untouched model."
+        "Higher is better; left means more forgetting. Line: 95% interval; grey: margin. "
+        "Cross: the base model."
     )
     if any(p.arm.key.setting == "tuned" for p in points):
         text += " Dotted: from the fixed rate to the tuned one."
     if own:
         text += (
-            " Thin line with dots: weights a share λ of the way from untouched to trained, measured"
+            " Thin line with dots: weights a share λ of the way from base to trained, measured"
             " on dev and held-out probe problems; ring: the λ that was chosen there."
         )
     return text

@@ -78,7 +78,7 @@ def probe_maps(groups: Sequence[ProbeGroup]) -> list[Chart]:
 
 def _probe_map(group: ProbeGroup, name: str) -> Chart:
     rows = [
-        MapRow(wording.arm(*key), {probe: Square(e) for probe, e in effects.items()})
+        MapRow(key.label, {probe: Square(e) for probe, e in effects.items()})
         for key, effects in group.arms
     ]
     heads = {probe: (one_line(probe, 24), _unit(probe, rows)) for probe in group.probes}

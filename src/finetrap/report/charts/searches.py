@@ -103,7 +103,7 @@ def learning_rates(search: SearchCurves, strategies: Sequence[str], name: str) -
         name,
         f"Learning-rate search: {search.title}",
         "On held-out training problems, never on the test; line: 95% Wilson interval; names: the "
-        "rate that was chosen. Dotted: the untouched model.",
+        "rate that was chosen. Dotted: the base model.",
         "; ".join(_words(trial) for trial in search.trials),
     )
 
