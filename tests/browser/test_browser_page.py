@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.cases import standing_for_all
 from tests.builders.reported import HOSTILE, grid, written
 
 REPORTS = ("demo_report", "wide_report")
@@ -42,7 +43,7 @@ def past(page, width: int) -> list[str]:
     )
 
 
-@pytest.mark.parametrize("width", [380, 1400])
+@pytest.mark.parametrize("width", standing_for_all([380, 1400], 380))
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(look, demo_report: Path, scheme: str, width: int) -> None:
     axe = pytest.importorskip("axe_playwright_python", reason="axe-core is not installed")

@@ -9,6 +9,7 @@ from finetrap.backends import open_model
 from finetrap.measure import strategies
 from finetrap.measure.study import models, reading
 from finetrap.records import Limits, TrainSpec
+from tests.builders.cases import standing_for_all
 
 TRAINED = [name for name, table in catalog.strategies().items() if table["kind"] != "prompt"]
 BUDGET = TrainSpec(epochs=2, batch=8)
@@ -35,7 +36,7 @@ def test_a_strategy_says_what_it_is_and_can_be_trained_from_its_file(name):
         assert catalog.check_peft(table["peft"]) == []
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", standing_for_all(TRAINED, "full", "lora", "prefix-tuning"))
 def test_training_at_its_own_rate_lowers_the_loss_by_five_percent(name, model, problems):
     model.reset()
     rows = strategies.training_rows(problems, model)

@@ -14,6 +14,7 @@ from finetrap.backends.hf.training import adapters
 from finetrap.errors import BadInput, Unsupported
 from finetrap.records import Limits, StrategySpec, TrainSpec
 from tests.builders import tiny
+from tests.builders.cases import standing_for_all
 
 ROWS = [Row(tiny.TEXTS[0], tiny.TEXTS[1]), Row(tiny.TEXTS[2], tiny.TEXTS[3])] * 4
 PROMPTS = [*tiny.TEXTS[:3], "a"]
@@ -47,7 +48,7 @@ def nats_of(network: torch.nn.Module, model: HFModel, row: Row) -> float:
     return -float(logprobs.gather(1, ids[0, 1:, None])[len(head) - 1 :].sum())
 
 
-@pytest.mark.parametrize("name", ADAPTERS)
+@pytest.mark.parametrize("name", standing_for_all(ADAPTERS, "lora", "vera", "p-tuning"))
 def test_a_catalog_adapter_trains_is_saved_and_leaves_no_trace(name, folder, model, tmp_path):
     asked = [(row.prompt, row.target) for row in ROWS[:2]]
     untouched = {k: v.clone() for k, v in model._base.state_dict().items()}

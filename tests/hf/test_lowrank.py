@@ -13,6 +13,7 @@ from finetrap.backends.hf.training.lowrank import Merging
 from finetrap.errors import Unsupported
 from finetrap.records import Limits, StrategySpec, TrainSpec
 from tests.builders import tiny
+from tests.builders.cases import standing_for_all
 from tests.builders.tiny import LINEAR, ROWS, STRATEGIES
 
 BUDGET = TrainSpec(epochs=9, batch=3)
@@ -38,7 +39,7 @@ def llama(tmp_path) -> HFModel:
     return open_model(tiny.spec(tiny.write_llama(tmp_path)), Limits())
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", standing_for_all(METHODS, "lora", "dora"))
 def test_loss_and_gradients_equal_pefts_in_twenty_states_of_a_run(model, name, monkeypatch):
     seen: list[tuple[list[float], list[float]]] = []
     current: list[Merging] = []
@@ -83,7 +84,7 @@ def test_loss_and_gradients_equal_pefts_in_twenty_states_of_a_run(model, name, m
         assert max(errors) < 1e-5
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", standing_for_all(METHODS, "lora", "dora"))
 def test_fifty_steps_follow_pefts_own_layers(model, name, monkeypatch):
     ours = model.train(ROWS, strategy(name), BUDGET, seed=0)
     monkeypatch.setattr(passes, "can_merge_each_step", lambda _: False)
@@ -116,7 +117,7 @@ def test_what_merging_cannot_do_exactly_is_left_to_peft(tmp_path, change, monkey
         model.train(ROWS, strategy("lora"), TrainSpec(batch=6), seed=0)
 
 
-@pytest.mark.parametrize("name", ["full", *METHODS])
+@pytest.mark.parametrize("name", standing_for_all(["full", *METHODS], "full", "dora"))
 def test_passes_in_bfloat16_follow_those_in_fp32(model, name):
     spec = STRATEGIES["full"] if name == "full" else strategy(name)
     exact = model.train(ROWS, spec, BUDGET, seed=0).evidence

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.builders.made import FULL
 
 from finetrap import tasks
 from finetrap.backends.hf import open_model
@@ -14,6 +13,7 @@ from finetrap.measure import evidence
 from finetrap.measure.strategies import Solver, adapt, ask
 from finetrap.records import Limits, Problem, TrainSpec
 from tests.builders import tiny
+from tests.builders.runs import FULL
 
 LIMITS = Limits(max_new_tokens=8, batch=4)
 LINE = 61
