@@ -133,7 +133,8 @@ def fake_hub(monkeypatch, rows, revision=None):
     """Let `datasets` answer with rows, at the revision asked for or another one."""
     asked = []
 
-    def load_dataset(repository, config, split, revision):
+    def load_dataset(repository, config, split, revision, trust_remote_code):
+        assert trust_remote_code is False
         asked.append((repository, config, split, revision))
         return Fetched(rows[split], other or revision)
 

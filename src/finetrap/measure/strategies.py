@@ -245,7 +245,7 @@ def _choices_told(problems: Sequence[Problem], told: Told) -> Scored:
 
 def _chosen(problem: Problem, nats: Sequence[float]) -> Answer:
     if problem.label is None:
-        raise BadInput(f"problem '{problem.id}' has choices and no label")
+        raise BadInput(f"{problem.named} has choices and no label")
     sizes = [max(1, len(c.encode())) for c in problem.choices]
     by_byte = min(range(len(nats)), key=lambda i: nats[i] / sizes[i])
     in_total = min(range(len(nats)), key=lambda i: nats[i])

@@ -91,7 +91,11 @@ class Hub:
         try:
             with _offline() if offline else nullcontext():
                 found = datasets.load_dataset(
-                    self.repository, self.config, split=split, revision=self.revision
+                    self.repository,
+                    self.config,
+                    split=split,
+                    revision=self.revision,
+                    trust_remote_code=False,
                 )
         except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
             raise self._unavailable(task, offline, str(error).splitlines()[0]) from error

@@ -12,7 +12,6 @@ import bz2
 import codecs
 import csv
 import gzip
-import io
 import json
 import lzma
 import zlib
@@ -145,7 +144,7 @@ def _text_rows(path: Path, text: str) -> Iterator[Row]:
 def _json_lines(path: Path, text: str) -> Iterator[Row]:
     """Read an object from each line that is not blank."""
     first = True
-    for number, line in enumerate(io.StringIO(text), 1):
+    for number, line in enumerate(_lines(text), 1):
         line = line.lstrip("\ufeff")  # files that were put together keep each other's mark
         if not line.strip():
             continue
@@ -165,6 +164,15 @@ def _is_json(text: str) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Yield lines with their newline; one at a time, which takes half the memory of a copy."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start) + 1 or len(text)
+        yield text[start:end]
+        start = end
 
 
 def _json_list(path: Path, text: str) -> Iterator[Row]:
@@ -204,7 +212,7 @@ def _next(text: str, at: int) -> int:
 
 def _table(path: Path, text: str) -> Iterator[Row]:
     """Read CSV or TSV; a row that has not as many fields as the first line is refused."""
-    head = next((line for line in io.StringIO(text) if line.strip()), "")
+    head = next((line for line in _lines(text) if line.strip()), "")
     separator = max(_SEPARATORS, key=lambda s: len(next(csv.reader([head], delimiter=s), [])))
     if separator not in head:
         raise BadData(
@@ -221,7 +229,7 @@ def _table(path: Path, text: str) -> Iterator[Row]:
 
 
 def _table_rows(path: Path, text: str, separator: str) -> Iterator[Row]:
-    reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
+    reader = csv.reader(_lines(text), delimiter=separator, strict=True)
     names: list[str] = []
     while True:
         place = f"{path}, line {reader.line_num + 1}"
