@@ -110,6 +110,7 @@ def test_a_chat_with_more_turns_is_named_by_its_first_question(tmp_path):
         ({"x": Q, "y": A}, {}, ["`instruction` and `output`", "`messages`", '[task."jsonl:PATH"]']),
         ({"question": Q, "label": A}, {}, [f"('{Q}'): no `answer`", '--column answer="label"']),
         ({"question": Q, "answer": {"value": 4}}, {}, ['answer = "answer.value"']),
+        ({"question": {"0": Q, "1": Q}, "answer": {"0": 4}}, {}, ['orient="records", lines=True']),
         ({"question": Q, "answer": ["4"]}, {}, ['name its one entry: answer = "answer.0"']),
         ({"question": Q, "answer": ["4", "5"]}, {}, ["`answer` is a list"]),
         ({"question": Q, "answer": True}, {}, ["`answer` is a boolean"]),

@@ -68,6 +68,11 @@ def named(row: Row, question: str) -> Row:
 def text(row: Row, name: str, part: str) -> str:
     """Return a column's text, or that of a part of it: `answer.value`. Raises BadData."""
     value = reached(row, name, part)
+    if isinstance(value, dict) and value and all(str(key).isdecimal() for key in value):
+        raise BadData(
+            f"{row[0]}: `{name}` is a whole column, as pandas writes it by default; write rows: "
+            'to_json(path, orient="records", lines=True)'
+        )
     if isinstance(value, dict) and value:
         inside = ", ".join(f"`{key}`" for key in value)
         raise BadData(
