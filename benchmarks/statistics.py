@@ -27,8 +27,8 @@ from finetrap.stats.changes import (
     judge_family,
     noise_floor,
 )
-from finetrap.stats.power import Spread, accuracy_spread, equivalence_power, needed, smallest
-from finetrap.stats.retention import retention
+from finetrap.stats.power import Spread, accuracy_spread, equivalence_power, smallest, would_decide
+from finetrap.stats.retention import retained
 from tests.builders.simulated import mean_squares, study
 from tests.simulations.vectorised import Intervals, Squares, draw, intervals, squares
 
@@ -244,7 +244,7 @@ def plans(studies: int) -> None:
         if k == 1 and sd:
             continue
         spread, alpha = true_spread(base, size, k, sd, sisters), ALPHA / sisters
-        plan = needed(spread, size, n=10, seeds=k, alpha=alpha)
+        plan = would_decide(spread, size, n=10, seeds=k, alpha=alpha)
         wanted = [("harm", size, plan.problems, plan.seeds)]
         if size >= 0.03:
             still = true_spread(base, 0.0, k, sd, sisters)
@@ -281,7 +281,7 @@ def left(studies: int) -> None:
         for drawn in draw(rng, studies, n=n, seeds=k, base=base, changes=(change,), sd=sd):
             for before, (after,), (ability,) in zip(*drawn, strict=True):
                 own = accuracy_components(before, after)
-                found = retention(before, after, own, estimate(own), chance)
+                found = retained(before, after, own, estimate(own), chance)
                 truth = (ability[0] - chance) / (base - chance) if k == 1 else kept
                 if found is None:
                     blank += 1

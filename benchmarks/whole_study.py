@@ -290,7 +290,7 @@ def _in_waves(
 def _verdicts(study: Study, ours: Sequence[Run], theirs: Sequence[Run]) -> list[dict[str, Any]]:
     """Judge both sides alike; return a row for every verdict that both have."""
     one, other = (
-        {_named(effect): effect for effect in verdicts.judge(runs, study.judge).effects}
+        {_named(effect): effect for effect in verdicts.verdicts_on(runs, study.judge).effects}
         for runs in (ours, theirs)
     )
     return [

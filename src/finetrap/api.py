@@ -147,7 +147,7 @@ class Runs:
         store = Store(self.folder)
         cells = search.named_cells(self.study, store)[0] if self.study else None
         command = f"finetrap run STUDY --runs {self.folder}"
-        return judge.judge(store, self.study, cells=cells, command=command)
+        return judge.judge_study(store, self.study, cells=cells, command=command)
 
 
 @dataclass(frozen=True)

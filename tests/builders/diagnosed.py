@@ -102,7 +102,7 @@ def trained(found: tuple[Answer, ...] = BAD, rate: float = 3e-5, **evidence: Any
 
 def suspects(run: Run, *others: Run) -> dict[str, Suspect]:
     runs = [*(others or (untouched(),)), run]
-    found = diagnosis.diagnose_run(run, runs, verdicts.judge(runs))
+    found = diagnosis.diagnose_run(run, runs, verdicts.verdicts_on(runs))
     assert len(found.suspects) == len(diagnosis.SUSPECTS) == 13
     for suspect in found.suspects:
         assert suspect.evidence

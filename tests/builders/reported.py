@@ -238,7 +238,7 @@ def searched(models: Sequence[str] = ("mini-0.3m", "mini-1m")) -> list[Run]:
 
 def judged(runs: Sequence[Run]) -> Findings:
     """Everything that is judged but the diagnoses, which a test makes as it needs them."""
-    return judge.concluded(verdicts.judge(list(runs)), runs, command="finetrap run s.toml")
+    return judge.concluded(verdicts.verdicts_on(list(runs)), runs, command="finetrap run s.toml")
 
 
 def made_up(*effects: Effect, **others: object) -> Findings:

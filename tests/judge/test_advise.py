@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from finetrap.findings import Advice
-from finetrap.judge.advice.advise import Wishes, advise, as_json, prior, sentence
-from finetrap.judge.advice.candidates import candidates
+from finetrap.judge.advice.advise import Wishes, advice_document, advice_text, recommend
+from finetrap.judge.advice.candidates import gather_candidates
 from finetrap.judge.advice.noninferior import standings
 from finetrap.judge.arms import comparisons
 from finetrap.judge.pairwise import declared
-from finetrap.judge.verdicts import judge
+from finetrap.judge.paper.prior import published_advice
+from finetrap.judge.verdicts import verdicts_on
 from finetrap.records import Judge, Limits, Run
 from tests.builders.runs import (
     DORA,
@@ -39,8 +40,8 @@ def said(texts: Sequence[str]) -> str:
 
 
 def advised(measured: list[Run], limits: Wishes | None = None, owed: int = 0) -> Advice:
-    found = replace(judge(measured, MARGIN), owed=owed)
-    (one,) = advise(found, measured, limits or Wishes(), study_command=STUDY)
+    found = replace(verdicts_on(measured, MARGIN), owed=owed)
+    (one,) = recommend(found, measured, limits or Wishes(), study_command=STUDY)
     return one
 
 
@@ -61,7 +62,9 @@ def test_of_equals_the_cheapest_is_shipped() -> None:
 
 def in_order(measured: list[Run]) -> list[str]:
     (comparison,) = comparisons(measured)
-    return [c.name for c in candidates(judge(measured), measured, comparison, Wishes())]
+    return [
+        c.name for c in gather_candidates(verdicts_on(measured), measured, comparison, Wishes())
+    ]
 
 
 def test_nothing_to_ship_is_cheapest_then_a_prompt_an_adapter_and_whole_weights() -> None:
@@ -121,9 +124,9 @@ def test_a_gain_that_is_only_seen_ships_nothing() -> None:
     better[500:530] = 1
     better[:8] = 0
     measured = [run(ZERO, flags), *(run(LORA, better, s) for s in range(3))]
-    found = judge(measured, Judge(margin=2.5))
+    found = verdicts_on(measured, Judge(margin=2.5))
     found = replace(found, effects=tuple(replace(e, verdict="inconclusive") for e in found.effects))
-    (one,) = advise(found, measured, study_command=STUDY)
+    (one,) = recommend(found, measured, study_command=STUDY)
     assert one.ship is None
     assert str(one.runner_up) == "lora at 3e-4"
     assert "no gain over the untouched model is shown" in said(one.open_questions)
@@ -206,7 +209,7 @@ def test_memory_bars_what_holds_more_and_what_is_not_known() -> None:
 def test_retention_bars_what_kept_too_little_and_what_is_not_known() -> None:
     # Half a point lost of 50 on 3000 problems: harmless by margin, 90% of it left at the least.
     measured = runs((SHOTS, 0.0), (LORA, 0.2), n=1500, probes={"school": {}})
-    found = judge(measured, MARGIN)
+    found = verdicts_on(measured, MARGIN)
     kept = {"retention": 88.0, "retention_low": 80.0, "retention_high": 95.0}
     effects = [
         replace(e, verdict="inconclusive", **kept)
@@ -217,7 +220,7 @@ def test_retention_bars_what_kept_too_little_and_what_is_not_known() -> None:
 
     def asked(least: float, lines: list) -> Advice:
         given = replace(found, effects=tuple(lines))
-        (one,) = advise(given, measured, Wishes(min_retention=least), study_command=STUDY)
+        (one,) = recommend(given, measured, Wishes(min_retention=least), study_command=STUDY)
         return one
 
     assert str(asked(85, effects).ship) == "lora at 3e-4"
@@ -299,13 +302,13 @@ def test_what_remains_is_to_be_run_first() -> None:
     found = advised(runs((LORA, 0.2), n=1000), owed=1)
     assert str(found.ship) == "lora at 3e-4"
     assert found.owed == 1
-    assert "; 1 cell of the study remaining" in sentence(found)
+    assert "; 1 cell of the study remaining" in advice_text(found)
     assert found.next_command.startswith(STUDY)
 
 
 def test_no_runs_give_no_advice() -> None:
-    assert advise(judge([]), []) == ()
-    assert advise(judge([run(ZERO, [1, 0])]), [run(ZERO, [1, 0])]) == ()
+    assert recommend(verdicts_on([]), []) == ()
+    assert recommend(verdicts_on([run(ZERO, [1, 0])]), [run(ZERO, [1, 0])]) == ()
 
 
 def test_a_task_trained_on_and_never_tested_is_said() -> None:
@@ -321,7 +324,7 @@ def test_each_model_and_task_has_its_own_advice() -> None:
         *runs((LORA, -0.2), n=900, seed=1, task="school"),
         *runs((LORA, -0.2), n=900, seed=2, model=other),
     ]
-    found = advise(judge(measured, MARGIN), measured)
+    found = recommend(verdicts_on(measured, MARGIN), measured)
     assert {(a.model, a.task): str(a.ship) for a in found} == {
         ("mini", "market"): "lora at 3e-4",
         ("mini", "school"): "zero-shot",
@@ -354,14 +357,14 @@ def test_where_a_search_chose_a_rate_the_other_is_no_rival() -> None:
 
 def test_advice_as_json_and_as_a_sentence() -> None:
     found = advised(runs((LORA, 0.2), (FULL, -0.2), n=900))
-    assert list(as_json(found)) == [
+    assert list(advice_document(found)) == [
         *("ship", "runner_up", "reasons", "open_questions", "owed", "next_command")
     ]
-    assert sentence(found).startswith("mini on market: ship lora at 3e-4: ")
-    assert sentence(found).isascii()
+    assert advice_text(found).startswith("mini on market: ship lora at 3e-4: ")
+    assert advice_text(found).isascii()
     none = advised(runs((LORA, 0.02), n=40))
-    assert as_json(none)["ship"] is None
-    assert sentence(none).startswith("mini on market: no clear winner yet: ")
+    assert advice_document(none)["ship"] is None
+    assert advice_text(none).startswith("mini on market: no clear winner yet: ")
 
 
 def test_as_good_as_the_best_holds_for_the_true_best_in_most_studies() -> None:
@@ -376,7 +379,7 @@ def test_as_good_as_the_best_holds_for_the_true_best_in_most_studies() -> None:
             seed=number,
         )
         (comparison,) = comparisons(measured)
-        margins = declared(judge(measured, MARGIN))
+        margins = declared(verdicts_on(measured, MARGIN))
         arms = list(comparison.arms)
         place = [a.label for a in arms].index("full")
         wrong += standings(comparison, arms, "accuracy", margins)[place].shown
@@ -419,7 +422,7 @@ def test_equal_arms_rarely_send_anyone_beyond_the_untouched_model() -> None:
 def test_the_prior_is_published_and_marked(
     name: str, parameters: int | None, aligned: bool | None, runner_up: str, rule: str
 ) -> None:
-    found = prior(name, parameters, aligned)
+    found = published_advice(name, parameters, aligned)
     assert found.reasons[0].startswith(
         "a published prior (arXiv 2606.06920 and others), nothing was"
     )
@@ -428,6 +431,6 @@ def test_the_prior_is_published_and_marked(
     assert str(found.runner_up) == runner_up
     assert name in found.next_command
     assert found.keys == ()
-    assert sentence(found).isascii()
+    assert advice_text(found).isascii()
     if parameters and parameters > 490_000_000:
         assert "avoid full" not in said(found.reasons)

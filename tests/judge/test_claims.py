@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from finetrap.findings import Claim, Findings
-from finetrap.judge.paper.claims import judge
+from finetrap.judge.paper.claims import hold_claims
 from finetrap.judge.paper.cliff import cliff
-from finetrap.judge.paper.population import aligned, models
+from finetrap.judge.paper.population import aligned, sized_models
 from finetrap.judge.tables import write_csv
-from finetrap.judge.verdicts import judge as verdicts
+from finetrap.judge.verdicts import verdicts_on as verdicts
 from finetrap.records import Judge, ModelSpec, Run
 from tests.builders.runs import (
     DORA,
@@ -46,7 +46,7 @@ TINY, LITTLE, BIGGER, BIGGEST = (
 
 
 def judged(measured: list[Run]) -> dict[tuple[int, str], Claim]:
-    claims = judge(verdicts(measured, MARGIN), measured)
+    claims = hold_claims(verdicts(measured, MARGIN), measured)
     return {(claim.id, claim.setting): claim for claim in claims}
 
 
@@ -56,11 +56,11 @@ def fixed(measured: list[Run], number: int) -> Claim:
 
 def test_there_are_eight_claims_at_two_settings_whatever_a_study_holds() -> None:
     for measured in ([], runs((FULL, -0.2))):
-        claims = judge(verdicts(measured), measured)
+        claims = hold_claims(verdicts(measured), measured)
         assert [(c.id, c.setting) for c in claims] == [
             (i, s) for i in range(1, 9) for s in ("fixed", "tuned")
         ]
-    assert {c.verdict for c in judge(Findings((), ()), [])} == {"not tested"}
+    assert {c.verdict for c in hold_claims(Findings((), ()), [])} == {"not tested"}
 
 
 def test_harm_below_300m_supports_the_first_claim_and_none_above_the_second() -> None:
@@ -238,7 +238,7 @@ def test_unknown_sizes_are_said_and_measured_ones_count() -> None:
     assert claim.evidence.endswith("(parameters unknown: mystery)")
     measured = runs((FULL, -0.2), model=unknown)
     measured[0] = replace(measured[0], costs=replace(measured[0].costs, parameters=150_000_000))
-    assert models(measured)[0].parameters == 150_000_000
+    assert sized_models(measured)[0].parameters == 150_000_000
     assert fixed(measured, 1).verdict == "supported"
 
 
@@ -307,7 +307,7 @@ def test_equal_arms_rarely_support_or_contradict_a_direction() -> None:
 
 def test_claims_are_a_table(tmp_path) -> None:
     measured = runs((FULL, -0.2), (LORA, 0.1), model=SMALL)
-    claims = judge(verdicts(measured), measured)
+    claims = hold_claims(verdicts(measured), measured)
     write_csv(tmp_path / "claims.csv", Claim, claims)
     rows = list(csv.DictReader((tmp_path / "claims.csv").open(encoding="utf-8")))
     assert list(rows[0]) == ["id", "statement", "setting", "verdict", "evidence"]

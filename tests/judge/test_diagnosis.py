@@ -59,7 +59,7 @@ def test_at_the_floor_the_likelihoods_decide_about_noise() -> None:
 
 def test_without_the_untouched_model_nothing_can_be_said_of_noise() -> None:
     run = trained()
-    found = diagnosis.diagnose_run(run, [run], verdicts.judge([run]))
+    found = diagnosis.diagnose_run(run, [run], verdicts.verdicts_on([run]))
     assert found.suspects[0].verdict == "not enough data"
 
 
@@ -139,7 +139,7 @@ def test_a_diverged_run_is_diagnosed_from_its_curve_alone() -> None:
     assert "step 3" in found["learning rate"].evidence
     assert found["noise"].verdict == "not enough data"
     runs = [untouched(), run]
-    assert len(diagnosis.diagnose(verdicts.judge(runs), runs)) == 1
+    assert len(diagnosis.diagnose_worse(verdicts.verdicts_on(runs), runs)) == 1
 
 
 # --- what the completions show ----------------------------------------------------------------
@@ -230,18 +230,18 @@ def test_a_model_that_always_miscalculated_does_not_explain_harm_by_it() -> None
 
 def test_only_harmed_and_floor_strategies_are_diagnosed() -> None:
     runs = [untouched(), trained(BAD), trained(GOOD, rate=1e-5)]
-    (found,) = diagnosis.diagnose(verdicts.judge(runs), runs)
+    (found,) = diagnosis.diagnose_worse(verdicts.verdicts_on(runs), runs)
     assert (found.model, found.task, found.strategy) == ("m", "sums", "full")
     assert (found.learning_rate, found.setting) == (3e-5, "fixed")
     floor = answers((N, WRONG_PLAN))
     runs = [untouched(floor), trained(floor)]
-    assert len(diagnosis.diagnose(verdicts.judge(runs), runs)) == 1
+    assert len(diagnosis.diagnose_worse(verdicts.verdicts_on(runs), runs)) == 1
 
 
 def test_seeds_of_one_strategy_are_one_case() -> None:
     other = replace(trained(), cell=cell(seed=1))
     runs = [untouched(), trained(), other]
-    (found,) = diagnosis.diagnose(verdicts.judge(runs), runs)
+    (found,) = diagnosis.diagnose_worse(verdicts.verdicts_on(runs), runs)
     named = {s.suspect: s for s in found.suspects}
     assert "seeds = 2" in named["noise"].evidence
     assert "0 of 80 wrong answers" in named["arithmetic slips"].evidence
@@ -252,18 +252,18 @@ def test_seeds_of_one_strategy_are_one_case() -> None:
 )
 def test_runs_that_cannot_be_diagnosed_are_refused(refused: Run) -> None:
     with pytest.raises(BadInput, match="diagnose a"):
-        diagnosis.diagnose_run(refused, [refused], verdicts.judge([refused]))
+        diagnosis.diagnose_run(refused, [refused], verdicts.verdicts_on([refused]))
 
 
 def test_a_diagnosis_is_told_to_a_program_and_to_a_person() -> None:
     run = trained(loss=[0.5, 0.4, 2.5, 0.9])
     runs = [untouched(), run]
-    found = diagnosis.diagnose_run(run, runs, verdicts.judge(runs))
-    listed = diagnosis.as_json(found)
+    found = diagnosis.diagnose_run(run, runs, verdicts.verdicts_on(runs))
+    listed = diagnosis.suspects_document(found)
     assert all(set(row) == {"suspect", "verdict", "evidence", "remedy"} for row in listed)
     json.dumps(listed)
-    lines = diagnosis.sentence(found).splitlines()
+    lines = diagnosis.diagnosis_text(found).splitlines()
     assert lines[0] == "m on sums, full at 3e-5"
     assert lines[1].startswith("  likely cause     learning rate: ")
     assert lines[2].strip().startswith("remedy: learning_rate")
-    assert diagnosis.sentence(found).isascii()
+    assert diagnosis.diagnosis_text(found).isascii()

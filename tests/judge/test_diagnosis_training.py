@@ -136,7 +136,7 @@ def probe(verdict: str, **changes: Any) -> Effect:
 def test_forgetting_is_what_the_probes_say(effect: Effect, expected: str) -> None:
     run = replace(trained(), cell=cell(probes=(PROBE,)))
     runs = [untouched(), run]
-    found = verdicts.judge(runs)
+    found = verdicts.verdicts_on(runs)
     found = replace(found, effects=(*found.effects, effect))
     named = {s.suspect: s for s in diagnosis.diagnose_run(run, runs, found).suspects}
     assert named["forgetting"].verdict == expected

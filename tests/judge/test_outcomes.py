@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from finetrap.judge.outcomes import outcomes
-from finetrap.judge.verdicts import judge
+from finetrap.judge.outcomes import join_outcomes
+from finetrap.judge.verdicts import verdicts_on
 from finetrap.records import Judge
 from tests.builders.runs import FULL, LORA, SHOTS, ZERO, run, simulated, trial
 
@@ -30,8 +30,8 @@ SEARCH = [trial(FULL, 3e-4, 30, 2.0), trial(FULL, 1e-4, 60, 1.0)]
     ],
 )
 def test_both_settings_together_say_whether_harm_is_avoidable(fixed, tuned, outcome):
-    (effect,) = judge(simulated((FULL, 0.0), n=100)).effects
-    (found,) = outcomes(
+    (effect,) = verdicts_on(simulated((FULL, 0.0), n=100)).effects
+    (found,) = join_outcomes(
         [
             replace(effect, verdict=fixed),
             replace(effect, setting="tuned", learning_rate=1e-4, verdict=tuned),
@@ -45,30 +45,30 @@ def test_both_settings_together_say_whether_harm_is_avoidable(fixed, tuned, outc
 
 def test_harm_that_the_searched_rate_avoids_is_avoidable():
     runs = simulated((FULL, -0.15), (SLOW, 0.0))
-    (found,) = judge([*runs, *SEARCH], Judge(margin=3)).outcomes
+    (found,) = verdicts_on([*runs, *SEARCH], Judge(margin=3)).outcomes
     assert (found.outcome, found.fixed, found.tuned) == ("avoidable harm", "harmed", "equivalent")
 
 
 def test_without_a_search_harm_may_or_may_not_be_avoidable():
-    (found,) = judge(simulated((FULL, -0.15))).outcomes
+    (found,) = verdicts_on(simulated((FULL, -0.15))).outcomes
     assert (found.outcome, found.fixed, found.tuned) == ("inconclusive", "harmed", None)
     assert "without a search" in found.reason
 
 
 def test_without_a_search_another_rate_of_the_grid_is_named():
-    (found,) = judge(simulated((FULL, -0.15), (SLOW, 0.0)), Judge(margin=3)).outcomes
+    (found,) = verdicts_on(simulated((FULL, -0.15), (SLOW, 0.0)), Judge(margin=3)).outcomes
     assert (found.outcome, found.fixed, found.fixed_rate) == ("inconclusive", None, None)
     assert "equivalent at 1e-4, harmed at 3e-4; another rate avoided it" in found.reason
 
 
 def test_without_a_search_no_harm_is_no_harm():
-    (found,) = judge(simulated((SHOTS, -0.2), (LORA, 0.0)), Judge(margin=3)).outcomes
+    (found,) = verdicts_on(simulated((SHOTS, -0.2), (LORA, 0.0)), Judge(margin=3)).outcomes
     assert (found.strategy, found.outcome) == ("lora", "no harm")
 
 
 def test_a_search_that_chose_the_fixed_rate_leaves_no_way_out():
     runs = [*simulated((SLOW, -0.15)), *SEARCH]
-    (found,) = judge(runs).outcomes
+    (found,) = verdicts_on(runs).outcomes
     assert (found.outcome, found.fixed, found.tuned) == ("harm", "harmed", "harmed")
     assert "chose the fixed rate" in found.reason
 
@@ -79,9 +79,9 @@ def test_at_the_floor_bits_per_byte_decide():
     runs = [run(ZERO, wrong, nats=nats)]
     runs += [run(FULL, wrong, s, nats=nats + 2 + rng.normal(0, 0.3, 300)) for s in range(3)]
     runs += [run(SLOW, wrong, s, nats=nats + rng.normal(0, 0.3, 300)) for s in range(3)]
-    findings = judge([*runs, *SEARCH])
+    findings = verdicts_on([*runs, *SEARCH])
     (found,) = findings.outcomes
     assert (found.outcome, found.fixed, found.tuned) == ("avoidable harm", "harmed", "equivalent")
     assert found.reason.count("by bits per byte: accuracy is at the floor") == 2
-    (found,) = outcomes([e for e in findings.effects if e.measure == "accuracy"])
+    (found,) = join_outcomes([e for e in findings.effects if e.measure == "accuracy"])
     assert found.outcome == "inconclusive"

@@ -91,7 +91,7 @@ def patch() -> Iterator[pytest.MonkeyPatch]:
 
 def suspects(planted: Run, *others: Run) -> dict[str, Suspect]:
     runs = [*others, planted]
-    found = diagnose.diagnose_run(planted, runs, verdicts.judge(runs))
+    found = diagnose.diagnose_run(planted, runs, verdicts.verdicts_on(runs))
     return {s.suspect: s for s in found.suspects}
 
 
@@ -107,7 +107,9 @@ def test_no_cause_is_likely_where_nothing_was_planted(untouched: Run, sound: Run
     assert accuracy(untouched) > 0.95
     assert accuracy(sound) > 0.95
     assert likely_causes(suspects(sound, untouched)) == set()
-    assert diagnose.diagnose(verdicts.judge([untouched, sound]), [untouched, sound]) == ()
+    assert (
+        diagnose.diagnose_worse(verdicts.verdicts_on([untouched, sound]), [untouched, sound]) == ()
+    )
 
 
 def test_a_hundredfold_learning_rate_is_the_likely_cause_of_a_wrecked_model(
@@ -117,7 +119,9 @@ def test_a_hundredfold_learning_rate_is_the_likely_cause_of_a_wrecked_model(
     # A wrecked model writes on without end, calculates wrongly and forgets everything else.
     known = {"truncation and missing EOS", "arithmetic slips", "forgetting"}
     assert {"learning rate"} <= likely_causes(found) <= {"learning rate"} | known
-    (diagnosis,) = diagnose.diagnose(verdicts.judge([untouched, wrecked]), [untouched, wrecked])
+    (diagnosis,) = diagnose.diagnose_worse(
+        verdicts.verdicts_on([untouched, wrecked]), [untouched, wrecked]
+    )
     assert set(diagnosis.suspects) == set(found.values())
 
 

@@ -9,7 +9,7 @@ import pytest
 from scipy.special import stdtrit
 
 from finetrap.errors import BadData, BadInput
-from finetrap.judge.predictions import compare_files, read_predictions, sentence
+from finetrap.judge.predictions import change_text, compare_files, read_predictions
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_a_is_before_and_b_is_after(write):
     assert found["high"] == pytest.approx(100 * (p21 - p12 + half))
     assert found["p"] < 0.001
     assert found["verdict"] == "harmed"
-    assert sentence(found).startswith("harmed: 60.0% -> 35.0%, -25.0 points [")
+    assert change_text(found).startswith("harmed: 60.0% -> 35.0%, -25.0 points [")
     assert compare_files(b, a)["verdict"] == "improved"
     assert json.loads(json.dumps(found)) == found
 

@@ -8,7 +8,7 @@ import pytest
 
 from finetrap.findings import CellRow, Effect, Trial
 from finetrap.judge.tables import columns, write_csv
-from finetrap.judge.verdicts import judge
+from finetrap.judge.verdicts import verdicts_on
 from finetrap.records import Costs
 from finetrap.stats.changes import wilson
 from tests.builders.runs import FULL, ZERO, failed, run, simulated, trial
@@ -23,7 +23,7 @@ def test_cells_carry_rates_intervals_and_costs(tmp_path):
         replace(right.answers[1], rule="none", strict=False),
         *right.answers[2:],
     )
-    findings = judge([replace(right, answers=changed), failed(FULL, 0)])
+    findings = verdicts_on([replace(right, answers=changed), failed(FULL, 0)])
     first, second = findings.cells
     low, high = wilson(3, 4)
     assert (first.accuracy, first.low, first.high) == (75, 100 * low, 100 * high)
@@ -39,7 +39,7 @@ def test_cells_carry_rates_intervals_and_costs(tmp_path):
 
 
 def test_effects_csv_keeps_its_contract(tmp_path):
-    findings = judge(simulated((FULL, -0.1), n=200))
+    findings = verdicts_on(simulated((FULL, -0.1), n=200))
     write_csv(tmp_path / "effects.csv", Effect, findings.effects)
     (row,) = csv.DictReader((tmp_path / "effects.csv").open(encoding="utf-8"))
     assert tuple(row) == columns(Effect)
@@ -55,7 +55,7 @@ def test_effects_csv_keeps_its_contract(tmp_path):
 def test_likelihood_answers_have_no_written_rates():
     chosen = run(ZERO, [1, 0])
     silent = tuple(replace(a, stop="none", rule="likelihood", strict=None) for a in chosen.answers)
-    (row,) = judge([replace(chosen, answers=silent)]).cells
+    (row,) = verdicts_on([replace(chosen, answers=silent)]).cells
     assert row.accuracy == 50
     assert row.strict_rate is row.no_answer_rate is row.truncated_rate is None
 
@@ -64,7 +64,7 @@ def test_cells_say_which_setting_they_serve_and_which_split_they_were_asked():
     flags = [1] * 60 + [0] * 40
     slow = replace(FULL, learning_rate=1e-4)
     tried = [trial(FULL, 1e-4, 60, 1.0), trial(FULL, 3e-4, 30, 2.0)]
-    cells = judge([run(ZERO, flags), run(FULL, flags, 0), run(slow, flags, 0), *tried]).cells
+    cells = verdicts_on([run(ZERO, flags), run(FULL, flags, 0), run(slow, flags, 0), *tried]).cells
     assert [(c.learning_rate, c.setting, c.split) for c in cells] == [
         (None, "fixed", "test"),
         (3e-4, "fixed", "test"),
@@ -73,7 +73,7 @@ def test_cells_say_which_setting_they_serve_and_which_split_they_were_asked():
         (3e-4, "trial", "dev"),
     ]
     assert {c.strategy for c in cells} == {"zero-shot", "full"}
-    (_, both, *_) = judge([run(ZERO, flags), run(slow, flags, 0), *tried]).cells
+    (_, both, *_) = verdicts_on([run(ZERO, flags), run(slow, flags, 0), *tried]).cells
     assert both.setting == "fixed+tuned"
 
 
@@ -81,7 +81,7 @@ def test_cells_carry_self_flips_and_divergence():
     flags = [1, 0, 1, 0]
     again = {"self_flips": {"n": 4, "flips": 1, "changed_texts": 2}}
     apart = {"divergence": [["p0", 0.1, 0.3], ["p1", 0.3, 0.5]]}
-    first, second = judge(
+    first, second = verdicts_on(
         [run(ZERO, flags, evidence=again), run(FULL, flags, 0, evidence=apart)]
     ).cells
     assert first.self_flips == 25
@@ -92,7 +92,9 @@ def test_cells_carry_self_flips_and_divergence():
 
 
 def test_trials_csv_has_every_rate_that_was_tried(tmp_path):
-    findings = judge([trial(FULL, rate, 50, bits) for rate, bits in ((1e-4, 1.5), (3e-4, 1.2))])
+    findings = verdicts_on(
+        [trial(FULL, rate, 50, bits) for rate, bits in ((1e-4, 1.5), (3e-4, 1.2))]
+    )
     write_csv(tmp_path / "trials.csv", Trial, findings.trials)
     rows = list(csv.DictReader((tmp_path / "trials.csv").open(encoding="utf-8")))
     assert tuple(rows[0]) == columns(Trial)

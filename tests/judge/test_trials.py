@@ -22,7 +22,7 @@ def played(centre, search, outcome):
     """Follow a search to its end: its plans, one for each round."""
     known, plans = {}, []
     for _ in range(10):
-        plans.append(trials.plan(centre, search, known))
+        plans.append(trials.next_trials(centre, search, known))
         if plans[-1].settled:
             return plans
         known |= {point: outcome(*point) for point in plans[-1].points if point not in known}
@@ -30,8 +30,8 @@ def played(centre, search, outcome):
 
 
 def test_rates_stand_around_the_strategys_own():
-    assert trials.rates(3e-4, FIVE) == (3.3e-5, 1e-4, 3e-4, 9e-4, 2.7e-3)
-    assert trials.rates(3e-4, Search(trials=4)) == (3.3e-5, 1e-4, 3e-4, 9e-4)
+    assert trials.rates_around(3e-4, FIVE) == (3.3e-5, 1e-4, 3e-4, 9e-4, 2.7e-3)
+    assert trials.rates_around(3e-4, Search(trials=4)) == (3.3e-5, 1e-4, 3e-4, 9e-4)
 
 
 def test_five_rates_begin_on_half_of_the_problems_and_three_go_on():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from finetrap.findings import Missing
-from finetrap.judge.verdicts import judge, judge_study
+from finetrap.judge.verdicts import study_verdicts, verdicts_on
 from finetrap.records import Judge, StrategySpec
 from finetrap.runs.store import Store
 from finetrap.stats.changes import mcnemar_mid_p
@@ -27,7 +27,7 @@ from tests.builders.runs import (
 
 
 def test_planted_effects_are_found_and_a_planted_null_is_equivalent():
-    findings = judge(simulated((SHOTS, 0.0), (FULL, -0.15), (LORA, 0.08)), Judge(margin=3))
+    findings = verdicts_on(simulated((SHOTS, 0.0), (FULL, -0.15), (LORA, 0.08)), Judge(margin=3))
     found = by_strategy(findings)
     assert found["full"].verdict == "harmed"
     assert found["lora"].verdict == "improved"
@@ -42,7 +42,7 @@ def test_planted_effects_are_found_and_a_planted_null_is_equivalent():
 def test_rows_stand_against_the_best_in_context_arm_too():
     weaker = StrategySpec("few-shot-1", "prompt", shots=1)
     runs = simulated((weaker, -0.2), (SHOTS, 0.1), (FULL, 0.0))
-    rows = by_strategy(judge(runs, Judge(margin=3)), "best-icl")
+    rows = by_strategy(verdicts_on(runs, Judge(margin=3)), "best-icl")
     assert set(rows) == {"few-shot-1", "full"}
     assert rows["full"].verdict == "harmed"
     assert rows["full"].before == pytest.approx(70, abs=3)
@@ -53,7 +53,7 @@ def test_flips_are_counted_per_seed_and_never_summed():
     before = [1] * 30 + [0] * 30
     seeds = [[1] * 20 + [0] * 10 + [1] * s + [0] * (30 - s) for s in (2, 4)]
     runs = [run(ZERO, before), *(run(FULL, flags, s) for s, flags in enumerate(seeds))]
-    (row,) = judge(runs).effects
+    (row,) = verdicts_on(runs).effects
     assert (row.lost, row.gained) == (10, 3)
     assert row.per_seed == (
         (0, 10, 2, mcnemar_mid_p(10, 2), pytest.approx(-100 * 8 / 60)),
@@ -67,12 +67,14 @@ def test_answers_pair_by_id_not_by_place():
     flags = rng.random(50) < 0.5
     shuffled = run(FULL, flags, 0)
     shuffled = replace(shuffled, answers=tuple(reversed(shuffled.answers)))
-    (row,) = judge([run(ZERO, flags), shuffled]).effects
+    (row,) = verdicts_on([run(ZERO, flags), shuffled]).effects
     assert (row.lost, row.gained, row.delta) == (0, 0, 0)
 
 
 def test_one_seed_is_about_this_checkpoint():
-    (row,) = judge([run(ZERO, [1] * 80 + [0] * 20), run(FULL, [1] * 40 + [0] * 60, 0)]).effects
+    (row,) = verdicts_on(
+        [run(ZERO, [1] * 80 + [0] * 20), run(FULL, [1] * 40 + [0] * 60, 0)]
+    ).effects
     assert row.verdict == "harmed"
     assert "this checkpoint" in row.note
     assert "vary by less than" in row.note
@@ -82,7 +84,7 @@ def test_failed_seeds_are_counted_and_an_all_failed_strategy_is_a_cell_only():
     flags = [1] * 60 + [0] * 40
     runs = [run(ZERO, flags), run(FULL, flags, 0), run(FULL, flags, 1), failed(FULL, 2)]
     runs += [failed(LORA, s, "oom") for s in (0, 1)]
-    findings = judge(runs)
+    findings = verdicts_on(runs)
     assert [e.strategy for e in findings.effects] == ["full"]
     assert "1 of 3 seeds ended without answers (diverged)" in findings.effects[0].note
     assert findings.effects[0].seeds == 2
@@ -94,7 +96,7 @@ def test_a_seed_with_other_problems_is_left_out_and_said_so():
     short = run(FULL, flags[:-5], 1)
     twice = run(FULL, flags, 2)
     twice = replace(twice, answers=(*twice.answers, twice.answers[0]))
-    findings = judge([run(ZERO, flags), run(FULL, flags, 0), short, twice])
+    findings = verdicts_on([run(ZERO, flags), run(FULL, flags, 0), short, twice])
     (row,) = findings.effects
     assert row.seeds == 1
     assert "full seed 1 left out: 5 ids" in row.note
@@ -105,13 +107,13 @@ def test_another_gold_answer_is_another_problem():
     flags = [1] * 30 + [0] * 30
     other = run(FULL, flags, 0)
     other = replace(other, answers=tuple(replace(a, gold="19") for a in other.answers))
-    findings = judge([run(ZERO, flags), other])
+    findings = verdicts_on([run(ZERO, flags), other])
     assert findings.effects == ()
     assert "60 problems have another gold answer" in findings.missing[0].reason
 
 
 def test_without_the_untouched_model_nothing_is_judged():
-    findings = judge([run(FULL, [1, 0, 1], 0)])
+    findings = verdicts_on([run(FULL, [1, 0, 1], 0)])
     assert findings.effects == ()
     assert findings.missing[0].kind == "base model"
     assert len(findings.cells) == 1
@@ -120,7 +122,7 @@ def test_without_the_untouched_model_nothing_is_judged():
 def test_a_task_not_trained_on_is_transfer():
     flags = [1] * 30 + [0] * 30
     runs = [run(ZERO, flags), run(FULL, flags, 0, trained_on="school")]
-    (row,) = judge(runs).effects
+    (row,) = verdicts_on(runs).effects
     assert (row.kind, row.task, row.trained_on) == ("transfer", "market", "school")
 
 
@@ -128,7 +130,7 @@ def test_examples_on_a_probe_are_transfer_and_never_forgetting():
     flags = [1] * 30 + [0] * 30
     probe = {"school": answers(flags)}
     rows = by_strategy(
-        judge(
+        verdicts_on(
             [
                 run(ZERO, flags, probes=probe),
                 run(SHOTS, flags, 0, probes=probe),
@@ -151,7 +153,7 @@ def test_a_training_tested_on_two_tasks_counts_once_on_a_probe():
         for task in ("market", "school")
         for strategy, seed in ((ZERO, None), (FULL, 0), (FULL, 1))
     ]
-    rows = [e for e in judge(runs).effects if e.kind == "probe"]
+    rows = [e for e in verdicts_on(runs).effects if e.kind == "probe"]
     assert [(e.strategy, e.seeds) for e in rows] == [("full", 2)]
 
 
@@ -164,7 +166,7 @@ def test_more_bits_per_byte_of_prose_are_harm():
         for seed in range(3):
             after = base + rise + rng.normal(0, 0.01, 60)
             runs.append(run(strategy, flags, seed, probes={"prose": prose(after)}))
-    findings = judge(runs, Judge(bits_margin=0.05))
+    findings = verdicts_on(runs, Judge(bits_margin=0.05))
     rows = by_strategy(findings, kind="probe", measure="bits_per_byte")
     assert by_strategy(findings, kind="probe") == {}
     assert rows["full"].verdict == "harmed"
@@ -179,7 +181,7 @@ def test_learning_rates_are_rows_of_their_own_and_other_axes_are_in_the_name():
     slow = replace(FULL, learning_rate=3e-5)
     wide = replace(LORA, peft={"peft_type": "LORA", "r": 64})
     runs = [run(ZERO, flags)] + [run(s, flags, 0) for s in (FULL, slow, LORA, wide)]
-    findings = judge(runs)
+    findings = verdicts_on(runs)
     assert [(e.strategy, e.learning_rate) for e in findings.effects] == [
         ("full", 3e-5),
         ("full", 3e-4),
@@ -193,7 +195,7 @@ def test_learning_rates_are_rows_of_their_own_and_other_axes_are_in_the_name():
 
 def test_inconclusive_says_what_would_decide():
     runs = simulated((FULL, 0.0), n=150, sd=0.01)
-    (row,) = judge(runs, Judge(margin=3)).effects
+    (row,) = verdicts_on(runs, Judge(margin=3)).effects
     assert row.verdict == "inconclusive"
     assert row.needed_n > 150
     assert row.needed_seeds >= 3
@@ -205,7 +207,7 @@ def test_seeds_that_vary_too_much_ask_for_more_seeds():
     for s, share in enumerate((0.45, 0.60, 0.75)):
         flags[: int(2000 * share), s] = 1
     runs = [run(ZERO, [1] * 1200 + [0] * 800)] + [run(FULL, flags[:, s], s) for s in range(3)]
-    (row,) = judge(runs).effects
+    (row,) = verdicts_on(runs).effects
     assert row.verdict == "inconclusive"
     assert "more seeds" in row.note
 
@@ -217,9 +219,9 @@ def test_an_interval_that_excludes_zero_alone_is_explained():
     lost[300:313] = 1
     runs = [run(ZERO, flags), run(FULL, lost, 0)]
     others = [replace(LORA, name=f"lora{i}") for i in range(8)]
-    alone = judge(runs).effects[0]
+    alone = verdicts_on(runs).effects[0]
     assert alone.verdict == "harmed"
-    crowd = judge(
+    crowd = verdicts_on(
         runs + [run(o, 1 - flags if i % 2 else flags[::-1], 0) for i, o in enumerate(others)]
     )
     row = by_strategy(crowd)["full"]
@@ -230,7 +232,7 @@ def test_an_interval_that_excludes_zero_alone_is_explained():
 
 def test_at_the_floor_accuracy_never_shows_equivalence():
     runs = [run(ZERO, [1] + [0] * 2999), *(run(FULL, [0] * 3000, s) for s in range(3))]
-    (row,) = judge(runs).effects
+    (row,) = verdicts_on(runs).effects
     assert -row.margin < row.low < row.high < row.margin
     assert row.floor
     assert row.verdict == "inconclusive"
@@ -240,7 +242,7 @@ def test_at_the_floor_accuracy_never_shows_equivalence():
 
 def test_a_gain_from_the_floor_is_a_gain():
     runs = [run(ZERO, [0] * 3000), *(run(FULL, [1] * 50 + [0] * 2950, s) for s in range(3))]
-    (row,) = judge(runs).effects
+    (row,) = verdicts_on(runs).effects
     assert row.floor
     assert row.verdict == "improved"
 
@@ -258,12 +260,12 @@ def test_the_floor_of_multiple_choice_is_guessing():
     flags = rng.random(4000) < 0.25
     runs = [run(ZERO, flags), *(run(FULL, flags, s) for s in range(3))]
     runs = [replace(r, answers=chosen(flags)) for r in runs]
-    (row,) = judge(runs).effects
+    (row,) = verdicts_on(runs).effects
     assert row.floor
     assert row.verdict == "inconclusive"
     assert "guessing (25%)" in row.note
     able = rng.random(4000) < 0.5
-    (row,) = judge([replace(r, answers=chosen(able)) for r in runs]).effects
+    (row,) = verdicts_on([replace(r, answers=chosen(able)) for r in runs]).effects
     assert (row.floor, row.verdict) == (False, "equivalent")
 
 
@@ -277,7 +279,7 @@ def test_gold_solutions_are_a_second_measure_with_a_verdict_of_its_own():
         probe = {"school": answers(wrong, nats=nats)}
         runs.append(run(FULL, wrong, seed, nats=worse, probes=probe))
         runs.append(run(LORA, wrong, seed, nats=nats + rng.normal(0, 0.1, 400), probes=probe))
-    findings = judge(runs, Judge(bits_margin=0.05))
+    findings = verdicts_on(runs, Judge(bits_margin=0.05))
     accuracy, bits = (by_strategy(findings, measure=m) for m in ("accuracy", "bits_per_byte"))
     assert accuracy["full"].verdict == "inconclusive"
     assert bits["full"].verdict == "harmed"
@@ -291,7 +293,7 @@ def test_gold_solutions_are_a_second_measure_with_a_verdict_of_its_own():
 def test_a_run_without_likelihoods_is_left_out_of_the_second_measure_only():
     flags = [1] * 30 + [0] * 30
     nats = np.linspace(5, 15, 60)
-    findings = judge([run(ZERO, flags, nats=nats), run(FULL, flags, 0)])
+    findings = verdicts_on([run(ZERO, flags, nats=nats), run(FULL, flags, 0)])
     assert [e.measure for e in findings.effects] == ["accuracy"]
     assert "60 answers have no likelihood of the gold text" in findings.missing[0].reason
 
@@ -304,7 +306,7 @@ def test_no_change_below_the_untouched_models_own_flips_is_an_effect():
 
     def change(flips):
         again = {"self_flips": {"n": 2000, "flips": flips, "changed_texts": flips}}
-        (row,) = judge([run(ZERO, before, evidence=again), *trained], Judge(margin=3)).effects
+        (row,) = verdicts_on([run(ZERO, before, evidence=again), *trained], Judge(margin=3)).effects
         return row
 
     assert change(0).verdict == "harmed"
@@ -322,7 +324,7 @@ def test_churn_is_described_and_never_harm():
     for seed in range(3):
         flipped = rng.random(3000) < 0.1
         seeds.append(run(FULL, np.where(flipped, rng.random(3000) < 0.6, before), seed))
-    (row,) = judge([run(ZERO, before), *seeds], Judge(margin=3)).effects
+    (row,) = verdicts_on([run(ZERO, before), *seeds], Judge(margin=3)).effects
     assert row.verdict == "equivalent"
     # Two seeds differ in twice as many problems as one does from the untouched model.
     assert row.noise_floor == pytest.approx(9, abs=1.5)
@@ -334,7 +336,7 @@ def test_trials_of_a_search_are_compared_with_nothing():
     flags = [1] * 60 + [0] * 40
     runs = [run(ZERO, flags), run(FULL, flags, 0)]
     searched = [trial(FULL, rate, 50, 1.0) for rate in (1e-4, 3e-4)]
-    before, after = judge(runs), judge(runs + searched)
+    before, after = verdicts_on(runs), verdicts_on(runs + searched)
     assert [e.seeds for e in after.effects] == [1] * len(after.effects)
     assert {e.strategy for e in after.effects} == {"full"}
     assert {(e.delta, e.p, e.n) for e in after.effects} == {
@@ -346,7 +348,7 @@ def test_trials_of_a_search_are_compared_with_nothing():
 def test_the_searched_rate_is_the_tuned_one_and_any_other_the_fixed_one():
     runs = simulated((FULL, -0.15), (replace(FULL, learning_rate=1e-4), 0.0))
     runs += [trial(FULL, 3e-4, 30, 2.0), trial(FULL, 1e-4, 60, 1.0)]
-    rows = [e for e in judge(runs, Judge(margin=3)).effects if e.against == "zero-shot"]
+    rows = [e for e in verdicts_on(runs, Judge(margin=3)).effects if e.against == "zero-shot"]
     assert [(e.setting, e.learning_rate, e.verdict) for e in rows] == [
         ("tuned", 1e-4, "equivalent"),
         ("fixed", 3e-4, "harmed"),
@@ -355,8 +357,8 @@ def test_the_searched_rate_is_the_tuned_one_and_any_other_the_fixed_one():
 
 def test_a_rate_that_is_fixed_and_tuned_is_told_twice_and_counts_once():
     runs = simulated((FULL, -0.02), (LORA, 0.01), n=400)
-    once = judge(runs).effects
-    twice = judge([*runs, trial(FULL, 3e-4, 60, 1.0), trial(FULL, 1e-4, 60, 2.0)]).effects
+    once = verdicts_on(runs).effects
+    twice = verdicts_on([*runs, trial(FULL, 3e-4, 60, 1.0), trial(FULL, 1e-4, 60, 2.0)]).effects
     full = [e for e in twice if e.strategy == "full"]
     assert [e.setting for e in full] == ["fixed", "tuned"]
     assert replace(full[1], setting="fixed") == full[0] == once[0]
@@ -370,7 +372,7 @@ def test_many_templates_are_the_rows_and_few_are_named():
     def templates(count):
         names = [f"t{i % count}" for i in range(240)]
         runs = [run(ZERO, flags[:, 0]), run(FULL, flags[:, 1], 0)]
-        return judge(
+        return verdicts_on(
             [
                 replace(r, answers=answers(f, families=names))
                 for r, f in zip(runs, flags.T, strict=True)
@@ -386,7 +388,7 @@ def test_models_are_judged_apart():
     flags = [1] * 30 + [0] * 30
     other = replace(MINI, name="large", revision="r2", parameters=5_000_000)
     runs = [run(s, flags, x, model=m) for m in (other, MINI) for s, x in ((ZERO, None), (FULL, 0))]
-    assert [e.model for e in judge(runs).effects] == ["mini", "large"]
+    assert [e.model for e in verdicts_on(runs).effects] == ["mini", "large"]
 
 
 def test_a_runs_folder_is_judged_without_its_study(tmp_path):
@@ -394,10 +396,10 @@ def test_a_runs_folder_is_judged_without_its_study(tmp_path):
     runs = [run(ZERO, [1] * 30 + [0] * 30), run(FULL, [1] * 10 + [0] * 50, 0)]
     for each in runs:
         store.commit(each)
-    findings, measured = judge_study(store)
+    findings, measured = study_verdicts(store)
     assert [e.verdict for e in findings.effects] == ["harmed"]
     assert len(measured) == 2
     owed = run(LORA, [], 0).cell
-    findings, _ = judge_study(store, cells=[*(r.cell for r in runs), owed], margin=50)
+    findings, _ = study_verdicts(store, cells=[*(r.cell for r in runs), owed], margin=50)
     assert [(m.kind, m.cell, m.remaining) for m in findings.missing] == [("cell", owed.slug, 1)]
     assert findings.effects[0].margin == 50

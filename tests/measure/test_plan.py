@@ -282,19 +282,19 @@ def test_what_flips_is_read_from_runs_and_else_assumed():
     measured = runs.runs((runs.FULL, -0.05), (runs.LORA, 0.0), n=400)
     cells = [run.cell for run in measured]
     counts = {"market": 400}
-    (assumed,) = detectable.detectable(cells, counts)
+    (assumed,) = detectable.smallest_effects(cells, counts)
     assert (assumed.measured, assumed.flips) == (False, 100 * detectable.FLIPS)
     assert (assumed.seeds, assumed.strategies, assumed.problems) == (3, 2, 400)
-    (found,) = detectable.detectable(cells, counts, measured)
+    (found,) = detectable.smallest_effects(cells, counts, measured)
     assert found.measured
     assert 5 < found.flips < 20
     assert found.points < assumed.points
-    assert detectable.detectable(cells, {}) == []
+    assert detectable.smallest_effects(cells, {}) == []
 
 
 def test_a_margin_that_cannot_be_shown_is_warned_of():
     cells = [run.cell for run in runs.runs((runs.FULL, 0.0), n=100)]
-    found = detectable.detectable(cells, {"market": 100})
+    found = detectable.smallest_effects(cells, {"market": 100})
     (warning,) = detectable.warnings(found, 2)
     assert f"below {found[0].points:.1f} points" in warning
     assert detectable.warnings(found, 90) == []
@@ -351,7 +351,7 @@ def test_the_verb_prints_one_object_and_keeps_nothing(tmp_path):
 
 def test_a_person_gets_tables_what_dominates_and_what_cannot_be_shown(done, capsys):
     read, store, before, cells, _ = done
-    effects = detectable.detectable(cells, before.asked, store.runs())
+    effects = detectable.smallest_effects(cells, before.asked, store.runs())
     planned.show(before, effects, detectable.warnings(effects, read.judge.margin))
     shown = capsys.readouterr().out
     assert f"{len(cells)} cells, 0 done, {len(cells)} owed: about" in shown

@@ -93,7 +93,7 @@ def test_the_harmful_shared_rate_is_avoided_by_the_tuned_one(done):
     assert len(rates) == 2
     tuned = trials.tuned_rates(store.runs())
     assert set(tuned.values()) == rates - {3e-4}
-    findings = verdicts.judge(store.runs())
+    findings = verdicts.verdicts_on(store.runs())
     (outcome,) = [o for o in findings.outcomes if o.strategy == "full"]
     assert outcome.fixed == "harmed"
     assert (outcome.tuned, outcome.outcome) == ("equivalent", "avoidable harm")

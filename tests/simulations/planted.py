@@ -44,7 +44,7 @@ def judged(folder: Path, number: int, truth: Mapping[str, float], sd: float = 0.
     plan = reading.check(table, at="planted", base=base)
     store = Store(base / "runs")
     run_group(cells_of(plan), store, "none", lambda event: None)
-    return verdicts.judge(store.runs(), replace(Judge(), margin=MARGIN))
+    return verdicts.verdicts_on(store.runs(), replace(Judge(), margin=MARGIN))
 
 
 def task_effects(findings: Findings, measure: str = "accuracy") -> list[Effect]:

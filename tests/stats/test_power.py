@@ -21,7 +21,7 @@ from finetrap.stats.power import (
     bits_spread,
     difference_power,
     equivalence_power,
-    needed,
+    would_decide,
 )
 from tests.builders.simulated import mean_squares, study
 
@@ -71,18 +71,18 @@ def test_an_outlying_strategy_is_planned_with_the_degrees_of_freedom_of_its_seed
 
 
 def test_more_seeds_are_asked_for_where_problems_cannot_help():
-    plan = needed(Spread(0.19, 0.05, 0.03**2), 0.02, n=1319, seeds=3)
+    plan = would_decide(Spread(0.19, 0.05, 0.03**2), 0.02, n=1319, seeds=3)
     assert plan.note.startswith("more seeds")
     assert plan.problems
     assert plan.seeds
     assert plan.seeds > 3
-    hopeless = needed(Spread(0.19, 0.05, 0.2**2), 0.02, n=1319, seeds=3)
+    hopeless = would_decide(Spread(0.19, 0.05, 0.2**2), 0.02, n=1319, seeds=3)
     assert hopeless[:2] == (None, None)
     assert hopeless.note.startswith("more seeds")
 
 
 def test_a_single_checkpoint_is_planned_without_seeds():
-    plan = needed(Spread(0.0996, 0.0, None), 0.02, n=200, seeds=1)
+    plan = would_decide(Spread(0.0996, 0.0, None), 0.02, n=200, seeds=1)
     assert plan.seeds == 1
     # 10% discordance: the normal formula (1.96 + 0.84)² · 0.0996 / 0.02², and a twentieth more.
     assert plan.problems == pytest.approx(1.05 * 2.8**2 * 0.0996 / 0.0004, rel=0.02)
@@ -90,11 +90,11 @@ def test_a_single_checkpoint_is_planned_without_seeds():
 
 def test_enough_problems_for_a_difference_turn_the_question_to_equivalence():
     spread = Spread(0.0996, 0.0, None)
-    difference = needed(spread, 0.02, n=200, seeds=1).problems
-    equivalence = needed(spread, 0.02, n=difference, seeds=1).problems
+    difference = would_decide(spread, 0.02, n=200, seeds=1).problems
+    equivalence = would_decide(spread, 0.02, n=difference, seeds=1).problems
     assert equivalence > difference
     assert equivalence_power(spread, 0.02, [equivalence], 1)[0] > 0.8
-    beyond = needed(spread, 0.02, n=equivalence, seeds=1)
+    beyond = would_decide(spread, 0.02, n=equivalence, seeds=1)
     assert beyond.problems is None
     assert "smaller" in beyond.note
 
@@ -125,7 +125,7 @@ def test_the_planned_problems_have_the_planned_power(sd, seeds, base):
     own = accuracy_components(before, after)
     observed = accuracy_spread(own, estimate(own), flips, noise_floor(after), size)
     spread = Spread(observed.total, observed.within, None if seeds == 1 else sd**2)
-    plan = needed(spread, size, n=10, seeds=seeds)
+    plan = would_decide(spread, size, n=10, seeds=seeds)
     assert plan.seeds == seeds
     shown = 0
     for _ in range(800):

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from finetrap.judge.verdicts import judge
+from finetrap.judge.verdicts import verdicts_on
 from finetrap.stats.changes import accuracy_components, estimate
-from finetrap.stats.retention import chance, retention
+from finetrap.stats.retention import chance, retained
 from tests.builders.runs import FULL, SHOTS, ZERO, answers, by_strategy, run
 from tests.builders.simulated import study
 
@@ -29,7 +29,7 @@ def test_half_of_what_was_above_chance_is_left():
     before = np.array([1] * 75 + [0] * 25)
     after = np.column_stack([[1] * 50 + [0] * 50] * 3)
     own = accuracy_components(before, after)
-    found = retention(before, after, own, estimate(own), 0.25)
+    found = retained(before, after, own, estimate(own), 0.25)
     assert found.value == pytest.approx(0.5)
     assert found.low < 0.5 < found.high < 1
 
@@ -38,8 +38,8 @@ def test_an_ability_near_chance_has_no_retention():
     rng = np.random.default_rng(0)
     before, after = rng.random(200) < 0.27, rng.random((200, 3)) < 0.27
     own = accuracy_components(before, after)
-    assert retention(before, after, own, estimate(own), 0.25) is None
-    assert retention(before, after, own, estimate(own), 0.0) is not None
+    assert retained(before, after, own, estimate(own), 0.25) is None
+    assert retained(before, after, own, estimate(own), 0.0) is not None
 
 
 @pytest.mark.parametrize("rows", [None, np.arange(300) % 30])
@@ -50,7 +50,7 @@ def test_all_is_left_within_the_interval_exactly_where_no_change_is(rows):
         before, (after,) = study(rng, n=300, seeds=3, base=0.6, changes=(-0.05,), sd=0.01)
         own = accuracy_components(before, after, rows)
         change = estimate(own)
-        found = retention(before, after, own, change, 0.25, rows)
+        found = retained(before, after, own, change, 0.25, rows)
         assert (found.low <= 1 <= found.high) == (change.low <= 0 <= change.high)
         agreed += found.low <= 1 <= found.high
     assert 10 < agreed < 90
@@ -66,7 +66,7 @@ def test_intervals_of_retention_cover_the_truth(base, by_chance, kept, seeds, sd
     for _ in range(600):
         before, (after,) = study(rng, n=200, seeds=seeds, base=base, changes=(change,), sd=sd)
         own = accuracy_components(before, after)
-        found = retention(before, after, own, estimate(own), by_chance)
+        found = retained(before, after, own, estimate(own), by_chance)
         held += found.low <= kept <= found.high
     assert 0.925 <= held / 600 <= 0.99
 
@@ -78,7 +78,7 @@ def test_training_retains_and_examples_only_transfer():
         run(strategy, flags, seed, probes={"school": answers(probe)})
         for strategy, seed, probe in ((ZERO, None, flags), (SHOTS, 0, after), (FULL, 0, after))
     ]
-    findings = judge(runs)
+    findings = verdicts_on(runs)
     rows = by_strategy(findings, kind="probe")
     assert rows["full"].retention == pytest.approx(50)
     assert 30 < rows["full"].retention_low < 50 < rows["full"].retention_high < 70

@@ -94,8 +94,8 @@ def diagnose(
         else:
             found = [suspects.diagnose_run(_run_named(run, measured), measured, findings)]
     alone = run is not None or before is not None
-    document = suspects.as_json(found[0]) if alone else [asdict(one) for one in found]
-    text = "\n\n".join(map(suspects.sentence, found)) or "nothing is harmed or at the floor"
+    document = suspects.suspects_document(found[0]) if alone else [asdict(one) for one in found]
+    text = "\n\n".join(map(suspects.diagnosis_text, found)) or "nothing is harmed or at the floor"
     Voice(as_json, quiet).result(document, _unfinished(owed) + text)
 
 
@@ -138,16 +138,16 @@ def advise(
     owed = findings.owed
     found = [a for a in findings.advice if model in (None, a.model)]
     if found:
-        documents = [advising.as_json(one) for one in found]
+        documents = [advising.advice_document(one) for one in found]
         if len(found) > 1:
             pairs = zip(found, documents, strict=True)
             documents = [{"model": a.model, "task": a.task, **document} for a, document in pairs]
-        sentences = list(map(advising.sentence, found))
+        sentences = list(map(advising.advice_text, found))
     elif model is None:
         raise BadInput(f"{runs} holds no judged runs; name a MODEL for what is published about it")
     else:
         known, owed = _published(model), 0
-        documents, sentences = [advising.as_json(known)], [advising.sentence(known)]
+        documents, sentences = [advising.advice_document(known)], [advising.advice_text(known)]
     document = documents if len(documents) > 1 else documents[0]
     Voice(as_json, quiet).result(document, _unfinished(owed) + "\n".join(sentences))
 
@@ -166,13 +166,12 @@ def wanted_limits(max_memory: float | None, retention: float | None, one_file: b
 
 def _published(model: str) -> Advice:
     """Return the prior for a model that has not been measured."""
-    from finetrap.judge.advice import advise as advising
+    from finetrap.judge.paper.prior import published_advice
     from finetrap.measure.study import models
 
     spec = models.resolve(model, Path.cwd(), {})
     aligned = None if spec.prompt == "auto" else spec.prompt == "chat"
-    published: Advice = advising.prior(spec.name, spec.parameters, aligned)
-    return published
+    return published_advice(spec.name, spec.parameters, aligned)
 
 
 def overlap(
@@ -211,7 +210,7 @@ def compare(
     result = predictions.compare_files(
         root / before, root / after, margin=margin, filter=filter_name, common=common
     )
-    Voice(as_json, quiet).result(result, predictions.sentence(result))
+    Voice(as_json, quiet).result(result, predictions.change_text(result))
 
 
 def grade(
@@ -297,7 +296,7 @@ def _judged(
         settings["judge.margin"] = source.margin
     plan = None if source.study is None else studies.load(study_file(source.study), settings)
     cells = search.named_cells(plan, store)[0] if plan else None
-    findings, measured = judge.judge(
+    findings, measured = judge.judge_study(
         store, plan, cells=cells, margin=source.margin, wishes=wishes, command=command
     )
     return findings, measured, plan
@@ -346,4 +345,4 @@ def _print_verdicts(findings: Findings) -> None:
     for outcome in findings.outcomes:
         print(f"{outcome.model} on {outcome.task}, {outcome.strategy}: {outcome.outcome}")
     for found in findings.advice:
-        print(advising.sentence(found))
+        print(advising.advice_text(found))

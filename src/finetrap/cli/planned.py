@@ -55,7 +55,7 @@ def plan(
     read, store = studies.load(study_file(study), parsed(overrides)), Store(runs)
     say = _silent if as_json or quiet else _progress
     found = plan.plan(read, store, workers=workers, say=say)
-    effects = detectable.detectable(found.cells, found.asked, store.runs(set(found.statuses)))
+    effects = detectable.smallest_effects(found.cells, found.asked, store.runs(set(found.statuses)))
     warnings = [*found.warnings(), *detectable.warnings(effects, read.judge.margin)]
     if as_json:
         document = {**found.as_json(), "detectable": list(map(asdict, effects))}

@@ -4,38 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from finetrap.findings import Findings
-from finetrap.judge import detectable, diagnosis, summary, tradeoffs, verdicts
-from finetrap.judge.advice import advise
-from finetrap.judge.paper import claims, cliff
 from finetrap.records import Cell, Run, Study
 from finetrap.runs.store import Store
 
+if TYPE_CHECKING:
+    from finetrap.judge.advice.advise import Wishes
 
-def judge(
+# Imports stand in the functions: comparing two files needs none of them and starts at once.
+
+
+def judge_study(
     store: Store,
     study: Study | None = None,
     *,
     cells: Iterable[Cell] | None = None,
     margin: float | None = None,
-    wishes: advise.Wishes | None = None,
+    wishes: Wishes | None = None,
     command: str = "",
 ) -> tuple[Findings, list[Run]]:
     """Judge what a runs folder holds of a study, and return the runs as well.
 
-    `cells` and `margin` are those of `verdicts.judge_study`, `wishes` the user's limits, `command`
-    what repeats the study. Raises StoreError.
+    `cells` and `margin` are those of `verdicts.study_verdicts`, `wishes` the user's limits,
+    `command` what repeats the study. Raises StoreError.
     """
-    found, runs = verdicts.judge_study(store, study, cells=cells, margin=margin)
+    from finetrap.judge import diagnosis, verdicts
+
+    found, runs = verdicts.study_verdicts(store, study, cells=cells, margin=margin)
     found = concluded(found, runs, wishes, command)
-    return replace(found, diagnoses=diagnosis.diagnose(found, runs)), runs
+    return replace(found, diagnoses=diagnosis.diagnose_worse(found, runs)), runs
 
 
 def concluded(
-    found: Findings, runs: Sequence[Run], wishes: advise.Wishes | None = None, command: str = ""
+    found: Findings, runs: Sequence[Run], wishes: Wishes | None = None, command: str = ""
 ) -> Findings:
     """Add what follows from the verdicts: summaries, trade-offs, claims, thresholds and advice."""
+    from finetrap.judge import detectable, summary, tradeoffs
+    from finetrap.judge.advice import advise
+    from finetrap.judge.paper import claims, cliff
+
     lines = summary.summaries(found.cells, runs, found.effects)
     lines, frontiers = tradeoffs.traded(lines, found.effects, runs)
     found = replace(
@@ -44,8 +53,8 @@ def concluded(
         tally=summary.tally(lines),
         frontiers=frontiers,
         detectable=detectable.measured(found.effects, runs),
-        claims=claims.judge(found, runs),
+        claims=claims.hold_claims(found, runs),
     )
     limits = wishes or advise.Wishes()
-    advice = advise.advise(found, runs, limits, study_command=command)
+    advice = advise.recommend(found, runs, limits, study_command=command)
     return replace(found, cliffs=cliff.cliffs(found, runs), advice=advice)

@@ -28,7 +28,7 @@ SpreadOf = Callable[[float], Spread]
 """The variances that go with a change of some size (a share)."""
 
 
-def detectable(
+def smallest_effects(
     cells: Iterable[Cell], counts: Mapping[str, int], runs: Sequence[Run] = ()
 ) -> list[Detectable]:
     """Return the smallest change that is shown on every test of every model.
@@ -69,7 +69,7 @@ def detectable(
 def measured(effects: Iterable[Effect], runs: Sequence[Run]) -> tuple[Detectable, ...]:
     """Return the smallest change of accuracy that these runs can show, by model and test."""
     counts = {e.task: e.n for e in effects if e.measure == "accuracy"}
-    return tuple(detectable([run.cell for run in runs], counts, runs))
+    return tuple(smallest_effects([run.cell for run in runs], counts, runs))
 
 
 def smallest_effect(

@@ -20,8 +20,8 @@ from finetrap.stats.changes import (
     mcnemar_mid_p,
     noise_floor,
 )
-from finetrap.stats.power import Plan, Spread, accuracy_spread, bits_spread, needed
-from finetrap.stats.retention import retention
+from finetrap.stats.power import Sizing, Spread, accuracy_spread, bits_spread, would_decide
+from finetrap.stats.retention import retained
 
 Against = Literal["zero-shot", "best-icl"]
 
@@ -64,7 +64,9 @@ class Family:
         return 0.0 if self.bits else self.self_flips or 0.0
 
 
-def effects(family: Family, found: Sequence[Estimate], judged: Sequence[Judged]) -> list[Effect]:
+def effect_lines(
+    family: Family, found: Sequence[Estimate], judged: Sequence[Judged]
+) -> list[Effect]:
     """Write every arm's line, once for each setting that its learning rate serves."""
     return [
         replace(line, setting=setting)
@@ -82,7 +84,7 @@ def _effect(family: Family, row: Measured, found: Estimate, judged: Judged) -> E
     plan, spread = None, _spread(row, found, margin)
     if judged.verdict == "inconclusive" and not (floor or _within_noise(family, found, judged)):
         alpha = ALPHA / len(family.rows)
-        plan = needed(spread, margin, len(pairs.sizes), len(pairs.seeds), alpha)
+        plan = would_decide(spread, margin, len(pairs.sizes), len(pairs.seeds), alpha)
     notes = [
         *_caveats(family, row, found, unit),
         *_floor_note(floor, pairs.chance),
@@ -160,7 +162,7 @@ def _retention_fields(family: Family, row: Measured, found: Estimate) -> dict[st
     if not forgetting:
         return {}
     pairs = row.pairs
-    left = retention(
+    left = retained(
         pairs.before, pairs.after, row.components, found, pairs.chance, families=pairs.rows
     )
     names = ("retention", "retention_low", "retention_high")
@@ -233,7 +235,7 @@ def _unadjusted(family: Family, found: Estimate, judged: Judged) -> list[str]:
     return []
 
 
-def _plan_note(plan: Plan, spread: Spread) -> list[str]:
+def _plan_note(plan: Sizing, spread: Spread) -> list[str]:
     """Say what would decide, and how much that hangs on the seeds' spread."""
     if plan.problems is None or plan.seeds is None:
         return [plan.note]

@@ -32,7 +32,7 @@ class _Verdict(NamedTuple):
     """The same in words."""
 
 
-def outcomes(effects: Iterable[Effect]) -> tuple[Outcome, ...]:
+def join_outcomes(effects: Iterable[Effect]) -> tuple[Outcome, ...]:
     """Join the verdicts against the untouched model of every trained strategy on every task."""
     found: dict[tuple[str, str, str, str], list[Effect]] = {}
     for effect in effects:

@@ -140,7 +140,7 @@ def p_above(found: Estimate, bound: float) -> float:
     return half if shifted.centre > 0 else 1 - half
 
 
-def spread(own: Contrast, margins: Judge) -> Spread:
+def contrast_spread(own: Contrast, margins: Judge) -> Spread:
     """Return the variances that a plan of further problems and seeds starts from."""
     found, pairs = estimate(own.components), own.pairs
     if own.bits:
@@ -170,7 +170,7 @@ def arms_at(comparison: Comparison, setting: Setting) -> list[Arm]:
     return prompts + (_at_shared_rate(trained) if setting == "fixed" else trained)
 
 
-def named(arm: Arm) -> str:
+def named_arm(arm: Arm) -> str:
     """Name an arm with its learning rate, as it stands in a sentence."""
     return str(Contender(arm.label, arm.learning_rate))
 

@@ -49,7 +49,7 @@ def compare_files(
     }
 
 
-def sentence(result: Mapping[str, Any]) -> str:
+def change_text(result: Mapping[str, Any]) -> str:
     """Say what `compare_files` found, for a person."""
     p = result["p"]
     return (

@@ -13,8 +13,8 @@ from dataclasses import replace
 
 from finetrap.findings import Effect, Findings, Missing
 from finetrap.judge.arms import Arm, Comparison, Measure, comparisons, measures, pair
-from finetrap.judge.effects import Against, Family, Measured, effects
-from finetrap.judge.outcomes import outcomes
+from finetrap.judge.effects import Against, Family, Measured, effect_lines
+from finetrap.judge.outcomes import join_outcomes
 from finetrap.judge.tables import cell_rows
 from finetrap.judge.trials import judged_trials
 from finetrap.records import Cell, Judge, Run, Study
@@ -22,7 +22,7 @@ from finetrap.runs.store import Store
 from finetrap.stats.changes import Estimate, estimates, judge_family
 
 
-def judge(runs: Sequence[Run], margins: Judge | None = None) -> Findings:
+def verdicts_on(runs: Sequence[Run], margins: Judge | None = None) -> Findings:
     """Judge a set of runs. `missing` holds what could not be judged, and why."""
     margins = margins or Judge()
     found: list[Effect] = []
@@ -40,11 +40,11 @@ def judge(runs: Sequence[Run], margins: Judge | None = None) -> Findings:
         cell_rows(runs),
         tuple(missing),
         trials=judged_trials(runs),
-        outcomes=outcomes(found),
+        outcomes=join_outcomes(found),
     )
 
 
-def judge_study(
+def study_verdicts(
     store: Store,
     study: Study | None = None,
     *,
@@ -76,7 +76,7 @@ def judge_study(
         ]
         count = len(set().union(*(some for _, some in left)))
     runs = store.runs(keys)
-    findings = judge(runs, margins)
+    findings = verdicts_on(runs, margins)
     return replace(findings, missing=(*findings.missing, *owed), owed=count), runs
 
 
@@ -142,7 +142,7 @@ def _judged(family: Family) -> list[Effect]:
     judged = judge_family(
         found, family.margin, rise_is_harm=family.bits, floors=floors, noise=family.noise
     )
-    return effects(family, found, judged)
+    return effect_lines(family, found, judged)
 
 
 def _estimates(family: Sequence[Measured]) -> list[Estimate]:

@@ -51,7 +51,7 @@ Point = tuple[float, float]
 """(share of the training problems, learning rate)."""
 
 
-class Plan(NamedTuple):
+class SearchState(NamedTuple):
     """Where a search stands."""
 
     points: tuple[Point, ...]
@@ -64,7 +64,7 @@ class Plan(NamedTuple):
     """Whether nothing is left to be tried."""
 
 
-def rates(centre: float, search: Search) -> tuple[float, ...]:
+def rates_around(centre: float, search: Search) -> tuple[float, ...]:
     """Return the rates around a strategy's own, low to high, two digits each."""
     below = search.trials // 2
     return tuple(
@@ -72,29 +72,29 @@ def rates(centre: float, search: Search) -> tuple[float, ...]:
     )
 
 
-def plan(centre: float, search: Search, tried: Mapping[Point, Tried]) -> Plan:
+def next_trials(centre: float, search: Search, tried: Mapping[Point, Tried]) -> SearchState:
     """Say what is to be tried next, or which rate is chosen."""
-    start = rates(centre, search)
+    start = rates_around(centre, search)
     points: list[Point] = []
     left: Sequence[float] = start
     if search.trials > NO_HALVING:
         points = [(FIRST_RUNG, rate) for rate in start]
         if any(point not in tried for point in points):
-            return Plan(tuple(points), None, None, False)
+            return SearchState(tuple(points), None, None, False)
         by_loss = sorted(start, key=lambda rate: tried[FIRST_RUNG, rate].loss)
         left = sorted(by_loss[: math.ceil(search.trials / 2)])
     points += [(1.0, rate) for rate in left]
     if any(point not in tried for point in points):
-        return Plan(tuple(points), None, None, False)
+        return SearchState(tuple(points), None, None, False)
     chosen = best({rate: tried[1.0, rate] for rate in left})
     beyond = _beyond(chosen, start, search.factor)
     if beyond is None:
-        return Plan(tuple(points), chosen, None, True)
+        return SearchState(tuple(points), chosen, None, True)
     points.append((1.0, beyond))
     if points[-1] not in tried:
-        return Plan(tuple(points), None, beyond, False)
+        return SearchState(tuple(points), None, beyond, False)
     chosen = best({rate: tried[1.0, rate] for rate in (*left, beyond)})
-    return Plan(tuple(points), chosen, beyond, True)
+    return SearchState(tuple(points), chosen, beyond, True)
 
 
 def best(tried: Mapping[float, Tried]) -> float | None:
@@ -111,7 +111,7 @@ def best(tried: Mapping[float, Tried]) -> float | None:
     return tied[(len(tied) - 1) // 2]
 
 
-def summary(run: Run) -> Tried:
+def summed_up(run: Run) -> Tried:
     """Sum up the dev answers of a trial."""
     if run.status != "done" or not all_scored(run.answers):
         return Tried(None, 0, 0)
@@ -157,7 +157,7 @@ def tuned_rates(runs: Iterable[Run]) -> dict[str, float]:
 
 
 def _searched(runs: Mapping[Point, Run]) -> Searched:
-    tried = {point: summary(run) for point, run in runs.items()}
+    tried = {point: summed_up(run) for point, run in runs.items()}
     return Searched(
         runs, tried, best({rate: t for (share, rate), t in tried.items() if share == 1})
     )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, TypeVar
 
 from finetrap.records import Answer
 
-Nats = TypeVar("Nats", float, NDArray[np.float64])
+if TYPE_CHECKING:  # the verbs that only look start without numpy
+    import numpy as np
+    from numpy.typing import NDArray
+
+Nats = TypeVar("Nats", float, "NDArray[np.float64]")
 
 
 def as_bits(nats: Nats) -> Nats:

@@ -198,7 +198,7 @@ def smallest(
 _GRID = np.unique(np.geomspace(4, MOST_PROBLEMS, 80).astype(int))
 
 
-class Plan(NamedTuple):
+class Sizing(NamedTuple):
     """What would decide; both numbers are None where nothing affordable does."""
 
     problems: int | None
@@ -210,7 +210,7 @@ class Plan(NamedTuple):
     """Likewise if seeds varied twice as much as seen."""
 
 
-def needed(spread: Spread, margin: float, n: int, seeds: int, alpha: float = ALPHA) -> Plan:
+def would_decide(spread: Spread, margin: float, n: int, seeds: int, alpha: float = ALPHA) -> Sizing:
     """Say how many problems and seeds decide a true change of the size of the margin.
 
     Of all plans with at least the seeds at hand, the one with the fewest answers. Where the `n`
@@ -224,14 +224,16 @@ def needed(spread: Spread, margin: float, n: int, seeds: int, alpha: float = ALP
             continue
         note = "" if seeds in plans else _more_seeds(seeds)
         if not plans:
-            return Plan(None, None, note)
+            return Sizing(None, None, note)
         best = min(plans, key=lambda k: k * plans[k])
         steady, doubled = (
             smallest(power, replace(spread, seed_variance=v), margin, best, alpha)
             for v in (0.0, 4 * (spread.seed_variance or 0.0))
         )
-        return Plan(plans[best], best, note, steady, doubled)
-    return Plan(None, None, f"{n} problems would show a change of the margin: this one is smaller")
+        return Sizing(plans[best], best, note, steady, doubled)
+    return Sizing(
+        None, None, f"{n} problems would show a change of the margin: this one is smaller"
+    )
 
 
 def _plans(power: Power, spread: Spread, margin: float, seeds: int, alpha: float) -> dict[int, int]:

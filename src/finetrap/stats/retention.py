@@ -38,7 +38,7 @@ def chance(golds: Sequence[str]) -> float:
     return 1 / (1 + int(np.flatnonzero(counts >= RARE * counts.max())[-1]))
 
 
-def retention(
+def retained(
     before: ArrayLike,
     after: ArrayLike,
     own: Components,

@@ -14,7 +14,6 @@ from finetrap.events import (
     RowsDone,
     StepDone,
 )
-from finetrap.stats.changes import wilson
 from finetrap.text.visible import ascii_line
 
 NAME = 80
@@ -42,6 +41,8 @@ def accuracy(event: RowsDone | CellEnds) -> tuple[float, float, float] | None:
 
     Never a verdict: to look again and again until one turns up would break its error rate.
     """
+    from finetrap.stats.changes import wilson  # half a second of scipy, before the first answer
+
     n = event.done if isinstance(event, RowsDone) else event.n
     if event.right is None or not n:
         return None

@@ -16,21 +16,20 @@ from typing import Any
 
 from finetrap.findings import Advice, Contender, Effect, Findings
 from finetrap.judge.advice.candidates import Candidate, Wishes
-from finetrap.judge.advice.choice import Choice, choose
+from finetrap.judge.advice.choice import Choice, make_choice
 from finetrap.judge.advice.nextrun import More, both, command, more_for, more_on_probes
 from finetrap.judge.arms import Comparison, comparisons
-from finetrap.judge.paper.prior import prior
 from finetrap.records import Run
 from finetrap.stats.power import MOST_SEEDS
 
-__all__ = ["Wishes", "advise", "as_json", "prior", "sentence"]
+__all__ = ["Wishes", "advice_document", "advice_text", "recommend"]
 
 JSON_KEYS = ("ship", "runner_up", "reasons", "open_questions", "owed", "next_command")
 PROBE = "prose"
 """What is suggested to a study without probes: every model can be asked it."""
 
 
-def advise(
+def recommend(
     findings: Findings,
     runs: Sequence[Run],
     limits: Wishes | None = None,
@@ -58,18 +57,18 @@ def advise(
             continue
         # Of tests within unlike limits, the largest.
         asked = max(own, key=_problems)
-        choice = choose(findings, runs, asked, limits or Wishes())
+        choice = make_choice(findings, runs, asked, limits or Wishes())
         found.append(_advice(choice, findings, runs, limits or Wishes(), again))
     return tuple(found)
 
 
-def as_json(advice: Advice) -> dict[str, Any]:
+def advice_document(advice: Advice) -> dict[str, Any]:
     """Return what `finetrap advise --json` prints."""
     document = asdict(advice)
     return {key: document[key] for key in JSON_KEYS}
 
 
-def sentence(advice: Advice) -> str:
+def advice_text(advice: Advice) -> str:
     """Return the advice as a few lines for a terminal."""
     where = f"{advice.model} on {advice.task}" if advice.task else advice.model
     choice = f"ship {advice.ship}" if advice.ship else "no clear winner yet"

@@ -113,7 +113,7 @@ class Candidate:
         return tuple(e for e in self.telling if e.kind != "task" and e.verdict == "inconclusive")
 
 
-def candidates(
+def gather_candidates(
     findings: Findings, runs: Sequence[Run], comparison: Comparison, wishes: Wishes
 ) -> list[Candidate]:
     """Return every strategy trained for this comparison's own task, cheapest first.
@@ -139,7 +139,7 @@ def candidates(
     return sorted(found, key=lambda candidate: candidate.cost)
 
 
-def score(arm: Arm, measure: Measure) -> float | None:
+def overall_level(arm: Arm, measure: Measure) -> float | None:
     """Return an arm's accuracy in points, or its bits per byte, over all seeds."""
     answers = [answer for own in arm.answers.values() for answer in own]
     return percent_right(answers) if measure == "accuracy" else gold_bits(answers)

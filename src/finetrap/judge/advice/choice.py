@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from finetrap.findings import Effect, Findings
-from finetrap.judge.advice.candidates import Candidate, Wishes, candidates, score
+from finetrap.judge.advice.candidates import Candidate, Wishes, gather_candidates, overall_level
 from finetrap.judge.advice.noninferior import Standing, standings
 from finetrap.judge.arms import Comparison, Measure, measures
 from finetrap.judge.pairwise import Contrast, contrast, declared
@@ -76,7 +76,7 @@ class Choice:
 
     def merit(self, one: Candidate) -> float:
         """Return points of accuracy, or bits per byte with their sign turned: more is better."""
-        value = score(one.arm, self.measure)
+        value = overall_level(one.arm, self.measure)
         if value is None:
             return float("-inf")
         return value if self.measure == "accuracy" else -value
@@ -90,12 +90,12 @@ class Choice:
         return None
 
 
-def choose(
+def make_choice(
     findings: Findings, runs: Sequence[Run], comparison: Comparison, wishes: Wishes
 ) -> Choice:
     """Rate every strategy of a comparison that was trained for its own task."""
     margins = declared(findings)
-    every = tuple(candidates(findings, runs, comparison, wishes))
+    every = tuple(gather_candidates(findings, runs, comparison, wishes))
     free = [c for c in every if c.arm.answers and not c.barred and not c.harms]
     rated = tuple(c for c in free if not _was_tuned(c, free))
     measure, floor = _measure(every)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from finetrap.findings import Effect
-from finetrap.judge.pairwise import Contrast, spread
+from finetrap.judge.pairwise import Contrast, contrast_spread
 from finetrap.records import Judge, Run
 from finetrap.stats.changes import ALPHA
 from finetrap.stats.power import MOST_SEEDS, difference_power, smallest
@@ -40,7 +40,7 @@ def more_for(own: Contrast, margins: Judge, tests: int, runs: Sequence[Run]) -> 
     the test are asked already. Nothing is returned where nothing up to `MOST_SEEDS` would do.
     """
     n, seeds = len(own.pairs.sizes), len(own.pairs.seeds)
-    variances, margin = spread(own, margins), own.margin(margins)
+    variances, margin = contrast_spread(own, margins), own.margin(margins)
     most = seeds if variances.seed_variance is None else max(seeds, MOST_SEEDS)
     wanted = {
         k: smallest(difference_power, variances, margin, k, 2 * ALPHA / tests)

@@ -18,13 +18,13 @@ from finetrap.errors import BadInput
 from finetrap.findings import Diagnosis, Effect, Findings, Setting, Suspect
 from finetrap.judge.arms import learning_rate, rate_settings, strategy_labels
 from finetrap.judge.diagnosis import outputs, training
-from finetrap.judge.diagnosis.case import Case, effects_of, gather, strategies
+from finetrap.judge.diagnosis.case import Case, effects_of, gather, trained_arms
 from finetrap.judge.diagnosis.foreign import read_case
 from finetrap.records import Run, written_rate
 
 SUSPECTS: tuple[Callable[[Case], Suspect], ...] = (
     outputs.noise,
-    training.rate,
+    training.learning_rates,
     outputs.format_,
     outputs.truncation,
     training.template,
@@ -35,16 +35,16 @@ SUSPECTS: tuple[Callable[[Case], Suspect], ...] = (
     training.labels,
     training.forgetting,
     outputs.arithmetic,
-    training.tokens,
+    training.number_tokens,
 )
 """In the order in which they are shown."""
 
 
-def diagnose(findings: Findings, runs: Sequence[Run]) -> tuple[Diagnosis, ...]:
+def diagnose_worse(findings: Findings, runs: Sequence[Run]) -> tuple[Diagnosis, ...]:
     """Examine every trained strategy that is harmed on its test, at the floor, or diverged."""
     found = []
     labels, settings = strategy_labels(runs), rate_settings(runs)
-    for arm in strategies(runs):
+    for arm in trained_arms(runs):
         cell = arm[0].cell
         effects = effects_of(cell, labels[cell.key], findings)
         for setting in settings[cell.key]:
@@ -88,12 +88,12 @@ def examine(case: Case) -> tuple[Suspect, ...]:
     return tuple(suspect(case) for suspect in SUSPECTS)
 
 
-def as_json(diagnosis: Diagnosis) -> list[dict[str, Any]]:
+def suspects_document(diagnosis: Diagnosis) -> list[dict[str, Any]]:
     """Return each suspect with its verdict, evidence and remedy."""
     return [asdict(suspect) for suspect in diagnosis.suspects]
 
 
-def sentence(diagnosis: Diagnosis) -> str:
+def diagnosis_text(diagnosis: Diagnosis) -> str:
     """Tell a diagnosis to a person at a terminal, likely causes first; ASCII only."""
     own = diagnosis.learning_rate
     place = f" at {written_rate(own)}" if own is not None else ""

@@ -70,7 +70,7 @@ class Case:
     @property
     def harm(self) -> float:
         """Points of accuracy lost; negative where some were gained."""
-        return percent(self.before, is_right) - percent(self.after, is_right)
+        return percent_that(self.before, is_right) - percent_that(self.after, is_right)
 
     @property
     def knows(self) -> bool:
@@ -79,7 +79,7 @@ class Case:
         Where it does not, its likelihoods say as much of the task as of the data.
         """
         right = sum(map(is_right, self.before))
-        return right >= FEWEST and percent(self.before, is_right) >= 5 * self.margin
+        return right >= FEWEST and percent_that(self.before, is_right) >= 5 * self.margin
 
     def explains(self, shows: Callable[[Answer], bool]) -> bool:
         """Whether wrong answers that show a cause are so much more frequent after the training
@@ -88,7 +88,7 @@ class Case:
         def wrong(answer: Answer) -> bool:
             return not is_right(answer) and shows(answer)
 
-        risen = percent(self.after, wrong) - percent(self.before, wrong)
+        risen = percent_that(self.after, wrong) - percent_that(self.before, wrong)
         enough = sum(map(wrong, self.after)) >= FEWEST
         return enough and risen >= max(self.margin, self.harm / 2)
 
@@ -112,7 +112,7 @@ def is_right(answer: Answer) -> bool:
     return bool(answer.correct)
 
 
-def percent(answers: Sequence[Answer], shows: Callable[[Answer], bool]) -> float:
+def percent_that(answers: Sequence[Answer], shows: Callable[[Answer], bool]) -> float:
     """Return the percentage of answers that show something; 0 of none."""
     return 100 * sum(map(shows, answers)) / len(answers) if answers else 0.0
 
@@ -140,7 +140,7 @@ def not_enough_data(name: str, evidence: str) -> Suspect:
 # --- gathering cases from runs ----------------------------------------------------------------
 
 
-def strategies(runs: Sequence[Run]) -> Iterator[tuple[Run, ...]]:
+def trained_arms(runs: Sequence[Run]) -> Iterator[tuple[Run, ...]]:
     """Yield the runs of each trained strategy on each test: the seeds of one setting."""
     arms: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
@@ -241,8 +241,8 @@ def _rate(
     return Rate(
         rate,
         split,
-        percent(before, is_right),
-        percent([a for seed in after for a in seed], is_right),
+        percent_that(before, is_right),
+        percent_that([a for seed in after for a in seed], is_right),
         100 * change.low,
         100 * change.high,
         judge_family([change], margin / 100)[0].verdict,

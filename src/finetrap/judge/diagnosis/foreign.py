@@ -11,7 +11,7 @@ from typing import cast
 
 from finetrap.errors import BadData
 from finetrap.findings import Effect, SeedChange
-from finetrap.judge.diagnosis.case import MARGIN, Case, is_right, paired, percent
+from finetrap.judge.diagnosis.case import MARGIN, Case, is_right, paired, percent_that
 from finetrap.judge.logs import Logged, read_logged, refuse_scores
 from finetrap.records import Answer, StopReason
 from finetrap.stats.changes import Estimate, judge_family, mcnemar_mid_p
@@ -82,7 +82,7 @@ def _effect(before: Sequence[Answer], after: Sequence[Answer], found: Estimate) 
     pairs = list(zip(before, after, strict=True))
     lost = sum(is_right(a) and not is_right(b) for a, b in pairs)
     gained = sum(is_right(b) and not is_right(a) for a, b in pairs)
-    levels = percent(before, is_right), percent(after, is_right)
+    levels = percent_that(before, is_right), percent_that(after, is_right)
     return Effect(
         model="",
         task="",

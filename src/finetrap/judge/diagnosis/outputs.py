@@ -10,7 +10,7 @@ from finetrap.judge.diagnosis.case import (
     is_right,
     likely_cause,
     not_enough_data,
-    percent,
+    percent_that,
     ruled_out,
 )
 from finetrap.records import Answer
@@ -85,8 +85,8 @@ def format_(case: Case) -> Suspect:
     name = "format instead of ability"
     if not case.free_text:
         return not_enough_data(name, _NO_TEXT)
-    unmarked = [percent(side, _right_but_unread) for side in (case.before, case.after)]
-    strict = [percent(side, lambda a: bool(a.strict)) for side in (case.before, case.after)]
+    unmarked = [percent_that(side, _right_but_unread) for side in (case.before, case.after)]
+    strict = [percent_that(side, lambda a: bool(a.strict)) for side in (case.before, case.after)]
     said = (
         f"wrong answers whose text holds the right one unmarked or marked in another way: "
         f"{unmarked[0]:.1f}% before, {unmarked[1]:.1f}% after; answers in the asked format: "
@@ -108,7 +108,7 @@ def _right_but_unread(answer: Answer) -> bool:
         return False
     if grade(answer.completion, answer.gold).correct:
         return True
-    return not texts.marked(answer.completion) and texts.holds(answer.completion, answer.gold)
+    return not texts.marks_answer(answer.completion) and texts.holds(answer.completion, answer.gold)
 
 
 def truncation(case: Case) -> Suspect:
@@ -139,7 +139,8 @@ def _endings(case: Case, known: bool) -> str:
     }
     shown = list(signs.items()) if known else list(signs.items())[1:]
     parts = [
-        f"{what}: {percent(case.before, sign):.1f}% before, {percent(case.after, sign):.1f}% after"
+        f"{what}: {percent_that(case.before, sign):.1f}% before, "
+        f"{percent_that(case.after, sign):.1f}% after"
         for what, sign in shown
     ]
     first = sum(

@@ -99,7 +99,7 @@ def loops(text: str) -> bool:
     return repetition(text) > LOOPING
 
 
-def marked(text: str) -> bool:
+def marks_answer(text: str) -> bool:
     """Whether an answer stands in the asked format, anywhere."""
     return _MARKED.search(text) is not None
 

@@ -54,7 +54,7 @@ FEWEST_SWAPPED = 30
 _NO_TRAINING = "no record of the training, only outputs"
 
 
-def rate(case: Case) -> Suspect:
+def learning_rates(case: Case) -> Suspect:
     """Judge the learning rate by other rates, by the loss and by the size of the updates."""
     name = "learning rate"
     if not case.runs:
@@ -348,7 +348,7 @@ def forgetting(case: Case) -> Suspect:
     return ruled_out(name, shown)
 
 
-def tokens(case: Case) -> Suspect:
+def number_tokens(case: Case) -> Suspect:
     """Judge whether numbers of one length are always cut alike, so that digits can be aligned."""
     name = "number tokenisation"
     rows = case.first("rows")

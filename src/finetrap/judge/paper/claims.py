@@ -29,7 +29,7 @@ from finetrap.judge.pairwise import (
     declared,
     in_margins,
     judge_together,
-    named,
+    named_arm,
     p_above,
     pooled,
 )
@@ -39,9 +39,9 @@ from finetrap.judge.paper.population import (
     LARGE,
     SMALL,
     SMALLEST,
-    Choice,
+    ModelChoice,
     Models,
-    models,
+    sized_models,
 )
 from finetrap.records import Judge, Run, StrategySpec
 from finetrap.stats.changes import ALPHA
@@ -158,11 +158,11 @@ STATEMENTS = (
 )
 
 
-def judge(findings: Findings, runs: Sequence[Run]) -> tuple[Claim, ...]:
+def hold_claims(findings: Findings, runs: Sequence[Run]) -> tuple[Claim, ...]:
     """Hold every claim against these runs: at the fixed rate, and at the tuned rates."""
     settings: tuple[Setting, ...] = ("fixed", "tuned")
     gathered = comparisons(runs)
-    known = models(runs)
+    known = sized_models(runs)
     return tuple(
         _claim(statement, gathered, statement.who.choose(known), setting, declared(findings))
         for statement in STATEMENTS
@@ -171,7 +171,7 @@ def judge(findings: Findings, runs: Sequence[Run]) -> tuple[Claim, ...]:
 
 
 @dataclass(frozen=True)
-class Case:
+class ClaimCase:
     """One pair of arms on one model."""
 
     model: str
@@ -182,7 +182,7 @@ class Case:
 def _claim(
     statement: Statement,
     gathered: Sequence[Comparison],
-    choice: Choice,
+    choice: ModelChoice,
     setting: Setting,
     margins: Judge,
 ) -> Claim:
@@ -216,7 +216,7 @@ def _claim(
 
 
 def _lack(
-    statement: Statement, gathered: Sequence[Comparison], choice: Choice, setting: Setting
+    statement: Statement, gathered: Sequence[Comparison], choice: ModelChoice, setting: Setting
 ) -> str:
     """Say what a claim needs and a study does not have; empty if nothing."""
     own = [c for c in gathered if c.model in choice.names and c.probe == statement.probes]
@@ -241,7 +241,7 @@ def cases_of(
     names: Sequence[str],
     setting: Setting,
     margins: Judge,
-) -> tuple[list[Case], list[str]]:
+) -> tuple[list[ClaimCase], list[str]]:
     """Return the tests of a claim, judged together, and in words what could not be tested."""
     found: dict[tuple[str, str], dict[str, Contrast]] = {}
     left_out: dict[str, str] = {}
@@ -251,7 +251,7 @@ def cases_of(
         if statement.test and comparison.test != statement.test:
             continue
         for arm, base in _partners(statement, arms_at(comparison, setting), setting):
-            name = f"{named(arm)} against {named(base)}"
+            name = f"{named_arm(arm)} against {named_arm(base)}"
             made = contrast(comparison, arm, base) if arm.answers and base.answers else None
             if made is None:
                 where = f"{comparison.model}, {name} on {comparison.test}"
@@ -266,7 +266,7 @@ def cases_of(
         for name, tests in found.items()
     ]
     judged = iter(judge_together([c for _, own in groups for c in own], margins))
-    cases = [Case(*name, tuple(next(judged) for _ in own)) for name, own in groups]
+    cases = [ClaimCase(*name, tuple(next(judged) for _ in own)) for name, own in groups]
     seen = {case.model for case in cases} | set(left_out.values())
     unmeasured = [name for name in names if name not in seen]
     return cases, [*left_out, *(f"{name}: not measured" for name in unmeasured)]
@@ -307,7 +307,7 @@ def _absence(arm: Arm, base: Arm) -> str:
     return "they share no usable problems"
 
 
-def _stance(statement: Statement, case: Case, margins: Judge) -> int:
+def _stance(statement: Statement, case: ClaimCase, margins: Judge) -> int:
     """Return 1 if a case is shown to be as claimed, -1 if shown not to be, else 0.
 
     On probes an adapter forgets less if it is shown better somewhere and worse nowhere.
@@ -349,7 +349,7 @@ def _beyond(result: Result, margins: Judge, tests: int) -> bool:
     return 2 * one_sided * tests <= ALPHA
 
 
-def _told(case: Case, margins: Judge) -> str:
+def _told(case: ClaimCase, margins: Judge) -> str:
     """Word a case: every decided test with its numbers, the others by name."""
     name = f"{case.model}, {case.name}"
     if len(case.results) == 1:

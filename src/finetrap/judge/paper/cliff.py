@@ -17,7 +17,7 @@ from finetrap.findings import Cliff, Findings, Setting
 from finetrap.judge.arms import comparisons
 from finetrap.judge.pairwise import declared
 from finetrap.judge.paper.claims import FULL, ZERO_SHOT, Statement, cases_of
-from finetrap.judge.paper.population import ALL, MINIATURE, models, size_of
+from finetrap.judge.paper.population import ALL, MINIATURE, size_of, sized_models
 from finetrap.records import Run
 
 _QUESTION = Statement(0, "full fine-tuning harms {who}", FULL, ZERO_SHOT, ALL, "worse")
@@ -25,7 +25,7 @@ _QUESTION = Statement(0, "full fine-tuning harms {who}", FULL, ZERO_SHOT, ALL, "
 
 def cliffs(findings: Findings, runs: Sequence[Run]) -> tuple[Cliff, ...]:
     """Estimate the threshold at each setting that was measured; nothing for a single size."""
-    if not findings.claims or len({m.parameters for m in models(runs) if m.parameters}) < 2:
+    if not findings.claims or len({m.parameters for m in sized_models(runs) if m.parameters}) < 2:
         return ()
     measured = {e.setting for e in findings.effects if e.learning_rate is not None}
     return tuple(cliff(findings, runs, s) for s in get_args(Setting) if s in measured)
@@ -33,7 +33,7 @@ def cliffs(findings: Findings, runs: Sequence[Run]) -> tuple[Cliff, ...]:
 
 def cliff(findings: Findings, runs: Sequence[Run], setting: Setting) -> Cliff:
     """Estimate the size threshold at one setting from the sizes in these runs."""
-    known = {m.name: m.parameters for m in models(runs) if m.parameters is not None}
+    known = {m.name: m.parameters for m in sized_models(runs) if m.parameters is not None}
     cases, _ = cases_of(_QUESTION, comparisons(runs), list(known), setting, declared(findings))
     harmed, unharmed, inconclusive = (
         [case.model for case in cases if case.results[0].judged.verdict in words]

@@ -23,7 +23,7 @@ PAPER_SMALLEST = (100_000_000, 200_000_000)
 _ALIGNED_NAME = re.compile(r"(^|[^a-z])(instruct|it|chat)($|[^a-z])", re.IGNORECASE)
 
 
-class Model(NamedTuple):
+class SizedModel(NamedTuple):
     """A model as claims see it."""
 
     name: str
@@ -31,7 +31,7 @@ class Model(NamedTuple):
     aligned: bool
 
 
-class Choice(NamedTuple):
+class ModelChoice(NamedTuple):
     """The models that a claim is about in this study."""
 
     names: tuple[str, ...]
@@ -48,11 +48,11 @@ class Models:
 
     who: str
     needs: str
-    paper: Callable[[Sequence[Model]], list[Model]]
+    paper: Callable[[Sequence[SizedModel]], list[SizedModel]]
     analogue_who: str
-    analogue: Callable[[Sequence[Model]], list[Model]]
+    analogue: Callable[[Sequence[SizedModel]], list[SizedModel]]
 
-    def choose(self, known: Sequence[Model]) -> Choice:
+    def choose(self, known: Sequence[SizedModel]) -> ModelChoice:
         """Choose among the models of a study; real ones if there are any."""
         unknown = [m.name for m in known if m.parameters is None]
         real = [m for m in known if m.parameters is None or m.parameters >= MINIATURE]
@@ -62,17 +62,17 @@ class Models:
         if lack and unknown:
             lack += f" (parameters unknown: {', '.join(unknown)})"
         sizes = ", ".join(map(_sized, chosen)) or "none here"
-        return Choice(tuple(m.name for m in chosen), who.format(sizes=sizes), not real, lack)
+        return ModelChoice(tuple(m.name for m in chosen), who.format(sizes=sizes), not real, lack)
 
 
-def models(runs: Sequence[Run]) -> list[Model]:
+def sized_models(runs: Sequence[Run]) -> list[SizedModel]:
     """Return the models of these runs; a measured number of parameters goes before a stated one."""
-    found: dict[str, Model] = {}
+    found: dict[str, SizedModel] = {}
     for run in runs:
         spec = run.cell.model
         known = found.get(spec.name)
         size = run.costs.parameters or (known.parameters if known else None) or spec.parameters
-        found[spec.name] = Model(spec.name, size, aligned(spec))
+        found[spec.name] = SizedModel(spec.name, size, aligned(spec))
     return list(found.values())
 
 
@@ -87,46 +87,46 @@ def size_of(parameters: int) -> str:
     return f"{parameters / unit:.3g}{letter}"
 
 
-def _sized(model: Model) -> str:
+def _sized(model: SizedModel) -> str:
     return model.name if model.parameters is None else f"{model.name} {size_of(model.parameters)}"
 
 
-def _every(known: Sequence[Model]) -> list[Model]:
+def _every(known: Sequence[SizedModel]) -> list[SizedModel]:
     return list(known)
 
 
-def _aligned(known: Sequence[Model]) -> list[Model]:
+def _aligned(known: Sequence[SizedModel]) -> list[SizedModel]:
     return [m for m in known if m.aligned]
 
 
-def _below(known: Sequence[Model]) -> list[Model]:
+def _below(known: Sequence[SizedModel]) -> list[SizedModel]:
     return [m for m in known if m.parameters is not None and m.parameters < SMALL_BELOW]
 
 
-def _from(known: Sequence[Model]) -> list[Model]:
+def _from(known: Sequence[SizedModel]) -> list[SizedModel]:
     return [m for m in known if m.parameters is not None and m.parameters >= LARGE_FROM]
 
 
-def _sizes(known: Sequence[Model]) -> list[int]:
+def _sizes(known: Sequence[SizedModel]) -> list[int]:
     return sorted({m.parameters for m in known if m.parameters is not None})
 
 
-def _lower_half(known: Sequence[Model]) -> list[Model]:
+def _lower_half(known: Sequence[SizedModel]) -> list[SizedModel]:
     sizes = _sizes(known)
     return [m for m in known if m.parameters in sizes[: len(sizes) // 2]]
 
 
-def _upper_half(known: Sequence[Model]) -> list[Model]:
+def _upper_half(known: Sequence[SizedModel]) -> list[SizedModel]:
     sizes = _sizes(known)
     return [m for m in known if m.parameters in sizes[(len(sizes) + 1) // 2 :]]
 
 
-def _smallest(known: Sequence[Model]) -> list[Model]:
+def _smallest(known: Sequence[SizedModel]) -> list[SizedModel]:
     sizes = _sizes(known)
     return [m for m in known if m.parameters in sizes[:1]]
 
 
-def _smallest_as_published(known: Sequence[Model]) -> list[Model]:
+def _smallest_as_published(known: Sequence[SizedModel]) -> list[SizedModel]:
     low, high = PAPER_SMALLEST
     return [m for m in _smallest(known) if m.parameters and low <= m.parameters <= high]
 

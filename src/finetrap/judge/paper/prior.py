@@ -32,7 +32,9 @@ CONTRARY = (
 """Published evidence that speaks against the paper's rules, with its sources."""
 
 
-def prior(name: str, parameters: int | None = None, aligned: bool | None = None) -> Advice:
+def published_advice(
+    name: str, parameters: int | None = None, aligned: bool | None = None
+) -> Advice:
     """Return the published advice for a model, marked as a prior; nothing was measured."""
     small = parameters is not None and parameters < LARGE_FROM
     few_shot = parameters is not None and parameters < SMALLEST_BELOW

@@ -56,11 +56,11 @@ class _Search:
             raise BadInput(f"strategy '{self.training.name}' trains and has no learning rate")
         return self.training.learning_rate
 
-    def plan(self, store: Store, done: frozenset[str]) -> trials.Plan:
+    def plan(self, store: Store, done: frozenset[str]) -> trials.SearchState:
         """Replay the search over the trials that are committed."""
         tried: dict[trials.Point, trials.Tried] = {}
         while True:
-            plan = trials.plan(self.centre, self.search, tried)
+            plan = trials.next_trials(self.centre, self.search, tried)
             committed = {
                 key: point
                 for point in plan.points
@@ -69,9 +69,9 @@ class _Search:
             if not committed:
                 return plan
             for run in store.runs(committed):
-                tried[committed[run.cell.key]] = trials.summary(run)
+                tried[committed[run.cell.key]] = trials.summed_up(run)
 
-    def trial_cells(self, plan: trials.Plan) -> list[Cell]:
+    def trial_cells(self, plan: trials.SearchState) -> list[Cell]:
         """Return the trials of a plan as cells; the one beyond the range is marked."""
         return [
             replace(self.trial(point), extends=point[1] == plan.extended) for point in plan.points
