@@ -65,6 +65,25 @@ def test_code_of_the_base_of_an_adapter_does_not_run(tmp_path):
     assert not (tmp_path / "mark").exists()
 
 
+class Touching:
+    """Pickled as a call that makes a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (self.mark,))
+
+
+def test_weights_that_are_a_program_do_not_run(tmp_path):
+    folder = write_llama(tmp_path / "model")
+    (folder / "model.safetensors").unlink()
+    torch.save({"model.norm.weight": Touching(tmp_path / "mark")}, folder / "pytorch_model.bin")
+    with pytest.raises(BadModel, match="would run as code; save the weights as safetensors"):
+        load.load(spec(folder), torch.device("cpu"))
+    assert not (tmp_path / "mark").exists()
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_weights_that_are_not_finite_are_named(tmp_path, value):
     folder = write_llama(tmp_path)

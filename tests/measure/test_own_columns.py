@@ -85,6 +85,7 @@ def test_an_input_stays_with_its_instruction_where_the_columns_are_named(tmp_pat
         (chat(("user", Q), ("tool", "x"), ("assistant", A)), "a message of 'tool'; known are"),
         (chat(("user", ""), ("assistant", A)), "the question in `messages` is empty"),
         (chat(("user", Q), ("assistant", " ")), "the answer in `messages` is empty"),
+        (chat(("user", "\ud83d"), ("assistant", A)), "holds \\ud83d, half of a character"),
         (["hello"], "'hello'; a message has `role` and `content`"),
         ("hello", "`messages` is a string; it must be a list of messages"),
         (chat(("user", [{"type": "image", "url": "x"}]), ("assistant", A)), "more than text"),

@@ -158,6 +158,8 @@ def arrow():
         (b"question,answer\nWhat?\n", "line 2: 1 fields, and the first line names 2"),
         (b'question,answer\nWhat?,1\n"What,2\n', "line 3: not a table"),
         (b'question,answer\n"What?"!,2\n', "line 2: not a table .* doubled"),
+        (b'q\ta\nx\t1\n"oh\t2\ny\t3\nsaid "we"\t4\nhe said "oh"\t5\n', "line 3: "),
+        (b'q\ta\nx\t1\n"oh\t2\ny\t3\nz she said"\t4\n', "line 3: a field that begins with a quote"),
         (b"a,a\n1,2\n", "line 1: two columns are called `a`"),
     ],
 )
@@ -216,3 +218,12 @@ def test_a_number_is_written_in_digits(value, text):
 def test_no_number_is_refused(value):
     with pytest.raises(BadData, match=r"row 1: `a` is .*, no finite number"):
         column(("row 1", {"a": value}), "a")
+
+
+@pytest.mark.parametrize("text", ["\ud83d", "half \udc00 of it"])
+def test_half_of_a_character_is_refused_by_its_row(tmp_path, text):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"question": text}))
+    (row,) = read_rows(path)
+    with pytest.raises(BadData, match=r"line 1: `question` holds \\ud[8c][03][0d], half of a char"):
+        column(row, "question")

@@ -141,7 +141,8 @@ def _conversation(row: Row, name: str, turns: object) -> tuple[str, str]:
     for part, texts in said.items():
         if "" in texts:
             raise BadData(f"{place}: the {part} in `{name}` is empty; leave the row out")
-    return "\n\n".join((*said["system"], *asked)), answered[0]
+    question = "\n\n".join((*said["system"], *asked))
+    return column((place, {name: question}), name), column((place, {name: answered[0]}), name)
 
 
 def _turn(place: str, name: str, turn: object) -> tuple[str, str]:

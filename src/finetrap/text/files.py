@@ -255,4 +255,9 @@ def _table_rows(path: Path, text: str, separator: str) -> Iterator[Row]:
                 f"{place}: {len(fields)} fields, and the first line names {len(names)} columns; a "
                 "field that holds the separator must stand in double quotes"
             )
+        if separator == "\t" and any("\t" in field and "\n" in field for field in fields):
+            raise BadData(
+                f"{place}: a field that begins with a quote holds tabs and whole lines; double the "
+                "quotes of a text, and put it in quotes"
+            )
         yield place, {name: f for name, f in zip(names, fields, strict=True) if name}

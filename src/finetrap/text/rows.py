@@ -50,6 +50,11 @@ def column(row: Row, name: str) -> str:
         raise BadData(f"{place}: `{name}` is {value}, no finite number; leave the row out")
     if not text.strip():
         raise BadData(f"{place}: `{name}` is empty; it must be a number or text")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(text[error.start]):04x}"
+        raise BadData(f"{place}: `{name}` holds {half}, half of a character; repair it") from error
     return text.strip()
 
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
@@ -31,6 +32,13 @@ TOKENIZER_FILES = (
     "tekken.json",
 )
 WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
+
+
+FAULTS = (
+    *(OSError, ValueError, KeyError, ImportError, RuntimeError),
+    *(SafetensorError, UnpicklingError),
+)
+"""What transformers raises for a model that cannot be opened."""
 
 
 class Opened(NamedTuple):
@@ -64,7 +72,7 @@ def load(spec: ModelSpec, device: torch.device) -> Opened:
             return _open(spec, source, revision, device)
     except torch.OutOfMemoryError:
         raise
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+    except FAULTS as error:
         raise BadModel(_explain(spec, error, on_hub=not folder.is_dir())) from error
 
 
@@ -151,6 +159,11 @@ def _explain(spec: ModelSpec, error: Exception, *, on_hub: bool) -> str:
             f"model '{spec.name}': '{spec.source}' needs Python code of its own (`auto_map` in its "
             "config.json or tokenizer_config.json), and finetrap runs no code that comes with a "
             "model; use a checkpoint whose architecture and tokenizer transformers itself knows"
+        )
+    if isinstance(error, UnpicklingError):
+        return (
+            f"model '{spec.name}': a weights file of '{spec.source}' is damaged or holds more than "
+            "numbers, which would run as code; save the weights as safetensors"
         )
     if not on_hub:
         return f"model folder '{spec.source}' cannot be opened: {cause}"
