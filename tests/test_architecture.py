@@ -202,6 +202,29 @@ def test_only_the_runner_swallows_everything(file: Path) -> None:
             assert raises_again or caught not in ("everything", "Exception", "BaseException")
 
 
+REGISTRIES = ("backends", "tasks")
+"""Folders in which each file defines the same names, because that is what an entry must have."""
+DEFINED_TWICE: dict[str, str] = {}
+"""Names that may stand for two things, each with its reason; five at most."""
+
+
+def defined_twice() -> dict[str, list[str]]:
+    """Return the classes and functions of modules that more than one place defines."""
+    places: dict[str, set[str]] = {}
+    for file in FILES:
+        own = file.parent if file.parent.name in REGISTRIES else file
+        for node in ast.iter_child_nodes(tree(file)[0]):
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.name.startswith("__"):
+                places.setdefault(node.name, set()).add(name(own))
+    return {known: sorted(where) for known, where in places.items() if len(where) > 1}
+
+
+@pytest.mark.xfail(strict=False, reason="about a hundred of them; they are renamed one by one")
+def test_a_class_or_function_has_a_name_of_its_own() -> None:
+    assert len(DEFINED_TWICE) <= 5
+    assert {k: v for k, v in defined_twice().items() if k not in DEFINED_TWICE} == {}
+
+
 def test_importing_the_package_starts_nothing_heavy() -> None:
     assert loaded_by("finetrap") == set()
 
@@ -215,3 +238,13 @@ def test_reading_a_study_and_starting_the_engine_needs_no_torch() -> None:
     assert not loaded_by(
         "finetrap.measure.study.reading", "finetrap.measure.engines.local", "finetrap.cli"
     ) & set(HEAVY)
+
+
+TESTS = sorted(Path(__file__).parent.rglob("*.py"))
+
+
+def test_no_test_file_imports_another_and_no_fixture_acts_unasked() -> None:
+    for file in TESTS:
+        assert not [dotted for dotted in imports(file) if ".test_" in f".{dotted}"], file
+        for node in tree(file):
+            assert not (isinstance(node, ast.keyword) and node.arg == "autouse"), file
