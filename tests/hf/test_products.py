@@ -14,23 +14,22 @@ ROOM = 2**20
 """Bytes that packed weights may take: more than any here."""
 
 
-@pytest.fixture(autouse=True)
-def every_weight(monkeypatch):
-    """Let small weights gain as well."""
-    if not onednn._types():
-        pytest.skip("oneDNN multiplies nothing better on this processor")
-    monkeypatch.setattr(onednn, "LEAST", 0)
+WIDTH, OUT = 72, onednn.LEAST // 72 + 1
+"""A weight just large enough to gain."""
+pytestmark = pytest.mark.skipif(
+    not onednn._types(), reason="oneDNN multiplies nothing better on this processor"
+)
 
 
-def layer(dtype: torch.dtype, *, bias: bool = False, width: int = 72) -> torch.nn.Module:
-    """A model of one layer, [width] to [40]."""
+def layer(dtype: torch.dtype, *, bias: bool = False, outputs: int = OUT) -> torch.nn.Module:
+    """A model of one layer."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        return torch.nn.Sequential(torch.nn.Linear(width, 40, bias=bias)).to(dtype)
+        return torch.nn.Sequential(torch.nn.Linear(WIDTH, outputs, bias=bias)).to(dtype)
 
 
-def states(rows: int, dtype: torch.dtype, width: int = 72) -> torch.Tensor:
-    return torch.randn(rows, width, generator=torch.Generator().manual_seed(rows)).to(dtype)
+def states(rows: int, dtype: torch.dtype) -> torch.Tensor:
+    return torch.randn(rows, WIDTH, generator=torch.Generator().manual_seed(rows)).to(dtype)
 
 
 def supported(dtype: torch.dtype) -> torch.dtype:
@@ -45,13 +44,13 @@ def supported(dtype: torch.dtype) -> torch.dtype:
 @torch.no_grad()
 def test_products_are_torchs(dtype, bias, tokens):
     model = layer(supported(dtype), bias=bias)
-    shaped = states(12, dtype).view(3, 4, 72)
+    shaped = states(12, dtype).view(3, 4, WIDTH)
     expected = model.double()(shaped.double())
     model = model.to(dtype)
     with multiplying(model, tokens, ROOM):
         found = model(shaped)
     assert found.dtype == dtype
-    assert found.shape == (3, 4, 40)
+    assert found.shape == (3, 4, OUT)
     within = 1e-6 if dtype == torch.float32 else 5e-3
     assert float((found - expected).norm() / expected.norm()) < within
 
@@ -73,7 +72,7 @@ def test_no_rows_make_no_products():
     model = layer(torch.float32)
     for tokens in (0, onednn.ENOUGH):
         with multiplying(model, tokens, ROOM):
-            assert model(torch.empty(2, 0, 72)).shape == (2, 0, 40)
+            assert model(torch.empty(2, 0, WIDTH)).shape == (2, 0, OUT)
 
 
 @torch.no_grad()
@@ -111,11 +110,12 @@ def test_nothing_is_packed_for_few_tokens_or_where_memory_is_short(monkeypatch):
 
 
 def test_small_weights_and_other_processors_are_left_to_torch(monkeypatch):
-    monkeypatch.setattr(onednn, "LEAST", 72 * 40)
-    model = layer(torch.float32)
+    model = layer(torch.float32, outputs=OUT - 1)
     with multiplying(model):
         assert "forward" not in vars(model[0])
-    monkeypatch.setattr(onednn, "LEAST", 0)
+    model = layer(torch.float32)
+    with multiplying(model):
+        assert "forward" in vars(model[0])
     monkeypatch.setattr(onednn, "_types", frozenset)
     with multiplying(model):
         assert "forward" not in vars(model[0])
@@ -124,7 +124,10 @@ def test_small_weights_and_other_processors_are_left_to_torch(monkeypatch):
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_a_model_answers_as_with_torchs_products(tmp_path, monkeypatch, dtype):
     supported({"fp32": torch.float32, "bf16": torch.bfloat16}[dtype])
-    model = open_model(tiny.spec(tiny.write_llama(tmp_path)), Limits(dtype=dtype))
+    model = open_model(
+        tiny.spec(tiny.write_llama(tmp_path, intermediate_size=2 * onednn.LEAST // 32)),
+        Limits(dtype=dtype),
+    )
     prompts, pairs = [text[:60] for text in tiny.TEXTS], [(t[:20], t[20:]) for t in tiny.TEXTS]
 
     def answers() -> tuple[list[str], list[float]]:
