@@ -132,6 +132,8 @@ class CellRow:
     """KL(base ‖ tuned), nats per token."""
     kl_reverse: float | None = None
     """KL(tuned ‖ base), nats per token."""
+    train_dtype: str | None = None
+    """Precision of training: fp32, bf16, or unknown in a run of file format 1."""
 
 
 @dataclass(frozen=True)
@@ -380,8 +382,8 @@ class Advice:
 class Missing:
     """A comparison that could not be made, or cells that remain to be run."""
 
-    kind: Literal["base model", "left out", "cell", "study"]
-    """No base model to compare with, a seed that cannot be paired, or what is to be run."""
+    kind: Literal["base model", "left out", "cell", "study", "precision"]
+    """`precision`: of training, where strategies differ in it or it is not known."""
     model: str = ""
     test: str = ""
     strategy: str = ""

@@ -14,10 +14,11 @@ from typing import Any, Literal
 
 from finetrap.errors import opening
 
-FORMAT = 1
-"""Version of the files in a run folder (docs/protocol.md)."""
-PROTOCOL = 1
-"""Version of prompts, scoring and decoding: a change makes every committed cell owed again."""
+FORMAT = 2
+"""Version of the files in a run folder; every earlier one is read (docs/protocol.md)."""
+PROTOCOL = 2
+"""Version of prompts, training and decoding, which decide completions and likelihoods: a change
+makes every committed cell owed again. Grading has a version of its own (text/scoring.py)."""
 
 TaskKind = Literal["math", "choice", "continuation", "prose"]
 Split = Literal["test", "dev"]
@@ -141,8 +142,9 @@ class TrainSpec:
     """Train on the held-out problems too, once the settings are chosen."""
     share: float = 1.0
     """Part of the training problems that an early rung of the search trains on."""
-    dtype: Precision = "fp32"
-    """Precision of the passes; the weights that the optimizer moves are always in fp32."""
+    dtype: Precision | None = "fp32"
+    """Precision of the passes; the weights that the optimizer moves are always in fp32. None: not
+    known, of a run of format 1."""
 
     def of(self, strategy: StrategySpec) -> TrainSpec:
         """Return a strategy's budget: its own epochs, batch and learning rate, else these."""
@@ -190,6 +192,8 @@ class Cell:
     """`dev` for a trial of the search: it is asked held-out training problems, never the test."""
     extends: bool = False
     """A trial beyond the planned range, whose edge was best. Not in the key."""
+    protocol: int = PROTOCOL
+    """The version under which it is measured."""
 
     def identity(self) -> dict[str, Any]:
         """Return what the key is made of: no path, no worker, no environment."""
@@ -200,8 +204,11 @@ class Cell:
         limits = asdict(self.limits)
         if self.limits.dtype == "fp32":
             del limits["batch"]
+        train = asdict(self.train) if self.trained_on else None
+        if train and self.protocol == 1:  # the precision of training was in no key
+            del train["dtype"]
         return {
-            "protocol": PROTOCOL,
+            "protocol": self.protocol,
             "model": {
                 "name": self.model.name,
                 "revision": self.model.revision,
@@ -210,7 +217,7 @@ class Cell:
             "task": _named(self.task),
             "trained_on": _named(self.trained_on) if self.trained_on else None,
             "strategy": {**asdict(self.strategy), "rewind": list(self.strategy.rewind)},
-            "train": asdict(self.train) if self.trained_on else None,
+            "train": train,
             "seed": self.seed,
             "probes": [_named(p) for p in self.probes],
             "replayed": _named(self.replayed) if self.replayed else None,
@@ -222,6 +229,11 @@ class Cell:
     def key(self) -> str:
         """SHA-256 of the identity as canonical JSON, in hexadecimal."""
         return content_hash(self.identity())
+
+    @property
+    def precision(self) -> str:
+        """Of training: fp32, bf16, or unknown of a run of format 1; empty for a prompt."""
+        return self.train.dtype or "unknown" if self.strategy.trains else ""
 
     @property
     def slug(self) -> str:
@@ -314,6 +326,8 @@ class Answer:
     family: str = ""
     correct_raw: bool | None = None
     """Multiple choice without length normalisation."""
+    choices: int | None = None
+    """Number of choices; None for open answers, and where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -357,6 +371,9 @@ class Run:
     evidence: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     failure: Failure | None = None
+    grading: int | None = None
+    """Version of grading that it was graded under when it was measured (text/scoring.py); None
+    where that is the current one. A search keeps the choice that it made under it."""
 
 
 def content_hash(value: object) -> str:

@@ -77,7 +77,7 @@ def test_ability_on_multiple_choice_is_what_is_above_guessing(
     findings: Findings, runs: list[Run]
 ) -> None:
     def choices(answers: tuple[Answer, ...]) -> tuple[Answer, ...]:
-        return tuple(replace(a, gold=str(i % 4), rule="likelihood") for i, a in enumerate(answers))
+        return tuple(replace(a, rule="likelihood", choices=4) for a in answers)
 
     asked = [
         replace(run, probes={**run.probes, "sums": choices(run.probes["sums"])})

@@ -7,7 +7,7 @@ import pytest
 
 from finetrap.findings import Missing
 from finetrap.judge.verdicts import study_verdicts, verdicts_on
-from finetrap.records import Judge, StrategySpec
+from finetrap.records import Judge, StrategySpec, TrainSpec
 from finetrap.runs.store import Store
 from finetrap.stats.changes import mcnemar_mid_p
 from tests.builders.runs import (
@@ -253,7 +253,7 @@ def test_the_floor_of_multiple_choice_is_guessing():
 
     def chosen(flags):
         return tuple(
-            replace(a, rule="likelihood", stop="none", gold=str(label))
+            replace(a, rule="likelihood", stop="none", gold=str(label), choices=4)
             for a, label in zip(answers(flags), labels, strict=True)
         )
 
@@ -267,6 +267,22 @@ def test_the_floor_of_multiple_choice_is_guessing():
     able = rng.random(4000) < 0.5
     (row,) = verdicts_on([replace(r, answers=chosen(able)) for r in runs]).effects
     assert (row.floor, row.verdict) == (False, "equivalent")
+    unknown = [tuple(replace(a, choices=None) for a in chosen(flags)) for r in runs]
+    found = verdicts_on([replace(r, answers=a) for r, a in zip(runs, unknown, strict=True)])
+    (row,) = found.effects
+    assert not row.floor
+    assert "do not say how many choices" in row.note
+
+
+def test_strategies_of_different_training_precision_are_told_apart():
+    runs = [run(ZERO, [1, 0] * 200), run(FULL, [1, 0] * 200, 0), run(LORA, [1, 0] * 200, 0)]
+    assert verdicts_on(runs).missing == ()
+    half = [replace(r, cell=replace(r.cell, train=TrainSpec(dtype="bf16"))) for r in runs[1:]]
+    assert verdicts_on([runs[0], *half]).missing == ()
+    (told,) = verdicts_on([runs[0], runs[1], half[1]]).missing
+    assert (told.kind, told.reason) == ("precision", "fp32: full; bf16: lora")
+    both = verdicts_on([*runs, half[0]])
+    assert {e.strategy for e in both.effects} == {"full[dtype=fp32]", "full[dtype=bf16]", "lora"}
 
 
 def test_gold_solutions_are_a_second_measure_with_a_verdict_of_its_own():

@@ -306,7 +306,8 @@ def test_workers_are_as_many_as_cores_and_memory_allow(monkeypatch: pytest.Monke
     assert machine.crew(model(parameters=1_000_000)) == (8, 1)
     assert machine.crew(model(parameters=500_000_000)) == (2, 4)
     assert machine.crew(model(parameters=7_000_000_000)) == (1, 8)
-    assert machine.crew(model(), workers=4) == (4, 2)
+    assert machine.crew(model(), workers=4) == (4, 4), "threads are those of two workers"
+    assert machine.crew(model(), workers=1) == (1, 4)
     monkeypatch.setattr(machine, "has_gpu", lambda: True)
     assert machine.crew(model()) == (1, 8)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
@@ -321,12 +322,13 @@ def test_a_processor_says_what_it_multiplies_and_small_models_gain_nothing() -> 
     assert not machine.faster_in_bf16(model(parameters=3_000_000))
 
 
-def test_threads_do_not_depend_on_how_much_is_owed(
+def test_threads_depend_neither_on_how_much_is_owed_nor_on_the_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(machine, "cores", lambda: 6)
-    store, _ = run([cell()], tmp_path, workers=2)
+    monkeypatch.setattr(machine, "memory", lambda: 2 * machine.BYTES_PER_WORKER)
+    store, _ = run([cell()], tmp_path, workers=1)
     (alone,) = store.runs()
     assert alone.environment["threads"] == "3"
     assert "OMP_NUM_THREADS" not in os.environ

@@ -203,7 +203,7 @@ def garble(folder: Path) -> None:
 
 def age(folder: Path) -> None:
     place = folder / "run.json"
-    place.write_bytes(place.read_bytes().replace(b'"format": 1', b'"format": 0'))
+    place.write_bytes(place.read_bytes().replace(b'"format": 2', b'"format": 9'))
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def age(folder: Path) -> None:
         (restate, "no status is 'great'"),
         (unhash, "run.json was edited"),
         (garble, "run.json is not JSON"),
-        (age, "not in format 1"),
+        (age, "in no format up to 2"),
     ],
 )
 def test_a_torn_or_edited_folder_is_refused_with_what_is_wrong(
@@ -251,13 +251,10 @@ def test_a_key_whose_content_is_another_is_refused(tmp_path: Path) -> None:
         store.load(renamed)
 
 
-def test_runs_of_another_protocol_are_told_apart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_runs_of_a_later_protocol_are_told_apart(tmp_path: Path) -> None:
     store, run = Store(tmp_path), make_run()
-    with monkeypatch.context() as patch:
-        patch.setattr(records, "PROTOCOL", records.PROTOCOL - 1)
-        folder = store.commit(make_run())  # a cell keeps the key that it was first asked for
+    later = replace(run.cell, protocol=records.PROTOCOL + 1)
+    folder = store.commit(make_run(later))
     assert store.owed([run.cell]) == (run.cell,)
     assert store.runs() == []
     with pytest.raises(StoreError, match="measured under protocol"):

@@ -6,23 +6,26 @@ import pytest
 from finetrap.judge.verdicts import verdicts_on
 from finetrap.stats.changes import accuracy_components, estimate
 from finetrap.stats.retention import chance, retained
-from tests.builders.runs import FULL, SHOTS, ZERO, answers, by_strategy, run
+from tests.builders.runs import FULL, SHOTS, ZERO, answer, answers, by_strategy, run
 from tests.builders.simulated import study
 
 
 @pytest.mark.parametrize(
-    ("golds", "expected"),
+    ("choices", "expected"),
     [
         ([], 0),
-        (["0", "1"] * 50, 1 / 2),
-        (["0", "1", "2", "3"] * 25, 1 / 4),
-        # ARC: nearly always four choices, a few times five.
-        ([*("0", "1", "2", "3") * 250, "4", "4"], 1 / 4),
-        (["0", "1", "2", "3", "4"] * 25, 1 / 5),
+        ([2] * 100, 1 / 2),
+        ([4] * 998 + [5, 3], (998 / 4 + 1 / 5 + 1 / 3) / 1000),  # as in ARC
+        ([4, 4, None], None),
     ],
 )
-def test_chance_is_told_by_the_positions_of_the_gold_choices(golds, expected):
-    assert chance(golds) == expected
+def test_chance_is_the_mean_of_one_over_the_choices(choices, expected):
+    asked = [answer(rule="likelihood", choices=count) for count in choices]
+    assert chance(asked) == (expected if expected is None else pytest.approx(expected))
+
+
+def test_open_answers_are_never_guessed():
+    assert chance([answer(), answer()]) == 0
 
 
 def test_half_of_what_was_above_chance_is_left():

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from finetrap import __version__
-from finetrap.cli import doing, judging, planned
+from finetrap.cli import doing, judging, planned, regrading
 from finetrap.cli.interruption import Interrupted
 from finetrap.errors import FinetrapError
 from finetrap.events import ErrorMet
@@ -34,6 +34,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "advise": judging.advise,
     "compare": judging.compare,
     "grade": judging.grade,
+    "regrade": regrading.regrade,
     "overlap": judging.overlap,
     "list": judging.list_names,
 }

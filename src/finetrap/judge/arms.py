@@ -32,6 +32,8 @@ class Arm:
     spec: StrategySpec
     learning_rate: float | None
     trained_on: str
+    precision: str
+    """Of training: fp32, bf16 or unknown; empty for a prompt."""
     answers: dict[int | None, tuple[Answer, ...]] = field(default_factory=dict)
     """By seed, in order."""
     failed: dict[int | None, Status] = field(default_factory=dict)
@@ -116,12 +118,20 @@ def _run_order(run: Run, label: str) -> tuple[object, ...]:
         -1.0 if rate is None else rate,
         _setting(cell),
         -1 if cell.seed is None else cell.seed,
+        -cell.protocol,
     )
 
 
 def _new_arm(cell: Cell, labels: Mapping[str, str], settings: tuple[Setting, ...]) -> Arm:
     trained_on = cell.trained_on.name if cell.trained_on else ""
-    return Arm(labels[cell.key], cell.strategy, learning_rate(cell), trained_on, settings=settings)
+    return Arm(
+        labels[cell.key],
+        cell.strategy,
+        learning_rate(cell),
+        trained_on,
+        cell.precision,
+        settings=settings,
+    )
 
 
 def rate_settings(runs: Sequence[Run]) -> dict[str, tuple[Setting, ...]]:
@@ -159,7 +169,14 @@ def learning_rate(cell: Cell) -> float | None:
 def _setting(cell: Cell) -> str:
     """Name what the seeds of one arm share."""
     identity = cell.identity()
-    return content_hash([identity[k] for k in ("trained_on", "replayed", "strategy", "train")])
+    return content_hash(
+        [*(identity[k] for k in ("trained_on", "replayed", "strategy")), _budget(cell)]
+    )
+
+
+def _budget(cell: Cell) -> dict[str, Any]:
+    """Return what a cell was trained with; runs of format 1 have no precision in their key."""
+    return {**(cell.identity()["train"] or {}), "dtype": cell.precision or None}
 
 
 def strategy_labels(runs: Iterable[Run]) -> dict[str, str]:
@@ -190,7 +207,7 @@ def _flat_settings(cell: Cell) -> dict[str, str]:
     """Return every setting that may be an axis, nested names joined by dots."""
     identity = cell.identity()
     flat: dict[str, str] = {}
-    todo = [("strategy", identity["strategy"]), ("train", identity["train"] or {})]
+    todo = [("strategy", identity["strategy"]), ("train", _budget(cell))]
     for prefix, values in todo:
         for name, value in values.items():
             if isinstance(value, Mapping):
@@ -216,8 +233,8 @@ class Pairs:
     """Row of each problem where families are the rows."""
     families: int
     """Number of named families."""
-    chance: float
-    """Share of right answers that guessing gives."""
+    chance: float | None
+    """Share of right answers that guessing gives; None where it is not known."""
 
     def components(self) -> Components:
         """Analyse the variance of the change."""
@@ -284,7 +301,7 @@ def pair(arm: Arm, base: Arm, measure: Measure) -> tuple[Pairs | None, list[Left
         np.array([1.0 if measure == "accuracy" else a.bytes or 0 for a in reference]),
         family_rows(families),
         len({name for name in families if name}),
-        chance([a.gold for a in reference if a.rule == "likelihood"]),
+        chance(reference),
     )
     return pairs, faults
 

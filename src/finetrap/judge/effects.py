@@ -38,7 +38,12 @@ class Measured:
     def floor(self, margin: float) -> bool:
         """Say whether neither accuracy is above guessing by the margin (a share)."""
         levels = [self.pairs.level(self.pairs.before), self.pairs.level(self.pairs.after)]
-        return self.pairs.measure == "accuracy" and max(levels) <= self.pairs.chance + margin
+        guessed = self.pairs.chance
+        return (
+            self.pairs.measure == "accuracy"
+            and guessed is not None
+            and (max(levels) <= guessed + margin)
+        )
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ def _effect(family: Family, row: Measured, found: Estimate, judged: Judged) -> E
         plan = would_decide(spread, margin, len(pairs.sizes), len(pairs.seeds), alpha)
     notes = [
         *_caveats(family, row, found, unit),
-        *_floor_note(floor, pairs.chance),
+        *_floor_note(floor, 0.0 if family.bits else pairs.chance),
         *_noise_note(family, found, judged),
         *_unadjusted(family, found, judged),
         *(_plan_note(plan, spread) if plan else ()),
@@ -161,10 +166,10 @@ def _retention_fields(family: Family, row: Measured, found: Estimate) -> dict[st
     forgetting = family.comparison.probe and row.arm.spec.trains and not family.bits
     if not forgetting:
         return {}
-    pairs = row.pairs
-    left = retained(
-        pairs.before, pairs.after, row.components, found, pairs.chance, families=pairs.rows
-    )
+    pairs, guessed = row.pairs, row.pairs.chance
+    if guessed is None:
+        return {}
+    left = retained(pairs.before, pairs.after, row.components, found, guessed, families=pairs.rows)
     names = ("retention", "retention_low", "retention_high")
     return {} if left is None else dict(zip(names, (100 * x for x in left), strict=True))
 
@@ -200,7 +205,12 @@ def _caveats(family: Family, row: Measured, found: Estimate, unit: float) -> lis
     return notes
 
 
-def _floor_note(floor: bool, chance: float) -> list[str]:
+def _floor_note(floor: bool, chance: float | None) -> list[str]:
+    if chance is None:
+        return [
+            "these runs do not say how many choices their problems have, so what guessing gives is "
+            "not known: neither a floor nor the share that is left is told"
+        ]
     if not floor:
         return []
     level = f"guessing ({100 * chance:.0f}%)" if chance else "zero"

@@ -52,7 +52,10 @@ class Contrast:
     def floor(self, margins: Judge) -> bool:
         """Say whether neither arm's accuracy is above guessing by the margin."""
         levels = [self.pairs.level(side) for side in (self.pairs.before, self.pairs.after)]
-        return not self.bits and max(levels) <= self.pairs.chance + margins.margin / 100
+        guessed = self.pairs.chance
+        if self.bits or guessed is None:
+            return False
+        return max(levels) <= guessed + margins.margin / 100
 
 
 class Result(NamedTuple):
@@ -101,10 +104,15 @@ def pooled(parts: Sequence[Contrast]) -> Contrast:
         sizes=sizes,
         rows=_joined_rows(tables),
         families=sum(t.families for t in tables),
-        chance=sum(t.chance * len(t.sizes) for t in tables) / len(sizes),
+        chance=_pooled_chance(tables),
     )
     tests = ", ".join(part.test for part in parts)
     return Contrast(tests, pairs, pairs.components(), max(part.noise for part in parts))
+
+
+def _pooled_chance(tables: Sequence[Pairs]) -> float | None:
+    known = [t.chance * len(t.sizes) for t in tables if t.chance is not None]
+    return sum(known) / sum(len(t.sizes) for t in tables) if len(known) == len(tables) else None
 
 
 def judge_together(contrasts: Sequence[Contrast], margins: Judge) -> list[Result]:

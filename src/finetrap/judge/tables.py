@@ -1,4 +1,4 @@
-"""The tables that leave finetrap, in CSV (docs/protocol.md, format 1)."""
+"""The tables that leave finetrap, in CSV (docs/protocol.md)."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ def _cell_row(run: Run, label: str, setting: str) -> CellRow:
         self_flips=_points(self_flips(run)),
         kl_forward=_divergence(run, 2),
         kl_reverse=_divergence(run, 1),
+        train_dtype=cell.precision or None,
     )
 
 

@@ -106,8 +106,9 @@ def steps(
     if start is None or start["accuracy"] is None:
         return {}
     base = {name: start["probes"].get(name, {}).get("accuracy") for name in names}
-    guessed = {name: 100 * _chance(run, name) for name in names}
-    usable = [n for n, level in base.items() if level is not None and level > guessed[n]]
+    chances = {name: chance(run.probes.get(name, ())) for name in names}
+    guessed = {name: 100 * known for name, known in chances.items() if known is not None}
+    usable = [n for n in guessed if (level := base[n]) is not None and level > guessed[n]]
     found = {}
     for step in path:
         now = {name: step["probes"].get(name, {}).get("accuracy") for name in usable}
@@ -120,10 +121,6 @@ def steps(
         gain = step["accuracy"] - start["accuracy"]
         found[step["share"]] = RewindStep(step["share"], left, gain)
     return found
-
-
-def _chance(run: Run, probe: str) -> float:
-    return chance([a.gold for a in run.probes.get(probe, ()) if a.rule == "likelihood"])
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -75,5 +75,7 @@ def _share_above_chance(answers: Sequence[Answer]) -> float | None:
     """Return the share of right answers, less what guessing among the choices gives."""
     if not answers or any(a.correct is None for a in answers):
         return None
-    guessed = chance([a.gold for a in answers if a.rule == "likelihood"])
+    guessed = chance(answers)
+    if guessed is None:
+        return None
     return sum(bool(a.correct) for a in answers) / len(answers) - guessed

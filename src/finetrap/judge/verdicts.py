@@ -8,7 +8,7 @@ rates: they share seed variance where that is safe, and their verdicts are drawn
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from finetrap.findings import Effect, Findings, Missing
@@ -28,6 +28,7 @@ def verdicts_on(runs: Sequence[Run], margins: Judge | None = None) -> Findings:
     found: list[Effect] = []
     missing: dict[Missing, None] = {}
     for comparison in comparisons(runs):
+        missing.update(dict.fromkeys(_precisions(comparison)))
         baselines = _baselines(comparison)
         if not baselines:
             missing[Missing("base model", comparison.model, comparison.test)] = None
@@ -91,6 +92,17 @@ def _to_run(cell: Cell) -> Missing:
         remaining=1,
         planned=1,
     )
+
+
+def _precisions(comparison: Comparison) -> Iterator[Missing]:
+    """Say where strategies were not trained in one precision, or in one that nobody knows."""
+    found: dict[str, dict[str, None]] = {}
+    for arm in comparison.arms:
+        if arm.precision:
+            found.setdefault(arm.precision, {})[arm.label] = None
+    if len(found) > 1 or "unknown" in found:
+        told = "; ".join(f"{dtype}: {', '.join(labels)}" for dtype, labels in found.items())
+        yield Missing("precision", comparison.model, reason=told)
 
 
 def _baselines(comparison: Comparison) -> list[tuple[Arm, Against]]:

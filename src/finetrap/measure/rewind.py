@@ -16,6 +16,7 @@ from finetrap.events import Told
 from finetrap.measure.strategies import Questions, Solver, ask
 from finetrap.records import Answer, Limits
 from finetrap.stats.likelihood import bits_per_byte
+from finetrap.text.scoring import GRADING
 
 Step = Mapping[str, Any]
 """One λ as evidence.json keeps it: `share`, `n`, `accuracy` (percent), `bits` (per byte), and both
@@ -46,7 +47,7 @@ def settle(
         path.append(_step(solver, share, dev, limits, told))
     chosen = choose(path)
     model.rewind(chosen)
-    return {"chosen": chosen, "path": path}
+    return {"chosen": chosen, "path": path, "grading": GRADING}
 
 
 def choose(path: Sequence[Step]) -> float:

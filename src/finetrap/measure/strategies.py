@@ -263,6 +263,7 @@ def _chosen(problem: Problem, nats: Sequence[float]) -> Answer:
         bytes=sizes[problem.label],
         family=problem.family,
         correct_raw=in_total == problem.label,
+        choices=len(problem.choices),
     )
 
 

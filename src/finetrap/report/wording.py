@@ -163,6 +163,11 @@ def still_open(advice: Advice) -> str:
 def missing(one: Missing) -> str:
     """Say what could not be judged, or which runs remain."""
     place = f"{one.model} on {one.test}"
+    if one.kind == "precision":
+        return (
+            f"{one.model}: strategies differ in their precision of training, or it is not known "
+            f"({one.reason}), so a difference between them may be the precision's"
+        )
     if one.kind == "base model":
         return f"{place}: no finished zero-shot run of the base model, so no change can be judged"
     if one.kind == "left out":

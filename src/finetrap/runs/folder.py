@@ -1,16 +1,18 @@
-"""One run as files: how a run folder is written and read (docs/protocol.md, `format = 1`).
+"""One run as files: how a run folder is written and read (docs/protocol.md, `format = 2`).
 
     <slug>--<key>/
         cell.json           what was measured, and the key's own content (`identity`)
-        run.json            how it ended: status, costs, environment, and the size and hash of each
-                            file below
+        run.json            how it ended: status, costs, environment, the version of grading, and
+                            the size and hash of each file below
         answers.jsonl       one answer a line, sorted by id, without any time in it
         probe-<name>.jsonl  likewise for each probe
         evidence.json       what judging needs later without torch
         adapter/, model/    kept weights, if any: in no hash, they may be deleted
 
 Every file is JSON as it stands in the standard, so a number that is not finite is written as null.
-The folder names no machine and no place that is needed to read it: it can be copied.
+The folder names no machine and no place that is needed to read it: it can be copied. Folders of
+format 1 are read too: they lack the precision of training, the version of grading (1) and how many
+choices a problem had, which is filled in as far as the run's evidence tells it.
 """
 
 from __future__ import annotations
@@ -19,9 +21,9 @@ import gc
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from itertools import pairwise
 from math import isfinite
 from pathlib import Path
@@ -37,6 +39,7 @@ from finetrap.records import (
     Failure,
     Limits,
     ModelSpec,
+    Precision,
     Run,
     Status,
     StrategySpec,
@@ -44,9 +47,13 @@ from finetrap.records import (
     TrainSpec,
     content_hash,
 )
+from finetrap.text.scoring import GRADING, grade
 
 _AGAIN = "delete the folder and run the study again to measure this cell anew"
 _COLUMNS = tuple(f.name for f in fields(Answer))
+FORMATS = tuple(range(1, FORMAT + 1))
+PROTOCOLS = tuple(range(1, PROTOCOL + 1))
+"""What can be read; a version from the future cannot."""
 
 
 def write_run(folder: Path, run: Run) -> None:
@@ -63,6 +70,7 @@ def write_run(folder: Path, run: Run) -> None:
     outcome = {
         "format": FORMAT,
         "status": run.status,
+        "grading": run.grading or GRADING,
         "answers": len(run.answers),
         "probes": probes,
         "failure": asdict(run.failure) if run.failure else None,
@@ -119,12 +127,41 @@ def file_stem(name: str) -> str:
 
 
 def read_run(folder: Path) -> Run:
-    """Read a run. Raises StoreError if it is torn, edited, renamed or of another version."""
+    """Read a run, its completions graded under the current version of grading.
+
+    Raises StoreError if it is torn, edited, renamed or of a version from the future.
+    """
+    return regraded(read_as_graded(folder))
+
+
+def regraded(run: Run) -> Run:
+    """Grade a run's completions under the current version; dev answers keep the grades that a
+    search chose by."""
+    if run.grading is None or run.cell.split == "dev":
+        return run
+    probes = {name: graded(answers) for name, answers in run.probes.items()}
+    return replace(run, answers=graded(run.answers), probes=probes)
+
+
+def graded(answers: Iterable[Answer]) -> tuple[Answer, ...]:
+    """Grade completions again; the choice among likelihoods, and prose, have no such grade."""
+    return tuple(
+        a
+        if a.correct is None or a.rule == "likelihood"
+        else replace(a, **asdict(grade(a.completion, a.gold)))
+        for a in answers
+    )
+
+
+def read_as_graded(folder: Path) -> Run:
+    """Read a run with the grades that were written with it. Raises StoreError."""
     outcome = _read_document(folder, "run.json")
     try:
         data = {name: _read_file(folder, name, file) for name, file in outcome["files"].items()}
+        evidence = json.loads(data["evidence.json"])
+        grading = outcome["grading"] if outcome["format"] > 1 else 1
         run = Run(
-            cell=_read_cell(folder),
+            cell=_read_cell(folder, evidence),
             status=outcome["status"],
             answers=_parse_answers(folder / "answers.jsonl", data["answers.jsonl"]),
             probes={
@@ -132,9 +169,10 @@ def read_run(folder: Path) -> Run:
                 for name, file in outcome["probes"].items()
             },
             costs=Costs(**outcome["costs"]),
-            evidence=json.loads(data["evidence.json"]),
+            evidence=evidence,
             environment=outcome["environment"],
             failure=Failure(**outcome["failure"]) if outcome["failure"] else None,
+            grading=None if grading == GRADING else int(grading),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise StoreError(f"{folder / 'run.json'} was edited ({error!r}); {_AGAIN}") from error
@@ -159,17 +197,46 @@ def read_status(folder: Path) -> Status | None:
         return None
 
 
-def _read_cell(folder: Path) -> Cell:
+def with_choices(runs: Sequence[Run]) -> list[Run]:
+    """Fill in how many choices problems had, of runs of format 1, where the evidence of the base
+    model's run, which holds the problems, is among these runs."""
+    known = {
+        (name, id): len(problem["choices"])
+        for run in runs
+        for name, problems in run.evidence.get("problems", {}).items()
+        for id, problem in problems.items()
+        if "choices" in problem
+    }
+
+    def counted(name: str, answers: tuple[Answer, ...]) -> tuple[Answer, ...]:
+        if not any(a.rule == "likelihood" and a.choices is None for a in answers):
+            return answers
+        return tuple(replace(a, choices=a.choices or known.get((name, a.id))) for a in answers)
+
+    return [
+        replace(
+            run,
+            answers=counted(run.cell.task.name, run.answers),
+            probes={name: counted(name, answers) for name, answers in run.probes.items()},
+        )
+        for run in runs
+    ]
+
+
+def _read_cell(folder: Path, evidence: Mapping[str, Any]) -> Cell:
     document = _read_document(folder, "cell.json")
     identity, key = document["identity"], document["key"]
     if content_hash(identity) != key:
         raise StoreError(f"{folder / 'cell.json'}: its content is not that of its key; {_AGAIN}")
-    if identity["protocol"] != PROTOCOL:
+    if identity["protocol"] not in PROTOCOLS:
         raise StoreError(
-            f"{folder} was measured under protocol {identity['protocol']}, this is {PROTOCOL}: "
-            "the two cannot be compared; run the study again"
+            f"{folder} was measured under protocol {identity['protocol']}, this reads up to "
+            f"{PROTOCOL}; read it with the version that wrote it"
         )
     cell = _parse_cell(document["cell"])
+    if document["format"] == 1:
+        known: Precision | None = evidence.get("passes") if cell.strategy.trains else "fp32"
+        cell = replace(cell, protocol=1, train=replace(cell.train, dtype=known))
     if cell.identity() != identity:
         raise StoreError(f"{folder / 'cell.json'}: `cell` and `identity` differ; {_AGAIN}")
     if folder.name.rpartition("--")[2] != key:  # what stands before it is for people
@@ -198,9 +265,10 @@ def _read_document(folder: Path, name: str) -> dict[str, Any]:
         raise StoreError(f"{folder} is torn: {name} cannot be read; {_AGAIN}") from error
     except ValueError as error:
         raise StoreError(f"{folder / name} is not JSON ({error}); {_AGAIN}") from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
+    if not isinstance(document, dict) or document.get("format") not in FORMATS:
         raise StoreError(
-            f"{folder / name} is not in format {FORMAT}; read it with the version that wrote it"
+            f"{folder / name} is in no format up to {FORMAT}; read it with the version that wrote "
+            "it"
         )
     return document
 
@@ -251,4 +319,5 @@ def _parse_cell(document: Mapping[str, Any]) -> Cell:
         replayed=TaskRef(**replayed) if replayed else None,
         split=document["split"],
         extends=document["extends"],
+        protocol=document.get("protocol", 1),
     )

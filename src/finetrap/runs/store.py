@@ -20,8 +20,18 @@ from pathlib import Path
 from typing import Any
 
 from finetrap.errors import StoreError
-from finetrap.records import FORMAT, PROTOCOL, Cell, Run, Status, Study
-from finetrap.runs.folder import file_stem, protocol, read_run, read_status, write_run
+from finetrap.records import FORMAT, Cell, Run, Status, Study
+from finetrap.runs.folder import (
+    PROTOCOLS,
+    file_stem,
+    protocol,
+    read_as_graded,
+    read_run,
+    read_status,
+    regraded,
+    with_choices,
+    write_run,
+)
 
 _FOLDER = re.compile(r"[^.].*--([0-9a-f]{64})")
 
@@ -89,11 +99,21 @@ class Store:
         return read_run(folders[run])
 
     def runs(self, keys: Collection[str] | None = None) -> list[Run]:
-        """Read the committed runs of these keys, or all that this protocol version measured.
+        """Read the committed runs of these keys, or all that can be read.
 
         They come in the order of their folders' names. Raises StoreError.
         """
-        return [read_run(folder) for folder in self._wanted(keys)]
+        return with_choices([read_run(folder) for folder in self._wanted(keys)])
+
+    def graded_before(self) -> Iterator[tuple[Run, Run]]:
+        """Yield each run that was graded under another version, as written and as it is judged.
+
+        Trials of a search are none of them: their grades stand, as the search chose by them.
+        """
+        for folder in self._wanted(None):
+            before = read_as_graded(folder)
+            if before.grading is not None and before.cell.split == "test":
+                yield before, regraded(before)
 
     def statuses(self) -> dict[str, Status]:
         """Return how each whole run ended, by key, without opening any answers."""
@@ -169,7 +189,7 @@ class Store:
         if keys is not None:
             wanted = set(keys)
             return [folder for key, folder in folders.items() if key in wanted]
-        return [folder for folder in folders.values() if protocol(folder) == PROTOCOL]
+        return [folder for folder in folders.values() if protocol(folder) in PROTOCOLS]
 
     @contextmanager
     def _hidden_folder(self, name: str) -> Iterator[Path]:

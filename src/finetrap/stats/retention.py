@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
+from finetrap.records import Answer
 from finetrap.stats.changes import ALPHA, Components, Estimate
 
 Floats = NDArray[np.float64]
-RARE = 0.25
-"""Part of the commonest position's count below which a position is an exception, not a choice."""
 
 
 class Retention(NamedTuple):
@@ -25,17 +24,16 @@ class Retention(NamedTuple):
     high: float
 
 
-def chance(golds: Sequence[str]) -> float:
-    """Return the accuracy of guessing on multiple choice, from the gold positions ("0", "1", …).
+def chance(answers: Iterable[Answer]) -> float | None:
+    """Return the accuracy of guessing: the mean of 1/choices, and 0 for open answers.
 
-    Answers do not say how many choices there were, so the last position that is gold about as often
-    as others counts as the last choice: a data set of four choices with a few questions of five has
-    four. Without any position the answers were open, and guessing is never right.
+    None where it is not known, for runs of format 1 do not say how many choices there were.
     """
-    counts = np.bincount([int(gold) for gold in golds if gold.isdecimal()])
-    if not counts.any():
-        return 0.0
-    return 1 / (1 + int(np.flatnonzero(counts >= RARE * counts.max())[-1]))
+    counts = [answer.choices for answer in answers if answer.rule == "likelihood"]
+    known = [1 / count for count in counts if count]
+    if len(known) < len(counts):
+        return None
+    return sum(known) / len(known) if known else 0.0
 
 
 def retained(

@@ -21,6 +21,9 @@ from finetrap.errors import BadData
 from finetrap.text import numbers, rows
 from finetrap.text.numbers import NUMBER
 
+GRADING = 1
+"""Version of extraction and grading. It is in no key: completions are kept, and graded anew when
+they are judged under another version."""
 REACH = 300
 """Characters after a marker in which its answer must stand."""
 LOOK_BACK = 16

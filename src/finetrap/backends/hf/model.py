@@ -292,10 +292,12 @@ class HFModel:
         training_parts(adapter.model, base)
         return adapter
 
-    def _fit(self, trainee: Trainee, precision: Precision, progress: Progress | None) -> None:
+    def _fit(
+        self, trainee: Trainee, precision: Precision | None, progress: Progress | None
+    ) -> None:
         """Train with passes in one precision. Raises Unsupported for bf16 that PEFT cannot do."""
         kept, filler = self._originals.same, self.tokens.filler
-        way = (passes.exact if precision == "fp32" else passes.rounded)(trainee, kept)
+        way = (passes.rounded if precision == "bf16" else passes.exact)(trainee, kept)
         _ = way.network.head  # is tried on a row of its own, before any layer is replaced
         with way.ready():
             training.fit(

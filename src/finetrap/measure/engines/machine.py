@@ -1,8 +1,8 @@
 """What this machine offers to workers: cores, memory, a GPU. Nothing here starts one of them.
 
-How many workers and threads a model gets depends on the machine and the model alone, never on how
-much is still owed: a sum in another number of threads is rounded otherwise, and a study that was
-interrupted is to end with the same answers.
+How many threads a model gets depends on the machine and the model alone, never on how much is still
+owed or on `--workers`: a sum in another number of threads is rounded otherwise in training, and a
+study that was interrupted is to end with the same answers.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ class Crew(NamedTuple):
 def crew(model: ModelSpec, workers: int | None = None) -> Crew:
     """Return the crew for a model: as many workers as are asked for, or as cores and memory allow.
 
-    A variable OMP_NUM_THREADS that is set already decides the threads.
+    The threads of each are what that many by default would have, whatever is asked for. A variable
+    OMP_NUM_THREADS that is set already decides them.
     """
     available = cores()
-    if workers is None:
-        need = BYTES_PER_PARAMETER * parameters(model) + BYTES_PER_WORKER
-        workers = 1 if has_gpu() else max(1, min(available, memory() // need))
+    need = BYTES_PER_PARAMETER * parameters(model) + BYTES_PER_WORKER
+    usual = 1 if has_gpu() else max(1, min(available, memory() // need))
     chosen = os.environ.get("OMP_NUM_THREADS", "")
-    threads = int(chosen) if chosen.isdecimal() and int(chosen) else max(1, available // workers)
-    return Crew(workers, threads)
+    threads = int(chosen) if chosen.isdecimal() and int(chosen) else max(1, available // usual)
+    return Crew(usual if workers is None else workers, threads)
 
 
 @lru_cache(maxsize=256)

@@ -106,7 +106,7 @@ class TrainTable(Table):
         default=TrainSpec.dev, description="a whole number from 0"
     )
     with_dev: bool = Field(default=TrainSpec.with_dev, description="true or false")
-    dtype: Precision = Field(default=TrainSpec.dtype, description=_PRECISION)
+    dtype: Precision = Field(default=TrainSpec.dtype or "fp32", description=_PRECISION)
     replay_task: str = Field(default="", min_length=1, description="the name of a task")
 
     def spec(self) -> TrainSpec:

@@ -159,4 +159,6 @@ def _settings(rows: Sequence[CellRow], cells: Mapping[str, Cell]) -> Iterator[tu
     if spec.rewind:
         yield "λ tried", ", ".join(f"{share:g}" for share in spec.rewind)
     yield "longest answer", f"{cell.limits.max_new_tokens} tokens"
+    if spec.trains:
+        yield "trained in", cell.precision
     yield "evaluated in", cell.limits.dtype
