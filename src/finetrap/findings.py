@@ -84,7 +84,7 @@ class Effect:
     churn_error: float | None = None
     """Standard error of `churn`."""
     self_flips: float | None = None
-    """Answers, in points, that the untouched model changes when it is asked again in another batch
+    """Answers, in points, that the base model changes when it is asked again in another batch
     order; None where it was asked once. No smaller change is called harm or improvement."""
     per_seed: tuple[SeedChange, ...] = ()
 

@@ -129,7 +129,7 @@ def test_a_gain_that_is_only_seen_ships_nothing() -> None:
     (one,) = recommend(found, measured, study_command=STUDY)
     assert one.ship is None
     assert str(one.runner_up) == "lora at 3e-4"
-    assert "no gain over the untouched model is shown" in said(one.open_questions)
+    assert "no gain over the base model is shown" in said(one.open_questions)
     assert one.next_command
 
 

@@ -227,7 +227,7 @@ def test_an_interval_that_excludes_zero_alone_is_explained():
     row = by_strategy(crowd)["full"]
     assert row.p == alone.p < 0.05 < row.p_adjusted
     assert row.verdict == "inconclusive"
-    assert "the verdict is drawn over 9" in row.note
+    assert "the verdict is corrected for 9 strategies" in row.note
 
 
 def test_at_the_floor_accuracy_never_shows_equivalence():

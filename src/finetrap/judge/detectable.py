@@ -106,7 +106,7 @@ def _least(one: Detectable) -> str:
 
 
 def _arms(cells: Iterable[Cell]) -> dict[tuple[str, str, bool], dict[str, set[int | None]]]:
-    """Return the seeds of every arm that is set against the untouched model, by model and test."""
+    """Return the seeds of every arm that is set against the base model, by model and test."""
     found: dict[tuple[str, str, bool], dict[str, set[int | None]]] = {}
     for cell in cells:
         if cell.split == "dev":

@@ -56,7 +56,7 @@ class Family:
     margin: float
     """A share of the answers, or bits per byte."""
     self_flips: float | None
-    """Share of the untouched model's answers that changed when it was asked again."""
+    """Share of the base model's answers that changed when it was asked again."""
 
     @property
     def bits(self) -> bool:
@@ -186,7 +186,7 @@ def _caveats(family: Family, row: Measured, found: Estimate, unit: float) -> lis
     arm, pairs = row.arm, row.pairs
     notes = []
     if family.comparison.probe and not arm.spec.trains:
-        notes.append("transfer: the examples change the prompt, the weights are untouched")
+        notes.append("transfer: the examples change the prompt, the weights are unchanged")
     if len(pairs.seeds) == 1 and pairs.seeds[0] is not None:
         reach = unit * found.break_even_seed_sd()
         notes.append(
@@ -229,7 +229,7 @@ def _noise_note(family: Family, found: Estimate, judged: Judged) -> list[str]:
     if not _within_noise(family, found, judged):
         return []
     return [
-        "no larger than noise: asked again in another batch order, the untouched model alone "
+        "no larger than noise: asked again in another batch order, the base model alone "
         f"changes {100 * family.noise:.2g} points of its answers"
     ]
 
@@ -239,8 +239,8 @@ def _unadjusted(family: Family, found: Estimate, judged: Judged) -> list[str]:
     excludes_zero = found.p <= ALPHA < judged.p_adjusted
     if judged.verdict == "inconclusive" and (excludes_zero or found.inside(family.margin)):
         return [
-            "p and interval stand for this strategy alone; the verdict is drawn over "
-            f"{len(family.rows)}"
+            "p and interval stand for this strategy alone; the verdict is corrected for "
+            f"{len(family.rows)} strategies"
         ]
     return []
 
@@ -251,13 +251,10 @@ def _plan_note(plan: Sizing, spread: Spread) -> list[str]:
         return [plan.note]
     text = f"needs {plan.problems:,} problems with {_count(plan.seeds, 'seed')}"
     if spread.seed_variance:
-        steady, doubled = _problems(plan.if_steady), _problems(plan.if_doubled)
-        text += f" ({steady} if seeds did not vary, {doubled} if they varied twice as much)"
+        cases = [(plan.if_steady, "did not vary"), (plan.if_doubled, "varied twice as much")]
+        told = [f"{number:,} if seeds {how}" for number, how in cases if number is not None]
+        text += f" ({', '.join(told)})" * bool(told)
     return [plan.note, text] if plan.note else [text]
-
-
-def _problems(number: int | None) -> str:
-    return "no number" if number is None else f"{number:,}"
 
 
 def _count(number: int, noun: str) -> str:

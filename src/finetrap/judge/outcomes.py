@@ -33,7 +33,7 @@ class _Verdict(NamedTuple):
 
 
 def join_outcomes(effects: Iterable[Effect]) -> tuple[Outcome, ...]:
-    """Join the verdicts against the untouched model of every trained strategy on every task."""
+    """Join the verdicts against the base model of every trained strategy on every task."""
     found: dict[tuple[str, str, str, str], list[Effect]] = {}
     for effect in effects:
         if (

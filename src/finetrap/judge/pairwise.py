@@ -1,6 +1,6 @@
 """Two arms of one model set against each other, problem by problem: what claims and advice need.
 
-Verdicts are against the untouched model or the best prompt. "LoRA beats full fine-tuning" and "as
+Verdicts are against the base model or the best prompt. "LoRA beats full fine-tuning" and "as
 good as the best" are about two arms, and the difference of two verdicts is no test of either: these
 pairs are formed anew from the answers, problems × seeds, and go through the same estimates.
 """
@@ -33,7 +33,7 @@ class Contrast:
     pairs: Pairs
     components: Components
     noise: float = 0.0
-    """Share of the untouched model's answers that changed when it was asked again."""
+    """Share of the base model's answers that changed when it was asked again."""
 
     @property
     def bits(self) -> bool:

@@ -68,7 +68,7 @@ def _points(share: float | None) -> float | None:
 def _divergence(run: Run, column: int) -> float | None:
     """Return the mean over problems of one direction, in nats per token.
 
-    Evidence has [id, KL(tuned ‖ untouched), KL(untouched ‖ tuned)] for each problem.
+    Evidence has [id, KL(tuned ‖ base), KL(base ‖ tuned)] for each problem.
     """
     rows = run.evidence.get("divergence") or ()
     return math.fsum(row[column] for row in rows) / len(rows) if rows else None

@@ -1,6 +1,6 @@
 """Verdicts on runs: what each strategy did to the task it was tuned for and to everything else.
 
-Effects are against the untouched model, asked without examples, and on tasks also against the best
+Effects are against the base model, asked without examples, and on tasks also against the best
 in-context arm: of the right answers, and of the bits per byte of the gold solutions. The strategies
 of one model on one test against one baseline by one measure are one family, at whatever learning
 rates: they share seed variance where that is safe, and their verdicts are drawn together.
@@ -106,14 +106,14 @@ def _precisions(comparison: Comparison) -> Iterator[Missing]:
 
 
 def _baselines(comparison: Comparison) -> list[tuple[Arm, Against]]:
-    """Return the untouched model and, on a task, the best prompt with examples."""
-    untouched = next((a for a in comparison.arms if a.is_base and a.answers), None)
-    if untouched is None:
+    """Return the base model and, on a task, the best prompt with examples."""
+    zero_shot = next((a for a in comparison.arms if a.is_base and a.answers), None)
+    if zero_shot is None:
         return []
-    baselines: list[tuple[Arm, Against]] = [(untouched, "zero-shot")]
+    baselines: list[tuple[Arm, Against]] = [(zero_shot, "zero-shot")]
     if not comparison.probe:
         shots = [a for a in comparison.arms if not a.spec.trains and a.spec.shots and a.answers]
-        scored = [(pair(arm, untouched, "accuracy")[0], arm) for arm in shots]
+        scored = [(pair(arm, zero_shot, "accuracy")[0], arm) for arm in shots]
         accuracy = [(float(p.after.mean()), a) for p, a in scored if p]
         if accuracy:
             baselines.append((max(accuracy, key=lambda found: found[0])[1], "best-icl"))

@@ -357,7 +357,7 @@ def judge_family(
     """Give each strategy of a family its verdict: the only place where one is made.
 
     A change is `harmed` or `improved` if the joint procedure rejects no change, and if it is above
-    `noise`, the share of answers that change when the untouched model is asked twice. Otherwise it
+    `noise`, the share of answers that change when the base model is asked twice. Otherwise it
     is `equivalent` if the procedure rejects a change of the margin, and the printed interval lies
     within the margin too, so that no page shows an equivalence that sticks out of it. Where
     `floors` says that nothing was there to be lost, equivalence shows nothing: it is

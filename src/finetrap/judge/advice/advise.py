@@ -3,7 +3,7 @@
     every strategy → within the limits? → shown harmed? → shown within the margin of the best?
                    → no doubt left about forgetting? → the cheapest that is left
 
-A dearer strategy than the untouched model is shipped only where some strategy is shown to improve
+A dearer strategy than the base model is shipped only where some strategy is shown to improve
 on it: a gain that is only seen ships nothing. Where accuracy is at the floor, bits per byte of the
 gold solutions decide, and the advice says so.
 """
@@ -98,7 +98,7 @@ def _advice(
 ) -> Advice:
     model, task = choice.comparison.model, choice.comparison.test
     if choice.base is None:
-        reason = "no finished zero-shot run of the untouched model, so nothing can be compared"
+        reason = "no finished zero-shot run of the base model, so nothing can be compared"
         return Advice(model, task, None, None, (reason,), (reason,), again)
     pick = choice.pick
     questions = list(_open(choice, wishes))
@@ -209,7 +209,7 @@ def _why_not(choice: Choice) -> str:
     if first.doubts:
         places = ", ".join(f"{e.task} {_numbers(e)}" for e in first.doubts)
         return f"{first.name} is as good as the best, but may forget ({places})"
-    return f"{first.name} is as good as the best, but no gain over the untouched model is shown"
+    return f"{first.name} is as good as the best, but no gain over the base model is shown"
 
 
 def _more(choice: Choice, runs: Sequence[Run]) -> More:
@@ -248,7 +248,7 @@ def _changes(choice: Choice) -> Iterator[str]:
 
 def _level(choice: Choice, one: Candidate) -> str:
     value = choice.merit(one)
-    name = "the untouched model" if one.arm.is_base else one.name
+    name = "the base model" if one.arm.is_base else one.name
     if choice.measure == "accuracy":
         return f"{name} {value:.1f}%"
     return f"{name} {-value:.3f} bits per byte"

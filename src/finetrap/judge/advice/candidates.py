@@ -40,7 +40,7 @@ class Candidate:
     runs: tuple[Run, ...]
     """On the training task's own test, failed ones too."""
     effects: tuple[Effect, ...]
-    """Against the untouched model, one for each test and measure."""
+    """Against the base model, one for each test and measure."""
     barred: str = ""
     """The limit that it breaks, or is not known to keep; empty if none."""
 
@@ -118,7 +118,7 @@ def gather_candidates(
 ) -> list[Candidate]:
     """Return every strategy trained for this comparison's own task, cheapest first.
 
-    The untouched model is one, and strategies that ended without answers are too.
+    The base model is one, and strategies that ended without answers are too.
     """
     labels = strategy_labels(runs)
     found = []

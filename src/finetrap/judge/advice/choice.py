@@ -50,7 +50,7 @@ class Choice:
 
     @property
     def pays(self) -> bool:
-        """Whether some strategy as good as the best is shown to improve on the untouched model."""
+        """Whether some strategy as good as the best is shown to improve on the base model."""
         return any(
             effect.verdict == "improved" for one in self.shown for effect in self.gain(one)[:1]
         )
@@ -71,7 +71,7 @@ class Choice:
         )
 
     def gain(self, one: Candidate) -> list[Effect]:
-        """Return the change on the task by the deciding measure; empty for the untouched model."""
+        """Return the change on the task by the deciding measure; empty for the base model."""
         return [e for e in one.effects if e.kind == "task" and e.measure == self.measure]
 
     def merit(self, one: Candidate) -> float:

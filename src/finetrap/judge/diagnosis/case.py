@@ -24,12 +24,12 @@ FEWEST = 5
 
 @dataclass(frozen=True)
 class Rate:
-    """The same strategy at another learning rate, against the untouched model."""
+    """The same strategy at another learning rate, against the base model."""
 
     learning_rate: float
     split: Literal["test", "dev"]
     before: float
-    """Percent right of the untouched model."""
+    """Percent right of the base model."""
     after: float
     low: float
     """Of the change, in points, as is `high`."""
@@ -39,14 +39,14 @@ class Rate:
 
 @dataclass(frozen=True)
 class Case:
-    """One strategy's answers beside those of the untouched model."""
+    """One strategy's answers beside those of the base model."""
 
     before: tuple[Answer, ...]
     after: tuple[Answer, ...]
     """Of every seed, one after the other."""
     runs: tuple[Run, ...] = ()
     """The trained runs, failed ones too; none where only outputs are known."""
-    untouched: Run | None = None
+    base: Run | None = None
     accuracy: Effect | None = None
     bits: Effect | None = None
     probes: tuple[Effect, ...] = ()
@@ -74,7 +74,7 @@ class Case:
 
     @property
     def knows(self) -> bool:
-        """Whether the untouched model solves clearly more problems than none.
+        """Whether the base model solves clearly more problems than none.
 
         Where it does not, its likelihoods say as much of the task as of the data.
         """
@@ -152,18 +152,18 @@ def trained_arms(runs: Sequence[Run]) -> Iterator[tuple[Run, ...]]:
 def gather(arm: Sequence[Run], runs: Sequence[Run], effects: Iterable[Effect]) -> Case:
     """Put the runs of one strategy beside whatever else was measured.
 
-    `effects` are those of this strategy at one setting, against the untouched model.
+    `effects` are those of this strategy at one setting, against the base model.
     """
     cell = arm[0].cell
     found = list(effects)
     tests = [e for e in found if e.kind != "probe"]
-    untouched = _untouched(cell, runs)
+    base = _base_run(cell, runs)
     margin = next((e.margin for e in tests if e.measure == "accuracy"), MARGIN)
     return Case(
-        before=untouched.answers if untouched else (),
+        before=base.answers if base else (),
         after=tuple(answer for run in arm if run.status == "done" for answer in run.answers),
         runs=tuple(arm),
-        untouched=untouched,
+        base=base,
         accuracy=next((e for e in tests if e.measure == "accuracy"), None),
         bits=next((e for e in tests if e.measure == "bits_per_byte"), None),
         probes=tuple(e for e in found if e.kind == "probe"),
@@ -172,7 +172,7 @@ def gather(arm: Sequence[Run], runs: Sequence[Run], effects: Iterable[Effect]) -
 
 
 def effects_of(cell: Cell, label: str, findings: Findings) -> list[Effect]:
-    """Return a strategy's effects on its test and on its probes, against the untouched model."""
+    """Return a strategy's effects on its test and on its probes, against the base model."""
     trained_on = cell.trained_on.name if cell.trained_on else ""
     tests = {(False, cell.task.name), *((True, probe.name) for probe in cell.probes)}
     return [
@@ -185,7 +185,7 @@ def effects_of(cell: Cell, label: str, findings: Findings) -> list[Effect]:
     ]
 
 
-def _untouched(cell: Cell, runs: Iterable[Run]) -> Run | None:
+def _base_run(cell: Cell, runs: Iterable[Run]) -> Run | None:
     """Return the run in which the model as it came was asked what this cell asks."""
     asked = _asked(cell)
     return next(
@@ -222,12 +222,12 @@ def _rates(cell: Cell, runs: Sequence[Run], margin: float) -> Iterator[Rate]:
         ):
             groups[rate, other.split].append(run)
     for (rate, _), tried in sorted(groups.items(), key=lambda item: item[0]):
-        untouched = _untouched(tried[0].cell, runs)
-        if untouched:
+        base = _base_run(tried[0].cell, runs)
+        if base:
             after = [run.answers for run in tried]
-            change = paired(untouched.answers, after)
+            change = paired(base.answers, after)
             if change:
-                yield _rate(rate, tried[0].cell.split, untouched.answers, after, change, margin)
+                yield _rate(rate, tried[0].cell.split, base.answers, after, change, margin)
 
 
 def _rate(

@@ -50,7 +50,7 @@ def _why_unjudged(case: Case) -> str:
     failed = [run for run in case.runs if run.failure]
     if failed and failed[0].failure:
         return f"no answers: {failed[0].failure.message.splitlines()[0][:120]}"
-    return "no run of the untouched model that was asked the same"
+    return "no run of the base model that was asked the same"
 
 
 def _change(effect: Effect) -> str:
@@ -69,7 +69,7 @@ def _noise_floors(effect: Effect) -> str:
     if effect.noise_floor is not None:
         floors.append(f"two seeds disagree on {effect.noise_floor:.1f}% of the problems")
     if effect.self_flips is not None:
-        floors.append(f"the untouched model with itself on {effect.self_flips:.1f}%")
+        floors.append(f"the base model with itself on {effect.self_flips:.1f}%")
     return ", ".join(floors) or f"p = {effect.p_adjusted:.2g}"
 
 
@@ -88,7 +88,7 @@ def format_(case: Case) -> Suspect:
     unmarked = [percent_that(side, _right_but_unread) for side in (case.before, case.after)]
     strict = [percent_that(side, lambda a: bool(a.strict)) for side in (case.before, case.after)]
     said = (
-        f"wrong answers whose text holds the right one unmarked or marked in another way: "
+        "right value, wrong format: "
         f"{unmarked[0]:.1f}% before, {unmarked[1]:.1f}% after; answers in the asked format: "
         f"{strict[0]:.1f}% before, {strict[1]:.1f}% after"
     )
@@ -133,9 +133,9 @@ def _unfinished(answer: Answer) -> bool:
 
 def _endings(case: Case, known: bool) -> str:
     signs = {
-        "cut at the cap": lambda a: a.stop == "cap",
-        "repeat themselves": lambda a: texts.loops(a.completion),
-        "go on after their answer": lambda a: texts.goes_on(a.completion),
+        "hit the token limit": lambda a: a.stop == "cap",
+        "loop": lambda a: texts.loops(a.completion),
+        "keep generating after their answer": lambda a: texts.goes_on(a.completion),
     }
     shown = list(signs.items()) if known else list(signs.items())[1:]
     parts = [

@@ -81,7 +81,7 @@ def learning_rates(case: Case) -> Suspect:
 
 def _tried(r: Rate) -> str:
     where = " of dev" if r.split == "dev" else ""
-    return f"{written_rate(r.learning_rate)} {r.after:.1f}%{where} (untouched {r.before:.1f}%)"
+    return f"{written_rate(r.learning_rate)} {r.after:.1f}%{where} (base model {r.before:.1f}%)"
 
 
 def _better(case: Case, own: float | None) -> Rate | None:
@@ -110,7 +110,9 @@ def _curve(case: Case) -> tuple[list[str], list[str]]:
     losses = case.curves("loss")
     if losses:
         start, worst = max(((c[0], max(c)) for c in losses), key=lambda c: c[1] - c[0])
-        said = f"loss from {start:.3g} at most {worst:.3g} nats per token"
+        said = f"loss never rose above its start ({start:.3g} nats per token)"
+        if worst > start:
+            said = f"loss rose from {start:.3g} to {worst:.3g} nats per token"
         spiked = worst - start >= SPIKE and worst >= SPIKE_RATIO * start
         (against if spiked else neutral).append(said)
     updates = case.curves("update_ratio")
@@ -120,9 +122,7 @@ def _curve(case: Case) -> tuple[list[str], list[str]]:
         (against if size >= UPDATES else neutral).append(said)
     moved = [row[1] for rows in case.evidence("divergence") for row in rows]
     if moved:
-        neutral.append(
-            f"moved {sum(moved) / len(moved):.3g} nats per token from the untouched model"
-        )
+        neutral.append(f"moved {sum(moved) / len(moved):.3g} nats per token from the base model")
     return against, neutral
 
 
@@ -195,7 +195,7 @@ def data(case: Case) -> Suspect:
         return ruled_out(name, said)
     said += (
         f"; after training {trained:.3f} bits per byte on them, on test solutions {tested:.3f} "
-        f"(untouched {before:.3f})"
+        f"(base model {before:.3f})"
     )
     if tested - before >= BITS and trained <= MEMORISED * tested:
         return likely_cause(
@@ -207,14 +207,14 @@ def data(case: Case) -> Suspect:
 def _trained_bits(case: Case) -> float | None:
     """Return bits per byte of the training solutions after training; None unless the loss fell.
 
-    The first loss is that of the untouched model, whose bits per byte of the same rows are known.
+    The first loss is that of the base model, whose bits per byte of the same rows are known.
     """
-    untouched, losses = _training_bits(case), case.curves("loss")
-    if untouched is None or not losses:
+    base, losses = _training_bits(case), case.curves("loss")
+    if base is None or not losses:
         return None
     last = [sum(c[-3:]) / len(c[-3:]) / c[0] for c in losses if c[0] > 0]
     share = sum(last) / len(last) if last else 1.0
-    return untouched * share if share < 1 else None
+    return base * share if share < 1 else None
 
 
 def _training_bits(case: Case) -> float | None:
@@ -249,14 +249,14 @@ def style(case: Case) -> Suspect:
     """Judge whether the solutions are written as the model itself would write."""
     name = "style distance"
     trained = _training_bits(case)
-    own = _bits(case.untouched.evidence.get("own_style")) if case.untouched else None
+    own = _bits(case.base.evidence.get("own_style")) if case.base else None
     if trained is None or own is None:
         return not_enough_data(
-            name, "likelihoods of the untouched model unknown" if case.runs else _NO_TRAINING
+            name, "likelihoods of the base model unknown" if case.runs else _NO_TRAINING
         )
     said = (
-        f"the untouched model needs {trained:.3f} bits per byte for the training solutions, "
-        f"{own:.3f} for its own"
+        f"training solutions take the base model {trained:.3f} bits per byte, its own answers "
+        f"{own:.3f}"
     )
     reason = _unreadable(case) or (
         "labels do not fit their questions" if labels(case).verdict == "likely cause" else ""
@@ -274,17 +274,17 @@ def style(case: Case) -> Suspect:
 
 
 def _unreadable(case: Case) -> str:
-    """Say why the untouched model's likelihoods of training rows cannot be used; empty if they
+    """Say why the base model's likelihoods of training rows cannot be used; empty if they
     can."""
     if template(case).verdict == "likely cause":
         return "the rows have another template than the model is asked in"
     if not case.knows:
-        return "the untouched model hardly solves the task"
+        return "the base model hardly solves the task"
     return ""
 
 
 def labels(case: Case) -> Suspect:
-    """Judge whether solutions belong to their questions, as far as the untouched model can tell.
+    """Judge whether solutions belong to their questions, as far as the base model can tell.
 
     It can where it solves the task and finds right solutions of the test likely: then a solution is
     likelier after its own question than after another's, unless it was given the wrong one.
@@ -309,7 +309,7 @@ def labels(case: Case) -> Suspect:
     if high < FITTING:
         return likely_cause(
             name,
-            f"{said}, though the untouched model knows the task",
+            f"{said}, though the base model knows the task",
             "check that each row holds its own question's solution: a column was shuffled or joined"
             " wrongly",
         )
@@ -318,7 +318,7 @@ def labels(case: Case) -> Suspect:
 
 def _cannot_judge(case: Case) -> str:
     tested = bits_of_all(case.before)
-    own = _bits(case.untouched.evidence.get("own_style")) if case.untouched else None
+    own = _bits(case.base.evidence.get("own_style")) if case.base else None
     if tested is None or own is None:
         return "its likelihoods of right solutions are unknown"
     if tested - own > READABLE:

@@ -85,7 +85,7 @@ def _is_lora(spec: StrategySpec, *, dora: bool) -> bool:
     )
 
 
-ZERO_SHOT = Kind("the untouched model, zero-shot", "zero-shot")
+ZERO_SHOT = Kind("the base model, zero-shot", "zero-shot")
 FIVE_SHOT = Kind("5-shot prompting", "5-shot")
 FULL = Kind("full fine-tuning", "full")
 LORA = Kind("LoRA", "lora")
@@ -387,4 +387,5 @@ def _how(results: Sequence[Result], margins: Judge) -> str:
     bits = {result.contrast.bits for result in results}
     units = {False: f"{margins.margin:g} points", True: f"{margins.bits_margin:g} bits per byte"}
     allowed = " or ".join(units[each] for each in sorted(bits))
-    return f"tests judged together: {len(results)}, margin {allowed}"
+    many = "comparison" if len(results) == 1 else "comparisons"
+    return f"{len(results)} {many}, margin {allowed}"
