@@ -307,6 +307,9 @@ class Outcome:
     tuned: Word | None
     outcome: Literal["no harm", "avoidable harm", "harm", "inconclusive"]
     reason: str
+    fixed_effect: Effect | None = None
+    """The change that the verdict is of: of accuracy unless that is at the floor."""
+    tuned_effect: Effect | None = None
 
 
 @dataclass(frozen=True)

@@ -83,5 +83,10 @@ def test_at_the_floor_bits_per_byte_decide():
     (found,) = findings.outcomes
     assert (found.outcome, found.fixed, found.tuned) == ("avoidable harm", "harmed", "equivalent")
     assert found.reason.count("by bits per byte: accuracy is at the floor") == 2
+    behind = found.fixed_effect, found.tuned_effect
+    assert [(e.measure, e.verdict) for e in behind] == [
+        ("bits_per_byte", "harmed"),
+        ("bits_per_byte", "equivalent"),
+    ]
     (found,) = join_outcomes([e for e in findings.effects if e.measure == "accuracy"])
     assert found.outcome == "inconclusive"

@@ -67,25 +67,16 @@ def test_outcomes_stand_in_the_answer_with_both_rates(
     page: Path, findings: Findings, runs: list[Run]
 ) -> None:
     card = judgements.cards(arrange(findings, study()), findings)[0]
-    assert card.outcomes[0].outcome.outcome == "avoidable harm", "the gravest first"
-    (fixed_rate, fixed, at_fixed), (tuned_rate, tuned, at_tuned) = card.outcomes[0].settings
-    assert (fixed_rate, fixed, tuned_rate, tuned) == (3e-4, "harmed", 1e-5, "equivalent")
+    assert card.outcomes[0].outcome == "avoidable harm", "the gravest first"
+    own = card.outcomes[0]
+    at_fixed, at_tuned = own.fixed_effect, own.tuned_effect
+    assert (own.fixed_rate, own.fixed) == (3e-4, "harmed")
+    assert (own.tuned_rate, own.tuned) == (1e-5, "equivalent")
     assert at_fixed is not None
     assert at_tuned is not None
     text = section(page, "answer")
     assert f"avoidable harm harmed at 3e-4 {wording.change(at_fixed)}" in text
     assert f"equivalent at 1e-5 {wording.change(at_tuned)}" in text
-
-
-def test_an_outcome_shows_the_measure_that_its_verdict_is_of() -> None:
-    on_task = {"kind": "task", "model": "m", "task": "t", "trained_on": "t"}
-    accuracy = effect(**on_task, measure="accuracy", verdict="inconclusive", floor=True)
-    bits = effect(**on_task, measure="bits_per_byte", verdict="harmed")
-    outcome = Outcome("m", "t", "lora", "t", 3e-4, None, "harmed", None, "inconclusive", "")
-    shown = made_up(accuracy, bits, outcomes=(outcome,))
-    (card,) = judgements.cards(arrange(shown), shown)
-    assert card.outcomes[0].fixed is bits
-    assert card.outcomes[0].tuned is None
 
 
 def test_the_sentence_ends_in_what_to_ship_and_its_reasons_follow(

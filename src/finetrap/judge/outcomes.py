@@ -30,6 +30,8 @@ class _Verdict(NamedTuple):
     word: Word
     said: str
     """The same in words."""
+    effect: Effect
+    """The change that it is of."""
 
 
 def join_outcomes(effects: Iterable[Effect]) -> tuple[Outcome, ...]:
@@ -61,6 +63,8 @@ def _outcome(own: Sequence[Effect]) -> Outcome:
         tuned=tuned[0].word if len(tuned) == 1 else None,
         outcome=outcome,
         reason=reason,
+        fixed_effect=fixed[0].effect if len(fixed) == 1 else None,
+        tuned_effect=tuned[0].effect if len(tuned) == 1 else None,
     )
 
 
@@ -77,11 +81,11 @@ def _verdict(effect: Effect, bits: Effect | None) -> _Verdict:
     own, word = effect.learning_rate, effect.verdict
     place = f"{word} at {written_rate(own)}" + (" (within the margin)" if effect.small else "")
     if not effect.floor or word != "inconclusive":
-        return _Verdict(own, word, place)
+        return _Verdict(own, word, place, effect)
     if bits is None:
-        return _Verdict(own, word, f"{place} (accuracy at the floor)")
+        return _Verdict(own, word, f"{place} (accuracy at the floor)", effect)
     said = f"{bits.verdict} at {written_rate(own)} (by bits per byte: accuracy is at the floor)"
-    return _Verdict(own, bits.verdict, said)
+    return _Verdict(own, bits.verdict, said, bits)
 
 
 def _joined(fixed: Sequence[_Verdict], tuned: Sequence[_Verdict]) -> tuple[_Outcome, str]:

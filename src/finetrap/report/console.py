@@ -14,17 +14,6 @@ from finetrap.text.visible import ascii_line
 if TYPE_CHECKING:
     from rich.table import Table
 
-COLUMNS = (
-    "model",
-    "task",
-    "strategy",
-    "rate",
-    "before",
-    "after",
-    "change",
-    "verdict",
-    "worst probe",
-)
 _RIGHT = {"rate", "before", "after", "change"}
 _STYLES = {
     "harmed": "bold red",
@@ -49,6 +38,9 @@ class VerdictRow(NamedTuple):
     change: str
     verdict: str
     worst_probe: str
+
+
+COLUMNS = tuple(field.replace("_", " ") for field in VerdictRow._fields)
 
 
 def verdict_rows(findings: Findings) -> list[VerdictRow]:

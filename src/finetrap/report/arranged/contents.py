@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from finetrap.findings import CellRow, Findings
-from finetrap.records import FORMAT, PROTOCOL, Run, Study
+from finetrap.records import FORMAT, PROTOCOL, Failure, Run, Study
 from finetrap.report import wording
 from finetrap.report.arranged.panels import Panel, PanelArm, ProbeGroup, cell_key
-from finetrap.text.visible import clip, one_line
+from finetrap.text.visible import one_line
 
 NOT_ENOUGH_DATA = "not enough data"
 
@@ -101,32 +101,16 @@ def distances(group: ProbeGroup, panels: Sequence[Panel]) -> list[PanelArm]:
     ]
 
 
-class FailedCell(NamedTuple):
-    """A cell without answers, and why."""
-
-    row: CellRow
-    label: str
-    cause: str
-    step: int | None
-    message: str
-
-
-def failures(findings: Findings, runs: Mapping[str, Run]) -> list[FailedCell]:
-    """List the cells that ended without answers."""
-    listed = []
-    for row in findings.cells:
-        if row.status == "done":
-            continue
-        run = runs.get(row.key)
-        failure = run.failure if run else None
-        cause, step, message = (
-            (failure.cause, failure.step, failure.message)
-            if failure
-            else ("not recorded", None, "")
-        )
-        label = cell_key(row).label
-        listed.append(FailedCell(row, label, cause, step, clip(message, 4000)))
-    return listed
+def failures(
+    findings: Findings, runs: Mapping[str, Run]
+) -> list[tuple[CellRow, str, Failure | None]]:
+    """List the cells that ended without answers: each with its arm, and why where it is known."""
+    lost = [row for row in findings.cells if row.status != "done"]
+    ended = [runs.get(row.key) for row in lost]
+    return [
+        (row, cell_key(row).label, run.failure if run else None)
+        for row, run in zip(lost, ended, strict=True)
+    ]
 
 
 class Provenance(NamedTuple):

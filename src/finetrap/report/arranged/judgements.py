@@ -14,35 +14,12 @@ from finetrap.text.visible import one_line
 _GRAVEST = ("harm", "avoidable harm", "inconclusive", "no harm")
 
 
-class OutcomeRow(NamedTuple):
-    """What one trained strategy did at both learning rates."""
-
-    outcome: Outcome
-    fixed: Effect | None
-    """The change behind each verdict; None where it was not measured."""
-    tuned: Effect | None
-
-    @property
-    def label(self) -> str:
-        """Name the strategy."""
-        return wording.strategy(self.outcome.strategy)
-
-    @property
-    def settings(self) -> tuple[tuple[float | None, str | None, Effect | None], ...]:
-        """(rate, verdict, change) at the fixed and at the tuned rate."""
-        found = self.outcome
-        return (
-            (found.fixed_rate, found.fixed, self.fixed),
-            (found.tuned_rate, found.tuned, self.tuned),
-        )
-
-
 class Card(NamedTuple):
     """The answer for one model and task: the sentence, what to ship, what each strategy did."""
 
     answer: sentences.Sentence
     advice: tuple[Advice, ...]
-    outcomes: tuple[OutcomeRow, ...]
+    outcomes: tuple[Outcome, ...]
 
 
 def cards(panels: Sequence[Panel], findings: Findings) -> list[Card]:
@@ -53,31 +30,11 @@ def cards(panels: Sequence[Panel], findings: Findings) -> list[Card]:
         key = panel.key
         advice = tuple(a for a in left if (a.model, a.task) == (key.model, key.task))
         left = [a for a in left if a not in advice]
-        rows = [
-            OutcomeRow(o, _behind(o, "fixed", findings), _behind(o, "tuned", findings))
-            for o in findings.outcomes
-            if (o.model, o.task, o.trained_on or o.task) == key
-        ]
-        rows.sort(key=lambda row: _GRAVEST.index(row.outcome.outcome))
-        found.append(Card(sentences.answer(panel, findings.detectable), advice, tuple(rows)))
+        own = [o for o in findings.outcomes if (o.model, o.task, o.trained_on or o.task) == key]
+        own.sort(key=lambda one: _GRAVEST.index(one.outcome))
+        found.append(Card(sentences.answer(panel, findings.detectable), advice, tuple(own)))
     alone = [sentences.Sentence(f"{a.model} on {a.task}", (), 0, "") for a in left]
     return found + [Card(answer, (a,), ()) for answer, a in zip(alone, left, strict=True)]
-
-
-def _behind(outcome: Outcome, setting: str, findings: Findings) -> Effect | None:
-    """Return the change that an outcome's verdict is about: of accuracy unless it is at the floor,
-    where the verdict may be that on bits per byte."""
-    word = outcome.fixed if setting == "fixed" else outcome.tuned
-    rate = outcome.fixed_rate if setting == "fixed" else outcome.tuned_rate
-    own = [
-        e
-        for e in findings.effects
-        if (e.model, e.task, e.strategy, e.trained_on, e.learning_rate, e.setting, e.verdict)
-        == (outcome.model, outcome.task, outcome.strategy, outcome.trained_on, rate, setting, word)
-        and e.against == "zero-shot"
-        and e.kind != "probe"
-    ]
-    return min(own, key=lambda e: e.measure != "accuracy", default=None)
 
 
 class ClaimRow(NamedTuple):
@@ -114,22 +71,8 @@ class DiagnosisRow(NamedTuple):
         who = wording.arm(found.strategy, found.learning_rate, found.setting, joint=" at ")
         return f"{wording.capital(who)}: {one_line(found.model, 40)} on {one_line(found.task, 40)}"
 
-    @property
-    def likely_cause(self) -> tuple[Suspect, ...]:
-        """Suspects with evidence against them."""
-        return self._with("likely cause")
-
-    @property
-    def ruled_out(self) -> tuple[Suspect, ...]:
-        """Suspects with evidence for them."""
-        return self._with("ruled out")
-
-    @property
-    def not_enough_data(self) -> tuple[Suspect, ...]:
-        """Suspects of which the runs hold no evidence."""
-        return self._with("not enough data")
-
-    def _with(self, verdict: str) -> tuple[Suspect, ...]:
+    def suspects(self, verdict: str) -> tuple[Suspect, ...]:
+        """Return those with this verdict."""
         return tuple(s for s in self.diagnosis.suspects if s.verdict == verdict)
 
 

@@ -173,7 +173,6 @@ class ProbeGroup:
 
 def arrange(findings: Findings, study: Study | None = None) -> list[Panel]:
     """Arrange every strategy on every task, in the study's order where there is one."""
-    rank = _ranks(findings, study)
     cells = {row.key: row for row in findings.cells}
     effects: dict[tuple[str, str, str, str, float | None], list[Effect]] = {}
     for e in findings.effects:
@@ -181,64 +180,58 @@ def arrange(findings: Findings, study: Study | None = None) -> list[Panel]:
             arm = (e.model, e.task, e.trained_on or e.task, e.strategy, e.learning_rate)
             effects.setdefault(arm, []).append(e)
     places: dict[PanelKey, list[PanelArm]] = {}
-    for line in findings.summary:
+    for line in _in_order(findings, study):
         place = PanelKey(line.model, line.task, line.trained_on)
-        own = effects.get((*place, line.strategy, line.learning_rate), ())
-        kept = tuple(cells[key] for key in line.cells)
-        places.setdefault(place, []).append(_arm(line, kept, () if line.base else own))
+        own = () if line.base else effects.get((*place, line.strategy, line.learning_rate), ())
+        arm_cells = tuple(cells[key] for key in line.cells)
+        places.setdefault(place, []).append(_arm(line, arm_cells, own))
     return [
         Panel(
             place,
-            tuple(
-                sorted(
-                    (arm for arm in places[place] if not arm.summary.base),
-                    key=lambda arm: _order(arm.key, rank),
-                )
-            ),
-            next((arm for arm in places[place] if arm.summary.base), None),
+            tuple(arm for arm in arms if not arm.summary.base),
+            next((arm for arm in arms if arm.summary.base), None),
         )
-        for place in sorted(places, key=lambda place: _places(place, rank))
+        for place, arms in places.items()
     ]
 
 
 def _arm(line: Summary, cells: tuple[CellRow, ...], effects: Sequence[Effect]) -> PanelArm:
     """Put a strategy's changes beside its summary; one at a fixed and tuned rate is shown once."""
     first = {e.against: e for e in first_measure(effects)}
-    second = {e.against: e for e in second_measure(effects)}
-    key = ArmKey(line.strategy, line.learning_rate, line.setting)
-    return PanelArm(
-        key, cells, line, first.get("zero-shot"), first.get("best-icl"), tuple(second.values())
-    )
+    second = tuple({e.against: e for e in second_measure(effects)}.values())
+    return PanelArm(_key(line), cells, line, first.get("zero-shot"), first.get("best-icl"), second)
 
 
 def probe_groups(findings: Findings, study: Study | None = None) -> list[ProbeGroup]:
     """Arrange the probe effects against the base model."""
-    rank = _ranks(findings, study)
     probes = [e for e in findings.effects if e.kind == "probe" and e.against == BASELINE]
-    first = _by_probe(first_measure(probes), rank)
-    second = _by_probe(second_measure(probes), rank)
-    return [
-        ProbeGroup(*key, first[key], second.get(key, ()))
-        for key in sorted(first, key=lambda key: _places(key, rank))
-    ]
+    order = _in_order(findings, study)
+    groups = dict.fromkeys((line.model, line.trained_on) for line in order)
+    sides = [_by_probe(side, order) for side in (first_measure(probes), second_measure(probes))]
+    found = [ProbeGroup(*group, *(side.get(group, ()) for side in sides)) for group in groups]
+    return [group for group in found if group.arms]
 
 
 _ByProbe = tuple[tuple[ArmKey, Mapping[str, Effect]], ...]
 
 
 def _by_probe(
-    effects: Sequence[Effect], rank: Mapping[str, int]
+    effects: Sequence[Effect], order: Sequence[Summary]
 ) -> dict[tuple[str, str], _ByProbe]:
     """Return the arms of each model and training task, with their effects by probe."""
-    groups: dict[tuple[str, str], dict[ArmKey, dict[str, Effect]]] = {}
-    keys = _arm_keys(effects)
-    for effect in effects:
-        arms = groups.setdefault((effect.model, effect.trained_on), {})
-        arms.setdefault(keys[id(effect)], {})[effect.task] = effect
-    return {
-        group: tuple(sorted(arms.items(), key=lambda arm: _order(arm[0], rank)))
-        for group, arms in groups.items()
-    }
+    own: dict[tuple[str, str, str, float | None], dict[str, Effect]] = {}
+    for e in effects:
+        own.setdefault((e.model, e.trained_on, e.strategy, e.learning_rate), {})[e.task] = e
+    groups: dict[tuple[str, str], dict[ArmKey, Mapping[str, Effect]]] = {}
+    for line in order:
+        solver = (line.model, line.trained_on, line.strategy, line.learning_rate)
+        if solver in own:
+            groups.setdefault(solver[:2], {})[_key(line)] = own[solver]
+    return {group: tuple(arms.items()) for group, arms in groups.items()}
+
+
+def _key(line: Summary) -> ArmKey:
+    return ArmKey(line.strategy, line.learning_rate, line.setting)
 
 
 def cell_key(row: CellRow) -> ArmKey:
@@ -254,40 +247,27 @@ def _notes(effects: Iterable[tuple[str, Effect]]) -> Notes:
     return found
 
 
-def _ranks(findings: Findings, study: Study | None) -> dict[str, int]:
-    """Number every name in the order in which the study, else the findings, mention it."""
+def _in_order(findings: Findings, study: Study | None) -> list[Summary]:
+    """Sort the summaries as the study, else the findings, mention their names."""
     names: list[str] = []
     if study is not None:
         names += [model.name for model in study.models]
         names += [task.name for task in study.tasks]
         names += [strategy.name for strategy in study.strategies]
-    for effect in findings.effects:
-        names += [effect.model, effect.task, effect.strategy.partition("[")[0]]
-    for line in findings.summary:
-        names += [line.model, line.task, line.strategy.partition("[")[0]]
-    return {name: index for index, name in enumerate(dict.fromkeys(names))}
+    mentions = [(e.model, e.task, e.strategy) for e in findings.effects]
+    mentions += [(line.model, line.task, line.strategy) for line in findings.summary]
+    for model, task, strategy in mentions:
+        names += [model, task, _stem(strategy)]
+    rank = {name: place for place, name in enumerate(dict.fromkeys(names))}
+
+    def place(line: Summary) -> tuple[list[int], str, float]:
+        named = (line.model, line.task, line.trained_on, _stem(line.strategy))
+        ranks = [rank.get(name, len(rank)) for name in named]
+        return ranks, line.strategy, line.learning_rate or 0.0
+
+    return sorted(findings.summary, key=place)
 
 
-def _places(names: Iterable[str], rank: Mapping[str, int]) -> list[int]:
-    return [rank.get(name, len(rank)) for name in names]
-
-
-def _order(arm: ArmKey, rank: Mapping[str, int]) -> tuple[int, str, float]:
-    # Namesakes with different settings are called `lora[r=4]`, `lora[r=8]`.
-    name = arm.strategy.partition("[")[0]
-    return rank.get(name, len(rank)), arm.strategy, arm.learning_rate or 0.0
-
-
-def _arm_keys(effects: Sequence[Effect]) -> dict[int, ArmKey]:
-    """Return the arm of each effect, by identity; a rate that is fixed and tuned is one arm."""
-    settings: dict[tuple[str, str, str, float | None], set[str]] = {}
-    for effect in effects:
-        settings.setdefault(_training(effect), set()).add(effect.setting)
-    return {
-        id(e): ArmKey(e.strategy, e.learning_rate, "+".join(sorted(settings[_training(e)])))
-        for e in effects
-    }
-
-
-def _training(effect: Effect) -> tuple[str, str, str, float | None]:
-    return effect.model, effect.trained_on, effect.strategy, effect.learning_rate
+def _stem(strategy: str) -> str:
+    """Return a strategy's name; namesakes with other settings are called `lora[r=4]`."""
+    return strategy.partition("[")[0]
