@@ -90,11 +90,6 @@ def points(value: float | None) -> str:
     return MISSING if value is None else f"{_fixed(value, 1)}{_NBSP}points"
 
 
-def nats(value: float | None) -> str:
-    """Write a divergence in nats per token with three decimals."""
-    return MISSING if value is None else _fixed(value, 3)
-
-
 def rate(learning_rate: float | None) -> str:
     """Write a learning rate as people type it: `3e-4`; nothing for a prompt, which has none."""
     return written_rate(learning_rate)

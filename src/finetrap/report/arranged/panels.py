@@ -105,11 +105,6 @@ class Panel:
         return tuple(a.effect for a in self.arms if a.effect is not None)
 
     @property
-    def second(self) -> tuple[Effect, ...]:
-        """The comparisons by bits per byte, where accuracy comes first."""
-        return tuple(e for a in self.arms for e in a.second)
-
-    @property
     def self_flips(self) -> float | None:
         """Points of its answers that the base model changes when it is asked again."""
         return next((e.self_flips for e in self.effects if e.self_flips is not None), None)

@@ -142,7 +142,7 @@ class Canvas:
         for verdict in (word for word in VERDICTS if word in occurring):
             self.mark(x, y, verdict)
             self.text(x + 9, y, verdict)
-            x += 28 + text_width(verdict)
+            x += (28 if self.width > 400 else 20) + text_width(verdict)
         return x
 
     def pixel(self, axes: Any, x: float, y: float) -> tuple[float, float]:

@@ -6,7 +6,7 @@ on the probes: both are drawn as changes against the base model on the same prob
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from finetrap.findings import Effect, Frontier, RewindPath
@@ -17,32 +17,28 @@ from finetrap.report.charts import series
 from finetrap.report.charts.figure import Canvas, Chart, colour
 
 
-class Axis(NamedTuple):
+class KeptAxis(NamedTuple):
     """How the axis of what was kept reads: the same for every arm of a panel."""
 
-    retention: bool
-    """Percent of the ability above chance that is left; else the change in points."""
-
-    @property
-    def base(self) -> float:
-        """Where the base model stands."""
-        return 100.0 if self.retention else 0.0
-
-    @property
-    def title(self) -> str:
-        """Name the axis with its unit."""
-        if self.retention:
-            return "ability kept on the probes (% above chance)"
-        return "mean change on the probes (points)"
-
-    def written(self, value: float) -> str:
-        """Write a value with its unit."""
-        if self.retention:
-            return f"{wording.percent(value)} of the probes kept"
-        return f"{wording.signed(value)} points on the probes"
+    base: float
+    """Where the base model stands."""
+    title: str
+    write: Callable[[float], str]
 
 
-class FrontierPoint(NamedTuple):
+RETENTION = KeptAxis(
+    100.0,
+    "ability kept on the probes (% above chance)",
+    lambda value: f"{wording.percent(value)} of the probes kept",
+)
+CHANGE = KeptAxis(
+    0.0,
+    "mean change on the probes (points)",
+    lambda value: f"{wording.signed(value)} points on the probes",
+)
+
+
+class Placed(NamedTuple):
     """One trained strategy."""
 
     arm: PanelArm
@@ -64,17 +60,21 @@ def frontier_chart(panel: Panel, found: Sequence[Frontier], name: str) -> Chart 
     """
     own = next((f for f in found if (f.model, f.task, f.trained_on) == panel.key), None)
     points = [
-        FrontierPoint(arm, arm.effect, arm.summary.kept)
+        Placed(arm, arm.effect, arm.summary.kept)
         for arm in panel.arms
         if arm.effect is not None and arm.summary.kept is not None
     ]
     if own is None or not points:
         return None
-    return _draw(panel, Axis(own.retention), points, own.paths, name)
+    return _draw(panel, RETENTION if own.retention else CHANGE, points, own.paths, name)
 
 
 def _draw(
-    panel: Panel, at: Axis, points: Sequence[FrontierPoint], own: Sequence[RewindPath], name: str
+    panel: Panel,
+    at: KeptAxis,
+    points: Sequence[Placed],
+    own: Sequence[RewindPath],
+    name: str,
 ) -> Chart:
     canvas, axes = series.plot(
         [p.arm.label for p in points] + [label(path) for path in own], 320, plot_width=330
@@ -91,9 +91,7 @@ def _draw(
     labels = [_draw_path(panel, path, canvas, axes) for path in own]
     labels += [_draw_point(panel, point, canvas, axes) for point in points]
     series.label_column(canvas, axes, labels)
-    said = [
-        f"{p.arm.label}: {describe(p.effect)} on the task, {at.written(p.kept)}" for p in points
-    ]
+    said = [f"{p.arm.label}: {describe(p.effect)} on the task, {at.write(p.kept)}" for p in points]
     return canvas.chart(
         name,
         f"Learning against forgetting: {panel.title}",
@@ -102,7 +100,7 @@ def _draw(
     )
 
 
-def _join_settings(panel: Panel, points: Sequence[FrontierPoint], axes: Any) -> None:
+def _join_settings(panel: Panel, points: Sequence[Placed], axes: Any) -> None:
     """Lead from a strategy's fixed rate to its tuned one."""
     for tuned in (p for p in points if p.arm.key.setting == "tuned"):
         for fixed in points:
@@ -111,7 +109,7 @@ def _join_settings(panel: Panel, points: Sequence[FrontierPoint], axes: Any) -> 
                 axes.plot(*ends, color=series.of(panel, tuned.arm), linewidth=1, linestyle=":")
 
 
-def _draw_point(panel: Panel, point: FrontierPoint, canvas: Canvas, axes: Any) -> series.Label:
+def _draw_point(panel: Panel, point: Placed, canvas: Canvas, axes: Any) -> series.Label:
     own, effect, x = series.of(panel, point.arm), point.effect, point.kept
     series.mark(axes, x, effect, own)
     return series.Label(point.arm.label, *canvas.pixel(axes, x, effect.delta), own)
@@ -129,7 +127,7 @@ def _draw_path(panel: Panel, path: RewindPath, canvas: Canvas, axes: Any) -> ser
     return series.Label(label(path), *canvas.pixel(axes, end.kept, end.gain), own)
 
 
-def _caption(points: Sequence[FrontierPoint], own: Sequence[RewindPath]) -> str:
+def _caption(points: Sequence[Placed], own: Sequence[RewindPath]) -> str:
     text = (
         "Higher is better; left means more forgetting. Line: 95% interval; grey: margin. "
         "Cross: the base model."
@@ -144,9 +142,9 @@ def _caption(points: Sequence[FrontierPoint], own: Sequence[RewindPath]) -> str:
     return text
 
 
-def _path_words(path: RewindPath, at: Axis) -> str:
+def _path_words(path: RewindPath, at: KeptAxis) -> str:
     steps = ", ".join(
-        f"λ {s.share:g}: {wording.signed(s.gain)} points on dev, {at.written(s.kept)}"
+        f"λ {s.share:g}: {wording.signed(s.gain)} points on dev, {at.write(s.kept)}"
         for s in path.steps
     )
     who = wording.arm(path.strategy, path.learning_rate, path.setting)
