@@ -153,7 +153,6 @@ class Summary:
     seeds: int = 0
     """That were scored; means are over these."""
     measure: Literal["accuracy", "bits_per_byte"] = "accuracy"
-    """Of `level`."""
     level: float | None = None
     """Percent of the problems, or bits per byte; None where every seed failed."""
     low: float | None = None
@@ -183,7 +182,6 @@ class Summary:
     kl_forward: float | None = None
     kl_reverse: float | None = None
     kl_seeds: int = 0
-    """Seeds whose divergence was measured."""
     cells: tuple[str, ...] = ()
     """Keys of its cells, of seeds that failed too."""
 
@@ -205,7 +203,6 @@ class RewindPath:
     learning_rate: float | None
     setting: str
     steps: tuple[RewindStep, ...]
-    """From the base weights on."""
     chosen: tuple[float, ...]
     """Shares that the seeds chose, each once."""
 
@@ -234,7 +231,6 @@ class Detectable:
     problems: int
     seeds: int
     strategies: int
-    """That are judged together."""
     points: float | None
     """The smallest true change that is shown with power .8; None if none is."""
     easiest: float | None
@@ -253,7 +249,6 @@ class Cliff:
     low: int | None
     """Largest size shown harmed; None where the threshold is undetermined."""
     high: int | None
-    """Smallest size shown unharmed."""
     middle: float | None
     """Geometric mean of both: the middle in log parameters, not an estimate within the interval."""
     harmed: tuple[str, ...]
