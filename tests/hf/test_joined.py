@@ -70,9 +70,8 @@ def test_joined_rows_in_bfloat16_are_as_near_as_padded_ones(model):
     assert errors[1] < 0.1
 
 
-def test_rows_of_about_one_length_attend_together(monkeypatch):
-    monkeypatch.setattr(joined, "PADDED", 100)
-    rows = joined.Rows([20, 18, 17, 17, 9, 9, 12])
+def test_rows_of_about_one_length_attend_together():
+    rows = joined.Rows([20, 18, 17, 17, 9, 9, 12], padded=100)
     assert [(group.width, group._shape[0]) for group in rows.groups] == [
         (20, 2),
         (17, 2),
@@ -90,10 +89,9 @@ def test_rows_of_about_one_length_attend_together(monkeypatch):
     assert not rows.groups[0].take(states)[1, :, 18:].any(), "padding is zero"
 
 
-def test_what_is_not_finite_in_a_row_stays_in_it(model, monkeypatch):
-    monkeypatch.setattr(joined, "PADDED", 10**6)
+def test_what_is_not_finite_in_a_row_stays_in_it(model):
     states = torch.randn(4, 20, 8)
-    rows = joined.Rows([12, 8])
+    rows = joined.Rows([12, 8], padded=10**6)
     attended = []
     for poison in (0.0, float("nan")):
         query = states.clone()

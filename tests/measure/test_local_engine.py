@@ -298,20 +298,15 @@ def test_a_group_never_mixes_models_or_precisions() -> None:
         assert len({c.limits.dtype for c in members}) == 1
 
 
-def test_workers_are_as_many_as_cores_and_memory_allow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(machine, "cores", lambda: 8)
-    monkeypatch.setattr(machine, "memory", lambda: 32 * 2**30)
-    monkeypatch.setattr(machine, "has_gpu", lambda: False)
-    assert machine.crew(model(parameters=1_000_000)) == (8, 1)
-    assert machine.crew(model(parameters=500_000_000)) == (2, 4)
-    assert machine.crew(model(parameters=7_000_000_000)) == (1, 8)
-    assert machine.crew(model(), workers=4) == (4, 4), "threads are those of two workers"
-    assert machine.crew(model(), workers=1) == (1, 4)
-    monkeypatch.setattr(machine, "has_gpu", lambda: True)
-    assert machine.crew(model()) == (1, 8)
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert machine.crew(model(), workers=4) == (4, 3)
+def test_workers_are_as_many_as_cores_and_memory_allow() -> None:
+    eight = machine.Machine(cores=8, memory=32 * 2**30, gpu=False, threads=None)
+    assert machine.crew(model(parameters=1_000_000), on=eight) == (8, 1)
+    assert machine.crew(model(parameters=500_000_000), on=eight) == (2, 4)
+    assert machine.crew(model(parameters=7_000_000_000), on=eight) == (1, 8)
+    assert machine.crew(model(parameters=500_000_000), workers=4, on=eight) == (4, 4)
+    assert machine.crew(model(parameters=500_000_000), workers=1, on=eight) == (1, 4)
+    assert machine.crew(model(), on=eight._replace(gpu=True)) == (1, 8)
+    assert machine.crew(model(), workers=4, on=eight._replace(threads=3)) == (4, 3)
 
 
 def test_a_processor_says_what_it_multiplies_and_small_models_gain_nothing() -> None:

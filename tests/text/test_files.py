@@ -140,7 +140,7 @@ def arrow():
         (packed("zip"), "a zip archive or an Excel file; unpack it"),
         (packed("tar"), "a tar archive; unpack it"),
         (arrow(), "an Arrow stream; write it with `to_parquet`"),
-        (gzip.compress(LINES)[:50], "cannot be unpacked"),
+        (gzip.compress(LINES, mtime=0)[:50], "cannot be unpacked"),
         (lzma.compress(LINES)[:40], "cannot be unpacked"),
         (zstd(LINES * 100)[:40], "cannot be unpacked"),
         (parquet()[:200], "not Parquet"),

@@ -39,18 +39,33 @@ class Crew(NamedTuple):
     threads: int
 
 
-def crew(model: ModelSpec, workers: int | None = None) -> Crew:
-    """Return the crew for a model: as many workers as are asked for, or as cores and memory allow.
+class Machine(NamedTuple):
+    """What there is to be shared among workers."""
 
-    The threads of each are what that many by default would have, whatever is asked for. A variable
-    OMP_NUM_THREADS that is set already decides them.
-    """
-    available = cores()
-    need = BYTES_PER_PARAMETER * parameters(model) + BYTES_PER_WORKER
-    usual = 1 if has_gpu() else max(1, min(available, memory() // need))
+    cores: int
+    memory: int
+    """Bytes."""
+    gpu: bool
+    threads: int | None
+    """Of each worker, where OMP_NUM_THREADS is set already."""
+
+
+def this_machine() -> Machine:
+    """Return what this process may use."""
     chosen = os.environ.get("OMP_NUM_THREADS", "")
-    threads = int(chosen) if chosen.isdecimal() and int(chosen) else max(1, available // usual)
-    return Crew(usual if workers is None else workers, threads)
+    threads = int(chosen) if chosen.isdecimal() and int(chosen) else None
+    return Machine(cores(), memory(), has_gpu(), threads)
+
+
+def crew(model: ModelSpec, workers: int | None = None, on: Machine | None = None) -> Crew:
+    """Return a model's crew on a machine, this one unless told: workers as asked, or as fit.
+
+    The threads of each are what that many by default would have, whatever is asked for.
+    """
+    on = on or this_machine()
+    need = BYTES_PER_PARAMETER * parameters(model) + BYTES_PER_WORKER
+    usual = 1 if on.gpu else max(1, min(on.cores, on.memory // need))
+    return Crew(usual if workers is None else workers, on.threads or max(1, on.cores // usual))
 
 
 @lru_cache(maxsize=256)

@@ -69,14 +69,14 @@ class Group:
 class Rows:
     """Where each row of a joined batch stands, and which attend together."""
 
-    def __init__(self, lengths: Sequence[int]) -> None:
+    def __init__(self, lengths: Sequence[int], padded: int = PADDED) -> None:
         """Take the rows in their order; each joins the one before it if little is padded by it."""
         self.places = torch.cat([torch.arange(length) for length in lengths])
         """Of every token in its own row, [tokens]."""
         self.groups: list[Group] = []
         first = start = 0
         for at in range(1, len(lengths) + 1):
-            if at < len(lengths) and 0 <= lengths[first] ** 2 - lengths[at] ** 2 <= PADDED:
+            if at < len(lengths) and 0 <= lengths[first] ** 2 - lengths[at] ** 2 <= padded:
                 continue
             self.groups.append(Group(start, lengths[first:at]))
             start += sum(lengths[first:at])
