@@ -40,7 +40,7 @@ from typing import Any
 from benchmarks.harness import needs, parser
 from benchmarks.measured import append, machine
 from finetrap import miniature
-from finetrap.cli.options import parsed
+from finetrap.cli.options import parse_overrides
 from finetrap.errors import FinetrapError
 from finetrap.findings import Effect
 from finetrap.judge import verdicts
@@ -216,7 +216,7 @@ def compare(
     out: Path | None,
 ) -> None:
     """Run both, judge both, and report."""
-    study, store = studies.load(file, parsed(list(overrides))), Store(folder / "runs")
+    study, store = studies.load(file, parse_overrides(list(overrides))), Store(folder / "runs")
     ours = run_finetrap(file, overrides, store.root)
     cells = _peer_order(search.named_cells(study, store)[0])
     team, problems = crew(study.models[0]), Problems()

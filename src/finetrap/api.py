@@ -94,7 +94,9 @@ def run(
 
     store = Store(Path(runs))
     with Progress(as_json=False, quiet=quiet) as progress:
-        rounds.run(study, store, workers=workers, retry_failed=retry_failed, emit=progress.emit)
+        rounds.run_study(
+            study, store, workers=workers, retry_failed=retry_failed, emit=progress.emit
+        )
     if progress.faults:
         raise BadInput("\n".join(progress.faults))
     return Runs(runs, study)

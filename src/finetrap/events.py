@@ -232,7 +232,7 @@ class ReportWritten(Event):
     frontiers: Sequence[Mapping[str, Any]]
     """how gain and forgetting are set against each other, and each rewinding path"""
     outcomes: Sequence[Mapping[str, Any]]
-    """of each trained strategy, at the fixed and the tuned rate"""
+    """of each trained strategy, at the fixed and the tuned rate, with the change behind each"""
     trials: Sequence[Mapping[str, Any]]
     """of the searches"""
     claims: Sequence[Mapping[str, Any]]

@@ -52,7 +52,9 @@ class Events(list[Event]):
 
 def run(cells: Sequence[Cell], root: Path, workers: int | None) -> tuple[Store, Events]:
     store, events = Store(root), Events()
-    local.run(cells, store, keep="none", workers=workers, emit=events.append, run_group=fake_group)
+    local.run_cells(
+        cells, store, keep="none", workers=workers, emit=events.append, run_group=fake_group
+    )
     return store, events
 
 
@@ -144,7 +146,7 @@ def test_a_planted_study_runs_to_the_end_through_the_real_runner(tmp_path: Path)
     )
     cells = cells_of(plan)
     store, events = Store(tmp_path / "runs"), Events()
-    local.run(cells, store, keep="adapters", workers=2, emit=events.append)
+    local.run_cells(cells, store, keep="adapters", workers=2, emit=events.append)
     assert store.owed(cells) == ()
     found = {(r.cell.strategy.name, r.status) for r in store.runs()}
     assert found == {
@@ -180,7 +182,7 @@ def test_a_worker_that_cannot_start_is_an_error_and_not_an_endless_loop(
     monkeypatch.setattr(unstartable, "__module__", "no_such_module")
     monkeypatch.setitem(sys.modules, "no_such_module", sys.modules[__name__])
     with pytest.raises(FinetrapError, match="before it could start"):
-        local.run(
+        local.run_cells(
             [cell()],
             Store(tmp_path),
             keep="none",
@@ -234,7 +236,8 @@ from finetrap.runs.store import Store
 from tests.builders.workers import fake_group, waiting_cell
 if __name__ == "__main__":
     cells = [waiting_cell(Path(sys.argv[1]))]
-    local.run(cells, Store(sys.argv[2]), keep="none", workers=2, emit=print, run_group=fake_group)
+    store = Store(sys.argv[2])
+    local.run_cells(cells, store, keep="none", workers=2, emit=print, run_group=fake_group)
 """
 
 
@@ -322,8 +325,8 @@ def test_threads_depend_neither_on_how_much_is_owed_nor_on_the_workers(
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(machine, "cores", lambda: 6)
-    monkeypatch.setattr(machine, "memory", lambda: 3 * machine.BYTES_PER_WORKER)
-    store, _ = run([cell()], tmp_path, workers=3)
+    monkeypatch.setattr(machine, "memory", lambda: 2 * machine.BYTES_PER_WORKER)
+    store, _ = run([cell()], tmp_path, workers=1)
     (alone,) = store.runs()
     assert alone.environment["threads"] == "3"
     assert "OMP_NUM_THREADS" not in os.environ

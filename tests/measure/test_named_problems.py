@@ -45,7 +45,7 @@ def said(path):
     [
         lambda model, p: ask(Solver(model), "math", p, LIMITS),
         lambda model, p: adapt(model, p, FULL, TrainSpec(epochs=1), 0),
-        lambda model, p: evidence.before(model, p, 4),
+        lambda model, p: evidence.before_training(model, p, 4),
     ],
     ids=["asked", "trained on", "scored"],
 )

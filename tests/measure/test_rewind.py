@@ -118,18 +118,19 @@ def step(share, accuracy, probe, bits=1.0):
 
 def test_the_best_probes_win_among_shares_as_good_on_the_task():
     assert (
-        rewind.choose([step(0.0, 2.0, 99.0), step(0.5, 79.0, 90.0), step(1.0, 80.0, 20.0)]) == 0.5
+        rewind.best_share([step(0.0, 2.0, 99.0), step(0.5, 79.0, 90.0), step(1.0, 80.0, 20.0)])
+        == 0.5
     )
 
 
 def test_a_clearly_better_task_is_not_given_up_for_the_probes():
-    assert rewind.choose([step(0.0, 40.0, 99.0), step(1.0, 80.0, 20.0)]) == 1.0
+    assert rewind.best_share([step(0.0, 40.0, 99.0), step(1.0, 80.0, 20.0)]) == 1.0
 
 
 def test_of_equal_shares_the_one_nearest_to_the_untouched_model_is_chosen():
-    assert rewind.choose([step(0.5, 80.0, 90.0), step(0.25, 80.0, 90.0)]) == 0.25
+    assert rewind.best_share([step(0.5, 80.0, 90.0), step(0.25, 80.0, 90.0)]) == 0.25
 
 
 def test_a_wrecked_end_without_any_number_is_not_chosen():
     wrecked = step(1.0, 0.0, 0.0, math.inf)
-    assert rewind.choose([step(0.0, 50.0, 90.0), wrecked]) == 0.0
+    assert rewind.best_share([step(0.0, 50.0, 90.0), wrecked]) == 0.0

@@ -38,7 +38,7 @@ def checked(tmp_path, **changes):
 def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("searched")
     plan, store, events = checked(folder), Store(folder / "runs"), []
-    cells = rounds.run(plan, store, workers=1, emit=events.append)
+    cells = rounds.run_study(plan, store, workers=1, emit=events.append)
     return plan, store, cells, events
 
 
@@ -120,7 +120,7 @@ def test_trials_are_shared_between_studies(done, tmp_path):
 def test_a_failed_trial_does_not_stop_the_search(tmp_path):
     plan = checked(tmp_path, models=["toy:base=0.6,full=diverge"], strategies=["full"])
     store = Store(tmp_path / "runs")
-    cells = rounds.run(plan, store, workers=1, emit=lambda event: None)
+    cells = rounds.run_study(plan, store, workers=1, emit=lambda event: None)
     assert not store.owed(cells)
     found = [t for t in judged_trials(store.runs()) if t.strategy == "full"]
     assert len(found) == 4

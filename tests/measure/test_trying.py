@@ -32,50 +32,50 @@ def wanted(problems, **more):
 
 
 def planned(problems, folder, minutes, **more):
-    return trying.plan(
+    return trying.prepare(
         wanted(problems, **more),
         folder,
         Store(folder / "runs"),
         minutes=minutes,
         workers=1,
-        emit=lambda event: None,
+        say=lambda text: None,
     )
 
 
 def test_the_study_file_is_a_study_that_run_takes(problems, tmp_path):
-    plan = planned(problems, tmp_path / "out", 60)
-    assert plan.fits
-    assert plan.file.read_text("utf-8") == plan.study.source
-    names = [s.name for s in plan.study.strategies]
+    tryout = planned(problems, tmp_path / "out", 60)
+    assert tryout.fits
+    assert tryout.file.read_text("utf-8") == tryout.study.source
+    names = [s.name for s in tryout.study.strategies]
     assert names == ["zero-shot", *trying.SIZES[0].strategies]
-    assert plan.study.search.trials == trying.SIZES[0].trials
+    assert tryout.study.search.trials == trying.SIZES[0].trials
+    # No solution of the data is longer than what may be written.
+    rows = [json.loads(line) for line in problems.read_text().splitlines()]
+    assert tryout.study.limits.max_new_tokens >= max(len(row["answer"]) for row in rows)
 
 
 def test_a_model_folder_is_found_from_where_the_command_was_given(problems, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(miniature.FOLDER / "checkpoints" / "mini-0.1m", tmp_path / "my-model")
     (tmp_path / "out").mkdir()
-    text = trying.written(trying.Wanted("./my-model", problems), trying.SIZES[-1])
+    text = trying.study_text(trying.Wanted("./my-model", problems), trying.SIZES[-1])
     (tmp_path / "out" / "study.toml").write_text(text)
     (model,) = reading.load(tmp_path / "out" / "study.toml").models
     assert (model.name, model.source) == ("my-model", str(tmp_path / "my-model"))
 
 
-def test_a_short_time_gets_a_smaller_study_and_says_if_none_fits(problems, tmp_path, monkeypatch):
-    slow = lambda run: 60.0  # noqa: E731
-    monkeypatch.setattr(trying, "_seconds", slow)
-    sizes = {minutes: planned(problems, tmp_path / "out", minutes) for minutes in (1000, 35, 25, 1)}
-    runs = [plan.runs for plan in sizes.values()]
-    assert runs == sorted(runs, reverse=True)
-    assert len(set(runs)) == 4
-    assert not sizes[1].fits
-    assert len(sizes[1].study.strategies) == 1 + len(trying.SIZES[-1].strategies)
-
-
-def test_no_solution_of_the_data_is_longer_than_what_may_be_written(problems, tmp_path):
-    plan = planned(problems, tmp_path / "out", 60)
-    rows = [json.loads(line) for line in problems.read_text().splitlines()]
-    assert plan.study.limits.max_new_tokens >= max(len(row["answer"]) for row in rows)
+def test_a_short_time_gets_a_smaller_study_and_says_if_none_fits(problems, tmp_path):
+    seconds = [4000, 3000, 2000, 1000]
+    assert [trying.largest_within(seconds, most) for most in (5000, 3500, 1000, 999)] == [
+        0,
+        1,
+        3,
+        3,
+    ]
+    tryout = planned(problems, tmp_path / "out", 0)
+    assert not tryout.fits
+    assert tryout.seconds > 0
+    assert len(tryout.study.strategies) == 1 + len(trying.SIZES[-1].strategies)
 
 
 @pytest.mark.parametrize(("faster", "dtype"), [(True, "bf16"), (False, "fp32")])
@@ -83,7 +83,7 @@ def test_the_precision_of_training_is_in_its_study_file(
     problems, tmp_path, monkeypatch, faster, dtype
 ):
     monkeypatch.setattr(trying, "faster_in_bf16", lambda model: faster)
-    text = trying.written(wanted(problems), trying.SIZES[0])
+    text = trying.study_text(wanted(problems), trying.SIZES[0])
     (tmp_path / "study.toml").write_text(text)
     assert reading.load(tmp_path / "study.toml").train.dtype == dtype
     assert f'dtype = "{dtype}"' in text
@@ -94,7 +94,7 @@ def test_own_columns_and_a_test_file_are_passed_on(problems, tmp_path):
     test.write_text('{"prompt": "What is 1 + 1?", "answer": "2"}\n')
     train = tmp_path / "train.jsonl"
     train.write_text('{"prompt": "What is 2 + 2?", "answer": "4"}\n' * 3)
-    data = tasks.load(trying.reference(trying.Wanted("toy:", train, test, {"question": "prompt"})))
+    data = tasks.load(trying.as_task(trying.Wanted("toy:", train, test, {"question": "prompt"})))
     assert [p.question for p in data.test] == ["What is 1 + 1?"]
     assert len(data.train) == 3
 
@@ -125,8 +125,8 @@ def answered(correct, nats):
 
 
 def test_the_worst_lost_answers_come_first(problems, tmp_path):
-    plan = planned(problems, tmp_path / "out", 60)
-    cell = cells_of(plan.study)[0]
+    (tmp_path / "study.toml").write_text(trying.study_text(wanted(problems), trying.SIZES[0]))
+    cell = cells_of(reading.load(tmp_path / "study.toml"))[0]
     before = [replace(answered(True, 1.0), id=str(i)) for i in range(5)]
     after = [
         replace(answered(False, nats), id=str(i)) for i, nats in enumerate([2.0, None, 9.0, 3.0])

@@ -88,7 +88,7 @@ _FORMS: tuple[tuple[re.Pattern[str], Callable[..., object]], ...] = tuple(
 
 
 @dataclass(frozen=True)
-class Plan:
+class Planted:
     """What is planted in a toy model."""
 
     settings: Mapping[str, float]
@@ -106,7 +106,7 @@ class Plan:
         return self.effects.get(name)
 
 
-def parse(source: str) -> Plan:
+def parse(source: str) -> Planted:
     """Read a toy model's source. Raises BadModel."""
     settings = {name: default for name, (_, _, default) in _RANGES.items()}
     effects: dict[str, float] = {}
@@ -122,7 +122,7 @@ def parse(source: str) -> Plan:
         else:
             least, most = (-8.0, 8.0) if name.endswith("@prose") else (-1.0, 1.0)
             effects[name.lower()] = _number(source, name, text, least, most)
-    return Plan(settings, effects, fates)
+    return Planted(settings, effects, fates)
 
 
 def named(entry: str, base: Path) -> tuple[str, str]:
@@ -149,7 +149,7 @@ class ToyModel:
 
     chat = None
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Planted) -> None:
         self.plan = plan
         self.parameters = int(plan.settings["parameters"])
         self._trained: StrategySpec | None = None

@@ -28,9 +28,10 @@ from finetrap.cli.options import (
     StudyFile,
     Voice,
     Workers,
-    parsed,
+    parse_overrides,
     study_file,
 )
+from finetrap.cli.planned import show_timing, silently
 from finetrap.errors import BadData, BadInput
 from finetrap.events import Emit, Shipped, StudyInterrupted
 from finetrap.findings import Findings
@@ -120,20 +121,12 @@ def try_strategies(
     store = Store(out / "runs")
     if test is None:
         voice.say("no --test: one problem in five is held out, by its wording")
-    with _watched(voice, store) as watch:
-        plan = trying.plan(
-            wanted,
-            out,
-            store,
-            minutes=budget,
-            workers=workers,
-            emit=watch.emit,
-            stopping=watch.stopping,
-        )
-    voice.say(_plan_sentence(plan, budget))
-    whole = _measured(plan.file, store.root, workers, voice)
+    say = show_timing if voice.aloud else silently
+    tryout = trying.prepare(wanted, out, store, minutes=budget, workers=workers, say=say)
+    voice.say(_plan_sentence(tryout, budget))
+    whole = _measured(tryout.file, store.root, workers, voice)
     wishes = wanted_limits(max_memory, min_retention, must_ship_one_file)
-    source = Source(store.root, plan.file)
+    source = Source(store.root, tryout.file)
     findings = write_report(source, out, voice, wishes=wishes)
     _hand_over(findings, store, out, must_ship_one_file, voice)
     if not whole:
@@ -147,18 +140,18 @@ def _column(entry: str) -> tuple[str, str]:
     return name, column
 
 
-def _plan_sentence(plan: trying.Plan, minutes: float) -> str:
-    study, search = plan.study, plan.study.search
+def _plan_sentence(tryout: trying.Tryout, minutes: float) -> str:
+    study, search = tryout.study, tryout.study.search
     trials = search.trials if search else 0
     names = ", ".join(strategy.name for strategy in study.strategies)
     text = (
-        f"plan ({plan.file}): {names}; {trials} learning rates for each that trains, then "
-        f"{len(study.seeds)} seeds at the shared and at the best rate; about {plan.runs} runs, "
-        f"{math.ceil(plan.seconds / 60)} minutes"
+        f"plan ({tryout.file}): {names}; {trials} learning rates for each that trains, then "
+        f"{len(study.seeds)} seeds at the shared and at the best rate; about {tryout.runs} runs, "
+        f"{math.ceil(tryout.seconds / 60)} minutes"
     )
-    return (
-        text if plan.fits else f"{text}; more than the {minutes:g} allowed, and the least there is"
-    )
+    if tryout.fits:
+        return text
+    return f"{text}; over the budget of {minutes:g}, and nothing smaller is possible"
 
 
 def _hand_over(findings: Findings, store: Store, out: Path, whole: bool, voice: Voice) -> None:
@@ -209,7 +202,9 @@ def status(
     from finetrap.measure.study import search
 
     store = Store(runs)
-    cells, searches = search.named_cells(studies.load(study_file(study), parsed(overrides)), store)
+    cells, searches = search.named_cells(
+        studies.load(study_file(study), parse_overrides(overrides)), store
+    )
     known = store.statuses()
     rows = [{"key": c.key, "cell": c.slug, "status": known.get(c.key, "owed")} for c in cells]
     done = sum(r["status"] == "done" for r in rows)
@@ -248,10 +243,10 @@ def _measured(
     from finetrap.measure.engines import rounds
     from finetrap.measure.study import reading as studies
 
-    plan = studies.load(study_file(file), parsed(overrides))
+    plan = studies.load(study_file(file), parse_overrides(overrides))
     store = Store(runs)
     with _watched(voice, store) as watch:
-        cells = rounds.run(
+        cells = rounds.run_study(
             plan,
             store,
             workers=workers,

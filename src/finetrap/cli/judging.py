@@ -22,7 +22,7 @@ from finetrap.cli.options import (
     RunsFolder,
     Source,
     Voice,
-    parsed,
+    parse_overrides,
     study_file,
 )
 from finetrap.errors import BadInput
@@ -291,7 +291,7 @@ def _judged(
     from finetrap.measure.study import search
 
     store = Store(source.runs)
-    settings = parsed(source.overrides)
+    settings = parse_overrides(source.overrides)
     if source.margin is not None:
         settings["judge.margin"] = source.margin
     plan = None if source.study is None else studies.load(study_file(source.study), settings)

@@ -87,7 +87,7 @@ def study_file(study: Path) -> Path:
     return miniature.study(study.name) if str(study) in miniature.studies() else study
 
 
-def parsed(overrides: list[str] | None) -> dict[str, Any]:
+def parse_overrides(overrides: list[str] | None) -> dict[str, Any]:
     """Read `KEY=VALUE` flags; a value is TOML, or else a plain string. Raises BadInput."""
     from finetrap.measure.study.toml import parse_value
 

@@ -17,7 +17,7 @@ from finetrap.cli.options import (
     RunsFolder,
     StudyFile,
     Workers,
-    parsed,
+    parse_overrides,
     study_file,
 )
 from finetrap.text.visible import ascii_line
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from finetrap.findings import Detectable
-    from finetrap.measure.plan import Plan
+    from finetrap.measure.plan import StudyPlan
     from finetrap.measure.plan.forecast import CellForecast
 
 MOST = 1000
@@ -48,13 +48,13 @@ def plan(
     Example: finetrap plan style --workers 2
     """
     from finetrap.judge import detectable
-    from finetrap.measure import plan
+    from finetrap.measure.plan import plan_study
     from finetrap.measure.study import reading as studies
     from finetrap.runs.store import Store
 
-    read, store = studies.load(study_file(study), parsed(overrides)), Store(runs)
-    say = _silent if as_json or quiet else _progress
-    found = plan.plan(read, store, workers=workers, say=say)
+    read, store = studies.load(study_file(study), parse_overrides(overrides)), Store(runs)
+    say = silently if as_json or quiet else show_timing
+    found = plan_study(read, store, workers=workers, say=say)
     effects = detectable.smallest_effects(found.cells, found.asked, store.runs(set(found.statuses)))
     warnings = [*found.warnings(), *detectable.warnings(effects, read.judge.margin)]
     if as_json:
@@ -64,18 +64,18 @@ def plan(
         show(found, effects, warnings)
 
 
-def _silent(text: str) -> None:
+def silently(text: str) -> None:
     """Say nothing."""
 
 
-def _progress(text: str) -> None:
+def show_timing(text: str) -> None:
     """Show what is being timed, on one line of a terminal."""
     line = ascii_line(f"timing {text}", 78)
     end = "\r" if sys.stderr.isatty() else "\n"
     print(f"{line:78}" if end == "\r" else line, end=end, file=sys.stderr, flush=True)
 
 
-def show(found: Plan, effects: list[Detectable], warnings: list[str]) -> None:
+def show(found: StudyPlan, effects: list[Detectable], warnings: list[str]) -> None:
     """Print costs and effects as tables, then what they come to."""
     from rich.console import Console
 
@@ -101,10 +101,10 @@ def _table(title: str, names: Iterable[str], left: int) -> Table:
     return table
 
 
-def _costs(found: Plan) -> Table:
+def _costs(found: StudyPlan) -> Table:
     """Return a row for each strategy of each model: what its owed cells take together."""
     names = ("model", "strategy", "cells", "tokens", "FLOP", "peak GB", "worker s")
-    table = _table("What is owed", names, left=2)
+    table = _table("Remaining work", names, left=2)
     order = sorted(found.owed, key=_named)
     for (model, strategy), members in groupby(order, key=_named):
         cells = list(members)
@@ -142,7 +142,7 @@ def _effects(effects: Iterable[Detectable]) -> Table:
         "smallest effect",
         "answers that flip",
     )
-    table = _table("What it can show (power .8)", names, left=2)
+    table = _table("Minimum detectable effect (power .8)", names, left=2)
     for one in effects:
         table.add_row(
             ascii_line(one.model),
@@ -156,9 +156,9 @@ def _effects(effects: Iterable[Detectable]) -> Table:
     return table
 
 
-def _sentence(found: Plan) -> str:
+def _sentence(found: StudyPlan) -> str:
     ended = len(found.cells) - len(found.owed)
-    text = f"{len(found.cells)} cells, {ended} done, {len(found.owed)} owed"
+    text = f"{len(found.cells)} cells, {ended} done, {len(found.owed)} remaining"
     most = found.dominates()
     if most is None:
         return text

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import numpy as np
+
 from finetrap.findings import Detectable, Effect
 from finetrap.judge.arms import Arm, Comparison, Pairs, comparisons, pair
 from finetrap.records import Cell, Run, content_hash
@@ -146,5 +148,6 @@ def _pairs(arm: Arm, base: Arm) -> Pairs | None:
 
 def _spread(pairs: Pairs, own: Components, found: Estimate) -> tuple[SpreadOf, float]:
     """Return what was measured of one arm, as a function of the size of a change."""
-    flips, noise = pairs.flipped, noise_floor(pairs.after)
+    flips = float(np.abs(pairs.after - pairs.before).mean())
+    noise = noise_floor(pairs.after)
     return lambda size: accuracy_spread(own, found, flips, noise, size), flips

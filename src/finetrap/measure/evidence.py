@@ -35,7 +35,7 @@ MOST_TEXT = 2000
 _PLACEHOLDERS = ("{question}", "{solution}")
 
 
-def before(
+def before_training(
     model: Model, train: Sequence[Problem], batch: int, told: Told | None = None
 ) -> dict[str, Any]:
     """Score training solutions with the untouched model: after their own question and another's.
@@ -57,7 +57,7 @@ def before(
     }
 
 
-def after(
+def after_training(
     solver: Solver,
     cell: Cell,
     asked: Questions,

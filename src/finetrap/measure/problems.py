@@ -59,6 +59,6 @@ class Problems:
         return self._tasks[key]
 
 
-def held_out(cell: Cell) -> Cell:
+def dev_cell(cell: Cell) -> Cell:
     """Return what a rewind asks: the problems held out of the task that the cell trains on."""
     return replace(cell, split="dev", task=cell.trained_on or cell.task)

@@ -45,12 +45,12 @@ def settle(
             continue
         model.rewind(share)
         path.append(_step(solver, share, dev, limits, told))
-    chosen = choose(path)
+    chosen = best_share(path)
     model.rewind(chosen)
     return {"chosen": chosen, "path": path, "grading": GRADING}
 
 
-def choose(path: Sequence[Step]) -> float:
+def best_share(path: Sequence[Step]) -> float:
     """Return the λ with the best probes among those as good on the task as the best λ.
 
     As good is a dev accuracy within one standard error of the best (Breiman et al. 1984, section

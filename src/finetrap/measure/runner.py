@@ -91,7 +91,7 @@ def run_cell(cell: Cell, session: Session, meter: Meter, emit: Emit) -> Run:
     with meter.phase("evidence"):
         tell.phase("after")
         told = tell.rows("after", cell.task.name, len(asked.problems))
-        after = evidence.after(solver, cell, asked, answers, told)
+        after = evidence.after_training(solver, cell, asked, answers, told)
     return Run(
         cell=cell,
         status="done",

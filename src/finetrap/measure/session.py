@@ -9,7 +9,7 @@ from typing import Any
 from finetrap.backends import Interpolating, Model, open_model
 from finetrap.events import Teller
 from finetrap.measure import evidence, rewind, strategies
-from finetrap.measure.problems import Problems, held_out
+from finetrap.measure.problems import Problems, dev_cell
 from finetrap.measure.strategies import Solver, Trained
 from finetrap.records import Cell, Keep, Limits, ModelSpec, content_hash
 
@@ -68,7 +68,7 @@ class LoadedModel:
             tell.phase("before")
             told = tell.rows("before", cell.task.name, None)
             batch = cell.limits.batch
-            self._before[known] = evidence.before(self.model, train.problems, batch, told)
+            self._before[known] = evidence.before_training(self.model, train.problems, batch, told)
         return self._before.get(known, {})
 
     def adapt(self, cell: Cell, train: Trained, tell: Teller) -> Solver:
@@ -98,7 +98,7 @@ class LoadedModel:
         """Interpolate towards the base weights as far as held-out problems say."""
         if not cell.strategy.rewind:
             return {}
-        asked = held_out(cell)
+        asked = dev_cell(cell)
         identity = asked.identity()
         parts = ("model", "task", "probes", "limits")
         known = content_hash([cell.train.dev, *(identity[part] for part in parts)])

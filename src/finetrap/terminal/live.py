@@ -64,7 +64,7 @@ class Display:
         if state.failed:
             parts.append(f"{state.failed} failed")
         if state.searching:
-            parts.append(words.searches(state.searching))
+            parts.append(words.searches_running(state.searching))
         parts.append(words.duration(time.monotonic() - state.start))
         if (left := state.left()) is not None:
             parts.append(f"about {words.duration(left)} left")

@@ -74,10 +74,10 @@ class Progress:
     def _say(self, event: Event) -> None:
         state = self.state
         if isinstance(event, RoundBegins) and (event.owed or not state.finished):
-            running = f", {words.searches(event.searching)}" if event.searching else ""
+            running = f", {words.searches_running(event.searching)}" if event.searching else ""
             self._line(f"{state.total} cells, {event.owed} remaining{running}")
-        elif isinstance(event, CrewBegins) and words.crew(event) != self._crew:
-            self._crew = words.crew(event)
+        elif isinstance(event, CrewBegins) and words.crew_size(event) != self._crew:
+            self._crew = words.crew_size(event)
             self._line(self._crew)
         elif isinstance(event, ENDINGS):
             left = state.left()

@@ -95,12 +95,12 @@ def ending(event: CellEnds | CellRefused) -> str:
     return f"{name(event)}: {told}{trained}, evaluated {event.eval_s or 0.0:.1f} s"
 
 
-def crew(event: CrewBegins) -> str:
+def crew_size(event: CrewBegins) -> str:
     """Say how many processes work."""
     return f"{_count(event.workers, 'worker')} of {_count(event.threads, 'thread')}"
 
 
-def searches(number: int) -> str:
+def searches_running(number: int) -> str:
     """Say how many searches go on."""
     return "1 search running" if number == 1 else f"{number} searches running"
 

@@ -25,12 +25,12 @@ from finetrap.records import Cell, Keep
 from finetrap.runs.store import Store
 
 GROUPS_PER_WORKER = 4
-"""Fewer groups leave workers idle at the end; more leave fewer trainings to share a pass."""
+"""Fewer groups leave workers idle at the end; more open models more often."""
 _MANY = 10_000
 """Problems assumed where a study takes all of them."""
 
 
-def run(
+def run_cells(
     cells: Iterable[Cell],
     store: Store,
     *,
@@ -43,7 +43,7 @@ def run(
     """Run the cells that are owed; return when each is committed, refused or held elsewhere.
 
     `workers` = 1 stays in this process; None takes as many as cores and memory allow. `run_group`
-    is `finetrap.runner.run_group` unless another is given. Raises FinetrapError, StoreError, and
+    is `runner.run_group` unless another is given. Raises FinetrapError, StoreError, and
     KeyboardInterrupt once `stopping` says so: after each worker's next event.
     """
     with ready(

@@ -13,7 +13,7 @@ from finetrap.records import Cell, Study
 from finetrap.runs.store import Store
 
 
-def run(
+def run_study(
     study: Study,
     store: Store,
     *,

@@ -1,7 +1,7 @@
 """What a study will take on this machine, before anything runs.
 
-ahead        which cells are owed, in which rounds
-rehearsal    what each of them asks of a model: calls with their exact token counts
+ahead        which cells remain, in which rounds
+ledger       what each of them asks of a model: calls with their exact token counts
 calibration  the study's models, timed for seconds on a few of those calls, beside each other
 forecast     seconds, operations and memory of every cell, and of the crew that shares them
 """
@@ -16,25 +16,33 @@ from typing import Any
 from finetrap.measure.engines.local import opened_as
 from finetrap.measure.engines.machine import Crew, crew, faster_in_bf16, has_gpu, memory
 from finetrap.measure.plan.ahead import Ahead, look_ahead
-from finetrap.measure.plan.calibration import Calibrated, Say, calibrate
-from finetrap.measure.plan.forecast import CellForecast, Forecaster, Parts, Round, added, timetable
-from finetrap.measure.plan.rehearsal import signature
+from finetrap.measure.plan.calibration import Say, calibrate
+from finetrap.measure.plan.forecast import (
+    Calibrated,
+    CellForecast,
+    Forecaster,
+    Parts,
+    Round,
+    added,
+    timetable,
+)
+from finetrap.measure.plan.ledger import signature
 from finetrap.measure.problems import Problems
 from finetrap.records import Cell, Status, Study
 from finetrap.runs.store import Store
 
-__all__ = ["Plan", "plan"]
+__all__ = ["StudyPlan", "plan_studies", "plan_study"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class StudyPlan:
     """What a study will take."""
 
     cells: tuple[Cell, ...]
     statuses: Mapping[str, Status]
     """Of the cells that are done or failed, by key."""
     rounds: tuple[Round, ...]
-    """With completions as long as the untouched model's."""
+    """With completions as long as the base model's."""
     asked: Mapping[str, int]
     """Problems of each test that have right answers."""
     like_solutions: float
@@ -67,13 +75,13 @@ class Plan:
     def notes(self) -> list[str]:
         """Say what the numbers suppose, and what is wrong with the machine for them."""
         found = [
-            "trained models are supposed to write as much as the untouched model; "
-            f"{self.like_solutions:.0f} s if they write as much as the solutions they train on"
+            "assumes outputs as long as the base model's; "
+            f"{self.like_solutions:.0f} s if trained models write as much as their solutions"
         ]
         later = sum(len(r.cells) for r in self.rounds[1:])
         if later:
             found.append(
-                f"{later} cells suppose that each search chooses the rate it starts from; one that "
+                f"{later} cells assume that each search chooses the rate it starts from; one that "
                 "chooses the edge of its range tries one more"
             )
         return [*found, *_in_bf16(self.owed)] if self.owed else []
@@ -138,21 +146,32 @@ class Plan:
         }
 
 
-def plan(study: Study, store: Store, *, workers: int | None = None, say: Say) -> Plan:
-    """Plan what a study still owes; `say` is told what is being timed.
+def plan_study(study: Study, store: Store, *, workers: int | None = None, say: Say) -> StudyPlan:
+    """Plan what remains of a study; `say` is told what is being timed.
 
     Raises BadInput for what the run would refuse, FinetrapError where a calibrator died.
     """
-    found = look_ahead(study, store)
-    asked = _asked(found.cells)
+    return plan_studies([study], store, workers=workers, say=say)[0]
+
+
+def plan_studies(
+    studies: Sequence[Study], store: Store, *, workers: int | None = None, say: Say
+) -> list[StudyPlan]:
+    """Plan studies of the same models, which are timed once for all."""
+    found = [look_ahead(study, store) for study in studies]
+    asked = [_asked(one.cells) for one in found]
     known = _calibrated(found, workers, say)
-    told, other = (
-        timetable(found.rounds, workers, Forecaster(known, like_solutions=flag))
-        for flag in (False, True)
-    )
-    keys = {cell.key for cell in found.cells}
-    ended = {key: status for key, status in store.statuses().items() if key in keys}
-    return Plan(found.cells, ended, tuple(told), asked, sum(r.seconds for r in other))
+    statuses = store.statuses()
+    plans = []
+    for one, problems in zip(found, asked, strict=True):
+        told, other = (
+            timetable(one.rounds, workers, Forecaster(known, like_solutions=flag))
+            for flag in (False, True)
+        )
+        ended = {cell.key: statuses[cell.key] for cell in one.cells if cell.key in statuses}
+        like_solutions = sum(r.seconds for r in other)
+        plans.append(StudyPlan(one.cells, ended, tuple(told), problems, like_solutions))
+    return plans
 
 
 def _in_bf16(owed: Sequence[CellForecast]) -> list[str]:
@@ -179,13 +198,14 @@ def _asked(cells: Sequence[Cell]) -> dict[str, int]:
     return found
 
 
-def _calibrated(found: Ahead, workers: int | None, say: Say) -> dict[object, Calibrated]:
-    """Calibrate every model that has owed cells, beside as many others as the run will have."""
-    owed = {cell.key for cells in found.rounds for cell in cells}
+def _calibrated(found: Sequence[Ahead], workers: int | None, say: Say) -> dict[object, Calibrated]:
+    """Calibrate every model that has remaining cells, beside as many as the run will have."""
+    owed = {cell.key for one in found for cells in one.rounds for cell in cells}
+    every = [cell for one in found for cell in one.cells]
+    running = {opened_as(cell) for cell in every if cell.key in owed}
     jobs: dict[Crew, dict[object, dict[str, Cell]]] = defaultdict(lambda: defaultdict(dict))
-    running = {opened_as(cell) for cell in found.cells if cell.key in owed}
-    for cell in sorted(found.cells, key=_untouched_first):
-        if opened_as(cell) in running and (cell.key in owed or _untouched_first(cell) == 0):
+    for cell in sorted(every, key=_base_last, reverse=True):
+        if opened_as(cell) in running and (cell.key in owed or _base_last(cell)):
             team = crew(cell.model, workers)
             jobs[team][opened_as(cell)].setdefault(signature(cell), cell)
     known: dict[object, Calibrated] = {}
@@ -194,8 +214,8 @@ def _calibrated(found: Ahead, workers: int | None, say: Say) -> dict[object, Cal
     return known
 
 
-def _untouched_first(cell: Cell) -> int:
-    return int(cell.trained_on is not None or cell.split == "dev")
+def _base_last(cell: Cell) -> bool:
+    return cell.trained_on is None and cell.split == "test"
 
 
 def _row(told: CellForecast, number: int) -> dict[str, Any]:

@@ -10,22 +10,24 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from typing import Any
 
-from finetrap.backends import Counting, Model, Row, open_model
+from finetrap.backends import Counting, open_model
 from finetrap.errors import BadInput, FinetrapError, Unsupported, out_of_memory
 from finetrap.measure import strategies
 from finetrap.measure.engines.machine import Crew
-from finetrap.measure.plan.pace import Pace, pace
-from finetrap.measure.plan.rehearsal import Ledger, Work, rehearse
+from finetrap.measure.plan.forecast import Calibrated
+from finetrap.measure.plan.ledger import Ledger, Work, rehearse
 from finetrap.measure.plan.timing import PATIENCE, Stopwatch, Timings, method
 from finetrap.measure.problems import Problems
 from finetrap.records import Cell
 
 Say = Callable[[str], None]
+_Found = list[tuple[Timings, Mapping[str, Work]]]
+"""What one calibrator found of each model."""
 
 _NO_MEMORY = (
     "most often the machine ran out of memory: plan with fewer --workers, or a smaller [train] "
@@ -33,38 +35,18 @@ _NO_MEMORY = (
 )
 
 
-@dataclass(frozen=True)
-class Calibrated:
-    """One model's pace, and the work of its cells."""
-
-    pace: Pace
-    works: Mapping[str, Work]
-    """By the name that each cell was given."""
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What one calibrator found of one model."""
-
-    timings: Timings
-    works: Mapping[str, Work]
-    open_s: float
-    first_s: float
-    """Until it was open for the first time: starting, importing, reading the tasks."""
-
-
 def calibrate(jobs: Sequence[Mapping[str, Cell]], team: Crew, say: Say) -> list[Calibrated]:
     """Open each model once in every calibrator, rehearse its cells and time their calls.
 
-    A job holds the cells of one model by name, the untouched model's first. Raises BadInput as the
-    run would, and FinetrapError where a calibrator died.
+    A job holds the cells of one model by name, the base model's first. Raises BadInput as the run
+    would, and FinetrapError where a calibrator died.
     """
     context = get_context("spawn")
-    pipes: list[Connection] = []
-    processes = []
+    together = context.Barrier(team.workers)
+    pipes, processes = [], []
     for number in range(team.workers):
         ours, theirs = context.Pipe()
-        arguments = (theirs, list(jobs), team.threads, number == 0, time.time())
+        arguments = (theirs, together, list(jobs), team.threads, number == 0, time.time())
         processes.append(context.Process(target=_calibrator, args=arguments, daemon=True))
         processes[-1].start()
         theirs.close()
@@ -76,22 +58,14 @@ def calibrate(jobs: Sequence[Mapping[str, Cell]], team: Crew, say: Say) -> list[
             process.terminate()
             process.join()
     return [
-        Calibrated(
-            pace(
-                [one.timings for one in same],
-                open_s=sum(one.open_s for one in same) / len(same),
-                first_s=sum(one.first_s for one in same) / len(same),
-            ),
-            same[0].works,
-        )
+        Calibrated([timings for timings, _ in same], same[0][1])
         for same in zip(*found, strict=True)
     ]
 
 
-def _gather(pipes: Sequence[Connection], say: Say) -> list[list[_Found]]:
-    """Listen to all calibrators until each has told its findings; let them start together."""
-    found: dict[Connection, list[_Found]] = {}
-    ready = 0
+def _gather(pipes: Sequence[Connection], say: Say) -> list[_Found]:
+    """Listen to all calibrators until each has told its findings."""
+    found: dict[Connection, _Found] = {}
     while len(found) < len(pipes):
         for pipe in wait([p for p in pipes if p not in found]):
             if not isinstance(pipe, Connection):
@@ -104,19 +78,14 @@ def _gather(pipes: Sequence[Connection], say: Say) -> list[list[_Found]]:
                 raise BadInput(content)
             if kind == "found":
                 found[pipe] = content
-            elif kind == "say":
-                say(content)
             else:
-                ready += 1
-        if ready == len(pipes):
-            ready = 0
-            for pipe in pipes:
-                pipe.send("go")
+                say(content)
     return [found[pipe] for pipe in pipes]
 
 
 def _calibrator(
     pipe: Connection,
+    together: Any,
     jobs: Sequence[Mapping[str, Cell]],
     threads: int,
     first: bool,
@@ -130,17 +99,13 @@ def _calibrator(
         if first:
             pipe.send(("say", text))
 
-    def together() -> None:
-        pipe.send(("ready", None))
-        pipe.recv()
-
     try:
         found = [
-            _timed(job, together, say, 0.0 if number else started)
+            _timed(job, together.wait, say, 0.0 if number else started)
             for number, job in enumerate(jobs)
         ]
         pipe.send(("found", found))
-    except (EOFError, BrokenPipeError):  # the parent is gone
+    except BrokenPipeError:  # the parent is gone
         return
     except FinetrapError as fault:
         pipe.send(("fault", str(fault)))
@@ -151,8 +116,8 @@ def _calibrator(
 
 
 def _timed(
-    job: Mapping[str, Cell], together: Callable[[], None], say: Say, started: float
-) -> _Found:
+    job: Mapping[str, Cell], together: Callable[[], object], say: Say, started: float
+) -> tuple[Timings, Mapping[str, Work]]:
     """Calibrate one model, once all calibrators are at it together.
 
     `started` is when this process was, zero if it is warm already.
@@ -169,14 +134,14 @@ def _timed(
     works = {key: rehearse(cell, problems, ledger) for key, cell in job.items()}
     together()
     stopwatch = Stopwatch(model, ledger, cells[0].limits, lambda text: say(f"{name}: {text}"))
-    trained = {method(cell.strategy): cell for cell in cells if cell.strategy.trains}
-    rows = {key: _rows(cell, problems, model) for key, cell in trained.items()}
-    if started:
-        stopwatch.warm_up([(cell, rows[key]) for key, cell in trained.items()][:1])
     stopwatch.evaluation()
-    for key, cell in trained.items():
-        stopwatch.training(cell, rows[key])
-    return _Found(stopwatch.found, works, open_s, max(0.0, first_s))
+    for cell in {method(cell.strategy): cell for cell in cells if cell.strategy.trains}.values():
+        train = problems.trained(cell)
+        rows = strategies.training_rows([*train.problems, *train.replayed], model)
+        stopwatch.training(cell, rows)
+    found = stopwatch.found
+    found.open_s, found.first_s = open_s, max(0.0, first_s) + found.first_s
+    return found, works
 
 
 def _open(cell: Cell) -> tuple[Counting, float, float]:
@@ -195,8 +160,3 @@ def _open(cell: Cell) -> tuple[Counting, float, float]:
             f"the backend {cell.model.backend} counts no tokens, so nothing is planned"
         )
     return model, spent[-1], 2 * spent[-1] if len(spent) == 2 else spent[0]
-
-
-def _rows(cell: Cell, problems: Problems, model: Model) -> list[Row]:
-    train = problems.trained(cell)
-    return strategies.training_rows([*train.problems, *train.replayed], model)

@@ -1,4 +1,4 @@
-"""From works and paces to seconds: each cell's own, and those of the crew that shares them."""
+"""From calls and timings to seconds: each cell's own, and those of the crew that shares them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ from finetrap.measure.engines.local import opened_as, shifts
 from finetrap.measure.engines.machine import Crew
 from finetrap.measure.engines.workers import Group
 from finetrap.measure.meter import flops
-from finetrap.measure.plan.calibration import Calibrated
-from finetrap.measure.plan.rehearsal import Call, Work, signature
-from finetrap.measure.plan.timing import method
+from finetrap.measure.plan.ledger import Call, Sort, Work, signature
+from finetrap.measure.plan.timing import (
+    TimedTraining,
+    Timings,
+    extrapolated,
+    fitted,
+    method,
+    steps_of,
+)
 from finetrap.records import Cell
 
 
@@ -21,7 +27,7 @@ class Parts:
     """Seconds of one worker, by what they go to."""
 
     loading: float = 0.0
-    """Opening models and making them untouched again."""
+    """Opening models and returning to their base weights."""
     training: float = 0.0
     decoding: float = 0.0
     scoring: float = 0.0
@@ -42,7 +48,7 @@ def added(parts: Iterable[Parts]) -> Parts:
 
 @dataclass(frozen=True)
 class CellForecast:
-    """What one owed cell is expected to take."""
+    """What one remaining cell is expected to take."""
 
     cell: Cell
     parts: Parts
@@ -57,6 +63,67 @@ class CellForecast:
     """Most memory that its worker holds."""
 
 
+class Calibrated:
+    """What one model takes here, and the work of its cells by `signature`."""
+
+    def __init__(self, timings: Sequence[Timings], works: Mapping[str, Work]) -> None:
+        """Fit what several calibrators timed at the same time."""
+        one, count = timings[0], len(timings)
+        self.works, self.parameters, self.written = works, one.parameters, one.written
+        self.calls = {sort: [s for t in timings for s in t.calls[sort]] for sort in one.calls}
+        self.trainings = {
+            name: replace(timed, steps=[s for t in timings for s in t.trainings[name].steps])
+            for name, timed in one.trainings.items()
+        }
+        self._rates = {sort: fitted(samples) for sort, samples in self.calls.items()}
+        self.open_s = sum(t.open_s for t in timings) / count
+        self.first_s = sum(t.first_s for t in timings) / count
+        self.rewind_s, self.reset_s = one.rewind_s, one.reset_s
+
+    def seconds(self, call: Call, lengths: Sequence[float]) -> float:
+        """Return the seconds of a call that is no training; `lengths` are those it will write."""
+        if call.sort.kind == "rewind":
+            return self.rewind_s
+        unit_s, token_s = self._rates[_nearest(self._rates, call.sort)]
+        units, tokens = steps_of(call, lengths) if lengths else (call.batches, call.tokens)
+        return units * unit_s + tokens * token_s
+
+    def lengths(self, call: Call, solution_tokens: float | None) -> Sequence[float]:
+        """Return a sample of the lengths that a decoding will write; empty for any other call.
+
+        The base model's on that test, or with `solution_tokens` that length for every row.
+        """
+        if call.sort.kind != "decode":
+            return ()
+        if solution_tokens:
+            return (min(solution_tokens, call.cap),)
+        known = self.written[_nearest(self.written, call.sort)]
+        return [min(n, call.cap) for n in known]
+
+    def training_s(self, call: Call, timed: TimedTraining) -> float:
+        """Return the seconds of a training."""
+        step_s, token_s = fitted(timed.steps)
+        return timed.rest_s + call.batches * step_s + call.tokens * token_s
+
+    def bytes(self, work: Work, timed: TimedTraining | None) -> int | None:
+        """Return the most memory that a cell will hold; None where it is unknown."""
+        found = []
+        if timed and work.train:
+            call = work.train[0]
+            found.append(extrapolated(timed.steps, call.tokens / max(1, call.batches)))
+        samples = [s for sort in self.calls.values() for s in sort]
+        for call in work.evaluate:
+            at_once = min(call.rows, call.batch) * (call.read / max(1, call.rows) + call.cap)
+            found.append(extrapolated(samples, at_once))
+        return max((size for size in found if size is not None), default=None)
+
+
+def _nearest(known: Iterable[Sort], sort: Sort) -> Sort:
+    """Return the timed sort that is like this one."""
+    alike = [s for s in known if (s.kind == "decode") == (sort.kind == "decode")]
+    return max(alike, key=lambda s: (s == sort, s.kind == sort.kind, s.shots == sort.shots))
+
+
 class _Seen(set[str]):
     """What a worker has at hand already."""
 
@@ -69,16 +136,14 @@ class _Seen(set[str]):
 
 @dataclass
 class _Bench:
-    """What a worker has at hand between cells: mirrors `session.LoadedModel`."""
+    """What a worker has at hand between cells: `session.LoadedModel` without a model."""
 
     opened: object = None
     """The model that is open, as `opened_as` names it."""
     held: str = ""
     """Training whose solver the model is."""
-    scored: _Seen = field(default_factory=_Seen)
-    """Training sets whose solutions the untouched model has scored."""
-    unmoved: _Seen = field(default_factory=_Seen)
-    """Ways back whose beginning is measured."""
+    seen: _Seen = field(default_factory=_Seen)
+    """What was measured of the base model."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +151,7 @@ class Forecaster:
     """Tells the seconds of cells from what was calibrated of their models.
 
     With `like_solutions` trained models write as much as the solutions that they are trained on;
-    without it as much as the untouched model.
+    without it as much as the base model.
     """
 
     known: Mapping[object, Calibrated]
@@ -98,31 +163,37 @@ class Forecaster:
         opened = opened_as(cells[0])
         opening = Parts()
         if bench.opened != opened:
-            opening = Parts(loading=self.known[opened].pace.open_s)
+            opening = Parts(loading=self.known[opened].open_s)
             bench.opened, bench.held = opened, ""
+            bench.seen.clear()
         found = [self._cell(cell, bench) for cell in cells]
-        first = found[0]
-        found[0] = replace(first, parts=added([first.parts, opening]))
+        found[0] = replace(found[0], parts=added([found[0].parts, opening]))
         return found
 
     def _cell(self, cell: Cell, bench: _Bench) -> CellForecast:
         known = self.known[opened_as(cell)]
-        pace, work = known.pace, known.works[signature(cell)]
-        name = method(cell.strategy) if cell.strategy.trains else None
-        trains = name is not None and bench.held != cell.training_key()
-        parts = [Parts(python=work.python_s)]
-        if trains:
-            parts += self._training(cell, bench, known, work)
+        work = known.works[signature(cell)]
+        timed = known.trainings[method(cell.strategy)] if cell.strategy.trains else None
+        trains = timed is not None and bench.held != cell.training_key()
         bench.held = cell.training_key()
-        start = (bench.opened, cell.train.dev, cell.trained_on, cell.probes)
-        first = work.unmoved and bench.unmoved.new(*start)
-        unmoved = work.unmoved if first else ()
+        parts, written = [Parts(python=work.python_s)], 0.0
+        if timed and trains:
+            if bench.seen.new("before", cell.trained_on, cell.train):
+                parts += [self._asked(call, known, None, 0.0)[0] for call in work.before]
+            parts.append(Parts(loading=known.reset_s))
+            parts += [Parts(training=known.training_s(call, timed)) for call in work.train]
+        start = ("unmoved", cell.train.dev, cell.trained_on, cell.probes)
+        unmoved = work.unmoved if work.unmoved and bench.seen.new(*start) else ()
         counted = (*work.way_back, *work.evaluate)
-        parts += self._parts(unmoved, known, None, work)
-        parts += self._parts((*counted, *work.after), known, name, work)
-        read = sum(call.read for call in (*unmoved, *counted))
-        read += round(sum(self._written(call, known, name, work) for call in counted))
-        read += round(sum(self._written(call, known, None, work) for call in unmoved))
+        solution = work.solution_tokens if timed and self.like_solutions else 0.0
+        for call in unmoved:
+            part, tokens = self._asked(call, known, None, 0.0)
+            parts, written = [*parts, part], written + tokens
+        for number, call in enumerate((*counted, *work.after)):
+            part, tokens = self._asked(call, known, timed, solution)
+            parts.append(part)
+            written += tokens if number < len(counted) else 0.0
+        read = sum(call.read for call in (*unmoved, *counted)) + round(written)
         return CellForecast(
             cell=cell,
             parts=added(parts),
@@ -131,51 +202,26 @@ class Forecaster:
             eval_tokens=read,
             flops=flops(
                 cell.strategy.kind,
-                pace.parameters,
-                pace.trainings[name].trainable if name else 0,
+                known.parameters,
+                timed.trainable if timed else 0,
                 work.train_tokens if trains else 0,
                 read,
             ),
-            bytes=pace.bytes((*work.train, *work.evaluate), name),
+            bytes=known.bytes(work, timed),
         )
 
-    def _training(self, cell: Cell, bench: _Bench, known: Calibrated, work: Work) -> list[Parts]:
-        """Return the parts of a training, and of what is done before the first on its problems."""
-        pace, name = known.pace, method(cell.strategy)
-        new = work.before and bench.scored.new(bench.opened, cell.trained_on, cell.train)
-        return [
-            *(self._parts(work.before, known, None, work) if new else ()),
-            Parts(loading=pace.reset_s),
-            *(Parts(training=pace.training_s(call, name)) for call in work.train),
-        ]
-
-    def _parts(
-        self, calls: Sequence[Call], known: Calibrated, name: str | None, work: Work
-    ) -> list[Parts]:
-        """Return the parts of calls of the untouched model, or of one trained by a method."""
-        drag = known.pace.trainings[name].drag if name else 1.0
-        found = []
-        for call in calls:
-            seconds = drag * known.pace.seconds(call, self._lengths(call, known, name, work))
-            if call.kind == "rewind":
-                found.append(Parts(loading=seconds))
-            elif call.kind == "decode":
-                found.append(Parts(decoding=seconds))
-            else:
-                found.append(Parts(scoring=seconds))
-        return found
-
-    def _lengths(
-        self, call: Call, known: Calibrated, name: str | None, work: Work
-    ) -> Sequence[float]:
-        if call.kind != "decode":
-            return ()
-        solutions = work.solution_tokens if name and self.like_solutions else None
-        return known.pace.completions(call, solutions)
-
-    def _written(self, call: Call, known: Calibrated, name: str | None, work: Work) -> float:
-        lengths = self._lengths(call, known, name, work)
-        return call.rows * sum(lengths) / len(lengths) if lengths else 0.0
+    def _asked(
+        self, call: Call, known: Calibrated, timed: TimedTraining | None, solution: float
+    ) -> tuple[Parts, float]:
+        """Return the seconds of a call, and the tokens that it writes."""
+        lengths = known.lengths(call, solution)
+        seconds = known.seconds(call, lengths) * (timed.drag if timed else 1.0)
+        written = call.rows * sum(lengths) / len(lengths) if lengths else 0.0
+        if call.sort.kind == "rewind":
+            return Parts(loading=seconds), 0.0
+        if call.sort.kind == "decode":
+            return Parts(decoding=seconds), written
+        return Parts(scoring=seconds), 0.0
 
 
 class Round(NamedTuple):
@@ -191,7 +237,7 @@ class Round(NamedTuple):
 
 
 @dataclass
-class _Worker:
+class _Seat:
     """A worker on its way through a round."""
 
     free: float
@@ -208,7 +254,7 @@ def timetable(
     until a crew of another size is needed; a single one is the process itself, and always stays.
     """
     found = []
-    staff: list[_Worker] = []
+    staff: list[_Seat] = []
     last: Crew | None = None
     for owed in rounds:
         seconds = starting = 0.0
@@ -219,9 +265,9 @@ def timetable(
                 staff = []
             last = team
             new = max(0, min(team.workers, len(groups)) - len(staff))
-            start = teller.known[opened_as(groups[0][0])].pace.first_s
-            staff = [_Worker(0.0, worker.bench) for worker in staff]
-            staff += [_Worker(start) for _ in range(new)]
+            start = teller.known[opened_as(groups[0][0])].first_s
+            staff = [_Seat(0.0, worker.bench) for worker in staff]
+            staff += [_Seat(start) for _ in range(new)]
             starting += new * start
             at_once = max(at_once, min(len(staff), len(groups)))
             for members in groups:

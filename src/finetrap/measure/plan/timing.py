@@ -1,66 +1,64 @@
-"""Timed calls of an opened model, at growing sizes: what its pace is fitted to.
+"""What calls take on this machine: each sort of call is timed at a small size and at a large one.
 
-Every kind of call that a study makes is timed on the study's own rows, evenly spread over their
-lengths. Sizes grow from one row until `PATIENCE` is spent, so that a small model is timed at the
-size of the study, and a large one on one or a few rows.
+A sort's seconds are a part for each batch (of a decoding: for each step) and a part for each token,
+which two points determine. Calls are timed on the study's own rows, evenly spread over their
+lengths, after one that is not counted.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from heapq import heapreplace
 from itertools import pairwise
 from random import Random
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
-from finetrap.backends import Counting, Interpolating, Row, interpolating
+import numpy as np
+
+from finetrap.backends import Counting, Interpolating, Row
 from finetrap.errors import Diverged
 from finetrap.measure.meter import Meter
-from finetrap.measure.plan.rehearsal import Call, Counted, Ledger
-from finetrap.records import Cell, Limits, StrategySpec, TrainSpec, content_hash
+from finetrap.measure.plan.ledger import Call, Ledger, Sort
+from finetrap.records import Cell, Limits, StrategySpec, content_hash
 from finetrap.text import prompts
 
 PATIENCE = 0.3
-"""Seconds for timing one kind of call; a slow model takes what its smallest sizes take."""
-STEPS = (2, 6)
-"""Optimizer steps of a timed training, slow and quick; the first sets the optimizer up."""
+"""Seconds that a timed call may take; a slow model takes what its smallest sizes take."""
 NO_HARM = 1e-6
 """Learning rate of a timed training: no rate may end it before its time."""
-FIRST_ROWS = 8
-"""Completions that are always sampled."""
-FIRST_WORDS = 8
-"""New tokens from which the time of a decoding step is told before more is risked."""
+FEW = 8
+"""New tokens from which the time of a step is told, and completions that are always sampled."""
 
-Timed = Literal["decode", "score", "divergence"]
 Item = TypeVar("Item")
-Pairs = list[tuple[str, str]]
+Pairs = Sequence[tuple[str, str]]
 
 
 class Sample(NamedTuple):
     """One timed call."""
 
-    kind: Timed
-    shots: bool
-    features: tuple[float, ...]
+    units: float
+    """Batches; of a decoding its steps; of a training its optimizer steps."""
+    tokens: float
     seconds: float
-
-
-class Trained(NamedTuple):
-    """One timed training."""
-
-    batch: int
-    step_tokens: float
-    step_s: float
-    rest_s: float
-    """Setting up, settling and what else is no step."""
-    trainable: int
-    merged: bool
+    at_once: float
+    """Tokens in one batch."""
     bytes: int | None
     """Most memory that the process held."""
+
+
+@dataclass
+class TimedTraining:
+    """What a kind of training takes."""
+
+    steps: list[Sample] = field(default_factory=list)
+    """Of one optimizer step each."""
+    rest_s: float = 0.0
+    """Setting up, settling and what else is no step."""
+    trainable: int = 0
+    drag: float = 1.0
+    """How many times slower the trained model is asked than the base model."""
 
 
 @dataclass
@@ -68,21 +66,17 @@ class Timings:
     """What was timed of one model."""
 
     parameters: int
-    cap: int
-    """Most new tokens of a completion in the study."""
-    samples: list[Sample] = field(default_factory=list)
-    written: dict[tuple[str, bool], tuple[tuple[int, ...], int]] = field(default_factory=dict)
-    """Tokens of each completion of the untouched model, and the cap, by test and exemplars."""
-    trainings: dict[str, list[Trained]] = field(default_factory=dict)
+    calls: dict[Sort, list[Sample]] = field(default_factory=dict)
+    written: dict[Sort, tuple[float, ...]] = field(default_factory=dict)
+    """Tokens of the base model's completions."""
+    trainings: dict[str, TimedTraining] = field(default_factory=dict)
     """By `method`."""
-    drag: dict[str, float] = field(default_factory=dict)
-    """How many times slower a method makes the model, where it cannot be merged."""
     rewind_s: float = 0.0
     reset_s: float = 0.0
-    peaks: list[tuple[float, int]] = field(default_factory=list)
-    """(tokens at once, most bytes held) of evaluation."""
-    warming_s: float = 0.0
-    """Seconds that the first calls of a process take more than later ones."""
+    open_s: float = 0.0
+    """Opening the model once its backend is imported."""
+    first_s: float = 0.0
+    """What a worker takes before that: starting, importing, and the first call of each kind."""
 
 
 def method(strategy: StrategySpec) -> str:
@@ -90,8 +84,8 @@ def method(strategy: StrategySpec) -> str:
     return content_hash([strategy.kind, dict(strategy.peft or {})])
 
 
-def decode_features(call: Call, lengths: Sequence[float]) -> tuple[float, ...]:
-    """Return (batches, prompt tokens, steps, tokens written) of a decoding.
+def steps_of(call: Call, lengths: Sequence[float]) -> tuple[float, float]:
+    """Return the steps of a decoding and the tokens that it reads and writes.
 
     `lengths` are a sample of what its rows write. A row that ends hands its slot to the next.
     """
@@ -101,280 +95,220 @@ def decode_features(call: Call, lengths: Sequence[float]) -> tuple[float, ...]:
     slots = [0.0] * min(call.batch, call.rows)
     for length in rows:
         heapreplace(slots, slots[0] + length)
-    return (call.batches, call.tokens, max(slots), sum(rows))
+    return max(slots), call.tokens + sum(rows)
 
 
-def score_features(call: Call) -> tuple[float, ...]:
-    """Return (batches, tokens, scored tokens) of a scoring or a comparison of likelihoods."""
-    return (call.batches, call.tokens, call.scored)
+def fitted(samples: Sequence[Sample]) -> tuple[float, float]:
+    """Return the seconds of a unit and of a token, neither negative (Lawson & Hanson 1974, NNLS).
+
+    Errors count relative to the root of the seconds: long calls, which a study is made of, weigh
+    more than short ones, and do not drown them.
+    """
+    from scipy.optimize import nnls  # calibrators import this module and need none of it
+
+    weights = np.array([1 / max(s.seconds, 1e-6) ** 0.5 for s in samples])
+    features = np.array([(s.units, s.tokens) for s in samples], dtype=float) * weights[:, None]
+    scale = np.maximum(features.max(0), 1e-12)
+    found, _ = nnls(features / scale, np.array([s.seconds for s in samples]) * weights)
+    unit_s, token_s = found / scale
+    return float(unit_s), float(token_s)
 
 
-def spread(items: Sequence[Item], count: int, size: Callable[[Item], int]) -> list[Item]:
+def uncut(lengths: Sequence[int], timed_cap: int, cap: int) -> tuple[float, ...]:
+    """Return completions' lengths where they were timed with a lower cap than the study's.
+
+    Rows that were cut go on for the tokens in which one row ended on average.
+    """
+    ended = sum(n < timed_cap for n in lengths)
+    more = sum(lengths) / ended if ended else cap
+    return tuple(
+        float(n if n < timed_cap or timed_cap >= cap else min(cap, n + more)) for n in lengths
+    )
+
+
+def extrapolated(samples: Sequence[Sample], tokens: float) -> int | None:
+    """Return the bytes held with so many tokens at once, on the line through what was measured."""
+    held = [(s.at_once, s.bytes) for s in samples if s.bytes is not None]
+    if not held:
+        return None
+    small, large = min(held), max(held)
+    most = max(size for _, size in held)
+    if tokens <= large[0] or large[0] == small[0]:
+        return most
+    slope = max(0.0, (large[1] - small[1]) / (large[0] - small[0]))
+    return int(most + slope * (tokens - large[0]))
+
+
+class Stopwatch:
+    """Times the calls that cells ask of one opened model."""
+
+    def __init__(
+        self, model: Counting, ledger: Ledger, limits: Limits, say: Callable[[str], None]
+    ) -> None:
+        self.model, self.ledger, self.limits, self.say = model, ledger, limits, say
+        self.found = Timings(model.parameters)
+        self._warm: set[str] = set()
+        self._recording = True
+
+    def evaluation(self) -> None:
+        """Time every sort of decoding and scoring, with the base model."""
+        for sort, pairs in list(self.ledger.asked.items()):
+            if sort.kind != "divergence":
+                self.say(f"{sort.kind} {sort.test}{' after exemplars' if sort.shots else ''}")
+                (self._decode if sort.kind == "decode" else self._score)(sort, pairs)
+
+    def training(self, cell: Cell, rows: Sequence[Row]) -> None:
+        """Time a cell's training at two batches, then what is asked of a trained model."""
+        name, strategy = method(cell.strategy), cell.strategy
+        self.say(f"train {strategy.name}")
+        timed = self.found.trainings.setdefault(name, TimedTraining())
+        most = min(cell.train.of(strategy).batch, len(rows))
+        self._warm_up("train", lambda: self._step(cell, rows, 1, TimedTraining(), steps=1))
+        step_s = self._step(cell, rows, 1, timed)
+        self._step(cell, rows, _larger(most, step_s / 4), timed)
+        self._changed(strategy, timed)
+        start = time.perf_counter()
+        self.model.reset()
+        self.found.reset_s = max(self.found.reset_s, time.perf_counter() - start)
+
+    def _score(self, sort: Sort, pairs: Pairs) -> None:
+        groups = by_context(pairs) if sort.kind == "score" else [[pair] for pair in pairs]
+        self._warm_up(sort.kind, lambda: self._scored(sort, groups, 1))
+        seconds = self._scored(sort, groups, 1)
+        self._scored(sort, groups, _larger(min(len(groups), self.limits.batch), seconds / 4))
+
+    def _scored(self, sort: Sort, groups: Sequence[Pairs], count: int) -> float:
+        """Time so many contexts with all that follows each."""
+        chosen = [pair for group in evenly(groups, count, _characters) for pair in group]
+        call, meter, start = self._called(sort, chosen), Meter(), time.perf_counter()
+        if sort.kind == "divergence" and isinstance(self.model, Interpolating):
+            self.model.divergence(chosen, batch=call.batch)
+        else:
+            self.model.score(chosen, batch=call.batch, windows=sort.kind == "prose")
+        return self._note(sort, meter, start, call.batches, call.tokens, call.tokens)
+
+    def _decode(self, sort: Sort, pairs: Pairs) -> None:
+        """Decode one row to its end, then as many as patience allows, the longest among them."""
+        asked = [prompt for prompt, _ in pairs]
+        cap = self.limits.max_new_tokens
+        few = min(FEW, cap)
+        self._warm_up("decode", lambda: self._decoded(sort, asked, 1, few))
+        step_s = self._decoded(sort, asked, 1, few) / few
+        self.found.calls[sort].clear()  # its prompt is most of it
+        cap = min(cap, max(2 * FEW, int(8 * PATIENCE / step_s)))
+        seconds = self._decoded(sort, asked, 1, cap)
+        most = min(len(asked), self.limits.batch)
+        self._decoded(sort, asked, min(most, max(FEW, _larger(most, seconds / 16))), cap)
+
+    def _decoded(self, sort: Sort, asked: Sequence[str], rows: int, cap: int) -> float:
+        # The longest prompt is one of several: one that does not fit is better told now.
+        ordered = sorted(asked, key=len)
+        chosen = evenly(ordered, 1, len)
+        if rows > 1:
+            chosen = [ordered[-1], *evenly(ordered[:-1], rows - 1, len)]
+        call = self._called(sort, [(prompt, "") for prompt in chosen])
+        meter, start = Meter(), time.perf_counter()
+        done = self.model.generate(
+            chosen,
+            max_new_tokens=cap,
+            stops=prompts.stops(self.model.chat),
+            batch=len(chosen),
+        )
+        lengths = [max(1, completion.tokens) for completion in done]
+        self.found.written[sort] = uncut(lengths, cap, self.limits.max_new_tokens)
+        tokens = call.tokens + sum(lengths)
+        return self._note(sort, meter, start, max(lengths), tokens, tokens)
+
+    def _step(
+        self, cell: Cell, rows: Sequence[Row], batch: int, timed: TimedTraining, steps: int = 4
+    ) -> float:
+        """Train a few steps at a batch size, with a rate that harms nothing; time one step."""
+        chosen = evenly(rows, min(len(rows), steps * batch), lambda r: len(r.prompt + r.target))
+        spec = replace(
+            cell.strategy, learning_rate=NO_HARM, batch=batch, epochs=steps * batch / len(chosen)
+        )
+        ends: list[float] = []
+        meter, start = Meter(), time.perf_counter()
+        try:
+            training = self.model.train(
+                chosen, spec, cell.train, 0, lambda event, facts: ends.append(time.perf_counter())
+            )
+        except Diverged:  # at such a rate only a broken model does: it ends a run at once, too
+            timed.steps.append(Sample(1, 1, 0.0, 1, None))
+            return PATIENCE
+        spent = time.perf_counter() - start
+        later = sorted(b - a for a, b in pairwise(ends))
+        step_s = later[len(later) // 2] if later else spent
+        tokens = training.tokens / training.steps
+        timed.steps.append(Sample(1, tokens, step_s, tokens, meter.peak_bytes()))
+        timed.rest_s = max(0.0, spent - training.steps * step_s)
+        timed.trainable = training.trainable
+        timed.drag = 1.0 if training.evidence.get("merged") is not False else 0.0
+        return step_s
+
+    def _changed(self, strategy: StrategySpec, timed: TimedTraining) -> None:
+        """Time what is asked of a trained model alone."""
+        for sort, pairs in self.ledger.asked.items():
+            if sort.kind == "divergence" and sort not in self.found.calls:
+                self.say(f"divergence {sort.test}")
+                self._score(sort, pairs)
+        if strategy.rewind and isinstance(self.model, Interpolating):
+            start = time.perf_counter()
+            self.model.rewind(0.5)
+            self.model.rewind(1.0)
+            self.found.rewind_s = (time.perf_counter() - start) / 2
+        if timed.drag == 0.0:
+            sort = next(s for s in self.ledger.asked if s.kind in ("score", "prose"))
+            few = [[pair] for pair in self.ledger.asked[sort][:4]]
+            changed = self._scored(sort, few, 4)
+            self.model.reset()
+            timed.drag = max(1.0, changed / max(self._scored(sort, few, 4), 1e-6))
+            del self.found.calls[sort][-2:]
+
+    def _warm_up(self, kind: str, run: Callable[[], float]) -> None:
+        """Make the first call of a kind twice; what the first takes more is told apart."""
+        if kind in self._warm:
+            return
+        self._warm.add(kind)
+        self._recording = False
+        first = run()
+        if first < 4 * PATIENCE:
+            self.found.first_s += max(0.0, first - run())
+        self._recording = True
+
+    def _note(
+        self, sort: Sort, meter: Meter, start: float, units: float, tokens: float, at_once: float
+    ) -> float:
+        seconds = time.perf_counter() - start
+        sample = Sample(units, tokens, seconds, at_once, meter.peak_bytes())
+        if self._recording:
+            self.found.calls.setdefault(sort, []).append(sample)
+        return seconds
+
+    def _called(self, sort: Sort, pairs: Pairs) -> Call:
+        """Return a call of these rows as the ledger counts it."""
+        counting = Ledger(self.model, test=sort.test, known=self.ledger.known)
+        return counting.count(sort.kind, pairs, max(1, min(len(pairs), self.limits.batch)))
+
+
+def evenly(items: Sequence[Item], count: int, size: Callable[[Item], int]) -> list[Item]:
     """Return items spread evenly over their sizes: one is of the middle size."""
     order, count = sorted(items, key=size), min(count, len(items))
     return [order[(2 * i + 1) * len(order) // (2 * count)] for i in range(count)]
 
 
-def by_context(pairs: Sequence[tuple[str, str]]) -> list[Pairs]:
-    """Return the pairs in groups that share a context; a text without one is a group of its own."""
-    groups: dict[object, Pairs] = {}
-    for number, pair in enumerate(pairs):
-        groups.setdefault(pair[0] or number, []).append(pair)
+def by_context(pairs: Pairs) -> list[Pairs]:
+    """Return the pairs in groups that share a context."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for pair in pairs:
+        groups.setdefault(pair[0], []).append(pair)
     return list(groups.values())
+
+
+def _larger(most: int, row_s: float) -> int:
+    """Return how many rows fit into `PATIENCE`, at least two."""
+    return min(most, max(2, int(PATIENCE / max(row_s, 1e-6))))
 
 
 def _characters(pairs: Pairs) -> int:
     return len(pairs[0][0]) + sum(len(follow) for _, follow in pairs)
-
-
-def grow(run: Callable[[int], float], most: int, patience: float, least: int = 1) -> None:
-    """Call `run` with growing sizes while they fit, and up to `least` in any case."""
-    size, spent = 1, 0.0
-    while True:
-        seconds = run(size)
-        spent += seconds
-        room = (patience - spent) / max(seconds, 1e-4)
-        if size >= most or (size >= least and room < 1.5):
-            return
-        size = min(most, max(size + 1, int(size * min(8.0, room))))
-
-
-@dataclass
-class Stopwatch:
-    """Times the calls that cells ask of one opened model."""
-
-    model: Counting
-    ledger: Ledger
-    limits: Limits
-    say: Callable[[str], None]
-
-    def __post_init__(self) -> None:
-        self.found = Timings(self.model.parameters, self.limits.max_new_tokens)
-        self._steps: dict[bool, _Steps] = {}
-
-    def evaluation(self) -> None:
-        """Time every decoding and scoring that was rehearsed, with the untouched model."""
-        for (test, kind, shots), pairs in list(self.ledger.asked.items()):
-            self.say(f"{kind} {test}{' after exemplars' if shots else ''}")
-            if kind == "decode":
-                self._decode(test, shots, [prompt for prompt, _ in pairs])
-            elif kind == "prose":
-                grow(self._reading(shots, pairs), len(pairs), PATIENCE)
-            elif kind == "score":
-                groups = by_context(pairs)
-                grow(self._scoring(shots, groups), len(groups), PATIENCE)
-
-    def training(self, cell: Cell, rows: Sequence[Row]) -> None:
-        """Time a cell's training at growing batches, then what is asked of a trained model."""
-        name, spec = method(cell.strategy), cell.strategy
-        if name in self.found.trainings:
-            return
-        self.say(f"train {spec.name}")
-        timed = self.found.trainings.setdefault(name, [])
-
-        def run(batch: int) -> float:
-            slow = not timed or timed[-1].step_s > PATIENCE / STEPS[1]
-            try:
-                timed.append(self._train(spec, cell.train, rows, batch, STEPS[not slow]))
-            except Diverged:  # at such a rate only a broken model does: it ends a run at once, too
-                timed.append(Trained(batch, 1.0, 0.0, 0.0, 0, True, None))
-            return STEPS[not slow] * timed[-1].step_s
-
-        most = min(cell.train.of(spec).batch, len(rows))
-        grow(run, most, 4 * PATIENCE, least=2)  # a step has a part that is the same for any batch
-        self._trained(spec, name, merged=timed[-1].merged)
-        with self._timed() as spent:
-            self.model.reset()
-        self.found.reset_s = max(self.found.reset_s, spent.seconds)
-
-    def warm_up(self, trained: Sequence[tuple[Cell, Sequence[Row]]]) -> None:
-        """Make every kind of call once, so that what is loaded by the first is timed apart."""
-        decoded, scored = self._rows("decode")[:1], self._rows("score")[:1]
-        if decoded:
-            self._first(lambda: self._generate([decoded[0][0]], 2))
-        if scored:
-            self._first(lambda: self.model.score(scored, batch=1))
-        for cell, rows in trained:
-            with suppress(Diverged):
-                self._first(partial(self._train, cell.strategy, cell.train, rows, 1, 1))
-
-    def _first(self, run: Callable[[], object]) -> None:
-        """Add what the first of two equal calls took more; a slow one is made once."""
-        with self._timed() as once:
-            run()
-        if once.seconds < 4 * PATIENCE:
-            with self._timed() as again:
-                run()
-            self.found.warming_s += max(0.0, once.seconds - again.seconds)
-
-    def _decode(self, test: str, shots: bool, asked: Sequence[str]) -> None:
-        """Decode some rows to their ends: as many as patience allows, the longest among them.
-
-        The seconds of a step, and what each row adds to them, are told from one row and from some.
-        """
-        pace = self._steps.setdefault(shots, _Steps())
-        cap, most = self.limits.max_new_tokens, min(len(asked), self.limits.batch)
-        if not pace.step_s:
-            few = min(FIRST_WORDS, cap)
-            first, more = (self._timed_decode(test, shots, asked, 1, n) for n in (1, few))
-            pace.step_s = max(1e-5, (more - first) / max(1, few - 1))
-        cap = min(cap, max(2 * FIRST_WORDS, int(8 * PATIENCE / pace.step_s)))
-        if not pace.row_s:
-            rows = min(FIRST_ROWS, most)
-            seconds = self._timed_decode(test, shots, asked, rows, cap)
-            steps = max(self.found.written[test, shots][0])
-            pace.row_s = max(1e-6, (seconds / steps - pace.step_s) / rows)
-        rows = min(most, max(FIRST_ROWS, int((4 * PATIENCE / cap - pace.step_s) / pace.row_s)))
-        if len(self.found.written.get((test, shots), ((), 0))[0]) < rows:
-            self._timed_decode(test, shots, asked, rows, cap)
-
-    def _timed_decode(
-        self, test: str, shots: bool, asked: Sequence[str], rows: int, cap: int
-    ) -> float:
-        # The longest prompt is one of them: one that does not fit is better told now.
-        *others, longest = sorted(asked, key=len)
-        chosen, meter = [longest, *spread(others, rows - 1, len)], Meter()
-        with self._timed() as spent:
-            lengths = self._generate(chosen, cap)
-        call = self._called("decode", shots, [(prompt, "") for prompt in chosen])
-        features = (call.batches, call.tokens, max(lengths), sum(lengths))
-        self.found.samples.append(Sample("decode", shots, features, spent.seconds))
-        self.found.written[test, shots] = (tuple(lengths), cap)
-        self._peak(meter, call.read + sum(lengths))
-        return spent.seconds
-
-    def _generate(self, asked: Sequence[str], cap: int) -> list[int]:
-        """Decode all rows in one batch; return the tokens of each completion."""
-        stops = prompts.stops(self.model.chat)
-        batch = len(asked)
-        done = self.model.generate(asked, max_new_tokens=cap, stops=stops, batch=batch)
-        return [completion.tokens for completion in done]
-
-    def _scoring(self, shots: bool, groups: Sequence[Pairs]) -> Callable[[int], float]:
-        """Return what times the scoring of so many contexts with all that follows them."""
-
-        def run(count: int) -> float:
-            chosen = [pair for group in spread(groups, count, _characters) for pair in group]
-            call = self._called("score", shots, chosen)
-            return self._scored(call, lambda: self.model.score(chosen, batch=call.batch))
-
-        return run
-
-    def _reading(self, shots: bool, pairs: Sequence[tuple[str, str]]) -> Callable[[int], float]:
-        """Return what times the reading of so many whole texts."""
-
-        def run(count: int) -> float:
-            chosen = spread(pairs, count, lambda pair: len(pair[1]))
-            call = self._called("prose", shots, chosen)
-            return self._scored(
-                call, lambda: self.model.score(chosen, batch=call.batch, windows=True)
-            )
-
-        return run
-
-    def _scored(self, call: Call, run: Callable[[], object]) -> float:
-        meter = Meter()
-        with self._timed() as spent:
-            run()
-        features = score_features(call)
-        self.found.samples.append(Sample("score", call.shots, features, spent.seconds))
-        self._peak(meter, call.tokens / call.batches)
-        return spent.seconds
-
-    def _train(
-        self,
-        strategy: StrategySpec,
-        train: TrainSpec,
-        rows: Sequence[Row],
-        batch: int,
-        steps: int,
-    ) -> Trained:
-        """Train a few steps at a batch size, with a rate that harms nothing."""
-        chosen = spread(rows, min(len(rows), steps * batch), lambda r: len(r.prompt + r.target))
-        spec = replace(
-            strategy, learning_rate=NO_HARM, batch=batch, epochs=steps * batch / len(chosen)
-        )
-        ends: list[float] = []
-        meter, start = Meter(), time.perf_counter()
-        training = self.model.train(
-            chosen, spec, train, 0, lambda event, facts: ends.append(time.perf_counter())
-        )
-        spent = time.perf_counter() - start
-        later = sorted(b - a for a, b in pairwise(ends))
-        step_s = later[len(later) // 2] if later else spent / max(1, training.steps)
-        return Trained(
-            batch=batch,
-            step_tokens=training.tokens / training.steps,
-            step_s=step_s,
-            rest_s=max(0.0, spent - training.steps * step_s),
-            trainable=training.trainable,
-            merged=training.evidence.get("merged") is not False,
-            bytes=meter.peak_bytes(),
-        )
-
-    def _trained(self, strategy: StrategySpec, name: str, merged: bool) -> None:
-        """Time what is asked of a trained model alone."""
-        compared, scored = self._rows("divergence"), self._rows("score")[:4]
-        timed = any(sample.kind == "divergence" for sample in self.found.samples)
-        if compared and isinstance(self.model, Interpolating) and not timed:
-            self.say("divergence")
-            grow(lambda n: self._diverge(compared, n), len(compared), PATIENCE)
-        if strategy.rewind:
-            model = interpolating(self.model)
-            with self._timed() as spent:
-                model.rewind(0.5)
-                model.rewind(1.0)
-            self.found.rewind_s = spent.seconds / 2
-        if not merged and scored:
-            with self._timed() as changed:
-                self.model.score(scored, batch=4)
-            self.model.reset()
-            with self._timed() as plain:
-                self.model.score(scored, batch=4)
-            self.found.drag[name] = max(1.0, changed.seconds / max(plain.seconds, 1e-6))
-
-    def _diverge(self, pairs: Sequence[tuple[str, str]], count: int) -> float:
-        chosen = spread(pairs, count, lambda pair: _characters([pair]))
-        with self._timed() as spent:
-            interpolating(self.model).divergence(chosen, batch=self.limits.batch)
-        features = score_features(self._called("divergence", False, chosen))
-        self.found.samples.append(Sample("divergence", False, features, spent.seconds))
-        return spent.seconds
-
-    def _called(self, kind: Counted, shots: bool, pairs: Sequence[tuple[str, str]]) -> Call:
-        """Return a call of these rows as the ledger counts it."""
-        counting = Ledger(self.model, known=self.ledger.known)
-        counting.shots = shots
-        counting.note(kind, pairs, max(1, min(len(pairs), self.limits.batch)))
-        return counting.calls[""][-1]
-
-    def _rows(self, kind: Counted) -> Sequence[tuple[str, str]]:
-        """Return the first rows that were asked for in this way, none if none were."""
-        return next((rows for sort, rows in self.ledger.asked.items() if sort.kind == kind), ())
-
-    def _peak(self, meter: Meter, tokens: float) -> None:
-        held = meter.peak_bytes()
-        if held is not None:
-            self.found.peaks.append((tokens, held))
-
-    @contextmanager
-    def _timed(self) -> Iterator[_Spent]:
-        spent = _Spent()
-        start = time.perf_counter()
-        yield spent
-        spent.seconds = time.perf_counter() - start
-
-
-@dataclass
-class _Steps:
-    """What a step of a decoding takes, as far as is known: zero until then."""
-
-    step_s: float = 0.0
-    row_s: float = 0.0
-
-
-@dataclass
-class _Spent:
-    """Seconds of what was timed, once it has ended."""
-
-    seconds: float = 0.0

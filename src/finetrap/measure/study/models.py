@@ -10,7 +10,7 @@ from finetrap import catalog
 from finetrap.backends import backend_of
 from finetrap.errors import BadModel, BadStudy, nearest
 from finetrap.measure.study.file import checked_model
-from finetrap.measure.study.toml import read
+from finetrap.measure.study.toml import read_toml
 from finetrap.records import ModelSpec
 
 
@@ -54,7 +54,7 @@ def _named(entry: str, base: Path, settings: Mapping[str, Any]) -> tuple[str, di
 
 
 def _from_file(path: Path) -> tuple[str, dict[str, Any], Path]:
-    table, _ = read(path)
+    table, _ = read_toml(path)
     model, faults = checked_model(table, path.name)
     if not model.source:
         faults.append(f"{path.name}: source: missing; give a hub id or a folder")

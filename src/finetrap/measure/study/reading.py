@@ -43,7 +43,7 @@ from finetrap.measure.study.file import (
     place,
     shown,
 )
-from finetrap.measure.study.toml import overridden, read
+from finetrap.measure.study.toml import overridden, read_toml
 from finetrap.records import ModelSpec, Search, StrategySpec, Study, TaskRef, TrainSpec
 
 DEV = 200
@@ -58,7 +58,7 @@ def load(path: str | Path, overrides: Mapping[str, object] | None = None) -> Stu
     Raises BadInput if the file cannot be read, BadStudy with all of its faults.
     """
     file = Path(path)
-    table, source = read(file)
+    table, source = read_toml(file)
     for key, value in (overrides or {}).items():
         source += f"\n# set on the command line: {key} = {shown(value)}\n"
     table = overridden(table, overrides or {})
@@ -305,7 +305,7 @@ class _Reading:
         """Return what the catalog or a strategy file says, empty for an unknown name."""
         if entry.endswith(".toml"):
             path = self.base / Path(entry).expanduser()
-            table, _ = read(path)
+            table, _ = read_toml(path)
             file = path.name
         else:
             table, file = catalog.strategies().get(entry, {}), f"{entry}.toml"

@@ -16,7 +16,7 @@ else:
     import tomli as tomllib
 
 
-def read(path: Path) -> tuple[dict[str, Any], str]:
+def read_toml(path: Path) -> tuple[dict[str, Any], str]:
     """Read a TOML file: its table and its text. Raises BadInput, BadStudy."""
     try:
         text = path.read_bytes().decode()

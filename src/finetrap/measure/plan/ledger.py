@@ -22,19 +22,24 @@ from finetrap.measure.session import Session
 from finetrap.records import Cell, Problem, StrategySpec, TrainSpec, content_hash
 from finetrap.text import prompts
 
-Kind = Literal["decode", "score", "train", "divergence", "rewind"]
-Counted = Literal["decode", "score", "prose", "divergence"]
+Kind = Literal["decode", "score", "prose", "divergence", "train", "rewind"]
+
+
+class Sort(NamedTuple):
+    """What calls share that take equally long for the same tokens."""
+
+    kind: Kind
+    test: str
+    """Task or probe that they are about."""
+    shots: bool
+    """Whether exemplars stand before every row."""
 
 
 @dataclass(frozen=True)
 class Call:
     """One call of a model, by what its time depends on."""
 
-    kind: Kind
-    test: str
-    """Task or probe that it is about."""
-    shots: bool = False
-    """Whether exemplars stand before every row."""
+    sort: Sort
     rows: int = 0
     """Rows that are read: prompts, contexts with all that is scored after them, training rows."""
     batch: int = 1
@@ -44,8 +49,6 @@ class Call:
     are scored after, count once."""
     read: int = 0
     """Tokens as a run's costs count them: all of every row."""
-    scored: int = 0
-    """Tokens whose likelihood is asked for."""
     cap: int = 0
     """Most new tokens of a row."""
     share: float = 1.0
@@ -55,14 +58,6 @@ class Call:
     def batches(self) -> int:
         """Batches that the rows are cut into."""
         return math.ceil(self.rows / self.batch)
-
-
-class Asked(NamedTuple):
-    """A sort of calls whose rows are alike."""
-
-    test: str
-    kind: Counted
-    shots: bool
 
 
 @dataclass
@@ -77,7 +72,7 @@ class Ledger:
     """Of the cell, to which they belong."""
     calls: dict[str, list[Call]] = field(default_factory=dict)
     """By phase."""
-    asked: dict[Asked, Sequence[tuple[str, str]]] = field(default_factory=dict)
+    asked: dict[Sort, Sequence[tuple[str, str]]] = field(default_factory=dict)
     """The rows of the first call of each sort, to be timed."""
     seconds: float = 0.0
     """Spent on counting tokens, which a run does as a part of each call."""
@@ -99,9 +94,6 @@ class Ledger:
         if isinstance(event, PhaseBegins):
             self.phase, self.test = event.phase, event.task or self.test
 
-    def _add(self, call: Call) -> None:
-        self.calls.setdefault(self.phase, []).append(call)
-
     def generate(
         self,
         prompts: Sequence[str],
@@ -117,13 +109,16 @@ class Ledger:
 
         Golds are noted without their prompts, which are read for the decoding anyway.
         """
-        self.note("decode", [(p, "") for p in prompts], batch, cap=max_new_tokens)
+        self._asked("decode", [(p, "") for p in prompts], batch, cap=max_new_tokens)
         completions = [Completion("#### 0", 0, "eos")] * len(prompts)
         if written is not None:
             for number, completion in enumerate(completions):
                 written(number, completion)
         if golds:
-            self._note_golds(list(zip(prompts, golds, strict=True)), batch)
+            pairs = list(zip(prompts, golds, strict=True))
+            size = sum(follow for _, follow in self.lengths(pairs))
+            sort = Sort("score", self.test, self.shots)
+            self._note(Call(sort, len(pairs), batch, tokens=size, read=size), pairs)
             for number in range(len(golds)):
                 if scored is not None:
                     scored(number, 1.0)
@@ -138,7 +133,7 @@ class Ledger:
         scored: Scored | None = None,
     ) -> list[float]:
         """Note a scoring, of prose as one window; every text has one nat."""
-        self.note("prose" if windows else "score", pairs, batch)
+        self._asked("prose" if windows else "score", pairs, batch)
         return [1.0] * len(pairs)
 
     def train(
@@ -153,26 +148,26 @@ class Ledger:
         tokens = self.model.training_tokens(rows, strategy, train, seed)
         budget = train.of(strategy)
         seen = max(1, round(budget.epochs * len(rows)))
-        call = Call("train", self.test, False, seen, budget.batch, tokens)
-        self._add(call)
+        call = Call(Sort("train", self.test, False), seen, budget.batch, tokens)
+        self._note(call)
         return Training(call.batches, tokens, trainable=0)
 
     def divergence(
         self, pairs: Sequence[tuple[str, str]], *, batch: int
     ) -> list[tuple[float, float]]:
-        """Note a comparison with the untouched weights."""
-        self.note("divergence", pairs, batch)
+        """Note a comparison with the base weights."""
+        self._asked("divergence", pairs, batch)
         return [(0.0, 0.0)] * len(pairs)
 
     def rewind(self, share: float) -> None:
         """Note a step on the way back."""
-        self._add(Call("rewind", self.test, share=share))
+        self._note(Call(Sort("rewind", self.test, False), share=share))
 
     def save(self, folder: Path, *, whole: bool) -> None:
         """Write nothing."""
 
     def reset(self) -> None:
-        """Stay untouched."""
+        """Have nothing to undo."""
 
     @property
     def tokens_read(self) -> int:
@@ -191,55 +186,34 @@ class Ledger:
         """Return the tokens that `train` would see."""
         return self.model.training_tokens(rows, strategy, train, seed)
 
-    def note(
-        self,
-        kind: Counted,
-        pairs: Sequence[tuple[str, str]],
-        batch: int,
-        cap: int = 0,
-    ) -> None:
-        """Note a call of these (context, what follows) with its token counts."""
-        start = time.perf_counter()
+    def count(self, kind: Kind, pairs: Sequence[tuple[str, str]], batch: int, cap: int = 0) -> Call:
+        """Return a call of these (context, what follows) with its token counts."""
         lengths = self.lengths(pairs)
-        read, scored = (sum(column) for column in zip(*lengths, strict=True))
-        contexts = list(dict.fromkeys(context for context, _ in pairs))
-        known = {pair[0]: length[0] for pair, length in zip(pairs, lengths, strict=True)}
-        start_of_all = _start(contexts)
-        shared = self.lengths([(start_of_all, "")])[0][0] if start_of_all else 0
-        once = shared + sum(max(0, known[context] - shared) for context in contexts)
-        rows = len(pairs) if kind == "prose" else len(contexts)
-        self._add(
-            Call(
-                "score" if kind == "prose" else kind,
-                self.test,
-                self.shots,
-                rows=rows,
-                batch=batch,
-                tokens=once + scored,
-                read=read + scored,
-                scored=scored,
-                cap=cap,
-            )
+        read = sum(context + follow for context, follow in lengths)
+        contexts = {pair[0]: length[0] for pair, length in zip(pairs, lengths, strict=True)}
+        start = _start(list(contexts))
+        shared = self.lengths([(start, "")])[0][0] if start else 0
+        once = shared + sum(max(0, length - shared) for length in contexts.values())
+        return Call(
+            Sort(kind, self.test, self.shots),
+            rows=len(pairs) if kind == "prose" else len(contexts),
+            batch=batch,
+            tokens=once + sum(follow for _, follow in lengths),
+            read=read,
+            cap=cap,
         )
-        self.asked.setdefault(Asked(self.test, kind, self.shots), pairs)
-        self.seconds += time.perf_counter() - start
 
-    def _note_golds(self, pairs: Sequence[tuple[str, str]], batch: int) -> None:
-        """Note what follows prompts that are read already."""
-        scored = sum(follow for _, follow in self.lengths(pairs))
-        self._add(
-            Call(
-                "score",
-                self.test,
-                self.shots,
-                rows=len(pairs),
-                batch=batch,
-                tokens=scored,
-                read=scored,
-                scored=scored,
-            )
-        )
-        self.asked.setdefault(Asked(self.test, "score", self.shots), pairs)
+    def _note(self, call: Call, pairs: Sequence[tuple[str, str]] = ()) -> None:
+        self.calls.setdefault(self.phase, []).append(call)
+        if pairs:
+            self.asked.setdefault(call.sort, pairs)
+
+    def _asked(
+        self, kind: Kind, pairs: Sequence[tuple[str, str]], batch: int, cap: int = 0
+    ) -> None:
+        start = time.perf_counter()
+        self._note(self.count(kind, pairs, batch, cap), pairs)
+        self.seconds += time.perf_counter() - start
 
 
 @dataclass(frozen=True)
@@ -247,7 +221,7 @@ class Work:
     """The calls of one cell, phase by phase, in the order of `runner.run_cell`."""
 
     before: tuple[Call, ...] = ()
-    """Training solutions scored by the untouched model: shared by cells of one group."""
+    """Training solutions scored by the base model: shared by cells of one group."""
     train: tuple[Call, ...] = ()
     unmoved: tuple[Call, ...] = ()
     """The way back at λ = 0: shared by cells of one group."""
@@ -302,7 +276,7 @@ def _at_zero(calls: Sequence[Call]) -> tuple[list[Call], list[Call]]:
     """Return the calls of a rewind at λ = 0, and the others."""
     share, parts = 1.0, ([], [])  # type: tuple[float, tuple[list[Call], list[Call]]]
     for number, call in enumerate(calls):
-        share = call.share if call.kind == "rewind" else share
+        share = call.share if call.sort.kind == "rewind" else share
         last = number == len(calls) - 1  # to the λ that is chosen
         parts[share != 0.0 or last].append(call)
     return parts
