@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -75,19 +76,20 @@ class Merging:
     @contextmanager
     def training(self) -> Iterator[None]:
         """Let the core compute with the adapters; its own weights come back at the end."""
-        normed = any(layer.magnitude is not None for layer in self._layers.values())
+        normed = any(layer.adapter.magnitude is not None for layer in self._layers.values())
         aside = (
             nullcontext() if self._half is None or normed else laid_aside(self._base, self._kept)
         )
         try:
             for name, layer in self._layers.items():
-                self._runs[name].forward = layer.forward
+                self._runs[name].forward = partial(apply, layer)
             with aside:  # the norms of DoRA alone need the weights in fp32
                 yield
         finally:
             for name, layer in self._layers.items():
                 del self._runs[name].forward
-                layer.restore()
+                if isinstance(layer, MergedLayer):
+                    layer.restore()
 
     def refresh(self) -> None:
         """Merge anew, after the adapters have changed."""
@@ -99,142 +101,134 @@ def _linears(model: Any) -> dict[str, Any]:
     return {name: m for name, m in model.named_modules() if isinstance(m, BaseTunerLayer)}
 
 
-class AdaptedLayer:
-    """One linear layer and its adapter."""
+class LowRank:
+    """What an adapter holds of one linear layer: A, B, s, and m of DoRA."""
 
-    def __init__(self, layer: Any, bias: Tensor | None) -> None:
-        self.bias = bias
-        self.weight: Tensor = layer.base_layer.weight
+    def __init__(self, layer: Any) -> None:
         name = layer.active_adapters[0]
         self.down: Tensor = layer.lora_A[name].weight
+        """A, [rank, in]."""
         self.up: Tensor = layer.lora_B[name].weight
+        """B, [out, rank]."""
         self.scaling = float(layer.scaling[name])
         self.magnitude: Tensor | None = None
+        """m, [out]; None for LoRA."""
         if layer.lora_variant.get(name) is not None:
             self.magnitude = layer.lora_magnitude_vector[name].weight
 
-    def forward(self, inputs: Tensor, *_: Any, **__: Any) -> Tensor:
-        """Apply the merged weight to [rows, length, in]."""
-        leaves = [self.down, self.up, *([] if self.magnitude is None else [self.magnitude])]
-        output: Tensor = _Apply.apply(inputs, self, *leaves)  # type: ignore[no-untyped-call]
-        return output
+    @property
+    def leaves(self) -> list[Tensor]:
+        """What is trained."""
+        return [self.down, self.up, *([] if self.magnitude is None else [self.magnitude])]
+
+    def factors(self, norms: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Return s·c∘B, [out, rank], and c, [out]; from the norms of the adapted rows, [out]."""
+        up = self.up * self.scaling
+        if self.magnitude is None or norms is None:
+            return up, None
+        factor = self.magnitude / norms
+        return up * factor[:, None], factor
+
+
+class MergedLayer:
+    """Computes with E itself, which takes the frozen weight's place until it is restored."""
+
+    def __init__(self, layer: Any, kept: Kept) -> None:
+        self.adapter = LowRank(layer)
+        self.bias: Tensor | None = layer.base_layer.bias
+        self._weight: Tensor = layer.base_layer.weight.detach()
+        copy = kept(layer.base_layer.weight)
+        self._origin = self._weight.clone() if copy is None else copy
 
     @torch.no_grad()
     def refresh(self) -> None:
         """Compute what the passes of one optimizer step need."""
-        self.ups = self.up * self.scaling
-        norms = self.adapt()
-        self.factor = None if self.magnitude is None else self.magnitude / norms
-        if self.factor is not None:
-            self.ups = self.ups * self.factor[:, None]
-        self.downs = self.down.detach().clone()
-        self.scale()
-
-    def adapt(self) -> Tensor:
-        """Form the adapted weight; return the norms of its rows, [out]."""
-        raise NotImplementedError
-
-    def scale(self) -> None:
-        """Bring what `refresh` found to where the products need it."""
-
-    def product(self, flat: Tensor) -> Tensor:
-        """Return x·Eᵀ of [tokens, in]."""
-        raise NotImplementedError
-
-    def to_inputs(self, over: Tensor, through: Tensor) -> Tensor:
-        """Return g·E from g and g·(s·c∘B)."""
-        raise NotImplementedError
-
-    def restore(self) -> None:
-        """Leave the frozen weight as it was."""
-
-    def up_scale(self) -> Any:
-        """Return s·c, one or [out]: what the gradient of Bᵀ is multiplied by."""
-        return self.scaling if self.factor is None else self.factor * self.scaling
-
-
-class MergedLayer(AdaptedLayer):
-    """Computes with E itself, which takes the frozen weight's place."""
-
-    def __init__(self, layer: Any, kept: Kept) -> None:
-        super().__init__(layer, layer.base_layer.bias)
-        copy = kept(self.weight)
-        self._origin = self.weight.detach().clone() if copy is None else copy
-        self._effective = self.weight.detach()
-
-    def adapt(self) -> Tensor:
-        """Form the adapted weight; return the norms of its rows."""
-        weight = self._effective
+        adapter, weight = self.adapter, self._weight
+        # 1. V = W + s·B·A, from W anew: a difference added each step would round it away.
         weight.copy_(self._origin)
-        weight.addmm_(self.up, self.down, alpha=self.scaling)
-        return weight.new_ones(()) if self.magnitude is None else weight.norm(dim=1)
-
-    def scale(self) -> None:
-        """Bring the factor into the weight."""
+        weight.addmm_(adapter.up, adapter.down, alpha=adapter.scaling)
+        # 2. c = m / ‖V‖ by row, for DoRA.
+        norms = None if adapter.magnitude is None else weight.norm(dim=1)
+        self.up, self.factor = adapter.factors(norms)
+        self.down = adapter.down.detach().clone()
+        # 3. E = c∘V.
         if self.factor is not None:
-            self._effective.mul_(self.factor[:, None])
+            weight.mul_(self.factor[:, None])
 
     def product(self, flat: Tensor) -> Tensor:
-        """Return x·Eᵀ."""
-        return flat @ self._effective.mT
+        """Return x·Eᵀ, [tokens, out], of x, [tokens, in]."""
+        return flat @ self._weight.mT
 
     def to_inputs(self, over: Tensor, through: Tensor) -> Tensor:
-        """Return g·E."""
-        return over @ self._effective
+        """Return g·E, [tokens, in], of g, [tokens, out]; g·(s·c∘B) is not needed for it."""
+        return over @ self._weight
 
     def restore(self) -> None:
         """Write the frozen weight back where the merged one stood."""
         with torch.no_grad():
-            self.weight.copy_(self._origin)
+            self._weight.copy_(self._origin)
 
 
-class BesideLayer(AdaptedLayer):
+class BesideLayer:
     """Computes with the frozen weight in bfloat16, and the adapter's small products beside it."""
 
     def __init__(self, layer: Any, half: Any) -> None:
-        super().__init__(layer, half.bias)
+        self.adapter = LowRank(layer)
+        self.bias: Tensor | None = half.bias
+        self._weight: Tensor = layer.base_layer.weight
         self._half: Tensor = half.weight.detach()
-        if self.magnitude is not None:
-            self._square = self.weight.detach().square().sum(1)
+        if self.adapter.magnitude is not None:
+            self._square = self._weight.detach().square().sum(1)
 
-    def adapt(self) -> Tensor:
-        """Return the norms of the adapted weight's rows, where they matter."""
-        if self.magnitude is None:
-            return self._half.new_ones(())
-        down, up, scaling = self.down, self.up, self.scaling
-        crossed = ((self.weight @ down.mT) * up).sum(1)
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Compute what the passes of one optimizer step need."""
+        adapter, dtype = self.adapter, self._half.dtype
+        up, self.factor = adapter.factors(None if adapter.magnitude is None else self._norms())
+        self.up, self.down = up.to(dtype), adapter.down.detach().to(dtype)
+        self._columns = None if self.factor is None else self.factor.to(dtype)
+
+    def _norms(self) -> Tensor:
+        """Return ‖V‖ by row, [out], without V."""
+        down, up, scaling = self.adapter.down, self.adapter.up, self.adapter.scaling
+        crossed = ((self._weight @ down.mT) * up).sum(1)
         own = ((up @ (down @ down.mT)) * up).sum(1)
         squares: Tensor = self._square + 2 * scaling * crossed + scaling**2 * own
         return squares.clamp(min=0).sqrt()
 
-    def scale(self) -> None:
-        """Bring what is used into bfloat16."""
-        self.ups, self.downs = self.ups.to(self._half.dtype), self.downs.to(self._half.dtype)
-        self._columns = None if self.factor is None else self.factor.to(self._half.dtype)
-
     def product(self, flat: Tensor) -> Tensor:
-        """Return x·Eᵀ."""
+        """Return x·Eᵀ, [tokens, out], of x, [tokens, in]."""
         output = flat @ self._half.mT
         if self._columns is not None:
             output.mul_(self._columns)
-        return output.addmm_(flat @ self.downs.mT, self.ups.mT)
+        return output.addmm_(flat @ self.down.mT, self.up.mT)
 
     def to_inputs(self, over: Tensor, through: Tensor) -> Tensor:
-        """Return g·E."""
+        """Return g·E, [tokens, in], of g, [tokens, out], and g·(s·c∘B), [tokens, rank]."""
         scaled = over if self._columns is None else over * self._columns
-        return (scaled @ self._half).addmm_(through, self.downs)
+        return (scaled @ self._half).addmm_(through, self.down)
+
+
+AdaptedLayer = MergedLayer | BesideLayer
+
+
+def apply(layer: AdaptedLayer, inputs: Tensor, *_: Any, **__: Any) -> Tensor:
+    """Return x·Eᵀ + bias of x, [rows, length, in]: what stands in for a PEFT layer's forward."""
+    leaves = layer.adapter.leaves
+    output: Tensor = _Apply.apply(inputs, layer, *leaves)  # type: ignore[no-untyped-call]
+    return output
 
 
 class _Apply(torch.autograd.Function):
-    """x·Eᵀ + bias, with gradients for x, A, B and m."""
+    """x·Eᵀ + bias, with gradients for x, A, B and m: the formulas above, in their order."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, layer: AdaptedLayer, *leaves: Tensor) -> Tensor:
         flat = inputs.reshape(-1, inputs.shape[-1])
         output = layer.product(flat)
-        if layer.magnitude is None:
+        if layer.factor is None:
             ctx.save_for_backward(flat)
-        else:
+        else:  # x·Eᵀ, for the gradient of m
             ctx.save_for_backward(flat, output)
         ctx.layer, ctx.shape = layer, inputs.shape
         shaped: Tensor = output.view(*inputs.shape[:-1], -1)
@@ -245,13 +239,20 @@ class _Apply(torch.autograd.Function):
         layer: AdaptedLayer = ctx.layer
         flat, *output = ctx.saved_tensors
         over = gradient.reshape(-1, gradient.shape[-1])
-        through = over @ layer.ups
+        # 1. g·(s·c∘B), [tokens, rank]: for dA, and for dx where E is not at hand.
+        through = over @ layer.up
+        # 2. dx = g·E; the first layer's inputs are not trained.
         to_inputs = None
         if ctx.needs_input_grad[0]:
             to_inputs = layer.to_inputs(over, through).view(ctx.shape)
+        # 3. dA, and dB as ((x·Aᵀ)ᵀ·g)ᵀ, whose rows the factors scale while it is small.
         down = through.mT @ flat
-        up = ((flat @ layer.downs.mT).mT @ over).mul_(layer.up_scale()).mT
+        scale = layer.adapter.scaling
+        scales = scale if layer.factor is None else layer.factor * scale
+        up = ((flat @ layer.down.mT).mT @ over).mul_(scales).mT
         found = [down, up]
-        if layer.magnitude is not None:
-            found.append((over * output[0]).sum(-2, dtype=torch.float32) / layer.magnitude)
+        # 4. dm = Σ g∘(x·Eᵀ) / m.
+        if layer.adapter.magnitude is not None:
+            total = (over * output[0]).sum(-2, dtype=torch.float32)
+            found.append(total / layer.adapter.magnitude)
         return to_inputs, None, *(part.float() for part in found)
