@@ -70,7 +70,7 @@ class Trained:
     @property
     def steps(self) -> list[list[tuple[str, str]]]:
         """The rows of each optimizer step, in the order in which finetrap takes them."""
-        from finetrap.backends.hf.training.step import Schedule
+        from finetrap.backends.hf.training.member import Schedule
 
         schedule = Schedule(1, self.batch, RATE, 0.0, 0.0, 1.0)
         return [[self.rows[i] for i in step] for step in schedule.batches(len(self.rows), SEED)]

@@ -13,7 +13,8 @@ from finetrap.backends.hf.kernels.sums import Sum
 from finetrap.backends.hf.network import Network
 from finetrap.backends.hf.training import embeddings, passes
 from finetrap.backends.hf.training.embeddings import summed, widest
-from finetrap.backends.hf.training.step import accumulate, examples
+from finetrap.backends.hf.training.member import examples
+from finetrap.backends.hf.training.step import accumulate
 from finetrap.records import Limits, TrainSpec
 from tests.builders import tiny
 from tests.builders.tiny import ROWS, STRATEGIES, digest

@@ -10,6 +10,7 @@ from finetrap.backends.hf import HFModel, open_model
 from finetrap.backends.hf.training import passes
 from finetrap.backends.hf.training import step as train
 from finetrap.backends.hf.training.lowrank import Merging
+from finetrap.backends.hf.training.member import trainable
 from finetrap.errors import Unsupported
 from finetrap.records import Limits, StrategySpec, TrainSpec
 from tests.builders import tiny
@@ -49,9 +50,9 @@ def test_loss_and_gradients_equal_pefts_in_twenty_states_of_a_run(model, name, m
         current[:] = [self]
         refresh(self)
 
-    def both_ways(network, batch, filler, *, joined):
+    def both_ways(network, batch, filler, *, together):
         """Take PEFT's loss and gradients in the same state first."""
-        weights = train.trainable(network)
+        weights = trainable(network)
         tuned = [m for m in network.core.modules() if isinstance(m, BaseTunerLayer)]
         layers = [m for m in tuned if "forward" in vars(m)]
         ours = [vars(layer).pop("forward") for layer in layers]
@@ -65,7 +66,7 @@ def test_loss_and_gradients_equal_pefts_in_twenty_states_of_a_run(model, name, m
             layer.forward = forward
         refresh(current[0])
         assert len(layers) == len(current[0]._layers) > 0
-        merged = plain(network, batch, filler, joined=joined)
+        merged = plain(network, batch, filler, together=together)
         errors = [
             float((weight.grad - grad).norm() / grad.norm())
             for weight, grad in zip(weights, theirs, strict=True)

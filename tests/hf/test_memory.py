@@ -9,7 +9,7 @@ import pytest
 
 from finetrap.backends.hf import memory, open_model, weights
 from finetrap.backends.hf.network import Network
-from finetrap.backends.hf.training import step
+from finetrap.backends.hf.training import passes
 from finetrap.records import Limits, TrainSpec
 from tests.builders import tiny
 from tests.builders.tiny import ROWS, STRATEGIES, digest
@@ -48,12 +48,12 @@ def test_untouched_weights_stay_in_memory_where_there_is_no_room(model, monkeypa
 
 
 def test_activations_may_take_what_the_weights_do_where_all_are_trained(model, monkeypatch):
-    monkeypatch.setattr(step, "FULL", 2**12)
+    monkeypatch.setattr(passes, "FULL", 2**12)
     frozen = Network(model._base)
-    assert step.activation_bytes(frozen) == 3 * 2**28
+    assert passes.activation_bytes(frozen) == 3 * 2**28
     model._base.requires_grad_(True)
     held = sum(weight.nbytes for weight in model._base.parameters())
-    assert step.activation_bytes(frozen) == max(2**28, 2**12 * held)
+    assert passes.activation_bytes(frozen) == max(2**28, 2**12 * held)
 
 
 SHAPES = """

@@ -6,7 +6,7 @@ import pytest
 
 from finetrap.backends import Row
 from finetrap.backends.hf import HFModel, network, open_model
-from finetrap.backends.hf.asking.score import _trees
+from finetrap.backends.hf.asking.trees import gather
 from finetrap.backends.hf.kernels import cache
 from finetrap.backends.hf.kernels.cache import shared_length
 from finetrap.backends.hf.layout import Span
@@ -122,14 +122,14 @@ def test_endings_of_one_context_read_it_once_and_cost_what_they_cost_alone(model
 
 def test_long_endings_of_a_short_context_stand_alone(model):
     spans = [Span([1] + [i] * 40, 1) for i in range(5)]
-    trees = _trees(model._network, list(enumerate(spans)))
+    trees = gather(enumerate(spans), share=model._network.shares)
     assert [tree.members for tree in trees] == [[0], [1], [2], [3], [4]]
 
 
 def test_an_attention_that_knows_of_no_prefix_is_found_out(tmp_path, monkeypatch):
     model = open_model(tiny.spec(tiny.write_llama(tmp_path)), Limits())
     assert model._network.shares
-    monkeypatch.setattr(network, "after", lambda core, prefix, pieces=(): nullcontext())
+    monkeypatch.setattr(network, "after", lambda core, prefix: nullcontext())
     assert not network.Network(model._base).shares
 
 

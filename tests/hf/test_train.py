@@ -10,9 +10,11 @@ from transformers import AutoModelForCausalLM
 from finetrap.backends import Row
 from finetrap.backends.hf import HFModel, open_model
 from finetrap.backends.hf.kernels import head
+from finetrap.backends.hf.layout import Span
 from finetrap.backends.hf.network import Network
 from finetrap.backends.hf.training import step as train
-from finetrap.backends.hf.training.member import _number
+from finetrap.backends.hf.training.member import Schedule, _number, examples
+from finetrap.backends.hf.training.passes import cut, token_bytes
 from finetrap.errors import BadInput, ContextTooLong, Diverged
 from finetrap.records import Limits, StrategySpec, TrainSpec
 from tests.builders import tiny
@@ -44,7 +46,7 @@ def plain_losses(folder, tokens, strategy: StrategySpec, steps: int, seed: int) 
         weight.requires_grad_(True)
     optimizer = torch.optim.AdamW(weights, lr=1.0, weight_decay=0.0, fused=False, foreach=False)
     peak, warm, losses = strategy.learning_rate, 2, []
-    for step, batch in enumerate(train.Schedule(7, 6, peak, 0.1, 0, 1).batches(len(ROWS), seed)):
+    for step, batch in enumerate(Schedule(7, 6, peak, 0.1, 0, 1).batches(len(ROWS), seed)):
         if step == steps:
             break
         pairs = [
@@ -81,7 +83,7 @@ def test_the_first_twenty_losses_equal_a_plain_loop(folder, model, name):
 
 
 def test_accumulated_passes_give_the_gradient_of_the_whole_batch(model, monkeypatch):
-    spans = train.examples(ROWS, model.tokens, virtual=0, max_length=256)
+    spans = examples(ROWS, model.tokens, virtual=0, max_length=256)
     network = Network(model._base.requires_grad_(True))
     losses, gradients, cuts = [], [], []
     backward = train.backward
@@ -100,7 +102,7 @@ def test_accumulated_passes_give_the_gradient_of_the_whole_batch(model, monkeypa
     step(train.LOGITS)
     step(1)  # a head whose loss is taken in chunks needs no cuts for its logits
     for room in (60, 1):
-        held = room * train.token_bytes(network)
+        held = room * token_bytes(network)
         monkeypatch.setattr(train, "activation_bytes", lambda network, held=held: held)
         step(train.LOGITS)
     monkeypatch.undo()
@@ -118,10 +120,10 @@ def test_accumulated_passes_give_the_gradient_of_the_whole_batch(model, monkeypa
 
 
 def test_a_batch_is_cut_by_targets_and_by_padded_places():
-    spans = [train.Span(list(range(n)), 2) for n in (9, 3, 5, 7)]
+    spans = [Span(list(range(n)), 2) for n in (9, 3, 5, 7)]
 
     def lengths(*limits: int) -> list[list[int]]:
-        return [[len(s.ids) for s in rows] for rows in train.passes(spans, *limits)]
+        return [[len(s.ids) for s in rows] for rows in cut(spans, *limits)]
 
     assert lengths(99, 18) == [[9, 7], [5, 3]]
     assert lengths(8, 99) == [[9], [7, 5], [3]]
@@ -188,7 +190,7 @@ def test_the_evidence_shows_what_is_in_the_loss(model):
     assert "".join(text for text, inside in row if inside) == ROWS[0].target + "<|eos|>"
     assert run.evidence["eos_share"] == 1.0
     assert run.steps == len(run.evidence["gradient_norm"]) == 6
-    lengths = [len(s.ids) for s in train.examples(ROWS, model.tokens, virtual=0, max_length=256)]
+    lengths = [len(s.ids) for s in examples(ROWS, model.tokens, virtual=0, max_length=256)]
     assert run.tokens == 2 * sum(lengths)
 
 
@@ -205,17 +207,17 @@ def test_the_update_ratio_is_the_norm_of_the_change_over_the_norm_of_the_weights
 
 
 def test_the_rate_rises_linearly_and_falls_along_a_cosine():
-    schedule = train.Schedule(1, 1, 1.0, 0.1, 0, 1)
+    schedule = Schedule(1, 1, 1.0, 0.1, 0, 1)
     rates = [schedule.rate(step, 20) for step in range(1, 21)]
     assert rates[:3] == pytest.approx([1 / 3, 2 / 3, 1.0])
     assert rates[2:] == sorted(rates[2:], reverse=True)
     assert rates[11] == pytest.approx(0.5)
     assert 0 < rates[-1] < 0.01
-    assert train.Schedule(1, 1, 1.0, 0.0, 0, 1).rate(1, 1) == 1.0
+    assert Schedule(1, 1, 1.0, 0.0, 0, 1).rate(1, 1) == 1.0
 
 
 def test_every_row_is_seen_once_an_epoch_whatever_the_batch():
-    batches = train.Schedule(2.5, 4, 1.0, 0, 0, 1).batches(6, seed=0)
+    batches = Schedule(2.5, 4, 1.0, 0, 0, 1).batches(6, seed=0)
     assert [len(batch) for batch in batches] == [4, 4, 4, 3]
     stream = [row for batch in batches for row in batch]
     assert sorted(stream[:6]) == sorted(stream[6:12]) == list(range(6))

@@ -7,8 +7,8 @@ import torch
 
 from finetrap.backends.hf import HFModel, open_model
 from finetrap.backends.hf.asking import score
-from finetrap.backends.hf.asking.trees import Tree, joined, padded
-from finetrap.backends.hf.layout import join
+from finetrap.backends.hf.asking.trees import gather
+from finetrap.backends.hf.layout import Tree, in_one_row, join, padded
 from finetrap.backends.hf.network import Network
 from finetrap.records import Limits
 from tests.builders import tiny
@@ -70,17 +70,17 @@ def test_no_place_of_a_pass_is_padding(model, passes):
 
 def test_trees_do_not_feel_each_other(model):
     asked = enumerate(join(model.tokens, *pair) for pair in pairs())
-    trees = score._trees(model._network, asked)
-    lay = partial(joined, dtype=torch.float32)
+    trees = gather(asked, share=True)
+    lay = partial(in_one_row, dtype=torch.float32)
     together = score._nats(model._network, trees, lay, None)
     for tree, found in zip(trees, together, strict=True):
         assert score._nats(model._network, [tree], lay, None)[0] == pytest.approx(found, rel=1e-5)
 
 
 def test_both_layouts_say_the_same_of_every_tree():
-    rows, row = padded(TREES, 0, torch.device("cpu")), joined(TREES, torch.float32)
+    rows, row = padded(TREES, 0, torch.device("cpu")), in_one_row(TREES, torch.float32)
     reads = torch.zeros(row.ids.shape[1], row.ids.shape[1], dtype=torch.bool)
-    for queries, keys, mask in row.seen:
+    for queries, keys, mask in row.seen.pieces:
         part = reads[queries, keys]
         part |= torch.ones_like(part).tril() if mask is None else mask[0, 0] == 0
     start = 0

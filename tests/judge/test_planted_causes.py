@@ -15,7 +15,7 @@ import pytest
 
 from finetrap import tasks
 from finetrap.backends import Model, Row
-from finetrap.backends.hf.training import step as training
+from finetrap.backends.hf import model as hf_model
 from finetrap.findings import Suspect
 from finetrap.judge import diagnosis as diagnose
 from finetrap.judge import verdicts
@@ -165,7 +165,7 @@ def test_another_template_in_training_is_found(untouched: Run, patch: pytest.Mon
 
 
 def test_an_end_left_out_of_the_loss_is_found(untouched: Run, patch: pytest.MonkeyPatch) -> None:
-    encode = training.examples
+    encode = hf_model.examples
 
     def without_end(rows, tokens, **limits):
         """Put a line break where the end token belongs, as a row that goes on would have."""
@@ -173,7 +173,7 @@ def test_an_end_left_out_of_the_loss_is_found(untouched: Run, patch: pytest.Monk
         spans = encode(rows, tokens, **limits)
         return [span._replace(ids=span.ids[:-1] + newline) for span in spans]
 
-    patch.setattr(training, "examples", without_end)
+    patch.setattr(hf_model, "examples", without_end)
     planted = run(cell(RATE))
     found = suspects(planted, untouched)
     assert accuracy(planted) < 0.5

@@ -24,8 +24,7 @@ from finetrap.backends.hf.load import Opened, context_length, load, quiet
 from finetrap.backends.hf.memory import SHARE, free_bytes, keep_freed, return_freed
 from finetrap.backends.hf.network import Network
 from finetrap.backends.hf.tokens import Tokens
-from finetrap.backends.hf.training import passes
-from finetrap.backends.hf.training import step as training
+from finetrap.backends.hf.training import passes, step
 from finetrap.backends.hf.training.adapters import (
     Adapter,
     adapter_bytes,
@@ -33,7 +32,15 @@ from finetrap.backends.hf.training.adapters import (
     scale,
     training_parts,
 )
-from finetrap.backends.hf.training.member import Trainee, schedule_of, seeded
+from finetrap.backends.hf.training.member import (
+    Member,
+    Trainee,
+    examples,
+    rendered,
+    schedule_of,
+    seeded,
+    trainable,
+)
 from finetrap.backends.hf.weights import Originals, WayBack, cast, sharing_copy, untouched_copy
 from finetrap.errors import BadInput
 from finetrap.records import Limits, ModelSpec, Precision, StrategySpec, TrainSpec
@@ -249,7 +256,7 @@ class HFModel:
         self, rows: Sequence[Row], strategy: StrategySpec, train: TrainSpec, seed: int
     ) -> int:
         """Return the tokens that `train` would see, without training. Raises ContextTooLong."""
-        spans = training.examples(rows, self.tokens, virtual=0, max_length=train.max_length)
+        spans = examples(rows, self.tokens, virtual=0, max_length=train.max_length)
         seen = chain(*schedule_of(strategy, train).batches(len(spans), seed))
         return sum(len(spans[i].ids) for i in seen)
 
@@ -276,10 +283,8 @@ class HFModel:
         if strategy.kind != "full":
             adapter = self._adapt(core, strategy, Path(scratch.name))
         network = adapter.network if adapter else Network(core.requires_grad_(True))
-        spans = training.examples(
-            rows, self.tokens, virtual=network.virtual, max_length=train.max_length
-        )
-        member = training.Member(training.trainable(network), spans, schedule, seed)
+        spans = examples(rows, self.tokens, virtual=network.virtual, max_length=train.max_length)
+        member = Member(trainable(network), spans, schedule, seed)
         return Trainee(network, adapter, member, scratch)
 
     def _adapt(self, core: Any, strategy: StrategySpec, folder: Path) -> Adapter:
@@ -300,12 +305,12 @@ class HFModel:
         way = (passes.rounded if precision == "bf16" else passes.exact)(trainee, kept)
         _ = way.network.head  # is tried on a row of its own, before any layer is replaced
         with way.ready():
-            training.fit(
+            step.fit(
                 way.network,
                 trainee.member,
                 filler=filler,
                 merging=way.merging,
-                joined=way.joined,
+                together=way.together,
                 progress=progress,
             )
 
@@ -324,7 +329,7 @@ class HFModel:
             trainable=sum(weight.numel() for weight in member.weights),
             evidence={
                 **asdict(member.curve),
-                "rows": [training.rendered(span, self.tokens) for span in spans[:2]],
+                "rows": [rendered(span, self.tokens) for span in spans[:2]],
                 "eos_share": sum(s.ids[-1] == self.tokens.end for s in spans) / len(spans),
                 "merged": adapter.merged if adapter else None,
             },

@@ -10,7 +10,7 @@ mask and positions of their own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -18,17 +18,17 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from finetrap.backends.hf.kernels.attention import Piece, after
+from finetrap.backends.hf.kernels.attention import after
 from finetrap.backends.hf.kernels.cache import Prefix, growing, keeps_all
 from finetrap.backends.hf.kernels.head import Predictions
-from finetrap.backends.hf.kernels.joined import Rows, joining
+from finetrap.backends.hf.kernels.joined import Joined, joining
 from finetrap.backends.hf.kernels.sums import Sum
-from finetrap.backends.hf.layout import pad_right
+from finetrap.backends.hf.layout import Span, Tree, in_one_row, padded
 
 SAME = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.01}
 """Relative difference up to which two ways to the same logits differ by rounding alone."""
 
-Seen = Tensor | Sequence[Piece] | None
+Seen = Tensor | Joined | None
 """What each token reads, if not all before it: a mask, or the pieces in which a row attends."""
 
 
@@ -115,14 +115,13 @@ class Network:
             return False
         if not keeps_all(DynamicCache(config=self.core.config)):
             return False
-        one, other = ([(7 * i + 3) % self.vocabulary for i in r] for r in (range(9), range(20, 26)))
-        lengths = torch.tensor([len(one), len(other)])
-        padded = pad_right([one, other], 0, self.device)
+        ids = ([(7 * i + 3) % self.vocabulary for i in r] for r in (range(9), range(20, 26)))
+        texts = [Tree.of(Span([*row, 0], 1)) for row in ids]  # of which every token is kept
         with torch.no_grad():
-            apart = self.logits(padded, torch.arange(len(one)) < lengths[:, None])
-            ids, rows = torch.tensor([one + other]), Rows(lengths.tolist())
-            with joining(self.core, rows):
-                together = self.logits(ids, ids == ids, places=rows.places[None])
+            apart, together = (
+                self.logits(*laid[:2], seen=laid.seen, places=laid.places)
+                for laid in (padded(texts, 0, self.device), in_one_row(texts, self.core.dtype))
+            )
         return bool((together - apart).norm() <= SAME[apart.dtype] * apart.norm())
 
     def prefix(self, ids: Sequence[int]) -> Prefix | None:
@@ -162,7 +161,7 @@ class Network:
         `cache` takes in the keys and values of all that is read.
         """
         inputs = self._reading(ids, prefix, seen, places, cache)
-        with self._head_sees(self._kept(inputs, keep)), after(self.core, prefix, _apart(seen)):
+        with self._head_sees(self._kept(inputs, keep)), self._attending(prefix, seen):
             logits: Tensor = self.core(**inputs, use_cache=cache is not None).logits
         return logits
 
@@ -225,7 +224,7 @@ class Network:
 
         hook = self.core.get_output_embeddings().register_forward_pre_hook(take)
         try:
-            with after(self.core, prefix, _apart(seen)):
+            with self._attending(prefix, seen):
                 self.core(**inputs, use_cache=cache is not None)
         finally:
             hook.remove()
@@ -328,6 +327,8 @@ class Network:
         finally:
             hook.remove()
 
-
-def _apart(seen: Seen) -> Sequence[Piece]:
-    return () if seen is None or isinstance(seen, Tensor) else seen
+    def _attending(self, prefix: Prefix | None, seen: Seen) -> AbstractContextManager[None]:
+        """Let rows stand after the prefix, and one row that is joined attend in its pieces."""
+        if isinstance(seen, Joined):
+            return joining(self.core, seen, prefix)
+        return after(self.core, prefix)

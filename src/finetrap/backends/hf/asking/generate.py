@@ -321,7 +321,11 @@ class _Reader:
 def _decode(
     reader: _Reader, waiting: deque[int], endings: Endings, batch: int
 ) -> Iterator[tuple[int, Completion]]:
-    """Complete the waiting prompts in `batch` slots, yielding each as it finishes."""
+    """Complete the waiting prompts in `batch` slots, yielding each as it finishes.
+
+    Every slot has just chosen a token when a round begins. What is finished is exchanged or taken
+    out only once it is a share of all slots: either moves the keys and values of all rows.
+    """
 
     def read(count: int) -> _Slots:
         return reader.read([waiting.popleft() for _ in range(min(count, len(waiting)))])
@@ -330,6 +334,7 @@ def _decode(
     slots = read(batch)
     fresh = slots.live
     while True:
+        # 1. Note the tokens that are new, and yield the rows that they end.
         tokens = slots.chosen.tolist()
         for slot in fresh:
             prompt = slots.prompts[slot]
@@ -340,17 +345,21 @@ def _decode(
                 del written[prompt]
                 yield prompt, completion
         live = slots.live
+        # 2. Put waiting prompts in finished slots; only these have a new token then.
         crowded = len(slots.finished) >= max(1.0, IDLE * len(slots.prompts))
         if crowded and waiting and live and slots.takes_new():
             fresh = slots.refill(read(len(slots.finished)))
             continue
+        # 3. Where that cannot be, as in layers with a window, start anew once all are finished.
         if not live:
             if not waiting:
                 return
             slots = read(batch)
             fresh = slots.live
             continue
+        # 4. With none waiting, finished rows are taken out: each costs as much as a live one.
         if crowded:
             slots.compact()
+        # 5. Read the tokens chosen last, and choose the next.
         slots.step(reader.network, reader.prefix)
         fresh = slots.live

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate
 
@@ -10,21 +10,16 @@ import torch
 from torch import Tensor
 
 from finetrap.backends import Scored
-from finetrap.backends.hf.asking.trees import Laid, Tree, joined, padded
+from finetrap.backends.hf.asking.trees import gather
 from finetrap.backends.hf.kernels.cache import Prefix, shared_length
 from finetrap.backends.hf.kernels.head import Predictions
-from finetrap.backends.hf.layout import Span, marked, pad_right, would_pad
+from finetrap.backends.hf.layout import Laid, Span, Tree, in_one_row, padded, would_pad
 from finetrap.backends.hf.memory import release, too_large
 from finetrap.backends.hf.network import Network
 from finetrap.errors import out_of_memory
 
 LOGITS = 2**25
 """Logits held at once (128 MiB in fp32). A constant: batches are the same on every machine."""
-
-TREE = 512
-"""Tokens of a context with its endings: every pair of them is compared, read or not."""
-WORTH = 4
-"""Times its context that an ending may be long for the context to be worth sharing."""
 
 Lay = Callable[[Sequence[Tree]], Laid]
 """Lays trees out to be read in one pass."""
@@ -67,14 +62,15 @@ def score(
     shared = shared_length([spans[i].ids for i in order], [spans[i].start for i in order])
     prefix = network.prefix(spans[order[0]].ids[:shared]) if shared else None
     own = prefix.length if prefix is not None else 0
-    trees = _trees(network, [(i, Span(spans[i].ids[own:], spans[i].start - own)) for i in order])
+    tails = [(i, Span(spans[i].ids[own:], spans[i].start - own)) for i in order]
+    trees = gather(tails, share=network.shares)
     lengths, kept = [tree.length for tree in trees], [tree.kept for tree in trees]
     nats = [0.0] * len(spans)
     most = LOGITS // network.vocabulary
     lay: Lay = partial(padded, filler=filler, device=network.device)
     one_row = network.joins and any(len(tree.endings) > 1 for tree in trees)
     if one_row:
-        lay = partial(joined, dtype=network.core.dtype)
+        lay = partial(in_one_row, dtype=network.core.dtype)
     for group in _groups(lengths, kept, batch, most, alike=not one_row):
         for tree, values in _halving(network, [trees[i] for i in group], lay, prefix):
             for i, value in zip(tree.members, values, strict=True):
@@ -82,23 +78,6 @@ def score(
                 if scored:
                     scored(i, value)
     return nats
-
-
-def _trees(network: Network, spans: Iterable[tuple[int, Span]]) -> list[Tree]:
-    """Gather spans with the same context; each stands alone where rows cannot share."""
-    trees: list[Tree] = []
-    growing: dict[tuple[int, ...], Tree] = {}
-    for number, span in spans:
-        context, ending = span.ids[: span.start], span.ids[span.start :]
-        tree = growing.get(tuple(context))
-        if tree is None or tree.length + len(ending) > TREE:
-            tree = Tree(context, [], [])
-            trees.append(tree)
-            if len(ending) <= len(context) * WORTH and network.shares:
-                growing[tuple(context)] = tree
-        tree.endings.append(ending)
-        tree.members.append(number)
-    return trees
 
 
 def _halving(
@@ -134,7 +113,7 @@ def divergence(
     for places in _groups(lengths, scored, batch, most):
         group = [order[at] for at in places]
         rows = [spans[i] for i in group]
-        ids, keep = _inputs(network, rows, filler)
+        ids, keep, *_ = padded([Tree.of(span) for span in rows], filler, network.device)
         own = torch.log_softmax(network.logits(ids, keep).float(), -1)
         theirs = torch.log_softmax(other.logits(ids, keep).float(), -1)
         there, back = (
@@ -149,13 +128,6 @@ def divergence(
 def _kl(one: Tensor, other: Tensor) -> Tensor:
     """Return KL(one‖other) of log-probabilities [places, vocabulary], for each place."""
     return torch.nn.functional.kl_div(other, one, log_target=True, reduction="none").sum(-1)
-
-
-def _inputs(network: Network, spans: Sequence[Span], filler: int) -> tuple[Tensor, Tensor]:
-    """Return ids and the places whose next token is scored, both [rows, length]."""
-    ids = pad_right([s.ids[:-1] for s in spans], filler, network.device)
-    places = [(s.start - 1, len(s.ids) - 1) for s in spans]
-    return ids, marked(places, ids.shape[1], network.device)
 
 
 def _nats(

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,9 +26,9 @@ from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_f
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from finetrap.backends.hf.kernels.cache import Prefix
+from finetrap.backends.hf.kernels.private import FLASH, SOFTMAX_GRADIENT, operator
 
 NAME = "finetrap_shared"
-APART = "finetrap_apart"
 WHOLE = "finetrap_whole"
 LONGEST = {torch.float32: 256, torch.bfloat16: 512}
 """Tokens up to which whole products are faster than the fused kernel's blocks."""
@@ -36,35 +36,21 @@ FEW = 16
 """Queries of a row on one head's keys up to which products are faster than the fused kernel."""
 
 
-class Piece(NamedTuple):
-    """Places of a row that attend by themselves."""
-
-    queries: slice
-    keys: slice
-    mask: Tensor | None
-    """What is added to the scores, [1, 1, queries, keys]; without it each reads what is before."""
-
-
-_reading: ContextVar[tuple[Prefix | None, Sequence[Piece]]] = ContextVar(
-    "_reading", default=(None, ())
-)
+_prefix: ContextVar[Prefix] = ContextVar("_prefix")
 
 
 @contextmanager
-def after(core: Any, prefix: Prefix | None, pieces: Sequence[Piece] = ()) -> Iterator[None]:
-    """Let every row that the model reads inside stand after the prefix, if there is one.
-
-    Where there are pieces, it is one row that attends in them.
-    """
-    if prefix is None and not pieces:
+def after(core: Any, prefix: Prefix | None) -> Iterator[None]:
+    """Let every row that the model reads inside stand after the prefix, if there is one."""
+    if prefix is None:
         yield
         return
-    token = _reading.set((prefix, pieces))
+    token = _prefix.set(prefix)
     try:
-        with attending(core, APART if pieces else NAME):
+        with attending(core, NAME):
             yield
     finally:
-        _reading.reset(token)
+        _prefix.reset(token)
 
 
 @contextmanager
@@ -92,65 +78,72 @@ def attend(
     query is [rows, heads, new, width], key and value are [rows, key heads, own, width], and a mask
     [rows, 1, new, own] is true where a token is read. Returns [rows, new, heads, width].
     """
-    prefix, pieces = _reading.get()
-    if prefix is None and not pieces:
-        output: tuple[Tensor, None] = sdpa_attention_forward(
-            module, query, key, value, attention_mask, scaling=scaling, **kwargs
-        )
-        return output
-    rows, heads, new, width = query.shape
-    grouped = query.reshape(rows, key.shape[1], -1, width)
-    if new == 1 and not pieces:
-        own, own_mass = _softmax(grouped, key, value, attention_mask, scaling, causal=False)
+    rows, _, new, width = query.shape
+    if new == 1:  # while decoding: the queries of one key head meet its keys in one product
+        grouped = query.reshape(rows, key.shape[1], -1, width)
+        own, mass = softmax(grouped, key, value, attention_mask, scaling)
     else:
-        times = heads // key.shape[1]
+        times = query.shape[1] // key.shape[1]
         parts = query, repeat_kv(key, times), repeat_kv(value, times)
-        if pieces:
-            own, own_mass = _in_pieces(*parts, pieces, scaling)
-        else:
-            own, own_mass = _softmax(*parts, attention_mask, scaling, causal=attention_mask is None)
-    if prefix is None:
-        return own.transpose(1, 2), None
-    shared_key, shared_value = prefix.layers[module.layer_idx]
-    theirs, their_mass = _softmax(
-        grouped.transpose(0, 1).reshape(1, key.shape[1], -1, width),
-        shared_key,
-        shared_value,
-        None,
-        scaling,
-        causal=False,
-    )
+        own, mass = softmax(*parts, attention_mask, scaling, causal=attention_mask is None)
+    return with_prefix(query, own, mass, _prefix.get().layers[module.layer_idx], scaling), None
+
+
+def with_prefix(
+    query: Tensor,
+    own: Tensor,
+    own_mass: Tensor,
+    prefix: tuple[Tensor, Tensor],
+    scaling: float | None,
+) -> Tensor:
+    """Return what rows read in all, [rows, new, heads, width], from what they read of their own.
+
+    query is [rows, heads, new, width]; `own` has as many numbers, and `own_mass` [rows, heads, new]
+    is the log of its sums of exponentials. The prefix is a layer's keys and values, each
+    [1, key heads, length, width].
+    """
+    rows, heads, new, width = query.shape
+    key, value = prefix
+    # 1. The queries of all rows meet the prefix in one product: [1, key heads, rows · …, width].
+    grouped = query.reshape(rows, key.shape[1], -1, width)
+    together = grouped.transpose(0, 1).reshape(1, key.shape[1], -1, width)
+    theirs, their_mass = softmax(together, key, value, None, scaling)
+    # 2. Back to rows.
     theirs = theirs.reshape(key.shape[1], rows, -1, width).transpose(0, 1)
     their_mass = their_mass.reshape(key.shape[1], rows, -1).transpose(0, 1)
+    # 3. One softmax over both: each part weighs what its exponentials sum up to.
     shape = (rows, heads, new, width)
     share = torch.sigmoid(their_mass.reshape(shape[:3]) - own_mass.reshape(shape[:3]))
     own = own.reshape(shape)
-    return torch.lerp(own, theirs.reshape(shape), share[..., None].to(own.dtype)).transpose(
-        1, 2
-    ), None
+    return torch.lerp(own, theirs.reshape(shape), share[..., None].to(own.dtype)).transpose(1, 2)
 
 
-def _in_pieces(
-    query: Tensor, key: Tensor, value: Tensor, pieces: Sequence[Piece], scaling: float | None
+def softmax(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    scaling: float | None,
+    *,
+    causal: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Return what `_softmax` does of one row whose pieces attend by themselves."""
-    fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    output = query.new_empty(query.transpose(1, 2).shape).transpose(1, 2)
-    mass = query.new_empty(query.shape[:3], dtype=torch.float32)
-    for queries, keys, mask in pieces:
-        output[:, :, queries], mass[:, :, queries] = fused(
-            query[:, :, queries],
-            key[:, :, keys],
-            value[:, :, keys],
-            0.0,
-            mask is None,
-            attn_mask=mask,
-            scale=scaling,
-        )
-    return output, mass
+    """Return attention's output and the log of its sum of exponentials, [rows, heads, new].
+
+    query is [rows, heads, new, width], key and value are [rows, heads, own, width]; a mask
+    [rows, 1, 1 or new, own] is true where a token is read. On a CPU this is torch's fused kernel,
+    which gives both, unless many rows have a few fp32 queries each; these and others are written
+    out.
+    """
+    if mask is not None:
+        mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill_(~mask, float("-inf"))
+        mask = mask.expand(-1, -1, query.shape[2], -1)
+    few = query.dtype == torch.float32 and query.shape[2] <= FEW and query.shape[0] > 1
+    if few:
+        return _written_out(query, key, value, mask, scaling, causal=causal)
+    return fused(query, key, value, mask, scaling, causal=causal)
 
 
-def _softmax(
+def fused(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -159,19 +152,26 @@ def _softmax(
     *,
     causal: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Return attention's output and the log of its sum of exponentials, [rows, heads, new].
+    """Return what `softmax` does by torch's fused kernel where it has one that tells the sums.
 
-    A mask [rows, 1, 1 or new, own] is boolean. On a CPU this is torch's fused kernel, which gives
-    both, unless many rows have a few fp32 queries each; these and others are written out.
+    The mask is what is added to the scores.
     """
-    if mask is not None:
-        mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill_(~mask, float("-inf"))
-        mask = mask.expand(-1, -1, query.shape[2], -1)
-    few = query.dtype == torch.float32 and query.shape[2] <= FEW and query.shape[0] > 1
-    if query.device.type == "cpu" and not few:
-        fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        output, mass = fused(query, key, value, 0.0, causal, attn_mask=mask, scale=scaling)
-        return output, mass
+    kernel = operator(FLASH) if query.device.type == "cpu" else None
+    if kernel is None:
+        return _written_out(query, key, value, mask, scaling, causal=causal)
+    output, mass = kernel(query, key, value, 0.0, causal, attn_mask=mask, scale=scaling)
+    return output, mass
+
+
+def _written_out(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    scaling: float | None,
+    *,
+    causal: bool,
+) -> tuple[Tensor, Tensor]:
     scores = query @ key.transpose(-1, -2) * (scaling or query.shape[-1] ** -0.5)
     scores = scores.float()
     if causal:
@@ -265,7 +265,7 @@ def to_whole(
     shape, (groups, length, width) = gradient.shape, key.shape
     over = gradient.reshape(flat.shape)
     to_shares = over @ value.mT
-    to_scores = torch.ops.aten._softmax_backward_data(to_shares, shares, -1, shares.dtype)
+    to_scores = _through_softmax(to_shares, shares)
     to_query = (to_scores @ key).mul_(scale)
     to_key = (to_scores.mT @ flat).mul_(scale)
     to_value = shares.mT @ over
@@ -273,8 +273,17 @@ def to_whole(
     return to_query.view(shape), to_key.view(own), to_value.view(own)
 
 
+def _through_softmax(gradient: Tensor, shares: Tensor) -> Tensor:
+    """Return the gradient of scores from that of their softmax, both [groups, queries, keys]."""
+    kernel = operator(SOFTMAX_GRADIENT)
+    if kernel is not None:
+        found: Tensor = kernel(gradient, shares, -1, shares.dtype)
+        return found
+    weighed = (gradient * shares).float()
+    return (weighed - shares.float() * weighed.sum(-1, keepdim=True)).to(shares.dtype)
+
+
 AttentionInterface.register(NAME, attend)
-AttentionInterface.register(APART, attend)  # and no mask: pieces know what they read
 AttentionInterface.register(WHOLE, attend_whole)
 AttentionMaskInterface.register(WHOLE, sdpa_mask)
 AttentionMaskInterface.register(NAME, sdpa_mask)

@@ -18,6 +18,8 @@ from torch import Tensor
 from torch.nn.functional import silu
 from torch.nn.utils import skip_init
 
+from finetrap.backends.hf.kernels.private import SILU_GRADIENT, operator
+
 SAME = 1e-5
 """Relative difference up to which two feed-forwards are the same."""
 LINES = 64
@@ -99,6 +101,16 @@ def _lines(*states: Tensor) -> Iterator[tuple[Tensor, ...]]:
     return zip(*(torch.split(s.reshape(-1, s.shape[-1]), LINES) for s in states), strict=True)
 
 
+def silu_gradient(gradient: Tensor, states: Tensor) -> Tensor:
+    """Return the gradient of silu's input from that of what it returned."""
+    fused = operator(SILU_GRADIENT)
+    if fused is not None:
+        found: Tensor = fused(gradient, states)
+        return found
+    share = torch.sigmoid(states.float())
+    return (gradient.float() * share * (1 + states.float() * (1 - share))).to(states.dtype)
+
+
 class _Gated(torch.autograd.Function):
     """silu(gate)·up, of which gate and up are kept."""
 
@@ -113,5 +125,5 @@ class _Gated(torch.autograd.Function):
         to_gate, to_up = gate.new_empty(gate.shape), up.new_empty(up.shape)
         for one, other, over, into_one, into_other in _lines(gate, up, gradient, to_gate, to_up):
             torch.mul(over, silu(one), out=into_other)
-            torch.ops.aten.silu_backward.grad_input(over * other, one, grad_input=into_one)
+            into_one.copy_(silu_gradient(over * other, one))
         return to_gate, to_up

@@ -98,8 +98,10 @@ class HeadLoss(torch.autograd.Function):
         to_weight = torch.empty_like(weight) if trained and into is None else None
         for at in range(0, len(targets), rows):
             part = slice(at, at + rows)
+            # 1. Logits of one chunk, which become their own gradient in place: [rows, vocabulary].
             logits = hidden[part] @ weight.mT
             losses[part] = _to_gradient(logits, targets[part])
+            # 2. Used up at once for both gradients, before the next chunk takes their place.
             torch.mm(logits, weight, out=to_hidden[part])
             if trained:  # weighing hidden states takes less than weighing logits
                 weighed = (hidden[part] * weights[part, None]).to(weight.dtype)
@@ -107,6 +109,7 @@ class HeadLoss(torch.autograd.Function):
                     to_weight.addmm_(logits.mT, weighed, beta=1 if at else 0)
                 elif into is not None:
                     into.add_product(logits, weighed)
+        # 3. The weights of the losses, which `backward` multiplies by the gradient of their sum.
         to_hidden.mul_(weights[:, None])
         ctx.save_for_backward(to_hidden, to_weight)
         ctx.mark_non_differentiable(losses)

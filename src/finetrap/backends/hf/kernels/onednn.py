@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, pad
 
+from finetrap.backends.hf.kernels.private import HAS_BF16, LINEAR, REORDER, operator
+
 LEAST = 2**16
 """Numbers of a weight above which a product takes much longer than oneDNN's call: 15 µs."""
 ENOUGH = 2**10
@@ -36,7 +38,7 @@ def multiplying(core: Any, tokens: int = 0, room: int = 0) -> Iterator[None]:
     """
     layers = [module for module in core.modules() if _is_plain(module)]
     size = sum(layer.weight.nbytes for layer in layers)
-    packed = tokens >= ENOUGH and size <= room
+    packed = tokens >= ENOUGH and size <= room and operator(REORDER) is not None
     if not packed:  # torch itself multiplies bfloat16 by oneDNN
         layers = [layer for layer in layers if layer.weight.dtype == torch.float32]
     for layer in layers:
@@ -51,17 +53,20 @@ def multiplying(core: Any, tokens: int = 0, room: int = 0) -> Iterator[None]:
 def _forward(layer: Any, packed: bool) -> Callable[[Tensor], Tensor]:
     """Return what stands in for the forward of a torch.nn.Linear."""
     weight = layer.weight.detach()
-    if packed:
-        weight = torch.ops.mkldnn._reorder_linear_weight(weight)
+    reorder = operator(REORDER) if packed else None
+    if reorder is not None:
+        weight = reorder(weight)
     return lambda states: _by_onednn(states, weight, layer.bias)
 
 
 def _by_onednn(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    multiply = operator(LINEAR)
+    if multiply is None:
+        return linear(states, weight, bias)
     flat = states.reshape(-1, states.shape[-1])
     rows = flat.shape[0]
     if rows < 2:  # a single row would be summed up in another order
         flat = pad(flat, (0, 0, 0, 2 - rows))
-    multiply = torch.ops.mkldnn._linear_pointwise
     found: Tensor = multiply(flat.contiguous(), weight, bias, "none", [], "")
     return found[:rows].view(*states.shape[:-1], weight.shape[0])
 
@@ -75,7 +80,7 @@ def _is_plain(module: Any) -> bool:
 def _gains(weight: Tensor) -> bool:
     if weight.device.type != "cpu" or weight.numel() <= LEAST or not weight.is_contiguous():
         return False
-    return weight.dtype in _types()
+    return operator(LINEAR) is not None and weight.dtype in _types()
 
 
 @cache
@@ -84,6 +89,7 @@ def _types() -> frozenset[torch.dtype]:
     has: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if not has or torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
         return frozenset()
-    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    has_half = operator(HAS_BF16)
+    if has_half is not None and has_half():
         return frozenset({torch.float32, torch.bfloat16})
     return frozenset({torch.float32})
