@@ -8,7 +8,7 @@ import pytest
 
 from finetrap.findings import Claim, Findings
 from finetrap.judge.paper.claims import hold_claims
-from finetrap.judge.paper.cliff import cliff
+from finetrap.judge.paper.cliff import size_threshold
 from finetrap.judge.paper.population import aligned, sized_models
 from finetrap.judge.tables import write_csv
 from finetrap.judge.verdicts import verdicts_on as verdicts
@@ -268,12 +268,12 @@ def sized(*changes: tuple[ModelSpec, float]) -> list[Run]:
 
 def test_the_cliff_lies_between_the_last_harmed_and_the_first_unharmed_size() -> None:
     measured = sized((TINY, -0.2), (LITTLE, -0.15), (BIGGER, 0.1), (BIGGEST, 0.2))
-    found = cliff(verdicts(measured, MARGIN), measured, "fixed")
+    found = size_threshold(verdicts(measured, MARGIN), measured, "fixed")
     assert (found.low, found.high) == (300_000, 1_000_000)
     assert found.middle == pytest.approx(547_723, rel=1e-5)
     assert found.harmed == ("a", "b")
     assert "analogue" in found.reason
-    tuned = cliff(verdicts(measured, MARGIN), measured, "tuned")
+    tuned = size_threshold(verdicts(measured, MARGIN), measured, "tuned")
     assert (tuned.low, tuned.high) == (None, None)
     assert "search" in tuned.reason
 
@@ -290,7 +290,7 @@ def test_a_cliff_is_undetermined_where_sizes_do_not_part_harm(
     changes: tuple[float, float], why: str
 ) -> None:
     measured = sized(*zip((TINY, BIGGEST), changes, strict=True))
-    found = cliff(verdicts(measured, MARGIN), measured, "fixed")
+    found = size_threshold(verdicts(measured, MARGIN), measured, "fixed")
     assert (found.low, found.high, found.middle) == (None, None, None)
     assert why in found.reason
 

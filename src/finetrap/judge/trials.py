@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from finetrap.findings import Trial
 from finetrap.judge.arms import percent_right
 from finetrap.records import Answer, Cell, Run, content_hash
-from finetrap.runs.trials import Point, Searched, searches
+from finetrap.runs.trials import Point, Searched, searches_of
 from finetrap.stats.changes import wilson
 from finetrap.stats.retention import chance
 
@@ -24,7 +24,7 @@ def judged_trials(runs: Sequence[Run]) -> tuple[Trial, ...]:
     }
     return tuple(
         _trial(search, point, base)
-        for search in searches(runs).values()
+        for search in searches_of(runs).values()
         for point in sorted(search.tried, key=lambda p: p[1])
         if point[0] == max(share for share, rate in search.tried if rate == point[1])
     )

@@ -139,7 +139,7 @@ class Searched:
     chosen: float | None
 
 
-def searches(runs: Iterable[Run]) -> dict[str, Searched]:
+def searches_of(runs: Iterable[Run]) -> dict[str, Searched]:
     """Gather the trials among these runs, by the name of their search."""
     found: dict[str, dict[Point, Run]] = defaultdict(dict)
     for run in runs:
@@ -152,7 +152,7 @@ def searches(runs: Iterable[Run]) -> dict[str, Searched]:
 
 def tuned_rates(runs: Iterable[Run]) -> dict[str, float]:
     """Return the chosen rate of every search among these runs that chose one."""
-    found = searches(runs)
+    found = searches_of(runs)
     return {name: s.chosen for name, s in found.items() if s.chosen is not None}
 
 

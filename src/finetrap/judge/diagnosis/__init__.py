@@ -24,7 +24,7 @@ from finetrap.records import Run, written_rate
 
 SUSPECTS: tuple[Callable[[Case], Suspect], ...] = (
     outputs.noise,
-    training.learning_rates,
+    training.rate_tried,
     outputs.format_,
     outputs.truncation,
     training.template,

@@ -54,7 +54,7 @@ FEWEST_SWAPPED = 30
 _NO_TRAINING = "no record of the training, only outputs"
 
 
-def learning_rates(case: Case) -> Suspect:
+def rate_tried(case: Case) -> Suspect:
     """Judge the learning rate by other rates, by the loss and by the size of the updates."""
     name = "learning rate"
     if not case.runs:

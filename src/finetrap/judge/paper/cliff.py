@@ -28,10 +28,10 @@ def cliffs(findings: Findings, runs: Sequence[Run]) -> tuple[Cliff, ...]:
     if not findings.claims or len({m.parameters for m in sized_models(runs) if m.parameters}) < 2:
         return ()
     measured = {e.setting for e in findings.effects if e.learning_rate is not None}
-    return tuple(cliff(findings, runs, s) for s in get_args(Setting) if s in measured)
+    return tuple(size_threshold(findings, runs, s) for s in get_args(Setting) if s in measured)
 
 
-def cliff(findings: Findings, runs: Sequence[Run], setting: Setting) -> Cliff:
+def size_threshold(findings: Findings, runs: Sequence[Run], setting: Setting) -> Cliff:
     """Estimate the size threshold at one setting from the sizes in these runs."""
     known = {m.name: m.parameters for m in sized_models(runs) if m.parameters is not None}
     cases, _ = cases_of(_QUESTION, comparisons(runs), list(known), setting, declared(findings))
