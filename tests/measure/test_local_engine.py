@@ -325,8 +325,8 @@ def test_threads_depend_neither_on_how_much_is_owed_nor_on_the_workers(
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(machine, "cores", lambda: 6)
-    monkeypatch.setattr(machine, "memory", lambda: 2 * machine.BYTES_PER_WORKER)
-    store, _ = run([cell()], tmp_path, workers=1)
+    monkeypatch.setattr(machine, "memory", lambda: 3 * machine.BYTES_PER_WORKER)
+    store, _ = run([cell()], tmp_path, workers=3)
     (alone,) = store.runs()
     assert alone.environment["threads"] == "3"
     assert "OMP_NUM_THREADS" not in os.environ
