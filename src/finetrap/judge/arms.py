@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from finetrap.findings import Setting
 from finetrap.records import Answer, Cell, Run, Status, StrategySpec, content_hash
 from finetrap.runs.trials import searched, tuned_rates
-from finetrap.stats.changes import Components, accuracy_components, bits_components, family_rows
+from finetrap.stats.changes import (
+    Components,
+    Estimate,
+    accuracy_components,
+    bits_components,
+    estimates,
+    family_rows,
+)
 from finetrap.stats.likelihood import all_scored, as_bits
 from finetrap.stats.retention import chance
 
@@ -242,6 +249,17 @@ class Pairs:
             return accuracy_components(self.before, self.after, self.rows)
         return bits_components(self.before, self.after, self.sizes, self.rows)
 
+    @property
+    def flipped(self) -> float:
+        """Share of the answers that changed from right to wrong or back, over all seeds."""
+        return float(np.abs(self.after - self.before).mean())
+
+    def floor(self, margin: float) -> bool:
+        """Say whether neither accuracy is above guessing by the margin (a share)."""
+        if self.measure != "accuracy" or self.chance is None:
+            return False
+        return max(self.level(self.before), self.level(self.after)) <= self.chance + margin
+
     def level(self, values: NDArray[np.float64]) -> float:
         """Return the share of right answers, or the bits per byte, over all seeds."""
         mean = float(values.sum() / (values.size / len(self.sizes)) / self.sizes.sum())
@@ -356,3 +374,16 @@ def _table(
         columns.append([by_id[name] for name in order])
     table: NDArray[np.float64] = np.array(columns, dtype=float).T
     return table
+
+
+def estimate_arms(arms: Sequence[tuple[Arm, Components]]) -> list[Estimate]:
+    """Estimate each arm; trained arms share seed variance among themselves, prompts among theirs.
+
+    The seeds of a prompt draw exemplars, those of training draw weights and order: another spread.
+    """
+    found: dict[int, Estimate] = {}
+    for trains in (False, True):
+        places = [i for i, (arm, _) in enumerate(arms) if arm.spec.trains == trains]
+        shared = estimates([arms[i][1] for i in places])
+        found.update(zip(places, shared, strict=True))
+    return [found[i] for i in range(len(arms))]

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-import numpy as np
-
 from finetrap.findings import Detectable, Effect
 from finetrap.judge.arms import Arm, Comparison, Pairs, comparisons, pair
 from finetrap.records import Cell, Run, content_hash
@@ -148,6 +146,5 @@ def _pairs(arm: Arm, base: Arm) -> Pairs | None:
 
 def _spread(pairs: Pairs, own: Components, found: Estimate) -> tuple[SpreadOf, float]:
     """Return what was measured of one arm, as a function of the size of a change."""
-    flips = float(np.abs(pairs.after - pairs.before).mean())
-    noise = noise_floor(pairs.after)
+    flips, noise = pairs.flipped, noise_floor(pairs.after)
     return lambda size: accuracy_spread(own, found, flips, noise, size), flips

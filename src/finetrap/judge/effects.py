@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
-
 from finetrap.findings import Effect, SeedChange
 from finetrap.judge.arms import Arm, Comparison, LeftOut, Pairs
 from finetrap.stats.changes import (
@@ -34,16 +32,6 @@ class Measured:
     pairs: Pairs
     components: Components
     faults: tuple[LeftOut, ...]
-
-    def floor(self, margin: float) -> bool:
-        """Say whether neither accuracy is above guessing by the margin (a share)."""
-        levels = [self.pairs.level(self.pairs.before), self.pairs.level(self.pairs.after)]
-        guessed = self.pairs.chance
-        return (
-            self.pairs.measure == "accuracy"
-            and guessed is not None
-            and (max(levels) <= guessed + margin)
-        )
 
 
 @dataclass(frozen=True)
@@ -85,7 +73,7 @@ def _effect(family: Family, row: Measured, found: Estimate, judged: Judged) -> E
     """Write one line; shares become points."""
     arm, pairs, margin = row.arm, row.pairs, family.margin
     unit = 1.0 if family.bits else 100.0
-    floor = row.floor(margin)
+    floor = row.pairs.floor(margin)
     plan, spread = None, _spread(row, found, margin)
     if judged.verdict == "inconclusive" and not (floor or _within_noise(family, found, judged)):
         alpha = ALPHA / len(family.rows)
@@ -177,8 +165,8 @@ def _retention_fields(family: Family, row: Measured, found: Estimate) -> dict[st
 def _spread(row: Measured, found: Estimate, margin: float) -> Spread:
     if row.pairs.measure != "accuracy":
         return bits_spread(row.components, found)
-    discordance = float(np.abs(row.pairs.after - row.pairs.before).mean())
-    return accuracy_spread(row.components, found, discordance, noise_floor(row.pairs.after), margin)
+    noise = noise_floor(row.pairs.after)
+    return accuracy_spread(row.components, found, row.pairs.flipped, noise, margin)
 
 
 def _caveats(family: Family, row: Measured, found: Estimate, unit: float) -> list[str]:

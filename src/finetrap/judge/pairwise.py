@@ -51,11 +51,7 @@ class Contrast:
 
     def floor(self, margins: Judge) -> bool:
         """Say whether neither arm's accuracy is above guessing by the margin."""
-        levels = [self.pairs.level(side) for side in (self.pairs.before, self.pairs.after)]
-        guessed = self.pairs.chance
-        if self.bits or guessed is None:
-            return False
-        return max(levels) <= guessed + margins.margin / 100
+        return self.pairs.floor(margins.margin / 100)
 
 
 class Result(NamedTuple):
@@ -153,9 +149,8 @@ def contrast_spread(own: Contrast, margins: Judge) -> Spread:
     found, pairs = estimate(own.components), own.pairs
     if own.bits:
         return bits_spread(own.components, found)
-    flipped = float(np.abs(pairs.after - pairs.before).mean())
     noise = sum(noise_floor(side) or 0.0 for side in (pairs.before, pairs.after))
-    return accuracy_spread(own.components, found, flipped, noise, own.margin(margins))
+    return accuracy_spread(own.components, found, pairs.flipped, noise, own.margin(margins))
 
 
 def declared(findings: Findings) -> Judge:

@@ -12,14 +12,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from finetrap.findings import Effect, Findings, Missing
-from finetrap.judge.arms import Arm, Comparison, Measure, comparisons, measures, pair
+from finetrap.judge.arms import Arm, Comparison, Measure, comparisons, estimate_arms, measures, pair
 from finetrap.judge.effects import Against, Family, Measured, effect_lines
 from finetrap.judge.outcomes import join_outcomes
 from finetrap.judge.tables import cell_rows
 from finetrap.judge.trials import judged_trials
 from finetrap.records import Cell, Judge, Run, Study
 from finetrap.runs.store import Store
-from finetrap.stats.changes import Estimate, estimates, judge_family
+from finetrap.stats.changes import judge_family
 
 
 def verdicts_on(runs: Sequence[Run], margins: Judge | None = None) -> Findings:
@@ -149,22 +149,9 @@ def _family(
 
 def _judged(family: Family) -> list[Effect]:
     """Judge every arm of a family, together."""
-    found = _estimates(family.rows)
-    floors = [row.floor(family.margin) for row in family.rows]
+    found = estimate_arms([(row.arm, row.components) for row in family.rows])
+    floors = [row.pairs.floor(family.margin) for row in family.rows]
     judged = judge_family(
         found, family.margin, rise_is_harm=family.bits, floors=floors, noise=family.noise
     )
     return effect_lines(family, found, judged)
-
-
-def _estimates(family: Sequence[Measured]) -> list[Estimate]:
-    """Estimate each arm; trained arms share seed variance among themselves, prompts among theirs.
-
-    The seeds of a prompt draw exemplars, those of training draw weights and order: another spread.
-    """
-    found: dict[int, Estimate] = {}
-    for trains in (False, True):
-        places = [i for i, row in enumerate(family) if row.arm.spec.trains == trains]
-        shared = estimates([family[i].components for i in places])
-        found.update(zip(places, shared, strict=True))
-    return [found[i] for i in range(len(family))]

@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from finetrap.judge.arms import Arm, Comparison, Measure
+from finetrap.judge.arms import Arm, Comparison, Measure, estimate_arms
 from finetrap.judge.pairwise import Contrast, contrast, in_margins, p_above
 from finetrap.records import Judge
-from finetrap.stats.changes import ALPHA, Estimate, estimate, estimates
+from finetrap.stats.changes import ALPHA, Estimate, estimate
 
 
 @dataclass(frozen=True)
@@ -51,18 +51,14 @@ def standings(
 def _against(
     comparison: Comparison, arms: Sequence[Arm], base: int, measure: Measure
 ) -> dict[int, tuple[Contrast, Estimate]]:
-    """Estimate every other arm minus one; trained arms share seed variance, and prompts theirs."""
+    """Estimate every other arm minus one."""
     pairs = {
         place: made
         for place, arm in enumerate(arms)
         if place != base and (made := contrast(comparison, arm, arms[base], measure))
     }
-    found = {}
-    for trains in (False, True):
-        places = [place for place in pairs if arms[place].spec.trains == trains]
-        shared = estimates([pairs[place].components for place in places])
-        found.update({p: (pairs[p], e) for p, e in zip(places, shared, strict=True)})
-    return found
+    found = estimate_arms([(arms[place], made.components) for place, made in pairs.items()])
+    return {place: (pairs[place], own) for place, own in zip(pairs, found, strict=True)}
 
 
 def _standing(
