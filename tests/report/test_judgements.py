@@ -177,8 +177,8 @@ def test_retention_and_divergence_stand_with_the_probes(page: Path, findings: Fi
     text = section(page, "probes")
     for e in findings.effects:
         if e.retention is not None and e.kind == "probe":
-            low, high = wording.plain(e.retention_low), wording.plain(e.retention_high)
-            assert f"{wording.plain(e.retention)} [{low}, {high}]" in text
+            low, high = wording.number(e.retention_low), wording.number(e.retention_high)
+            assert f"{wording.number(e.retention)} [{low}, {high}]" in text
     assert "KL(base ‖ tuned), nats per token" in text
     # Evidence holds KL(tuned ‖ base) first: 0.5 and 1.5; then the other way: 0.25 and 0.75.
     assert "full fine-tuning 3e-4 school 0.500 1.000 3" in text

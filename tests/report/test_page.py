@@ -109,14 +109,14 @@ def test_every_number_of_an_effect_is_that_of_effects_csv(page: Path) -> None:
     for line, numbers in shown.items():
         row = rows[line]
         measure = row["measure"]
-        assert numbers["before"] == wording.plain(float(row["before"]), measure)
-        assert numbers["after"] == wording.plain(float(row["after"]), measure)
+        assert numbers["before"] == wording.number(float(row["before"]), measure)
+        assert numbers["after"] == wording.number(float(row["after"]), measure)
         assert numbers["delta"] == wording.signed(float(row["delta"]), measure)
         assert numbers["p_adjusted"] == wording.probability(float(row["p_adjusted"]))
         if row["kind"] != "probe" and measure == "accuracy":
             assert numbers["n"] == row["n"]
             assert numbers["seeds"] == row["seeds"]
-            assert numbers["lost"] == wording.plain(float(row["lost"]))
+            assert numbers["lost"] == wording.number(float(row["lost"]))
 
 
 def test_every_table_reads_back_whole(page: Path, findings: Findings, runs: list[Run]) -> None:

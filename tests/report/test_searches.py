@@ -51,7 +51,7 @@ def test_a_chart_tells_diverged_and_first_rung_trials_apart(
 ) -> None:
     search = searches.arrange_searches(findings)[0]
     assert search.base == 60.0, "of the dev problems, not of the test"
-    chart = searches.learning_rates(search, ["full", "lora"], "rates")
+    chart = searches.search_chart(search, ["full", "lora"], "rates")
     for text in ("chosen", "first rung, on part of the problems", "failed or diverged"):
         assert f">{text}<" in chart.inline
     assert "beyond the planned range" not in chart.inline, "nothing was"
@@ -68,7 +68,7 @@ def test_a_search_that_only_diverged_is_drawn(findings: Findings) -> None:
     ]
     lost = [replace(t, retention=None, chosen=False) for t in lost]
     for search in searches.arrange_searches(replace(findings, trials=tuple(lost))):
-        chart = searches.learning_rates(search, ["full", "lora"], "rates")
+        chart = searches.search_chart(search, ["full", "lora"], "rates")
         assert "full fine-tuning: none chosen" in chart.inline
 
 

@@ -15,7 +15,7 @@ from finetrap.records import Run
 from finetrap.report import wording
 from finetrap.report.arranged import contents, sentences
 from finetrap.report.arranged.panels import arrange, probe_groups
-from finetrap.report.charts.figure import spread
+from finetrap.report.charts.figure import spread_labels
 from finetrap.text import visible
 from tests.builders.reported import diverged, effect, grid, judged, made_up, study, written
 
@@ -101,14 +101,14 @@ def test_probes_stand_under_the_task_that_was_trained_on(findings: Findings) -> 
 def test_labels_never_overlap_and_stay_inside(
     wanted: list[float], gap: float, low: float, high: float
 ) -> None:
-    placed = sorted(spread(wanted, gap, low, high))
+    placed = sorted(spread_labels(wanted, gap, low, high))
     room = min(gap, (high - low) / max(1, len(wanted) - 1))
     assert all(low - 1e-9 <= p <= high + 1e-9 for p in placed)
     assert all(b - a >= room - 1e-9 for a, b in itertools.pairwise(placed))
 
 
 def test_labels_with_room_stay_where_they_belong() -> None:
-    assert spread([70.0, 10.0, 40.0], 15, 0, 100) == [70.0, 10.0, 40.0]
+    assert spread_labels([70.0, 10.0, 40.0], 15, 0, 100) == [70.0, 10.0, 40.0]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_learning_rates_read_as_people_type_them(written_as: str, number: float 
         (wording.signed(0.04), "0.0"),
         (wording.signed(-42.06), "−42.1"),
         (wording.signed(3.0), "+3.0"),
-        (wording.plain(None), "–"),
+        (wording.number(None), "–"),
         (wording.seconds(9.46), "9.46\u00a0s"),
         (wording.seconds(300), "5\u00a0min"),
         (wording.seconds(86_400), "24\u00a0h\u00a00\u00a0min"),
@@ -193,8 +193,8 @@ def test_the_answer_says_what_it_could_have_seen(findings: Findings, runs: list[
         assert found.points is not None
         assert found.easiest <= found.points
         said = sentences.answer(panel, least).detects
-        assert f"power: {wording.plain(found.easiest)} points for the least variable" in said
-        assert f"{wording.plain(found.points)} points for the most variable" in said
+        assert f"power: {wording.number(found.easiest)} points for the least variable" in said
+        assert f"{wording.number(found.points)} points for the most variable" in said
 
 
 def test_what_cannot_be_judged_is_named_before_what_remains(findings: Findings) -> None:

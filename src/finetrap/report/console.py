@@ -46,7 +46,7 @@ COLUMNS = tuple(field.replace("_", " ") for field in VerdictRow._fields)
 def verdict_rows(findings: Findings) -> list[VerdictRow]:
     """Return a row for every model × task × strategy × learning rate that was compared."""
     effects = first_measure([e for e in findings.effects if e.against == "zero-shot"])
-    rows = [_row(e, _worst(e, effects, findings.summary)) for e in effects if e.kind != "probe"]
+    rows = [_as_row(e, _worst(e, effects, findings.summary)) for e in effects if e.kind != "probe"]
     if findings.owed:
         return [row._replace(change="", verdict="not yet", worst_probe="") for row in rows]
     return rows
@@ -87,7 +87,7 @@ def verdict_text(findings: Findings) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _row(effect: Effect, worst: Effect | None) -> VerdictRow:
+def _as_row(effect: Effect, worst: Effect | None) -> VerdictRow:
     verdict = effect.verdict + (" (small)" if effect.small else "")
     probe = ""
     if worst is not None:
@@ -100,8 +100,8 @@ def _row(effect: Effect, worst: Effect | None) -> VerdictRow:
         task=ascii_line(effect.task),
         strategy=ascii_line(effect.strategy) + tuned,
         rate=wording.rate(effect.learning_rate),
-        before=wording.plain(effect.before, effect.measure),
-        after=wording.plain(effect.after, effect.measure),
+        before=wording.number(effect.before, effect.measure),
+        after=wording.number(effect.after, effect.measure),
         change=_ascii(
             f"{wording.signed(effect.delta, effect.measure)}{unit} {wording.interval(effect)}"
         ),

@@ -36,13 +36,13 @@ def table(main: MainTable, name: str, seeds: str) -> str:
             r"% \usepackage{booktabs}",
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{escape(name)}: {_caption(main, seeds)}}}",
+            rf"\caption{{{escape(name)}: {_latex_caption(main, seeds)}}}",
             rf"\begin{{tabular}}{{ll{'rr' * len(main.tasks)}}}",
             r"\toprule",
             rf" & & {heads} \\",
             rules,
             rf"model & strategy & {under} \\",
-            *_rows(main),
+            *_latex_rows(main),
             r"\bottomrule",
             r"\end{tabular}",
             r"\end{table}",
@@ -51,7 +51,7 @@ def table(main: MainTable, name: str, seeds: str) -> str:
     )
 
 
-def _caption(main: MainTable, seeds: str) -> str:
+def _latex_caption(main: MainTable, seeds: str) -> str:
     bold = "no strategy is shown better than every other one, so none is bold"
     if main.any_best:
         bold = r"bold: shown better than every other strategy there, adjusted $p \le .05$"
@@ -62,28 +62,28 @@ def _caption(main: MainTable, seeds: str) -> str:
     )
 
 
-def _rows(main: MainTable) -> Iterator[str]:
+def _latex_rows(main: MainTable) -> Iterator[str]:
     for row in main.rows:
         if row.first:
             yield r"\midrule"
         model = escape(row.model) if row.first else ""
-        label = " ".join(part for part in (row.label, _rate(row.label, row.rates)) if part)
-        entries = " & ".join(_entry(entry) for entry in row.entries)
+        label = " ".join(part for part in (row.label, _added_rate(row.label, row.rates)) if part)
+        entries = " & ".join(_latex_entry(entry) for entry in row.entries)
         yield rf"{model} & {escape(label)} & {entries} \\"
 
 
-def _rate(label: str, rates: str) -> str:
+def _added_rate(label: str, rates: str) -> str:
     """Return the rates, unless the label ends in one."""
     return rates if rates and not label.endswith(rates) else ""
 
 
-def _entry(entry: Entry | None) -> str:
+def _latex_entry(entry: Entry | None) -> str:
     if entry is None:
         return "--- & "
     line, effect = entry.arm.summary, entry.arm.effect
     if line.level is None:
         return f"{escape(entry.arm.ended or 'not run')} & "
-    value = wording.plain(line.level, line.measure)
+    value = wording.number(line.level, line.measure)
     value = rf"\textbf{{{value}}}" if line.best else value
     if effect is None:
         return f"{value} & "

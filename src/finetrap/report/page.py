@@ -46,7 +46,7 @@ def render(findings: Findings, runs: Sequence[Run], *, study: Study | None, comm
     groups = panels.probe_groups(findings, study)
     forests, grids = forest.forests(arranged), heat.grids(arranged)
     heat_maps = heat.probe_maps(groups)
-    drawn = [_draw(p, i + 1, findings, by_key) for i, p in enumerate(arranged)]
+    drawn = [_draw_panel(p, i + 1, findings, by_key) for i, p in enumerate(arranged)]
     tried = _draw_searches(findings, arranged)
     by_size = sizes.size_charts(arranged, findings.cliffs)
     main = main_table.arrange_table(arranged, findings, runs)
@@ -79,8 +79,8 @@ def render(findings: Findings, runs: Sequence[Run], *, study: Study | None, comm
         "line_of": {id(effect): line for line, effect in enumerate(findings.effects)},
     }
     return Page(
-        _environment(html=True).get_template("page.html.jinja").render(context),
-        _environment(html=False).get_template("report.md.jinja").render(context),
+        _template_environment(html=True).get_template("page.html.jinja").render(context),
+        _template_environment(html=False).get_template("report.md.jinja").render(context),
         latex.table(main, name, scope),
         (
             *forests,
@@ -93,7 +93,7 @@ def render(findings: Findings, runs: Sequence[Run], *, study: Study | None, comm
     )
 
 
-def _draw(panel: Panel, place: int, findings: Findings, runs: dict[str, Run]) -> DrawnPanel:
+def _draw_panel(panel: Panel, place: int, findings: Findings, runs: dict[str, Run]) -> DrawnPanel:
     drawn = (
         frontier_chart(panel, findings.frontiers, f"frontier-{place}"),
         rates.rate_chart(panel, f"tested-{place}"),
@@ -111,12 +111,12 @@ def _draw_searches(
     for place, search in enumerate(searches.arrange_searches(findings), start=1):
         own = (p for p in arranged if (p.key.model, p.key.trained_on) == search[:2])
         names = [name for panel in own for name in panel.strategies]
-        chart = searches.learning_rates(search, names, f"rates-{place}")
+        chart = searches.search_chart(search, names, f"rates-{place}")
         found.append((search, chart))
     return found
 
 
-def _environment(*, html: bool) -> Environment:
+def _template_environment(*, html: bool) -> Environment:
     """Make a template environment in which no value reaches the output unescaped.
 
     `finalize` sees every value that a template prints, so hidden characters are made visible even

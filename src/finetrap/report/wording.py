@@ -39,7 +39,7 @@ _DIGITS = {"accuracy": 1, "bits_per_byte": 3}
 _UNITS = {"accuracy": "points", "bits_per_byte": "bits per byte"}
 
 
-def plain(value: float | None, measure: str = "accuracy") -> str:
+def number(value: float | None, measure: str = "accuracy") -> str:
     """Write a level: accuracy in percent with one decimal, or bits per byte with three."""
     return MISSING if value is None else _fixed(value, _DIGITS[measure])
 
@@ -123,7 +123,7 @@ def count(value: float | None) -> str:
     return _scaled(value, ("", "k", "M", "G", "T"))
 
 
-def strategy(name: str) -> str:
+def strategy_name(name: str) -> str:
     """Name a strategy as the field spells it: `LoRA + rewind`; settings in brackets stay."""
     stem, bracket, settings = name.partition("[")
     method, *additions = stem.split("+")
@@ -136,7 +136,7 @@ def arm(name: str, learning_rate: float | None, setting: str = "fixed", *, joint
 
     The fixed setting goes without saying; `tuned` and `fixed+tuned` stand in brackets.
     """
-    text = strategy(name)
+    text = strategy_name(name)
     if learning_rate is not None:
         text += f"{joint}{rate(learning_rate)}"
     return text if setting == "fixed" else f"{text} ({setting.replace('+', ' and ')})"
@@ -178,10 +178,10 @@ def typeset(text: str) -> str:
     return _HYPHEN.sub(_MINUS, _RATE.sub(lambda found: rate(float(found.group())), text))
 
 
-def plural(number: int, noun: str) -> str:
+def plural(count: int, noun: str) -> str:
     """Write a number with its noun: `1 seed`, `3 seeds`."""
     many = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
-    return f"{number:,} {noun if number == 1 else many}"
+    return f"{count:,} {noun if count == 1 else many}"
 
 
 def needed(effect: Effect) -> str:

@@ -139,7 +139,7 @@ def provenance(runs: Sequence[Run], study: Study | None) -> Provenance:
     tasks += [*study.tasks, *study.probes] if study else []
     return Provenance(
         tuple((name, tuple(counts.most_common())) for name, counts in sorted(values.items())),
-        tuple(dict.fromkeys((m.name, _source(m.source), m.revision) for m in models)),
+        tuple(dict.fromkeys((m.name, _model_source(m.source), m.revision) for m in models)),
         tuple(dict.fromkeys((t.name, t.source or "", t.revision) for t in tasks)),
         PROTOCOL,
         FORMAT,
@@ -147,7 +147,7 @@ def provenance(runs: Sequence[Run], study: Study | None) -> Provenance:
     )
 
 
-def _source(source: str) -> str:
+def _model_source(source: str) -> str:
     """Return where a model lies; one that is shipped lies where the package does."""
     _, shipped, name = source.partition("/finetrap/miniature/")
     return f"shipped with finetrap ({name})" if shipped else source

@@ -27,7 +27,7 @@ class Line(NamedTuple):
     @property
     def label(self) -> str:
         """Name the strategy, and the setting where it goes not without saying."""
-        name = wording.strategy(self.strategy)
+        name = wording.strategy_name(self.strategy)
         if self.rate is not None:
             name += f" {wording.rate(self.rate)}"
         return name + {"tuned": ", tuned"}.get(self.setting, "")
@@ -44,7 +44,7 @@ def lines(panels: Sequence[Panel]) -> list[Line]:
         seen: set[tuple[str, str]] = set()
         for arm in panel.arms:
             settings.setdefault(arm.key.strategy, set()).add(arm.key.setting)
-            for place in _places(arm.key.setting, settings[arm.key.strategy]):
+            for place in _lines_of(arm.key.setting, settings[arm.key.strategy]):
                 key = (arm.key.strategy, place)
                 crowded |= {key} & seen
                 seen.add(key)
@@ -52,13 +52,13 @@ def lines(panels: Sequence[Panel]) -> list[Line]:
     for panel in panels:
         for arm in panel.arms:
             name = arm.key.strategy
-            for setting in _places(arm.key.setting, settings[name]):
+            for setting in _lines_of(arm.key.setting, settings[name]):
                 rate = arm.key.learning_rate if (name, setting) in crowded else None
                 found.setdefault((name, setting, rate), {})[panel.key] = arm
     return [Line(*key, arms) for key, arms in found.items()]
 
 
-def _places(setting: str, among: set[str]) -> list[str]:
+def _lines_of(setting: str, among: set[str]) -> list[str]:
     """Return the lines that an arm of a setting stands on."""
     if setting == "fixed+tuned" and among != {"fixed+tuned"}:
         return ["fixed", "tuned"]
@@ -108,24 +108,24 @@ def arrange_table(panels: Sequence[Panel], findings: Findings, runs: Sequence[Ru
         own = [p for p in panels if p.key.model == model]
         by_column = {(p.key.task, p.key.trained_on): p for p in own}
         base = [p.base if (p := by_column.get(c)) else None for c in columns]
-        first = [_entry(arm, findings, by_key) if arm else None for arm in base]
+        first = [_main_entry(arm, findings, by_key) if arm else None for arm in base]
         rows.append(MainRow(model, "base model", "", tuple(first), True))
         for line in lines(own):
             arms = [line.arms.get(p.key) if (p := by_column.get(c)) else None for c in columns]
-            entries = [_entry(arm, findings, by_key) if arm else None for arm in arms]
-            rows.append(MainRow(model, line.label, _rates(line), tuple(entries), False))
+            entries = [_main_entry(arm, findings, by_key) if arm else None for arm in arms]
+            rows.append(MainRow(model, line.label, _line_rates(line), tuple(entries), False))
     titles = tuple(t if t == on else f"{t} (trained on {on})" for t, on in columns)
     return MainTable(titles, tuple(rows))
 
 
-def _rates(line: Line) -> str:
+def _line_rates(line: Line) -> str:
     rates = dict.fromkeys(a.key.learning_rate for a in line.arms.values() if a.trains)
     text = ", ".join(wording.rate(rate) for rate in rates)
     both = any(arm.key.setting == "fixed+tuned" for arm in line.arms.values())
     return f"{text} (fixed and tuned)" if both and line.setting == "fixed+tuned" else text
 
 
-def _entry(arm: PanelArm, findings: Findings, cells: Mapping[str, Cell]) -> Entry:
+def _main_entry(arm: PanelArm, findings: Findings, cells: Mapping[str, Cell]) -> Entry:
     place = (arm.summary.model, arm.summary.trained_on)
     trials = [
         trial
@@ -135,10 +135,10 @@ def _entry(arm: PanelArm, findings: Findings, cells: Mapping[str, Cell]) -> Entr
         and trial.strategy == arm.key.strategy.replace("+rewind", "")
     ]
     by_rate = sorted(trials, key=lambda trial: trial.learning_rate)
-    return Entry(arm, tuple(by_rate), tuple(_settings(arm.cells, cells)))
+    return Entry(arm, tuple(by_rate), tuple(_trained_with(arm.cells, cells)))
 
 
-def _settings(rows: Sequence[CellRow], cells: Mapping[str, Cell]) -> Iterator[tuple[str, str]]:
+def _trained_with(rows: Sequence[CellRow], cells: Mapping[str, Cell]) -> Iterator[tuple[str, str]]:
     """Yield what the first of an arm's cells was trained and asked with."""
     cell = next((cells[row.key] for row in rows if row.key in cells), None)
     if cell is None:

@@ -179,7 +179,7 @@ def arrange(findings: Findings, study: Study | None = None) -> list[Panel]:
         place = PanelKey(line.model, line.task, line.trained_on)
         own = () if line.base else effects.get((*place, line.strategy, line.learning_rate), ())
         arm_cells = tuple(cells[key] for key in line.cells)
-        places.setdefault(place, []).append(_arm(line, arm_cells, own))
+        places.setdefault(place, []).append(_panel_arm(line, arm_cells, own))
     return [
         Panel(
             place,
@@ -190,11 +190,13 @@ def arrange(findings: Findings, study: Study | None = None) -> list[Panel]:
     ]
 
 
-def _arm(line: Summary, cells: tuple[CellRow, ...], effects: Sequence[Effect]) -> PanelArm:
+def _panel_arm(line: Summary, cells: tuple[CellRow, ...], effects: Sequence[Effect]) -> PanelArm:
     """Put a strategy's changes beside its summary; one at a fixed and tuned rate is shown once."""
     first = {e.against: e for e in first_measure(effects)}
     second = tuple({e.against: e for e in second_measure(effects)}.values())
-    return PanelArm(_key(line), cells, line, first.get("zero-shot"), first.get("best-icl"), second)
+    return PanelArm(
+        _key_of(line), cells, line, first.get("zero-shot"), first.get("best-icl"), second
+    )
 
 
 def probe_groups(findings: Findings, study: Study | None = None) -> list[ProbeGroup]:
@@ -221,11 +223,11 @@ def _by_probe(
     for line in order:
         solver = (line.model, line.trained_on, line.strategy, line.learning_rate)
         if solver in own:
-            groups.setdefault(solver[:2], {})[_key(line)] = own[solver]
+            groups.setdefault(solver[:2], {})[_key_of(line)] = own[solver]
     return {group: tuple(arms.items()) for group, arms in groups.items()}
 
 
-def _key(line: Summary) -> ArmKey:
+def _key_of(line: Summary) -> ArmKey:
     return ArmKey(line.strategy, line.learning_rate, line.setting)
 
 

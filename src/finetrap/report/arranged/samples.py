@@ -46,7 +46,7 @@ def draw_samples(panels: Sequence[Panel], runs: Mapping[str, Run]) -> list[Answe
         for arm in panel.arms:
             run = next(_finished(arm.cells, runs), None)
             if base is not None and run is not None:
-                found.append(_sample(panel, arm, base, run))
+                found.append(_sample_answers(panel, arm, base, run))
     return [s for s in found if any(total for _, total, _ in s.kinds)]
 
 
@@ -55,7 +55,7 @@ def _finished(cells: Sequence[CellRow], runs: Mapping[str, Run]) -> Iterator[Run
     return (run for run in done if run.status == "done")
 
 
-def _sample(panel: Panel, arm: PanelArm, base: Run, run: Run) -> AnswerSample:
+def _sample_answers(panel: Panel, arm: PanelArm, base: Run, run: Run) -> AnswerSample:
     asked_before = {a.id: a for a in base.answers if a.correct is not None}
     asked = base.evidence.get("problems", {}).get(panel.key.task, {})
     pairs = [

@@ -37,7 +37,7 @@ def answer(panel: Panel, least: Sequence[Detectable] = ()) -> Sentence:
 
     `least` are the smallest changes that these runs can show, of every model and test.
     """
-    groups = _alike(sorted((a for a in panel.arms if a.effect), key=_prominence))
+    groups = _sharing_clauses(sorted((a for a in panel.arms if a.effect), key=_prominence))
     failed = [a for a in panel.arms if a.effect is None and a.failed]
     clauses = [
         _clause(arms, arms[0].effect, panel.title, i == 0)
@@ -53,7 +53,7 @@ def answer(panel: Panel, least: Sequence[Detectable] = ()) -> Sentence:
     return Sentence(panel.title, tuple(shown), more, _rests_on(panel), _detects(panel, least))
 
 
-def _alike(arms: Sequence[PanelArm]) -> list[list[PanelArm]]:
+def _sharing_clauses(arms: Sequence[PanelArm]) -> list[list[PanelArm]]:
     """Join the arms that are equivalent with the very same numbers: they share a clause."""
     groups: list[list[PanelArm]] = []
     for arm in arms:
@@ -97,7 +97,7 @@ def _clause(arms: Sequence[PanelArm], effect: Effect, title: str, first: bool) -
     whom, place = (title, f" on {title}") if first else ("it", "")
     change = wording.change(effect)
     if effect.verdict in ("harmed", "improved"):
-        by = wording.plain(abs(effect.delta), effect.measure)
+        by = wording.number(abs(effect.delta), effect.measure)
         text = f"{who} {effect.verdict} {whom} by {by} {wording.unit(effect.measure)}"
         text += f" {wording.interval(effect)}"
         return Clause(effect.verdict, text + (", within the margin" if effect.small else ""))
@@ -125,7 +125,7 @@ def _rests_on(panel: Panel) -> str:
     if not effects:
         return ""
     first = effects[0]
-    level = wording.plain(first.before, first.measure)
+    level = wording.number(first.before, first.measure)
     level += "%" if first.measure == "accuracy" else " bits per byte"
     trained = {e.seeds for e in effects if e.learning_rate is not None} or {
         e.seeds for e in effects
@@ -143,8 +143,8 @@ def _detects(panel: Panel, least: Sequence[Detectable]) -> str:
         return ""
     if found.easiest is None:
         return "No change of any size would be shown with these problems and seeds."
-    low = wording.plain(found.easiest)
-    high = None if found.points is None else wording.plain(found.points)
+    low = wording.number(found.easiest)
+    high = None if found.points is None else wording.number(found.points)
     text = f"Smallest change that is shown with 80% power: {low} points"
     if high == low:
         return text + "."

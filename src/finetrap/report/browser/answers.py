@@ -102,7 +102,7 @@ def _squeezed(sets: Sequence[QuestionSet]) -> str:
     """Return the sets as base64 of gzip of JSON."""
     texts: dict[str, int] = {}
     text = json.dumps(
-        {"sets": [_columns(s, texts) for s in sets], "texts": list(texts)},
+        {"sets": [_set_columns(s, texts) for s in sets], "texts": list(texts)},
         ensure_ascii=False,
         allow_nan=False,
         separators=(",", ":"),
@@ -149,7 +149,7 @@ def _fitting(sets: Sequence[QuestionSet], most: int) -> list[QuestionSet]:
             queue.append((block.rank, place, Block(block.label, block.seed, thinned, block.rank)))
     room, json_room = most, _LARGEST_JSON
     for _, place, block in sorted(queue, key=lambda entry: entry[0]):
-        size, length = _size(block.answers)
+        size, length = _packed_size(block.answers)
         if size <= room and length <= json_room:
             room, json_room = room - size, json_room - length
             kept[place].blocks.append(block)
@@ -162,21 +162,21 @@ def _fitting(sets: Sequence[QuestionSet], most: int) -> list[QuestionSet]:
 def _sampled(full: QuestionSet, most: int) -> set[str]:
     """Return the ids of the problems to pack: all, or a seeded sample that is the same for all."""
     ids = sorted({a.id for block in full.blocks for a in block.answers})
-    largest = max(_size(block.answers)[0] for block in full.blocks)
+    largest = max(_packed_size(block.answers)[0] for block in full.blocks)
     if largest <= most:
         return set(ids)
     draw = Random(f"report/answers/{full.model}/{full.trained_on}/{full.asked}")
     return set(draw.sample(ids, max(1, len(ids) * most // largest)))
 
 
-def _size(answers: Sequence[Answer]) -> tuple[int, int]:
+def _packed_size(answers: Sequence[Answer]) -> tuple[int, int]:
     """Return bytes that answers take in the page, on the safe side, and characters of JSON."""
     text = "\n".join(f"{clip(a.completion, MOST_TEXT)}{a.id}{a.nats}" for a in answers)
     packed = len(zlib.compress(text.encode(errors="surrogatepass"), 1))
     return packed * 4 // 3, len(text)
 
 
-def _columns(full: QuestionSet, texts: dict[str, int]) -> dict[str, Any]:
+def _set_columns(full: QuestionSet, texts: dict[str, int]) -> dict[str, Any]:
     """Return a set as columns of equal length, one entry a problem; `texts` takes what is new.
 
     A text stands as its place in `texts`, -1 where there is none.
@@ -201,11 +201,11 @@ def _columns(full: QuestionSet, texts: dict[str, int]) -> dict[str, Any]:
         if full.kind == "choice"
         else [],
         "golds": [place(first[i].gold) for i in ids],
-        "arms": [_arm(block, ids, place) for block in full.blocks],
+        "arms": [_of_arm(block, ids, place) for block in full.blocks],
     }
 
 
-def _arm(block: Block, ids: Sequence[str], place: Callable[[str | None], int]) -> dict[str, Any]:
+def _of_arm(block: Block, ids: Sequence[str], place: Callable[[str | None], int]) -> dict[str, Any]:
     """Return one run's columns; `right` is 1 or 0, `-` for prose, a space where none was asked."""
     own = {a.id: a for a in block.answers}
     answers = [own.get(i) for i in ids]
@@ -218,11 +218,11 @@ def _arm(block: Block, ids: Sequence[str], place: Callable[[str | None], int]) -
         "right": "".join(" " if a is None else _RIGHT[a.correct] for a in answers),
         "stops": "".join("n" if a is None else a.stop[0] for a in answers),
         "tokens": [a.tokens if a is not None else 0 for a in answers],
-        "bits": [None if a is None else _bits(a) for a in answers],
+        "bits": [None if a is None else _answer_bits(a) for a in answers],
     }
 
 
-def _bits(answer: Answer) -> float | None:
+def _answer_bits(answer: Answer) -> float | None:
     """Return how unlikely the gold solution was; None where no finite number was measured."""
     if answer.nats is None or not answer.bytes or not math.isfinite(answer.nats):
         return None

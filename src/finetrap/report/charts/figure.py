@@ -178,7 +178,7 @@ def mark_style(verdict: str, size: float = 7) -> dict[str, Any]:
     }
 
 
-def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+def spread_labels(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
     """Move positions apart to at least `gap`, in order and as little as can be, within low…high.
 
     Neighbours too close are merged into a block around their mean (pool adjacent violators). Where

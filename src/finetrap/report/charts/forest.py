@@ -65,20 +65,20 @@ def forests(panels: Sequence[Panel]) -> list[Chart]:
     """Draw every strategy's change on the task: accuracy and bits per byte on axes of their own."""
     charts: list[Chart] = []
     for measure in ("accuracy", "bits_per_byte"):
-        own = [p for p in panels if p.arms and _measure(p) == measure]
+        own = [p for p in panels if p.arms and _panel_measure(p) == measure]
         effects = [e for p in own for e in p.effects]
         if not effects:
             continue
-        for page in _pages([_rows(p) for p in own]):
+        for page in _pages([_forest_rows(p) for p in own]):
             charts.append(_forest(page, measure, _limits(effects), f"forest-{len(charts) + 1}"))
     return charts
 
 
-def _measure(panel: Panel) -> str:
+def _panel_measure(panel: Panel) -> str:
     return panel.effects[0].measure if panel.effects else "accuracy"
 
 
-def _rows(panel: Panel) -> list[ForestRow]:
+def _forest_rows(panel: Panel) -> list[ForestRow]:
     margin = max((e.margin for e in panel.effects), default=0.0)
     rows = [
         ForestRow(a.label, panel, a, a.effect.margin if a.effect else margin) for a in panel.arms
@@ -116,12 +116,12 @@ def _forest(
     width = max(left + PLOT + right, 24 + max(text_width(row.label, FONT + 1) for row in rows))
     wide = _Layout(False, width, left, width - left - right, 26, 34, 13)
     narrow = _Layout(True, PHONE, 8, PHONE - 16, 50, 76, 40)
-    chart = _draw(rows, measure, limits, name, wide)
-    phone = _draw(rows, measure, limits, f"{name}-narrow", narrow)
+    chart = _draw_forest(rows, measure, limits, name, wide)
+    phone = _draw_forest(rows, measure, limits, f"{name}-narrow", narrow)
     return replace(chart, narrow=phone.inline)
 
 
-def _draw(
+def _draw_forest(
     rows: Sequence[ForestRow], measure: str, limits: tuple[float, float], name: str, at: _Layout
 ) -> Chart:
     height = at.row * len(rows)
@@ -135,14 +135,14 @@ def _draw(
     axes.set_xlabel(f"change against the base model ({wording.unit(measure)})")
     axes.axvline(0, color=colour("muted"), linewidth=1, zorder=1)
     for index, row in enumerate(rows):
-        _words(canvas, row, at.top + at.row * index, at)
+        _row_words(canvas, row, at.top + at.row * index, at)
         if row.arm is not None:
-            _interval(axes, row, index, at)
-    _legend(canvas, [row for row in rows if row.arm], at)
+            _draw_interval(axes, row, index, at)
+    _forest_legend(canvas, [row for row in rows if row.arm], at)
     return canvas.chart(
         name,
         f"Change on the task against the base model, in {wording.unit(measure)}",
-        _caption(rows, measure),
+        _forest_caption(rows, measure),
         "; ".join(
             f"{row.label}, {row.panel.title}: "
             + (describe(row.effect) if row.effect else row.numbers)
@@ -152,7 +152,7 @@ def _draw(
     )
 
 
-def _caption(rows: Sequence[ForestRow], measure: str) -> str:
+def _forest_caption(rows: Sequence[ForestRow], measure: str) -> str:
     text = (
         "Mark: mean over seeds, its shape and colour the verdict. Line: 95% interval over problems "
         "and seeds. "
@@ -167,7 +167,7 @@ def _caption(rows: Sequence[ForestRow], measure: str) -> str:
     return text + better
 
 
-def _words(canvas: Canvas, row: ForestRow, y: float, at: _Layout) -> None:
+def _row_words(canvas: Canvas, row: ForestRow, y: float, at: _Layout) -> None:
     if row.arm is None:
         # On a phone a long heading goes on in a second line, at the space nearest to its end.
         parts = _broken(row.label, at.width - 16) if at.narrow else [row.label]
@@ -195,7 +195,7 @@ def _broken(text: str, width: float) -> list[str]:
     return [head, tail]
 
 
-def _interval(axes: Any, row: ForestRow, index: int, at: _Layout) -> None:
+def _draw_interval(axes: Any, row: ForestRow, index: int, at: _Layout) -> None:
     """Draw margin, noise floor, interval, seeds and mark of a row."""
     y = index + at.mark / at.row
     band = {"height": 1, "color": colour("band"), "zorder": 0}
@@ -223,7 +223,7 @@ def _seeds(row: ForestRow) -> list[float]:
     return [one.delta for one in effect.per_seed]
 
 
-def _legend(canvas: Canvas, rows: Sequence[ForestRow], at: _Layout) -> None:
+def _forest_legend(canvas: Canvas, rows: Sequence[ForestRow], at: _Layout) -> None:
     effects = [row.effect for row in rows if row.effect]
     x, y = canvas.legend(e.verdict for e in effects), 14.0
     if at.narrow:
@@ -243,7 +243,7 @@ def _noise(rows: Sequence[ForestRow]) -> str:
     if floors == [None]:
         return "noise floor: not measured"
     known = [floor for floor in floors if floor is not None]
-    low, high = wording.plain(min(known)), wording.plain(max(known))
+    low, high = wording.number(min(known)), wording.number(max(known))
     if float(high) == 0:
         return "noise floor: 0\u00a0points"
     return f"noise floor ±{low if low == high else f'{low} to ±{high}'}\u00a0points"

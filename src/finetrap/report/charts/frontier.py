@@ -66,10 +66,10 @@ def frontier_chart(panel: Panel, found: Sequence[Frontier], name: str) -> Chart 
     ]
     if own is None or not points:
         return None
-    return _draw(panel, RETENTION if own.retention else CHANGE, points, own.paths, name)
+    return _draw_frontier(panel, RETENTION if own.retention else CHANGE, points, own.paths, name)
 
 
-def _draw(
+def _draw_frontier(
     panel: Panel,
     at: KeptAxis,
     points: Sequence[Placed],
@@ -95,7 +95,7 @@ def _draw(
     return canvas.chart(
         name,
         f"Learning against forgetting: {panel.title}",
-        _caption(points, own),
+        _frontier_caption(points, own),
         "; ".join([*said, *(_path_words(path, at) for path in own)]),
     )
 
@@ -127,7 +127,7 @@ def _draw_path(panel: Panel, path: RewindPath, canvas: Canvas, axes: Any) -> ser
     return series.Label(label(path), *canvas.pixel(axes, end.kept, end.gain), own)
 
 
-def _caption(points: Sequence[Placed], own: Sequence[RewindPath]) -> str:
+def _frontier_caption(points: Sequence[Placed], own: Sequence[RewindPath]) -> str:
     text = (
         "Higher is better; left means more forgetting. Line: 95% interval; grey: margin. "
         "Cross: the base model."

@@ -64,7 +64,7 @@ def _grid(panels: Sequence[Panel], task: str, name: str) -> Chart:
     measures = {e.measure for p in panels for e in p.effects}
     unit = wording.unit(measures.pop()) if len(measures) == 1 else ""
     heads = {p.key.model: (one_line(p.key.model, 24), unit) for p in panels}
-    return _draw(name, f"Change on {task}, strategies × models", heads, rows)
+    return _draw_map(name, f"Change on {task}, strategies × models", heads, rows)
 
 
 def _square(arm: PanelArm) -> Square | None:
@@ -81,16 +81,16 @@ def _probe_map(group: ProbeGroup, name: str) -> Chart:
         MapRow(key.label, {probe: Square(e) for probe, e in effects.items()})
         for key, effects in group.arms
     ]
-    heads = {probe: (one_line(probe, 24), _unit(probe, rows)) for probe in group.probes}
-    return _draw(name, f"Change on every probe: {group.title}", heads, rows)
+    heads = {probe: (one_line(probe, 24), _probe_unit(probe, rows)) for probe in group.probes}
+    return _draw_map(name, f"Change on every probe: {group.title}", heads, rows)
 
 
-def _unit(probe: str, rows: Sequence[MapRow]) -> str:
+def _probe_unit(probe: str, rows: Sequence[MapRow]) -> str:
     own = (row.squares[probe].effect for row in rows if probe in row.squares)
     return next(wording.unit(effect.measure) for effect in own if effect)
 
 
-def _draw(
+def _draw_map(
     name: str, title: str, heads: Mapping[str, tuple[str, str]], rows: Sequence[MapRow]
 ) -> Chart:
     left = 16 + max(text_width(row.label) for row in rows)
@@ -125,11 +125,11 @@ def _draw(
         title,
         "Mean change over seeds; orange: worse, blue: better, the stronger the larger; the mark is "
         "the verdict." + harm,
-        "; ".join(_words(row, column, heads) for row in rows for column in row.squares),
+        "; ".join(_square_words(row, column, heads) for row in rows for column in row.squares),
     )
 
 
-def _words(row: MapRow, column: str, heads: Mapping[str, tuple[str, str]]) -> str:
+def _square_words(row: MapRow, column: str, heads: Mapping[str, tuple[str, str]]) -> str:
     effect, lost = row.squares[column]
     return f"{row.label} on {heads[column][0]}: {describe(effect) if effect else lost}"
 

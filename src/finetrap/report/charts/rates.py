@@ -15,7 +15,7 @@ def rate_chart(panel: Panel, name: str) -> Chart | None:
     if all(len(arms) < 2 for arms in own.values()):
         return None
     lines = {
-        strategy: [(_rate(arm), arm.effect) for arm in arms if arm.effect]
+        strategy: [(_arm_rate(arm), arm.effect) for arm in arms if arm.effect]
         for strategy, arms in own.items()
     }
     ticks = {x: wording.rate(x) for x in sorted({x for line in lines.values() for x, _ in line})}
@@ -35,8 +35,8 @@ def by_rate(panel: Panel) -> dict[str, list[PanelArm]]:
     for arm in panel.arms:
         if arm.trains and arm.effect:
             found.setdefault(arm.key.strategy, []).append(arm)
-    return {name: sorted(arms, key=_rate) for name, arms in found.items()}
+    return {name: sorted(arms, key=_arm_rate) for name, arms in found.items()}
 
 
-def _rate(arm: PanelArm) -> float:
+def _arm_rate(arm: PanelArm) -> float:
     return arm.key.learning_rate or 0.0

@@ -29,7 +29,7 @@ class SearchCurve(NamedTuple):
         """Name the strategy and the rate that was chosen."""
         rate = next((t.learning_rate for t in self.trials if t.chosen), None)
         chosen = wording.rate(rate) if rate is not None else "none chosen"
-        return f"{wording.strategy(self.strategy)}: {chosen}"
+        return f"{wording.strategy_name(self.strategy)}: {chosen}"
 
 
 class SearchCurves(NamedTuple):
@@ -71,7 +71,7 @@ def arrange_searches(findings: Findings) -> list[SearchCurves]:
     ]
 
 
-def learning_rates(search: SearchCurves, strategies: Sequence[str], name: str) -> Chart:
+def search_chart(search: SearchCurves, strategies: Sequence[str], name: str) -> Chart:
     """Draw dev accuracy and retention over the learning rate; `strategies` decide the colours."""
     labels = [curve.label for curve in search.curves]
     retained = any(t.retention is not None for t in search.trials)
@@ -79,14 +79,16 @@ def learning_rates(search: SearchCurves, strategies: Sequence[str], name: str) -
     height = max(_HEIGHT, LINE * len(labels) + 10)
     width = max(edge + 40 + max(text_width(text) for text in labels), 620)
     canvas = Canvas(width, _TOP + height + 46)
-    _legend(canvas, search)
-    accuracy = _axes(canvas, _LEFT, height, search, "dev problems right (%)")
+    _search_legend(canvas, search)
+    accuracy = _tried_axes(canvas, _LEFT, height, search, "dev problems right (%)")
     accuracy.set_ylim(-8, 104)
     if search.base is not None:
         accuracy.axhline(search.base, color=colour("muted"), linewidth=1, linestyle=":")
     kept = None
     if retained:
-        kept = _axes(canvas, _LEFT + _PLOT + _GAP, height, search, "ability kept on probes (%)")
+        kept = _tried_axes(
+            canvas, _LEFT + _PLOT + _GAP, height, search, "ability kept on probes (%)"
+        )
         most = max((t.retention for t in search.trials if t.retention is not None), default=100.0)
         kept.set_ylim(-8, max(104.0, most * 1.04))
         kept.axhline(100, color=colour("muted"), linewidth=1, linestyle=":")
@@ -97,18 +99,20 @@ def learning_rates(search: SearchCurves, strategies: Sequence[str], name: str) -
         _draw_accuracy(accuracy, curve, shift, own)
         if kept is not None:
             _draw_line(kept, curve, [t.retention for t in curve.trials], shift, own)
-        column.append(_label(canvas, accuracy if kept is None else kept, curve, shift, own, kept))
+        column.append(_led_to(canvas, accuracy if kept is None else kept, curve, shift, own, kept))
     series.label_column(canvas, accuracy if kept is None else kept, column)
     return canvas.chart(
         name,
         f"Learning-rate search: {search.title}",
         "On held-out training problems, never on the test; line: 95% Wilson interval; names: the "
         "rate that was chosen. Dotted: the base model.",
-        "; ".join(_words(trial) for trial in search.trials),
+        "; ".join(_trial_words(trial) for trial in search.trials),
     )
 
 
-def _axes(canvas: Canvas, left: float, height: float, search: SearchCurves, title: str) -> Any:
+def _tried_axes(
+    canvas: Canvas, left: float, height: float, search: SearchCurves, title: str
+) -> Any:
     """Add one panel, its ticks at the rates that were tried."""
     axes = canvas.axes(left, _TOP, _PLOT, height)
     rates = sorted({t.learning_rate for t in search.trials})
@@ -142,13 +146,13 @@ def _draw_line(
         if trial.status != "done":
             axes.plot([x], [-4], color=own, clip_on=False, **_CROSS)
         elif value is not None:
-            axes.plot([x], [value], color=own, **_mark(trial, own))
+            axes.plot([x], [value], color=own, **_trial_mark(trial, own))
             if trial.chosen:
                 ring = {"marker": "o", "markersize": 14, "markerfacecolor": "none"}
                 axes.plot([x], [value], color=own, markeredgewidth=1.4, clip_on=False, **ring)
 
 
-def _mark(trial: Trial, own: str) -> dict[str, Any]:
+def _trial_mark(trial: Trial, own: str) -> dict[str, Any]:
     """Return a trial's mark: a square beyond the planned range, hollow on part of the problems."""
     return {
         "marker": "s" if trial.extended else "o",
@@ -159,7 +163,7 @@ def _mark(trial: Trial, own: str) -> dict[str, Any]:
     }
 
 
-def _label(
+def _led_to(
     canvas: Canvas, axes: Any, curve: SearchCurve, shift: float, own: str, kept: Any
 ) -> series.Label:
     """Lead the name of a strategy to its chosen trial, else to its last one with a value."""
@@ -180,7 +184,7 @@ _MARKS: tuple[tuple[str, Mapping[str, Any], Callable[[Trial], bool]], ...] = (
 )
 
 
-def _legend(canvas: Canvas, search: SearchCurves) -> None:
+def _search_legend(canvas: Canvas, search: SearchCurves) -> None:
     """Explain the marks that occur."""
     x, y = 16.0, 14.0
     for text, mark, shows in _MARKS:
@@ -190,7 +194,7 @@ def _legend(canvas: Canvas, search: SearchCurves) -> None:
             x += 34 + text_width(text)
 
 
-def _words(trial: Trial) -> str:
+def _trial_words(trial: Trial) -> str:
     text = f"{wording.arm(trial.strategy, trial.learning_rate, joint=' at ')}: "
     if trial.status != "done":
         return text + trial.status

@@ -19,7 +19,7 @@ from finetrap.report.charts.figure import (
     Canvas,
     colour,
     mark_style,
-    spread,
+    spread_labels,
     text_width,
 )
 
@@ -74,7 +74,7 @@ def label_column(canvas: Canvas, axes: Any, labels: Sequence[Label]) -> None:
     canvas.key += [(label.text, label.colour) for label in labels]
     box = axes.get_window_extent()
     edge, top, bottom = float(box.x1), canvas.height - float(box.y1), canvas.height - float(box.y0)
-    heights = spread([label.y for label in labels], LINE, top + 4, bottom - 4)
+    heights = spread_labels([label.y for label in labels], LINE, top + 4, bottom - 4)
     for label, y in zip(labels, heights, strict=True):
         style = {"color": label.colour, "linewidth": 0.8, "alpha": 0.5}
         canvas.line([label.x + 6, edge + 14, edge + 20], [label.y, y, y], **style)
@@ -139,7 +139,9 @@ def changes_over(
     title: str,
 ) -> tuple[Canvas, Any]:
     """Draw each strategy's changes over a logarithmic axis; `names` decide the colours."""
-    canvas, axes = plot([wording.strategy(strategy) for strategy in lines], 290, plot_width=345)
+    canvas, axes = plot(
+        [wording.strategy_name(strategy) for strategy in lines], 290, plot_width=345
+    )
     span = max(ticks) / min(ticks)
     log_axis(axes, ticks, max(span**0.12, 1.4), title)
     change_axis(axes, [effect for own in lines.values() for _, effect in own])
@@ -153,6 +155,6 @@ def changes_over(
             mark(axes, x, effect, tint)
         x, effect = known[-1]
         end = canvas.pixel(axes, x, effect.delta)
-        column.append(Label(wording.strategy(strategy), *end, tint))
+        column.append(Label(wording.strategy_name(strategy), *end, tint))
     label_column(canvas, axes, column)
     return canvas, axes

@@ -40,7 +40,7 @@ def size_charts(panels: Sequence[Panel], found: Sequence[Cliff]) -> list[Chart]:
             threshold = next((c for c in found if c.setting == setting), None)
             if lines:
                 title = f"{one_line(key[0], 40)}, {_SETTING[setting]}"
-                drawn.append(_draw(lines, names, threshold, title, f"sizes-{len(drawn) + 1}"))
+                drawn.append(_draw_sizes(lines, names, threshold, title, f"sizes-{len(drawn) + 1}"))
     return drawn
 
 
@@ -54,7 +54,7 @@ def by_size(panels: Sequence[Panel], setting: Setting) -> dict[str, list[SizePoi
     """
     found: dict[str, list[SizePoint]] = {}
     for panel in panels:
-        size = _size(panel)
+        size = _model_size(panel)
         if size is None:
             continue
         for name in panel.strategies:
@@ -69,12 +69,12 @@ def _at(arm: PanelArm, setting: Setting) -> bool:
     return arm.trains and setting in arm.key.setting.split("+")
 
 
-def _size(panel: Panel) -> float | None:
+def _model_size(panel: Panel) -> float | None:
     sizes = (cell.parameters for arm in panel.with_base for cell in arm.cells)
     return next((size for size in sizes if size), None)
 
 
-def _draw(
+def _draw_sizes(
     lines: Lines, names: Sequence[str], threshold: Cliff | None, title: str, name: str
 ) -> Chart:
     drawn = {who: [(p.parameters, p.effect) for p in own] for who, own in lines.items()}
@@ -87,14 +87,16 @@ def _draw(
         middle = {"color": colour("orange"), "linewidth": 1.2, "linestyle": "--", "zorder": 1}
         axes.axvline(threshold.middle, **middle)
     said = [
-        f"{wording.strategy(strategy)} on {one_line(p.model, 40)}: {describe(p.effect)}"
+        f"{wording.strategy_name(strategy)} on {one_line(p.model, 40)}: {describe(p.effect)}"
         for strategy, own in lines.items()
         for p in own
     ]
-    return canvas.chart(name, f"Size against effect: {title}", _caption(threshold), "; ".join(said))
+    return canvas.chart(
+        name, f"Size against effect: {title}", _size_note(threshold), "; ".join(said)
+    )
 
 
-def _caption(threshold: Cliff | None) -> str:
+def _size_note(threshold: Cliff | None) -> str:
     text = "Line: 95% interval; marks are the verdicts. Grey: margin."
     if threshold is None:
         return text

@@ -82,7 +82,7 @@ def training_curves(panel: Panel, runs: Mapping[str, Run]) -> list[LossCurve]:
         for arm, run in every
         if not (run.cell.strategy.rewind and run.cell.training_key() in trained)
     ]
-    logged = [(a, r, _finite(r.evidence.get("loss"))) for a, r in owned]
+    logged = [(a, r, _finite_losses(r.evidence.get("loss"))) for a, r in owned]
     kept = [(a, r, loss) for a, r, loss in logged if loss or r.status == "diverged"]
     most = max(20, MOST_POINTS // max(1, len(kept)))
     found = []
@@ -94,7 +94,7 @@ def training_curves(panel: Panel, runs: Mapping[str, Run]) -> list[LossCurve]:
     return found
 
 
-def _finite(loss: object) -> list[float]:
+def _finite_losses(loss: object) -> list[float]:
     """Return the losses up to the first that is not a finite number."""
     kept: list[float] = []
     for value in loss if isinstance(loss, (list, tuple)) else ():
