@@ -326,10 +326,19 @@ def test_threads_depend_neither_on_how_much_is_owed_nor_on_the_workers(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(machine, "cores", lambda: 6)
     monkeypatch.setattr(machine, "memory", lambda: 3 * machine.BYTES_PER_WORKER)
-    store, _ = run([cell()], tmp_path, workers=3)
+    store, _ = run([cell()], tmp_path, workers=1)
     (alone,) = store.runs()
     assert alone.environment["threads"] == "3"
     assert "OMP_NUM_THREADS" not in os.environ
+
+
+def test_one_process_computes_in_the_threads_of_a_worker_and_leaves_them_as_they_were() -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    with machine.computing(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
 
 
 def test_a_folder_of_weights_bounds_the_parameters(tmp_path: Path) -> None:

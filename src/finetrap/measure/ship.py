@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from finetrap.events import Teller
+from finetrap.measure.engines.machine import computing, crew
 from finetrap.measure.session import Session
 from finetrap.records import Cell
 
@@ -16,6 +17,11 @@ def ship(cell: Cell, folder: Path, *, whole: bool) -> Path:
     `model/` for changed weights, `adapter/` for an adapter unless `whole`, `prompt.txt` for
     examples; what lay there is replaced. Raises BadInput, Diverged.
     """
+    with computing(crew(cell.model).threads):  # or the weights would not be those measured
+        return _made(cell, folder, whole=whole)
+
+
+def _made(cell: Cell, folder: Path, *, whole: bool) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     session, tell = Session(), Teller()
     loaded = session.open(cell, tell)

@@ -6,14 +6,12 @@ serves several tests.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 
 from finetrap.events import CrewBegins, Emit, Event
-from finetrap.measure.engines.machine import Crew, crew, parameters
+from finetrap.measure.engines.machine import Crew, computing, crew, parameters
 from finetrap.measure.engines.workers import (
     Group,
     Pool,
@@ -75,9 +73,10 @@ def ready(
             for team, groups in shifts(store.owed(cells), workers):
                 emit(CrewBegins(team.workers, team.threads))
                 if workers == 1:
-                    here = here or _in_this_process(team, run_group)
-                    for members in groups:
-                        here(members, store, keep, _stoppable(emit, stopping))
+                    here = here or run_group or default_run_group()
+                    with computing(team.threads):
+                        for members in groups:
+                            here(members, store, keep, _stoppable(emit, stopping))
                     continue
                 if pool is None or pool.team != team:
                     if pool is not None:
@@ -151,12 +150,6 @@ def work(cell: Cell) -> float:
     asked = (limits.test_problems or _MANY) + len(cell.probes) * (limits.probe_problems or _MANY)
     epochs = train.of(cell.strategy).epochs if cell.strategy.trains else 0
     return (1 + parameters(cell.model)) * (asked + 3 * epochs * (train.problems or _MANY))
-
-
-def _in_this_process(team: Crew, run_group: RunGroup | None) -> RunGroup:
-    if "torch" not in sys.modules:  # later it would not be heard
-        os.environ.setdefault("OMP_NUM_THREADS", str(team.threads))
-    return run_group or default_run_group()
 
 
 def _stoppable(emit: Emit, stopping: Stopping | None) -> Emit:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -66,6 +68,37 @@ def crew(model: ModelSpec, workers: int | None = None, on: Machine | None = None
     need = BYTES_PER_PARAMETER * parameters(model) + BYTES_PER_WORKER
     usual = 1 if on.gpu else max(1, min(on.cores, on.memory // need))
     return Crew(usual if workers is None else workers, on.threads or max(1, on.cores // usual))
+
+
+@contextmanager
+def computing(threads: int) -> Iterator[None]:
+    """Let this process compute in as many threads as a worker would."""
+    torch = sys.modules.get("torch")
+    if torch is None:  # it reads the variable once, when it is imported
+        with variables_set(OMP_NUM_THREADS=str(threads)):
+            yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def variables_set(**variables: str) -> Iterator[None]:
+    """Set variables for a child that is started inside."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @lru_cache(maxsize=256)

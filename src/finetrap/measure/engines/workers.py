@@ -25,7 +25,7 @@ from typing import Any
 
 from finetrap.errors import FinetrapError
 from finetrap.events import ENDINGS, CellBegins, Emit, Event, cell_ends
-from finetrap.measure.engines.machine import Crew
+from finetrap.measure.engines.machine import Crew, variables_set
 from finetrap.measure.meter import environment
 from finetrap.records import Cell, Failure, Keep, Run
 from finetrap.runs.store import Store
@@ -103,7 +103,7 @@ class Pool:
         process = context.Process(
             target=_serve, args=(theirs, self.store, self.keep, self.run_group), daemon=True
         )
-        with _environment(OMP_NUM_THREADS=str(self.team.threads)), _deaf():
+        with variables_set(OMP_NUM_THREADS=str(self.team.threads)), _deaf():
             process.start()
         theirs.close()
         self.workers.append(_Worker(process, ours))
@@ -194,21 +194,6 @@ def _cause(exit_code: int) -> str:
     if -exit_code == signal.SIGKILL:
         return "worker killed by signal 9: most often the machine ran out of memory"
     return f"worker killed by signal {-exit_code}"
-
-
-@contextmanager
-def _environment(**variables: str) -> Iterator[None]:
-    """Set variables for a child that is started inside."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 @contextmanager
