@@ -124,16 +124,6 @@ def _nearest(known: Iterable[Sort], sort: Sort) -> Sort:
     return max(alike, key=lambda s: (s == sort, s.kind == sort.kind, s.shots == sort.shots))
 
 
-class _Seen(set[str]):
-    """What a worker has at hand already."""
-
-    def new(self, *parts: object) -> bool:
-        """Say whether this comes for the first time, and keep it."""
-        known = repr(parts) in self
-        self.add(repr(parts))
-        return not known
-
-
 @dataclass
 class _Bench:
     """What a worker has at hand between cells: `session.LoadedModel` without a model."""
@@ -142,8 +132,14 @@ class _Bench:
     """The model that is open, as `opened_as` names it."""
     held: str = ""
     """Training whose solver the model is."""
-    seen: _Seen = field(default_factory=_Seen)
+    seen: set[str] = field(default_factory=set)
     """What was measured of the base model."""
+
+    def first(self, *parts: object) -> bool:
+        """Say whether this is measured for the first time, and keep it."""
+        known = repr(parts) in self.seen
+        self.seen.add(repr(parts))
+        return not known
 
 
 @dataclass(frozen=True)
@@ -178,12 +174,12 @@ class Forecaster:
         bench.held = cell.training_key()
         parts, written = [Parts(python=work.python_s)], 0.0
         if timed and trains:
-            if bench.seen.new("before", cell.trained_on, cell.train):
+            if bench.first("before", cell.trained_on, cell.train):
                 parts += [self._asked(call, known, None, 0.0)[0] for call in work.before]
             parts.append(Parts(loading=known.reset_s))
             parts += [Parts(training=known.training_s(call, timed)) for call in work.train]
         start = ("unmoved", cell.train.dev, cell.trained_on, cell.probes)
-        unmoved = work.unmoved if work.unmoved and bench.seen.new(*start) else ()
+        unmoved = work.unmoved if work.unmoved and bench.first(*start) else ()
         counted = (*work.way_back, *work.evaluate)
         solution = work.solution_tokens if timed and self.like_solutions else 0.0
         for call in unmoved:
