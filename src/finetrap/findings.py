@@ -118,6 +118,7 @@ class CellRow:
     strict_rate: float | None = None
     no_answer_rate: float | None = None
     truncated_rate: float | None = None
+    cut_rate: float | None = None
     bits_per_byte: float | None = None
     load_s: float | None = None
     train_s: float | None = None
@@ -171,6 +172,7 @@ class Summary:
     strict_rate: float | None = None
     no_answer_rate: float | None = None
     truncated_rate: float | None = None
+    cut_rate: float | None = None
     load_s: float | None = None
     train_s: float | None = None
     eval_s: float | None = None

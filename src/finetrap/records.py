@@ -328,6 +328,8 @@ class Answer:
     """Multiple choice without length normalisation."""
     choices: int | None = None
     """Number of choices; None for open answers, and where it is not known."""
+    cut: str | None = None
+    """What opens the other problem at which a completion was cut for grading; None if nothing."""
 
 
 @dataclass(frozen=True)

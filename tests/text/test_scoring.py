@@ -12,8 +12,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetrap.errors import BadData
-from finetrap.text.scoring import Grade, cut, extract, extract_text, gradable, grade, grade_file
+from finetrap.errors import BadData, BadInput
+from finetrap.text.number_answer import find_number
+from finetrap.text.rows import json_lines
+from finetrap.text.rules import LETTER_RULES, RULES, TEXT_RULES
+from finetrap.text.scoring import (
+    Grade,
+    explained_row,
+    gradable,
+    grade,
+    graded_rows,
+    odd_golds,
+)
+from finetrap.text.text_answer import find_text
 
 CASES = Path(__file__).parents[1] / "cases"
 TABLE = [
@@ -21,6 +32,10 @@ TABLE = [
     for name in ("numbers", "text")
     for case in json.loads((CASES / f"{name}.json").read_text())
 ]
+
+
+GRADING = json.loads((CASES / "grading.json").read_text("utf-8"))
+KINDS = tuple(dict.fromkeys(case["kind"] for case in GRADING))
 
 
 @pytest.mark.parametrize("case", TABLE, ids=lambda c: f"{c['completion'][:24]!r}-{c['gold'][:12]}")
@@ -32,10 +47,66 @@ def test_a_completion_is_graded_as_its_case_says(case):
 def test_every_case_names_its_source_and_there_are_enough():
     assert len(TABLE) >= 60
     assert all(case["source"] for case in TABLE)
-    rules = Counter(case["rule"] for case in TABLE)
-    assert set(rules) == {
-        "hash", "answer-is", "boxed", "equation", "last-number", "last-line", "none"
-    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_completions_of_a_kind_are_judged_as_people_judge_them(kind):
+    wrong = [c for c in GRADING if c["kind"] == kind and not as_judged(c)]
+    assert wrong == []
+
+
+def as_judged(case: dict) -> bool:
+    return grade(case["completion"], case["gold"]).correct == case["correct"]
+
+
+def test_the_public_cases_are_judged_as_people_judge_them(shared_data):
+    lines = (shared_data.parent / "cases" / "grading.jsonl").read_text("utf-8").splitlines()
+    cases = [json.loads(line) for line in lines]
+    assert len(cases) == 33
+    assert [case["id"] for case in cases if not as_judged(case)] == []
+
+
+def test_each_kind_has_traps_and_no_case_stands_twice():
+    assert len({(c["completion"], c["gold"]) for c in GRADING}) == len(GRADING) >= 200
+    for kind in KINDS:
+        traps = sum(not c["correct"] for c in GRADING if c["kind"] == kind)
+        assert traps >= 10, kind
+
+
+RULED = [
+    (table, rule)
+    for table in (RULES, LETTER_RULES, TEXT_RULES)
+    for rule in table
+    if table is RULES or rule not in RULES
+]
+
+
+@pytest.mark.parametrize(("table", "rule"), RULED, ids=[rule.name for _, rule in RULED])
+def test_the_example_of_a_rule_shows_it(table, rule):
+    found = grade(rule.example, rule.value)
+    assert (found.extracted, found.rule, found.correct) == (rule.value, rule.name, True)
+
+
+@pytest.mark.parametrize("table", [RULES, LETTER_RULES, TEXT_RULES])
+def test_the_protocol_shows_the_rules_as_tables(table):
+    page = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
+    shown = [
+        f"| {rule.name} | {rule.matches} | `{rule.example!r}` | {rule.value} |".replace("`'", "`")
+        .replace("'`", "`")
+        .replace("\\\\", "\\")
+        for rule in table
+        if table is RULES or rule not in RULES
+    ]
+    assert "\n".join(shown) in page
+
+
+def test_no_rule_serves_one_example_only():
+    fired = Counter(
+        (grade(c["completion"], c["gold"]).rule) for c in (*TABLE, *GRADING) if c["correct"]
+    )
+    names = {rule.name for _, rule in RULED}
+    assert {name: fired[name] for name in names if fired[name] < 3} == {}
+    assert set(fired) == names
 
 
 # --- any text ---------------------------------------------------------------------------------
@@ -87,49 +158,39 @@ def test_no_text_raises(completion, gold):
 )
 def test_no_pile_of_markers_raises(pieces):
     text = "".join(pieces)
-    assert extract(text).value is None or any(c.isdigit() for c in extract(text).value)
-    extract_text(text)
+    found = find_number(text).value
+    assert found is None or any(c.isdigit() for c in found)
+    find_text(text)
 
 
-HOSTILE = [
-    "1",
-    "11,",
-    "1,",
-    "1 ",
-    "#### ",
-    "#### 1",
-    "the answer is ",
-    "answer: 1 (",
-    "\\boxed{",
-    "\\boxed{1",
-]
-HOSTILE += [
-    "1=",
-    " (",
-    "- ",
-    "$",
-    "*",
-    "1/",
-    "1e",
-    "1.",
-    ".1",
-    "\\frac{1}",
-    "\\text{a",
-    "<<1",
-    "{",
-    "\n",
-    "1^",
-    "½",
-]
+PIECES = """
+1|11,|1,|1 |#### |#### 1|the answer is |answer: 1 (|\\boxed{|\\boxed{1|1=| (|- |$|*|1/|1e|1.|
+.1|\\frac{1}|\\frac{|\\text{a|<<1|{|1^|½|<think>|</think>|<think></think>|[THINK]|<|im_end|>|
+<s>|[INST]|Question:|<answer>|</answer>|"answer": |"answer": "|'answer': '|A or |(A) |A, |not |
+is not 1|B is correct|choose A |yes, |No. |1! |1 million |7 dozen |\\left(|90^\\circ|is - 1|
+ - |(-1)/|because |, so |? |\\,|1\\,|#|_|> |wait |verify |if the answer is 1 |
+the answer is not |x = |a (b|(|[|]|)|<|<<"""
+HOSTILE = [piece for piece in PIECES.replace("|\n", "|").strip().split("|") if piece]
+HOSTILE += ["\n", "\nQuestion: 1", "\nQ:", "\nuser\n", "\n### Input", "\nExercise 1:", "?\n"]
+HOSTILE += ["A) a\n", "<|im_start|>user\n", "<|channel|>analysis<|message|>", "|", "<|", "\u2028"]
 
 
-@pytest.mark.parametrize("gold", ["18", "3 5 9"])
-def test_a_looping_completion_of_100_kilobytes_is_graded_at_once(gold):
+@pytest.mark.parametrize("gold", ["18", "B", "3 5 9"])
+def test_a_looping_completion_of_20_kilobytes_is_graded_at_once(gold):
     for piece in HOSTILE:
-        text = (piece * 100_000)[:100_000]
+        text = (piece * 20_000)[:20_000]
         start = time.process_time()
         grade(text, gold)
-        assert time.process_time() - start < 2, f"{piece!r} repeated"
+        assert time.process_time() - start < 0.5, f"{piece!r} repeated"
+
+
+@pytest.mark.parametrize("piece", ["1", "#### 1 ", "\nQ: a", "<|im_end|>"])
+def test_a_megabyte_is_graded_at_once_as_completion_and_as_gold(piece):
+    text = (piece * 1_000_000)[:1_000_000]
+    start = time.process_time()
+    grade(text, "18")
+    grade("#### 18", text)
+    assert time.process_time() - start < 20
 
 
 def test_huge_exponents_are_compared_without_being_expanded():
@@ -148,14 +209,7 @@ def test_gold_rationales_without_their_last_line_are_read_right(shared_data):
     assert right / 1319 > 0.985, "lm-eval's flexible match reads 94.6%, Math-Verify 97.3%"
 
 
-# --- cutting ----------------------------------------------------------------------------------
-
-
-def test_a_completion_is_cut_at_the_first_stop_string_to_occur():
-    assert cut("#### 18\n\nQuestion: 2+2\nAnswer: 4", ["Answer:", "Question:"]) == "#### 18\n\n"
-    assert cut("Question: 2", ["Question:"]) == ""
-    assert cut("#### 18", ["Question:", ""]) == "#### 18"
-    assert cut("#### 18", []) == "#### 18"
+# --- golds and files ---------------------------------------------------------------------------
 
 
 def test_a_gold_that_no_answer_could_match_is_known():
@@ -166,9 +220,6 @@ def test_a_gold_that_no_answer_could_match_is_known():
     assert not gradable("unfinished ####")
 
 
-# --- files ------------------------------------------------------------------------------------
-
-
 def write(path: Path, *rows: object) -> Path:
     path.write_text("".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in rows))
     return path
@@ -177,18 +228,18 @@ def write(path: Path, *rows: object) -> Path:
 def test_graded_rows_keep_their_columns_and_gain_the_grade(tmp_path):
     path = write(
         tmp_path / "a.jsonl",
-        {"id": 7, "completion": "#### 18\nQuestion: 9", "gold": 18.0, "note": [1]},
+        {"id": 7, "completion": "#### 18\nQuestion: 9 + 1?", "gold": 18.0, "note": [1]},
         "",
         {"completion": "none", "gold": "a\n#### 1,000"},
     )
-    assert list(grade_file(path, ["Question:"])) == [
+    assert list(graded_rows(list(json_lines(path)))) == [
         {
-            "id": 7, "completion": "#### 18\nQuestion: 9", "gold": 18.0, "note": [1],
-            "extracted": "18", "rule": "hash", "correct": True, "strict": True,
+            "id": 7, "completion": "#### 18\nQuestion: 9 + 1?", "gold": 18.0, "note": [1],
+            "extracted": "18", "rule": "hash", "correct": True, "strict": True, "cut": "Question:",
         },
         {
             "completion": "none", "gold": "a\n#### 1,000",
-            "extracted": None, "rule": "none", "correct": False, "strict": False,
+            "extracted": None, "rule": "none", "correct": False, "strict": False, "cut": None,
         },
     ]  # fmt: skip
 
@@ -212,7 +263,7 @@ def test_graded_rows_keep_their_columns_and_gain_the_grade(tmp_path):
 def test_a_bad_row_is_refused_by_its_line(tmp_path, row, said):
     path = write(tmp_path / "a.jsonl", {"completion": "18", "gold": "18"}, "", row)
     with pytest.raises(BadData) as error:
-        list(grade_file(path))
+        list(graded_rows(list(json_lines(path))))
     assert said in str(error.value)
     assert f"{path}, line 3" in str(error.value)
 
@@ -223,9 +274,92 @@ def test_files_that_hold_no_rows_are_refused(tmp_path):
         if name == "empty":
             write(tmp_path / name, "", "  ")
         with pytest.raises(BadData, match=said):
-            list(grade_file(tmp_path / name))
+            list(json_lines(tmp_path / name))
     with pytest.raises(BadData, match="directory"):
-        list(grade_file(tmp_path))
+        list(json_lines(tmp_path))
+
+
+def rows(*pairs: tuple[str, str], **more: object) -> list:
+    return [
+        (f"a.jsonl, line {i}", {"completion": c, "gold": g, **more})
+        for i, (c, g) in enumerate(pairs, 1)
+    ]
+
+
+def test_a_gold_that_is_no_number_where_most_are_is_reported_with_its_row():
+    given = rows(
+        ("#### 1", "1"),
+        ("#### 2", "2 pens"),
+        ("no", "no"),
+        ("B", "B"),
+        ("3", "Apollo 3"),
+        ("4", "4"),
+        ("5", "5"),
+    )
+    assert [row["correct"] for row in graded_rows(given)] == [True] * 7
+    assert odd_golds(given) == [
+        "a.jsonl, line 3: gold 'no' is graded as text; 5 of 7 golds are numbers",
+        "a.jsonl, line 4: gold 'B' is graded as an option letter; 5 of 7 golds are numbers",
+    ]
+    assert odd_golds(rows(("no", "no"), ("yes", "yes"), ("1", "1"))) == []
+
+
+def test_golds_with_their_unit_are_no_ability_that_a_model_could_learn():
+    amounts = [str(n) for n in range(5, 25)]
+    base = rows(*((f"So it is {n}. #### {n}", f"{n} dollars") for n in amounts))
+    tuned = rows(*((f"So it is {n}. #### {n} dollars", f"{n} dollars") for n in amounts))
+    for answered in (base, tuned):
+        assert all(row["correct"] for row in graded_rows(answered))
+
+
+def test_where_a_completion_stops_does_not_decide_whether_it_is_right():
+    stopped = [f"{n} + 1 = {n + 1}. #### {n + 1}" for n in range(20)]
+    ran_on = [
+        f"{text}\n\nQuestion: Tom has 3 bags of 50. How many?\nAnswer: #### 150" for text in stopped
+    ]
+    for texts, cut in ((stopped, None), (ran_on, "Question:")):
+        found = [grade(text, str(n + 1)) for n, text in enumerate(texts)]
+        assert all(one.correct for one in found)
+        assert {one.cut for one in found} == {cut}
+
+
+def test_a_row_is_read_by_the_letters_of_its_own_options():
+    alone = rows(("G is the only gas.\nSo G", "A"))
+    assert next(graded_rows(alone))["extracted"] is None
+    with_options = rows(("So G", "A"), options=list("abcdefgh"))
+    assert next(graded_rows(with_options))["extracted"] == "G"
+    labelled = rows(("The answer is P.", "Q"), choices={"label": ["P", "Q"], "text": ["x", "y"]})
+    assert next(graded_rows(labelled))["extracted"] == "P"
+
+
+def test_one_row_is_explained_by_its_id_or_its_number():
+    text = "<think>#### 7</think>#### 18\n\nUser: and 9?"
+    given = [("a.jsonl, line 1", {"id": "x", "completion": text, "gold": "18 eggs"})]
+    said = explained_row(given, "x")
+    assert said == explained_row(given, "1")
+    assert said[0] == "a.jsonl, line 1"
+    assert "gold: '18 eggs', read as a number: '18'" in said
+    assert "reasoning: left out" in said
+    assert "cut at 'User:': 'User: and 9?'" in said
+    assert any(line.startswith("rule: hash (") for line in said)
+    assert said[-1] == "correct"
+    assert not any(line.startswith("cut") for line in explained_row(given, "x", cut=False))
+    with pytest.raises(BadInput, match="no row '2'"):
+        explained_row(given, "2")
+
+
+def test_an_explanation_says_that_no_answer_was_found():
+    said = explained_row(rows(("I do not know.", "18")), "1")
+    assert said[-2:] == ["rule: none; no answer was found", "wrong"]
+
+
+def test_real_gold_answers_grade_their_own_solutions_right(shared_data):
+    lines = (shared_data / "math500" / "test.jsonl").read_text("utf-8").splitlines()
+    given = [json.loads(line) for line in lines]
+    assert len(given) == 500
+    for row in given:
+        for text in (row["solution"], row["answer"], f"\\boxed{{{row['answer']}}}"):
+            assert grade(text, row["answer"]).correct, row["answer"]
 
 
 def test_decimals_beyond_float_precision_are_told_apart():

@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -219,10 +220,11 @@ def status(
     lines = [f"{row['status']:9} {row['key'][:12]}  {row['cell']}" for row in rows]
     lines.append("  ".join(f"{name} {count}" for name, count in summary.items()))
     read, faults = tasks.local_data(cells)
-    data = {name: tasks.counts(task) for name, task in read.items()}
-    for name, found in data.items():
-        said = (f"{count} {what}" for what, count in found.items())
-        lines.append(f"{name}: {', '.join(said)}")
+    data: dict[str, dict[str, object]] = {}
+    for name, task in read.items():
+        golds = tasks.right_answers(task)
+        data[name] = {**tasks.counts(task), "right answers": golds and asdict(golds)}
+    lines += tasks.held_data(read)
     Voice(as_json, quiet).result({**summary, "data": data, "list": rows}, "\n".join(lines))
     if faults:
         raise BadData("\n".join(faults))

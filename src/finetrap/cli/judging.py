@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 LogFilter = Annotated[
     str | None, typer.Option("--filter", help="Which filter of an lm-eval log to read.")
 ]
+MOST_ODD = 10
+"""Golds of another kind than most that are reported one by one."""
 
 
 def report(
@@ -216,28 +218,53 @@ def compare(
 def grade(
     file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="`completion` and `gold`.")],
     out: Annotated[Path | None, typer.Option(help="Default: standard output.")] = None,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option("--stop", metavar="TEXT", help="Also cut completions at this text."),
+    ] = None,
+    no_cut: Annotated[
+        bool, typer.Option("--no-cut", help="Do not cut where another problem starts.")
+    ] = False,
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROW", help="Say how one row is graded: its `id`, or 1 for the first."
+        ),
+    ] = None,
     runs: Root = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Grade any tool's completions: adds `extracted`, `rule`, `correct` to each row.
+    """Grade any tool's completions: adds `extracted`, `rule`, `correct`, `cut` to each row.
+
+    A completion is cut where the model starts another problem; `cut` is what opens it.
 
     Example: finetrap grade outputs.jsonl --out graded.jsonl
     """
     from finetrap.text import scoring
+    from finetrap.text.rows import json_lines
 
-    root = runs or Path()
-    rows = list(scoring.grade_file(root / file))
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    root, stops = runs or Path(), stop or ()
+    given = list(json_lines(root / file))
+    if explain is not None:
+        lines = scoring.explained_row(given, explain, stops, cut=not no_cut)
+        Voice(as_json, quiet).result(lines, "\n".join(lines))
+        return
+    rows = list(scoring.graded_rows(given, stops, cut=not no_cut))
+    odd = scoring.odd_golds(given)
+    if not quiet:
+        more = [f"and {len(odd) - MOST_ODD:,} more"] if len(odd) > MOST_ODD else []
+        print(*odd[:MOST_ODD], *more, sep="\n", end="\n" if odd else "", file=sys.stderr)
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
     if out is not None:
-        (root / out).write_text(lines, encoding="utf-8")
+        (root / out).write_text("".join(lines), encoding="utf-8")
     elif not quiet:
-        sys.stdout.write(lines)
+        sys.stdout.writelines(lines)
     if out is not None and not quiet:
-        right = sum(row["correct"] for row in rows)
-        summary = {"n": len(rows), "correct": right, "out": str(root / out)}
-        text = f"{right} of {len(rows)} correct: {root / out}"
-        Voice(as_json, quiet).result(summary, text)
+        right, cut = (sum(bool(row[name]) for row in rows) for name in ("correct", "cut"))
+        summary = {"n": len(rows), "correct": right, "cut": cut, "out": str(root / out)}
+        text = f"{right} of {len(rows)} correct, {cut} cut where another problem starts"
+        Voice(as_json, quiet).result(summary, f"{text}: {root / out}")
 
 
 def list_names(as_json: AsJson = False, quiet: Quiet = False) -> None:

@@ -47,6 +47,7 @@ def plan(
 
     Example: finetrap plan style --workers 2
     """
+    from finetrap import tasks
     from finetrap.judge import detectable
     from finetrap.measure.plan import plan_study
     from finetrap.measure.study import reading as studies
@@ -62,6 +63,8 @@ def plan(
         print(json.dumps({**document, "warnings": warnings}))
     elif not quiet:
         show(found, effects, warnings)
+        for line in tasks.held_data(tasks.local_data(found.cells)[0]):
+            print(ascii_line(line, MOST))
 
 
 def silently(text: str) -> None:

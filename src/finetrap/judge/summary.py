@@ -20,8 +20,9 @@ from finetrap.records import Run
 from finetrap.stats.changes import ALPHA, wilson
 
 MEANS = (
-    *("strict_rate", "no_answer_rate", "truncated_rate", "load_s", "train_s", "eval_s"),
-    *("train_tokens", "trainable", "ship_bytes", "kl_forward", "kl_reverse"),
+    *("strict_rate", "no_answer_rate", "truncated_rate", "cut_rate"),
+    *("load_s", "train_s", "eval_s", "train_tokens", "trainable", "ship_bytes"),
+    *("kl_forward", "kl_reverse"),
 )
 """Columns of cells.csv of which a summary holds the mean over seeds."""
 

@@ -45,6 +45,7 @@ def _cell_row(run: Run, label: str, setting: str) -> CellRow:
         strict_rate=_rate([a.strict for a in run.answers]),
         no_answer_rate=_rate([_if_written(a, a.rule == "none") for a in run.answers]),
         truncated_rate=_rate([_if_written(a, a.stop == "cap") for a in run.answers]),
+        cut_rate=_rate([_if_written(a, a.cut is not None) for a in run.answers]),
         bits_per_byte=gold_bits(run.answers),
         load_s=costs.load_s,
         train_s=costs.train_s,

@@ -198,6 +198,7 @@ def _graded(problem: Problem, completion: Completion, grade: scoring.Grade, nats
         rule=grade.rule,
         correct=grade.correct,
         strict=grade.strict,
+        cut=grade.cut,
         tokens=completion.tokens,
         stop=completion.stop,
         nats=_rounded(nats),

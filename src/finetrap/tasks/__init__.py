@@ -25,6 +25,7 @@ from typing import Any
 from finetrap.errors import BadData, BadInput, nearest
 from finetrap.records import Cell, Problem, Split, TaskKind, TaskRef, TrainSpec
 from finetrap.tasks._splits import wording
+from finetrap.text.golds import GoldCount, count_golds, described_golds
 
 DEV_PROBES = 100
 """Problems of each probe that settings are chosen on."""
@@ -55,6 +56,23 @@ def counts(task: Task) -> dict[str, int]:
         "in the test": len(task.test),
         "left out": task.left_out,
     }
+
+
+def right_answers(task: Task) -> GoldCount | None:
+    """Count the right answers of a task by kind; None where they are not written out."""
+    written = task.kind == "math"
+    return count_golds(p.answer for p in (*task.train, *task.test)) if written else None
+
+
+def held_data(read: Mapping[str, Task]) -> list[str]:
+    """Say what the data of tasks holds: their rows, and what their right answers are."""
+    lines = []
+    for name, task in read.items():
+        lines.append(f"{name}: " + ", ".join(f"{n} {what}" for what, n in counts(task).items()))
+        golds = right_answers(task)
+        if golds is not None:
+            lines.append(f"{name}: the right answers are {described_golds(golds)}")
+    return lines
 
 
 def local_data(cells: Iterable[Cell]) -> tuple[dict[str, Task], list[str]]:

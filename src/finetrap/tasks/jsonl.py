@@ -22,6 +22,7 @@ from finetrap.tasks._columns import named, question_and_answer, text
 from finetrap.tasks._sources import file_revision
 from finetrap.tasks._splits import draw, identified, without, wording
 from finetrap.text.files import read_rows
+from finetrap.text.golds import count_golds, doubtful_gold
 from finetrap.text.rows import Row
 from finetrap.text.scoring import gradable
 from finetrap.text.scoring import grade as graded
@@ -59,11 +60,24 @@ def load(ref: TaskRef) -> Task:
         ]
         pairs = list(zip(problems[0], held_out, strict=True))
         train, test = [p for p, out in pairs if not out], [p for p, out in pairs if out]
+    _refuse_doubtful([*train, *test])
     kept = without(train, test)
     _refuse_one_side(ref, train, test, kept)
     if "id" not in ref.options:
         kept, test = identified(kept), identified(test)
     return Task(ref.name, "math", tuple(kept), tuple(test), len(train) - len(kept))
+
+
+def _refuse_doubtful(problems: list[Problem]) -> None:
+    """Refuse an answer that would be graded as text although most of the file are numbers."""
+    count = count_golds(p.answer for p in problems)
+    for problem in problems:
+        meant = doubtful_gold(problem.answer, count)
+        if meant is not None:
+            raise BadData(
+                f"{problem.place}: the answer {problem.answer[:40]!r} would be graded as text, but "
+                f"most of the {len(problems)} answers are {count.mostly}s; write {meant!r}"
+            )
 
 
 def _refuse_one_side(

@@ -6,7 +6,9 @@ and compared like any other number.
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable
 from decimal import Context, Decimal, InvalidOperation
 
 Ratio = tuple[Decimal, Decimal]
@@ -31,16 +33,62 @@ ASCII = str.maketrans(
 )
 """Digits, signs and spaces of other scripts; for str.translate."""
 
-_MARKUP = (
-    (re.compile(r"<<[^<>]*>>(?=[-$]*[\d.])"), ""),  # GSM8K's calculator annotations
-    (re.compile(r"\\([$%#&_])"), r"\1"),
-    (re.compile(r"(?<=\d)(?:\{,\}|\\[,;:!])(?=\d)"), ","),
-    (re.compile(r"\\(?:text\w{0,6}|math\w{1,6}|mbox) ?\{([^{}]*)\}"), r"\1"),
-    (re.compile(r"\\[dt]?frac ?\{ ?([\d.,]+) ?\} ?\{ ?([\d.,]+) ?\}"), THIN + r"\1/\2"),
-    (re.compile(r"\\[dt]?frac ?(\d)(\d)"), THIN + r"\1/\2"),
-    (re.compile(r"\\(?:times|cdot)\b"), "*"),
-    (re.compile(r"\\div\b"), "/"),
+_TERM = r"\d|\{[^{}]*\}"
+"""A digit or braces, as LaTeX takes the numerator and the denominator of `\\frac`."""
+_SIGNED = re.compile(r"[{ ]*(-?)[ ]?(\d[\d.,]*)[ }]*")
+
+
+def _fraction(match: re.Match[str]) -> str:
+    """Write `\\frac{-3}{4}` as -3/4; one whose terms are no plain numbers stays as it is."""
+    top, bottom = _SIGNED.fullmatch(match[2]), _SIGNED.fullmatch(match[3])
+    if top is None or bottom is None:
+        return match[0]
+    sign = match[1]
+    if bool(top[1]) != bool(bottom[1]):
+        sign = "+" if sign else THIN + "-"
+    return f"{sign}{THIN}{top[2]}/{bottom[2]}"
+
+
+Replacement = str | Callable[[re.Match[str]], str]
+_MARKUP: tuple[tuple[str, re.Pattern[str], Replacement], ...] = (
+    # GSM8K's calculator annotations
+    ("<<", re.compile(r"<<[^<>]*>>(?=[-$]*[\d.])"), ""),
+    ("{,}", re.compile(r"(?<=\d)\{,\}(?=\d)"), ","),
+    ("\\", re.compile(r"\\([$%#&_])"), r"\1"),
+    ("\\", re.compile(r"(?<=\d),?\\[,;:!][ ]?(?=\d)"), ","),
+    ("\\", re.compile(r"\\(?:text\w{0,6}|math\w{1,6}|mbox) ?\{([^{}]*)\}"), r"\1"),
+    ("frac", re.compile(rf"(-?)[ ]?\\[dtc]?frac ?({_TERM}) ?({_TERM})"), _fraction),
+    ("(-", re.compile(r"\((-\d{1,30}(?:\.\d{1,30})?)\)(?=[ ]?/)"), r"\1"),
+    ("\\", re.compile(r"\\(?:left|right)(?![a-zA-Z])"), ""),
+    ("\\", re.compile(r"\\(?:times|cdot)\b"), "*"),
+    ("\\div", re.compile(r"\\div\b"), "/"),
+    ("\\circ", re.compile(r"(?<=\d)[ ]?\^[ ]?\{?[ ]?\\circ\b[ ]?\}?"), " "),
+    ("\\degree", re.compile(r"(?<=\d)[ ]?\\degrees?\b"), " "),
+    ("°", re.compile(r"(?<=\d)[ ]?°"), " "),
+    # a sign apart from its digits, where a number must begin
+    (
+        "- ",
+        re.compile(r"(?:(?<=[=({])|(?<=: )|(?<=####)|(?<=\bis)|(?<=\bare)|(?<=\bwas))[ ]?-[ ]"),
+        " -",
+    ),
 )
+"""What markup needs to be there at all, what it looks like, and what it is read as, in order."""
+
+_APART = re.compile(r"\A(?:\+[ ]?|(-)[ ])")
+_SCALES = {
+    "hundred": 10**2,
+    "thousand": 10**3,
+    "k": 10**3,
+    "million": 10**6,
+    "billion": 10**9,
+    "bn": 10**9,
+    "trillion": 10**12,
+    "dozen": 12,
+    "lakh": 10**5,
+    "crore": 10**7,
+}
+_WORD = "(?:hundred|thousand|million|billion|trillion|dozen|lakh|crore)s?"
+_SCALED = re.compile(rf"(?:[ \u2009-]{{1,3}}{_WORD}(?:[ ]{_WORD})?|k|bn)\b", re.IGNORECASE)
 
 NUMBER = re.compile(
     r"""
@@ -72,8 +120,9 @@ NUMBER = re.compile(
 def plain(text: str) -> str:
     """Write digits, signs and fractions in ASCII and take the markup off numbers."""
     text = text.translate(ASCII)
-    for pattern, replacement in _MARKUP:
-        text = pattern.sub(replacement, text)
+    for sign, pattern, replacement in _MARKUP:
+        if sign in text:
+            text = pattern.sub(replacement, text)
     return text
 
 
@@ -94,9 +143,30 @@ def value(text: str) -> Ratio | None:
 
     Signs of currency, a percent sign, markdown emphasis and a final full stop are allowed.
     """
-    bare = plain(text).strip(" \t\r\n*_`$").removesuffix(".").rstrip("%*$ ")
+    bare = plain(text).strip(" \t\r\n*_`$" + THIN).removesuffix(".").rstrip("%*$ \\")
+    bare = _APART.sub(r"\1", bare)
     match = NUMBER.fullmatch(bare)
     return None if match is None else _ratio(written(match))
+
+
+def also(match: re.Match[str]) -> tuple[str, Ratio] | None:
+    """Return what else a number may say and by which rule: 5 million, 7 dozen, 6 factorial.
+
+    Whether a word of scale belongs to the number or to the question ("how many dozen?") cannot be
+    told from the number, nor whether `6!` is a factorial or an exclamation.
+    """
+    here = _ratio(written(match))
+    if here is None or not all(map(_short, here)):
+        return None
+    if match.string.startswith("!", match.end()):
+        top = here[0]
+        whole = here[1] == 1 and 0 <= top <= 100 and top == int(top)
+        return ("factorial", (Decimal(math.factorial(int(top))), Decimal(1))) if whole else None
+    scale = 1
+    words = _SCALED.match(match.string, match.end())
+    for word in words[0].split() if words else ():
+        scale *= _SCALES[word.strip("-").removesuffix("s").casefold()]
+    return ("scaled", (_EXACT.multiply(here[0], Decimal(scale)), here[1])) if scale > 1 else None
 
 
 def equal(a: Ratio, b: Ratio) -> bool:

@@ -5,7 +5,7 @@ A score in the file is what its tool counted; it is kept, and held against finet
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -15,6 +15,7 @@ from finetrap.judge.diagnosis.case import MARGIN, Case, is_right, paired, percen
 from finetrap.judge.logs import Logged, read_logged, refuse_scores
 from finetrap.records import Answer, StopReason
 from finetrap.stats.changes import Estimate, judge_family, mcnemar_mid_p
+from finetrap.text.golds import GoldCount, count_golds
 from finetrap.text.scoring import grade
 
 _STOPS = ("eos", "stop", "cap")
@@ -22,10 +23,7 @@ _STOPS = ("eos", "stop", "cap")
 
 def read_case(before: Path, after: Path, filter: str | None = None) -> Case:
     """Read two files and pair them by problem. Raises BadData."""
-    was, now = (
-        {name: _answer(row) for name, row in read_logged(path, filter).items()}
-        for path in (before, after)
-    )
+    was, now = (_answers(read_logged(path, filter)) for path in (before, after))
     both = [i for i in was if i in now]
     if not both:
         raise BadData(
@@ -45,13 +43,22 @@ def read_case(before: Path, after: Path, filter: str | None = None) -> Case:
     return Case(left, right, accuracy=_effect(left, right, change) if change else None)
 
 
-def _answer(row: Logged) -> Answer:
+def _answers(rows: Mapping[str, Logged]) -> dict[str, Answer]:
+    golds = count_golds(filter(None, map(_gold, rows.values())))
+    return {name: _answer(row, golds) for name, row in rows.items()}
+
+
+def _gold(row: Logged) -> str:
+    """Return the right answer as text, empty where there is none."""
+    number = isinstance(row.gold, (int, float)) and not isinstance(row.gold, bool)
+    return str(row.gold) if number or isinstance(row.gold, str) else ""
+
+
+def _answer(row: Logged, golds: GoldCount) -> Answer:
     """Grade a completion; the file's own score, where it has one, says what counted as right."""
     if row.metric == "correct":
         refuse_scores([row])
-    number = isinstance(row.gold, (int, float)) and not isinstance(row.gold, bool)
-    wanted = str(row.gold) if number or isinstance(row.gold, str) else ""
-    completion, scored = row.completion, row.correct
+    wanted, completion, scored = _gold(row), row.completion, row.correct
     if not isinstance(completion, str) or not wanted:
         if scored is None:
             raise BadData(
@@ -59,7 +66,7 @@ def _answer(row: Logged) -> Answer:
                 "them"
             )
         return Answer(row.id, wanted, "", None, "none", scored, None, 0, "none", None, None)
-    graded = grade(completion, wanted)
+    graded = grade(completion, wanted, golds)
     stop = row.values.get("stop")
     return Answer(
         id=row.id,
@@ -69,6 +76,7 @@ def _answer(row: Logged) -> Answer:
         rule="likelihood" if row.values.get("rule") == "likelihood" else graded.rule,
         correct=graded.correct if scored is None else scored,
         strict=graded.strict,
+        cut=graded.cut,
         tokens=0,
         stop=cast(StopReason, stop if stop in _STOPS else "none"),
         nats=None,

@@ -7,9 +7,12 @@
 const CARDS = 20; // problems on a page
 const CLIP = 600; // characters of a text shown at first
 const RULES = {
-  "hash": "after ####", "answer-is": "after “answer is”", "boxed": "in \\boxed",
+  "hash": "after ####", "tag": "in an answer tag", "json": "under the key “answer”",
+  "answer-is": "after “answer is”", "boxed": "in \\boxed",
   "equation": "result of the last equation", "last-number": "the last number",
-  "last-line": "the last line", "likelihood": "the likeliest choice per byte",
+  "scaled": "times its word of scale", "factorial": "its factorial",
+  "is-correct": "the option said to be right", "opening": "how it opens",
+  "last-letter": "the last option letter", "last-line": "the last line", "likelihood": "the likeliest choice per byte",
 };
 const STOPS = {e: "ended by itself", s: "ended by a stop string", c: "cut at the token limit"};
 const NOUNS = {math: "problem", choice: "problem", prose: "piece"};

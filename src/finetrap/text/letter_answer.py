@@ -1,0 +1,139 @@
+"""The option letter that a text chooses, of those that the options of a task have."""
+
+from __future__ import annotations
+
+import re
+
+from finetrap.text.places import (
+    LOOK_BACK,
+    NOTHING,
+    REACH,
+    RETRACTED,
+    STRICT_TEXT,
+    TEXT_OFF,
+    Extraction,
+    in_format,
+    marked,
+)
+
+_FILLER = re.compile(
+    r"(?:[\s*_\"'“”:(\[{$\\]|(?:text\w{0,3}|mathbf|option|choice|letter|answer|the|is|definitely"
+    r"|clearly|therefore|probably|most likely|indeed|correct|one)\b)*",
+    re.IGNORECASE,
+)
+_AFTER_LETTER = (
+    r"(?=[)\].:,;!?*_}$\"'”]|\s*$|\s*[-–—\n(]"
+    r"|\s+(?:because|since|as|is|and|or|due|for|which|\d|\\))"
+)
+_CHOSEN = (
+    r"\b(?:choose|select|pick|go with|answer with)\b",
+    r"\b(?:is|are) (?:the )?(?:correct|right|best|true)\b",
+)
+_CLAIM_END = re.compile(r"[.!?\n](?=\s|$)|\n")
+
+
+def letters_up_to(golds: str) -> str:
+    """Return the letters that options have, given the letters of some right answers.
+
+    From A to the highest (at least E) where they may be the usual ones, else just themselves.
+    """
+    if all("A" <= letter <= "J" for letter in golds):
+        return "ABCDEFGHIJ"[: max(5, 1 + max((ord(c) - 65 for c in golds), default=0))]
+    return "".join(sorted(set(golds)))
+
+
+def find_letter(text: str, letters: str) -> Extraction:
+    """Find the option letter that a text chooses, of those that options have."""
+    text = TEXT_OFF.sub(r"\1", text)
+    for rule, content in marked(text):
+        found = _leading(content, letters, sure=True)
+        if found:
+            strict = rule == "hash" and in_format(text, STRICT_TEXT)
+            return Extraction(found, rule, strict)
+        if rule in ("tag", "json"):
+            return NOTHING
+    for rule, find in (("is-correct", _chosen), ("opening", _opening), ("last-letter", _last_one)):
+        found = find(text, letters)
+        if found:
+            return Extraction(found, rule, False)
+    return NOTHING
+
+
+def _leading(content: str, letters: str, *, sure: bool = False) -> str | None:
+    """Return the letter that opens a text; "A or B" as it stands, which is no letter.
+
+    After a mark (`sure`) a letter alone may be small.
+    """
+    start = _FILLER.match(content)
+    at = start.end() if start else 0
+    bracketed = content[max(0, at - 1) : at] in ("(", "[", "{")
+    match = re.compile(rf"([{letters}]){_AFTER_LETTER}").match(content, at)
+    if match is None and (bracketed or sure):
+        small = re.compile(rf"([{letters.lower()}])[)\]}}.*$\s]*$|([{letters.lower()}])[)\]]")
+        match = small.match(content, at)
+    if match is None:
+        return None
+    other = re.compile(
+        rf"[)\]*_]{{0,4}}\s*(?:and|or|/|&|,(?=\s*[(]?[{letters}][)\].]?(?:$|[,.]| and| or)))\s*"
+        rf"(?:\(?[{letters}])\b"
+    ).match(content, match.end())
+    return content[at : other.end()] if other else (match[0][0]).upper()
+
+
+def _chosen(text: str, letters: str) -> str | None:
+    """Return the option that is said to be chosen or right, the last such."""
+    options = rf"(?:option |choice |answer )?[*_(\[]{{0,4}}([{letters}])[*_)\]]{{0,4}}"
+    patterns = (rf"{_CHOSEN[0]} (?:with )?{options}(?!\w)", rf"(?<!\w){options} {_CHOSEN[1]}")
+    found = [m for p in patterns for m in re.finditer(p, text)]
+    return max(found, key=lambda m: m.start())[1] if found else None
+
+
+def _opening(text: str, letters: str) -> str | None:
+    """Return the letter that opens the text, unless the text lists the options again."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        return None
+    listed = re.compile(rf"[\s*_]*\(?([{letters}])[).:][*_]*\s")
+    found = [m[1] for line in lines[:30] for m in [listed.match(line)] if m]
+    if len(set(found)) > 1 and found[0] != found[-1]:
+        return None
+    start = _leading(lines[0], letters, sure=len(text.strip()) == 1)
+    bare = re.compile(rf"[\s*_(\[]*[{letters}](?:[)\].:,*_]|\s*$|\s+[-–—(])")
+    alone = len(text.strip()) == 1 or bare.match(lines[0])
+    return start if start and alone and not RETRACTED.search(text) else None
+
+
+def _last_one(text: str, letters: str) -> str | None:
+    """Return the only letter of the last sentence that holds one and denies none."""
+    token = re.compile(
+        rf"(?<![\w'’-])(?:[(\[]([{letters}])[)\]]|([{letters}])"
+        r"(?=[.,;:!?*)]|\s*$|\s+(?:is|or|and|nor)\b|\s+isn['’]t))"
+    )
+    lines = [line for line in text.splitlines() if line.strip()]
+    listed = re.compile(rf"[\s*_]*\(?[{letters}][).:][*_]*\s")
+    if sum(bool(listed.match(line)) for line in lines) > 1:
+        lines = [line for line in lines if not listed.match(line)]
+    for line in reversed(lines[-LOOK_BACK:]):
+        for sentence in reversed(_CLAIM_END.split(line[-REACH:])):
+            spots = [m for m in token.finditer(sentence) if not _letter_denied(sentence, m)]
+            found = {m[1] or m[2] for m in spots}
+            if len(found) == 1:
+                return found.pop()
+            if found:
+                return None
+    return None
+
+
+_DENIES_BEFORE = re.compile(
+    r"(?:\bnot|n['’]t|\bnor|\bneither|\bcannot|\bexcept|\bthan)(?: be)?(?: option)? [*(]{0,3}$",
+    re.IGNORECASE,
+)
+_DENIES_AFTER = re.compile(
+    r"[)*]{0,3}\s+(?:is not|isn['’]t|is (?:incorrect|wrong|false|out|impossible"
+    r"|a (?:\w+ )?distractor))",
+)
+
+
+def _letter_denied(sentence: str, match: re.Match[str]) -> bool:
+    before = sentence[max(0, match.start() - 30) : match.start()]
+    return bool(_DENIES_BEFORE.search(before) or _DENIES_AFTER.match(sentence, match.end()))

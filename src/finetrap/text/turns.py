@@ -1,0 +1,223 @@
+"""Which part of a completion is the model's answer to the problem it was asked.
+
+Left out are blocks of reasoning, marks of chat templates, and everything from where the model
+starts another problem. The list of such starts belongs to grading alone: decoding ends only at the
+prompt's own stops, so that the raw completion stays on disk.
+
+Every pattern runs in time linear in the text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+@dataclass(frozen=True)
+class Portion:
+    """The part of a completion that is graded, and what was left out of it."""
+
+    text: str
+    """Without reasoning, marks of templates and what follows the cut."""
+    cut: str | None = None
+    """The name of the turn or the stop at which another problem starts; None if none does."""
+    dropped: str = ""
+    """The text from there on, as written."""
+    reasoning: bool = False
+    """Whether a block of reasoning was left out."""
+
+
+class Turn(NamedTuple):
+    """One way in which a model starts another problem."""
+
+    name: str
+    pattern: str
+    example: str
+
+
+TURNS = (
+    Turn(
+        "question",
+        r"(?:Question|Problem|(?-i:Q))(?:[ ]?(?P<number>\d{1,4}))?(?:[ ]?[*_]{0,3}[:.)][*_]{0,3}"
+        r"(?![ ]*[-$]?\d[\d,.]{0,30}[ ]*$)|(?<=\d)[*_]{0,3}$)",
+        "Question: Tom has 3 bags of 5 nuts.",
+    ),
+    Turn("speaker", r"(?:User|Human|Student)[ ]?:", "User: And if there were 5 boxes?"),
+    Turn(
+        "heading",
+        r"\#{1,6}[ ]?[*_]{0,3}(?:Instructions?|Input|User|Human|Question|Problem)[ ]?(?:\d{1,4})?"
+        r"[*_]{0,3}[ ]?(?::|$)",
+        "### Instruction:",
+    ),
+    Turn("role", r"(?-i:user|human|assistant|system)(?=\n+[ ]*\S)", "user"),
+)
+"""Turns that open a line, in any case but `Q`; markdown's emphasis may stand around them."""
+AFTER_MARK = r"(?:Exercise|Example|Task|Input|Puzzle|Instruction)[ ]?\d{0,4}[ ]?[:.]"
+"""Words that also open a step of a solution: they cut only after an answer with a mark."""
+
+_OPENS = re.compile(
+    r"^[ \t]*[*_>]{0,3}(?i:"
+    + "|".join(f"(?P<{turn.name}>{turn.pattern})" for turn in TURNS)
+    + f"|(?P<exercise>{AFTER_MARK}))"
+    + r"|(?<=[.!?] )(?P<inline>(?:Question|Problem|Q|User|Human):)",
+    re.MULTILINE,
+)
+_TOKEN = re.compile(
+    r"<[|｜](?:im_(?:start|end)|e[ou][tms](?:_id)?|end(?:_?of_?(?:text|turn|message)|oftext)?|eos|bos|pad"
+    r"|user|human|system|assistant|return|call|start|begin_of_text|(?:start|end)_header_id"
+    r"|(?:START|END)_OF_TURN_TOKEN|(?:USER|CHATBOT|SYSTEM)_TOKEN"
+    r"|(?:begin|end)▁of▁sentence|User|Assistant)[|｜]>"
+    r"|</?s>|<(?:eos|bos|pad|unk)>|<(?:start|end)_of_turn>|\[/?INST\]|\[(?:EOS|PAD)\]|<</?SYS>>"
+)
+"""Marks with which chat templates and tokenizers open and end a turn."""
+_OWN_ROLE = re.compile(r"\s*(?:assistant|model)[ ]*\n")
+_ROLES = ("user", "assistant", "model", "system")
+_OTHER_TOKEN = re.compile(r"<[|｜][^<>|｜\s]{1,40}[|｜]>")
+
+_THOUGHT = (
+    r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|scratchpad|analysis|reflection|inner_monologue)"
+)
+_BLOCK = re.compile(
+    rf"(?P<open><{_THOUGHT}>|\[THINK\]|<\|begin_of_thought\|>|<\|START_THINKING\|>|◁think▷"
+    r"|<\|channel\|>(?:analysis|commentary)\b[^<]{0,40}<\|message\|>|<seed:think>)"
+    rf"|(?P<close></{_THOUGHT}>|\[/THINK\]|<\|end_of_thought\|>|<\|END_THINKING\|>|◁/think▷"
+    r"|<\|channel\|>final\b[^<]{0,40}<\|message\|>|</seed:think>)",
+    re.IGNORECASE,
+)
+
+_VISIBLE = re.compile(r"\w")
+_MARK = re.compile(
+    r"####|\\boxed|\banswers?\b[ *_]{0,4}(?:is\b|are\b|was\b|[:=])|</?answer>|^[ ]*[*_]{0,3}A:"
+    r"|[\"']answer[\"']\s*:|^[ #*_]*(?:Solution|Response|Assistant)\b[ ]?\d*[*_]{0,3}[ ]?:?",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""What shows that an answer follows or stands there."""
+_FINAL = re.compile(r"####[ ]?\S|\\boxed")
+_STATES = re.compile(r"####[ ]?\S|\\boxed|\banswers?\b[ *_]{0,4}(?:is\b|are\b|was\b|[:=])", re.I)
+_ANNOUNCES = re.compile(
+    r"\W*(?:sure|okay|ok|certainly|of course|great|alright|let['’]?s|let me|let us|i['’]?ll|i will"
+    r"|we (?:will|need|are|have|can)|we['’](?:ll|re)|i (?:need|understand|have)|understand\w*|given"
+    r"|here(?:['’]s| is| are)|this (?:is|problem|question)|the (?:problem|question|task)|restat\w*"
+    r"|to solve|to find|first)\b[^\d\n]*$",
+    re.IGNORECASE,
+)
+_TITLE = re.compile(
+    r"[\s#*_]*(?:(?:step[- ]by[- ]step |the |final )?(?:solution|answer|explanation|response|steps"
+    r"|restatement)\b)?[\s*_:.]*",
+    re.IGNORECASE,
+)
+_ASKED = re.compile(r"\?[*_\"”)]{0,3}[ ]*\n")
+
+
+def graded_part(text: str, stops: Sequence[str] = (), *, cut: bool = True) -> Portion:
+    """Return the part of a completion in which the answer is looked for.
+
+    `stops` end it wherever they occur after some text; without `cut` only reasoning and the marks
+    of templates are left out.
+    """
+    pieces, reasoning = _outside(text)
+    kept = "" if reasoning else _clean(text)
+    for start, end in pieces:
+        piece = text[start:end]
+        answered = start > 0 and _answers(kept, asked=False)
+        at, name = _end(piece, stops, answered) if cut else (None, None)
+        found = _clean(piece if at is None else piece[:at])
+        if _VISIBLE.search(found):
+            kept = found
+        if at is not None:
+            return Portion(kept, name, text[start + at :], reasoning)
+    return Portion(kept, None, "", reasoning)
+
+
+def _outside(text: str) -> tuple[list[tuple[int, int]], bool]:
+    """Return where the text outside blocks of reasoning stands, and whether there are any.
+
+    What ends with a closing tag is reasoning even without an opening one, which a chat template may
+    have written. Of what stands before a block only an answer with a mark counts.
+    """
+    if not any(sign in text for sign in "<[◁"):
+        return [(0, len(text))], False
+    pieces: list[tuple[int, int]] = []
+    start, inside, closed = 0, False, False
+    for mark in _BLOCK.finditer(text):
+        if mark["open"]:
+            if not inside and (closed or _STATES.search(text, start, mark.start())):
+                pieces.append((start, mark.start()))
+            inside = True
+        else:
+            if not inside and closed:
+                pieces.append((start, mark.start()))
+            elif not inside:
+                pieces.clear()
+            inside, closed = False, True
+        start = mark.end()
+    if not inside:
+        pieces.append((start, len(text)))
+    return pieces, start > 0
+
+
+def _end(piece: str, stops: Sequence[str], answered: bool) -> tuple[int | None, str | None]:
+    """Return where another problem starts, and the name of what opens it."""
+    found: list[tuple[int, str]] = []
+    first = _VISIBLE.search(piece)
+    for stop in filter(None, stops):
+        at = piece.find(stop, first.end() if first else len(piece))
+        if at >= 0:
+            found.append((at, stop))
+    since = 0
+    for token in _TOKEN.finditer(piece):
+        before = _OTHER_TOKEN.sub("", piece[since : token.start()]).strip()
+        if _VISIBLE.search(before) and before not in _ROLES:
+            found.append((token.start(), token[0]))
+            break
+        since = token.end()
+    turn = _next_turn(piece, answered)
+    if turn is not None:
+        found.append((turn.start(), turn[0].strip()))
+    return min(found, default=(None, None))
+
+
+def _next_turn(piece: str, answered: bool) -> re.Match[str] | None:
+    """Return the first turn that opens after an answer or after a finished sentence."""
+    since, seen, last, asked = 0, 0, 0, False
+    for turn in _OPENS.finditer(piece):
+        if turn["exercise"]:
+            if answered or _STATES.search(piece, seen, turn.start()):
+                return turn
+            seen = turn.end()
+            continue
+        before = piece[since : turn.start()]
+        number = int(turn["number"] or 0)
+        own_step = last > 0 and number == last + 1 and not _FINAL.search(before)
+        if not own_step and (answered or _answers(before, asked=asked)):
+            return turn
+        since = seen = turn.end()
+        last, asked = number or last, True
+    return None
+
+
+def _answers(before: str, *, asked: bool) -> bool:
+    """Whether a text holds an answer, or a finished sentence that is more than an announcement.
+
+    After a restated question (`asked`) it must follow a mark or the line of the question.
+    """
+    if asked:
+        mark = _MARK.search(before)
+        question = _ASKED.search(before)
+        ends = [m.end() for m in (mark, question) if m]
+        return bool(ends) and _VISIBLE.search(before, min(ends)) is not None
+    if not _VISIBLE.search(_clean(before)) or _TITLE.fullmatch(before):
+        return False
+    if before.rstrip().endswith(":"):
+        return False
+    return not (_ANNOUNCES.match(before.strip()) and not _MARK.search(before))
+
+
+def _clean(text: str) -> str:
+    """Take the marks of templates off, and the name of a role that leads a text."""
+    if "<" in text or "[" in text:
+        text = _OTHER_TOKEN.sub("", _TOKEN.sub("", text))
+    role = _OWN_ROLE.match(text)
+    return text[role.end() :] if role and _VISIBLE.search(text, role.end()) else text
