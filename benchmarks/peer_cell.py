@@ -168,8 +168,7 @@ def level(test: Mapping[str, Any], evaluator: Evaluator) -> dict[str, float | No
     return {"accuracy": 100 * sum(right) / len(right), "bits": bits}
 
 
-def main() -> None:
-    place, answers, started = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
+def main(place: Path, answers: Path, started: float) -> None:
     os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
     job = json.loads(place.read_text(encoding="utf-8"))
     import lm_eval.models.huggingface  # noqa: F401 - what is imported first is not the cell's work
@@ -198,4 +197,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))

@@ -238,18 +238,20 @@ def summary(records: Sequence[Record]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def main(
+    arguments: Sequence[str] | None = None, benchmarks: Sequence[Benchmark] = BENCHMARKS
+) -> None:
     asked = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = [benchmark.name for benchmark in BENCHMARKS]
+    names = [benchmark.name for benchmark in benchmarks]
     asked.add_argument("--quick", action="store_true", help="few layers and problems")
     asked.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME")
     asked.add_argument("--out", type=Path, help="file to which JSON lines are added")
     asked.add_argument("--data", help="folder of the public data; default FINETRAP_DATA")
     asked.add_argument("--cache", help="where checkpoints are kept")
     asked.add_argument("--whole-study", action="store_true", help="all of the demo beside the peer")
-    options = asked.parse_args()
+    options = asked.parse_args(arguments)
     given = [
         word
         for name in ("data", "cache")
@@ -259,7 +261,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "records.jsonl"
         ended = {}
-        for benchmark in BENCHMARKS:
+        for benchmark in benchmarks:
             if benchmark.name in options.only:
                 whole = benchmark.name == "whole study" and options.whole_study
                 more = ["--whole"] if whole and not options.quick else []

@@ -167,15 +167,14 @@ LORA = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": "all-lin
     ],
     ids=lambda strategy: strategy.name,
 )
-def test_the_peers_script_answers_a_cell_as_finetrap_does(strategy, tmp_path, monkeypatch):
+def test_the_peers_script_answers_a_cell_as_finetrap_does(strategy, tmp_path):
     for package in ("lm_eval", "trl"):
         pytest.importorskip(package, reason="the peers are not installed")
     cell, session = mini_cell(strategy), Session()
     script = whole_study.Cells(session.problems, tmp_path, 16)
     told, answers = tmp_path / "job.json", tmp_path / "answers.json"
     told.write_text(json.dumps(script.job(cell)), encoding="utf-8")
-    monkeypatch.setattr("sys.argv", ["peer_cell", str(told), str(answers), "0"])
-    peer_cell.main()
+    peer_cell.main(told, answers, 0.0)
     found = json.loads(answers.read_text(encoding="utf-8"))
     theirs = script.run(cell, found)
 
@@ -216,13 +215,11 @@ def test_the_summary_names_what_was_reached_what_was_not_and_what_was_not_measur
     assert "| hellaswag, times lm-eval | ≥ 3.00 | not measured |  |" in lines
 
 
-def test_a_benchmark_that_fails_is_told_and_the_next_one_goes_on(tmp_path, monkeypatch, capfd):
+def test_a_benchmark_that_fails_is_told_and_the_next_one_goes_on(capfd):
     broken = run_all.Benchmark("broken", "benchmarks.no_such_module", ())
     other = run_all.Benchmark("other", "benchmarks.neither", ())
-    monkeypatch.setattr(run_all, "BENCHMARKS", (broken, other))
-    monkeypatch.setattr("sys.argv", ["run_all", "--quick"])
     with pytest.raises(SystemExit) as ended:
-        run_all.main()
+        run_all.main(["--quick"], (broken, other))
     told = capfd.readouterr().out
     assert ended.value.code == 1
     assert "broken: failed, see above" in told

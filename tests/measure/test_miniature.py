@@ -125,12 +125,11 @@ def test_few_shot_is_at_most_ten_points_below_zero_shot_on_a_known_family(family
     assert accuracy(5) >= zero - 10
 
 
-def test_pretraining_runs_from_nothing_and_writes_its_log(tmp_path, monkeypatch):
+def test_pretraining_runs_from_nothing_and_writes_its_log(tmp_path):
     from finetrap.miniature import pretrain
 
-    argv = ["pretrain", "mini-0.1m", "--out", str(tmp_path), "--steps", "3"]
-    monkeypatch.setattr("sys.argv", argv)
-    pretrain.main()
+    argv = ["mini-0.1m", "--out", str(tmp_path), "--steps", "3"]
+    pretrain.main(argv)
     log = json.loads((tmp_path / "mini-0.1m" / "pretraining.json").read_text())
     assert log["steps"] == 3
     assert (tmp_path / "mini-0.1m" / "model.safetensors").exists()

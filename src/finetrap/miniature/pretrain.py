@@ -13,7 +13,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
 from random import Random
@@ -52,13 +52,13 @@ WEIGHTS = {"market": 1.5, "school": 1.5, "travel": 1.5, "prose": 0.6}
 """How often a family's documents come, where not 1."""
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Train the checkpoint that the command line names and write it with its log."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("name", choices=[*SHAPES, "mini-1m-instruct"])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "checkpoints")
     parser.add_argument("--steps", type=int, help="fewer optimizer steps, to try the recipe")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     folder: Path = options.out / options.name
     if options.name == "mini-1m-instruct":
         model, tokenizer, log = instruct(options.out / "mini-1m", options.steps or INSTRUCT_STEPS)
