@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -151,6 +152,13 @@ def test_a_kernel_knows_nothing_of_the_network_around_it(file: Path) -> None:
         for dotted in imports(file)
         if dotted.startswith(outside) and not dotted.startswith(kernels)
     ] == []
+
+
+@pytest.mark.parametrize("file", FILES, ids=name)
+def test_torchs_private_operators_stand_behind_one_guard(file: Path) -> None:
+    chains = {ast.unparse(node) for node in tree(file) if isinstance(node, ast.Attribute)}
+    private = {chain for chain in chains if re.match(r"torch\.(ops|_[^_])", chain)}
+    assert not private or module(file) == "finetrap.backends.hf.kernels.private"
 
 
 @pytest.mark.parametrize("file", [f for f in FILES if part(f) in JUDGING], ids=name)
