@@ -51,6 +51,7 @@ from finetrap.text.scoring import GRADING, grade
 
 _AGAIN = "delete the folder and run the study again to measure this cell anew"
 _COLUMNS = tuple(f.name for f in fields(Answer))
+_NEWER = ("choices", "cut")
 FORMATS = tuple(range(1, FORMAT + 1))
 PROTOCOLS = tuple(range(1, PROTOCOL + 1))
 """What can be read; a version from the future cannot."""
@@ -90,8 +91,13 @@ def _answer_lines(task: str, answers: Sequence[Answer]) -> bytes:
     for one, other in pairwise(ordered):
         if one.id == other.id:
             raise StoreError(f"{task}: two answers with id '{one.id}'; ids must differ")
-    rows = ({name: getattr(answer, name) for name in _COLUMNS} for answer in ordered)
-    return b"".join(_json_bytes(row) + b"\n" for row in rows)
+    return b"".join(_json_bytes(_row(answer)) + b"\n" for answer in ordered)
+
+
+def _row(answer: Answer) -> dict[str, Any]:
+    """Return a line's content; a line that has nothing of what is newer is one of format 1."""
+    row = {name: getattr(answer, name) for name in _COLUMNS}
+    return {name: row[name] for name in row if name not in _NEWER or row[name] is not None}
 
 
 def _document(value: Mapping[str, Any]) -> bytes:
