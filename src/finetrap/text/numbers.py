@@ -68,8 +68,11 @@ _MARKUP: tuple[tuple[str, re.Pattern[str], Replacement], ...] = (
     # a sign apart from its digits, where a number must begin
     (
         "- ",
-        re.compile(r"(?:(?<=[=({])|(?<=: )|(?<=####)|(?<=\bis)|(?<=\bare)|(?<=\bwas))[ ]?-[ ]"),
-        " -",
+        re.compile(
+            r"-[ ](?:(?<=[=({]-[ ])|(?<=[=({][ ]-[ ])|(?<=:[ ]-[ ])|(?<=####-[ ])|(?<=####[ ]-[ ])"
+            r"|(?<=\bis[ ]-[ ])|(?<=\bare[ ]-[ ])|(?<=\bwas[ ]-[ ]))"
+        ),
+        "-",
     ),
 )
 """What markup needs to be there at all, what it looks like, and what it is read as, in order."""

@@ -62,7 +62,8 @@ _DOUBTED = re.compile(r"[ *_:$]{0,4}[^\s?]{1,20}(?: \w{1,12})?[ ]?\?(?=\s*\S)")
 _BUT = re.compile(r"[\s*_:]{0,4}not [^.!?\n]{1,60}?,? but ", re.IGNORECASE)
 BOXED = re.compile(r"\\(?:boxed|fbox)\b[ ]?")
 _TAG = re.compile(
-    r"<(?P<shut>/?)(?:final[_ -]?)?(?:answer|ans|solution|result|final)>|\[(?P<bar>/?)ANSWER\]",
+    r"(?=[<\[])(?:<(?P<shut>/?)(?:final[_ -]?)?(?:answer|ans|solution|result|final)>"
+    r"|\[(?P<bar>/?)ANSWER\])",
     re.IGNORECASE,
 )
 _KEY = re.compile(r"[\"'](?:final[_ -]?)?answer[\"']\s{0,4}:\s{0,4}", re.IGNORECASE)

@@ -65,11 +65,11 @@ _OPENS = re.compile(
     re.MULTILINE,
 )
 _TOKEN = re.compile(
-    r"<[|｜](?:im_(?:start|end)|e[ou][tms](?:_id)?|end(?:_?of_?(?:text|turn|message)|oftext)?|eos|bos|pad"
-    r"|user|human|system|assistant|return|call|start|begin_of_text|(?:start|end)_header_id"
+    r"(?=[<\[])(?:<[|｜](?:im_(?:start|end)|e[ou][tms](?:_id)?"
+    r"|end(?:_?of_?(?:text|turn|message)|oftext)?|eos|bos|pad|user|human|system|assistant|return|call|start|begin_of_text|(?:start|end)_header_id"
     r"|(?:START|END)_OF_TURN_TOKEN|(?:USER|CHATBOT|SYSTEM)_TOKEN"
     r"|(?:begin|end)▁of▁sentence|User|Assistant)[|｜]>"
-    r"|</?s>|<(?:eos|bos|pad|unk)>|<(?:start|end)_of_turn>|\[/?INST\]|\[(?:EOS|PAD)\]|<</?SYS>>"
+    r"|</?s>|<(?:eos|bos|pad|unk)>|<(?:start|end)_of_turn>|\[/?INST\]|\[(?:EOS|PAD)\]|<</?SYS>>)"
 )
 """Marks with which chat templates and tokenizers open and end a turn."""
 _OWN_ROLE = re.compile(r"\s*(?:assistant|model)[ ]*\n")
@@ -80,10 +80,11 @@ _THOUGHT = (
     r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|scratchpad|analysis|reflection|inner_monologue)"
 )
 _BLOCK = re.compile(
-    rf"(?P<open><{_THOUGHT}>|\[THINK\]|<\|begin_of_thought\|>|<\|START_THINKING\|>|◁think▷"
+    rf"(?=[<\[◁])(?:(?P<open><{_THOUGHT}>|\[THINK\]|<\|begin_of_thought\|>|<\|START_THINKING\|>"
+    r"|◁think▷"
     r"|<\|channel\|>(?:analysis|commentary)\b[^<]{0,40}<\|message\|>|<seed:think>)"
     rf"|(?P<close></{_THOUGHT}>|\[/THINK\]|<\|end_of_thought\|>|<\|END_THINKING\|>|◁/think▷"
-    r"|<\|channel\|>final\b[^<]{0,40}<\|message\|>|</seed:think>)",
+    r"|<\|channel\|>final\b[^<]{0,40}<\|message\|>|</seed:think>))",
     re.IGNORECASE,
 )
 
