@@ -28,7 +28,7 @@ NOT_RUN = [
     ("README.md", "an hour's plan; docs/tutorial.md runs the same command with a small budget"),
     (
         "docs/tutorial.md",
-        "a study of 52 cells, minutes on two cores; tests/test_walk.py runs a smaller one",
+        "a study of 52 cells, minutes on two cores; tests/cli/test_walk.py runs a smaller one",
     ),
 ]
 """Every block that is not run, with the reason that stands above it."""
