@@ -66,6 +66,26 @@ def test_reasoning_is_left_out(text, kept):
     assert (part.text, part.reasoning) == (kept, True)
 
 
+@pytest.mark.parametrize(
+    ("user", "assistant"),
+    [
+        ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"),
+        ("<|user|>\n", "\n<|assistant|>\n"),
+        ("<s>[INST] ", " [/INST] "),
+        (
+            "<|start_header_id|>user<|end_header_id|>\n",
+            "<|start_header_id|>assistant<|end_header_id|>\n",
+        ),
+    ],
+)
+def test_a_question_restated_as_a_users_turn_is_no_answer(user, assistant):
+    text = f"{user}How many are 4 boxes of 6?{assistant}24"
+    assert graded_part(text).text.strip() == "24"
+    part = graded_part(f"{text}{user}And 15?{assistant}15")
+    assert part.text.strip() == "24"
+    assert part.dropped.endswith("15")
+
+
 def test_a_question_inside_reasoning_cuts_nothing():
     part = graded_part("<think>It is 1.\nQuestion: is it?</think>So 2.\nQuestion: next?")
     assert (part.text, part.dropped) == ("So 2.\n", "Question: next?")

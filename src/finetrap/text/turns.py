@@ -72,6 +72,15 @@ _TOKEN = re.compile(
     r"|</?s>|<(?:eos|bos|pad|unk)>|<(?:start|end)_of_turn>|\[/?INST\]|\[(?:EOS|PAD)\]|<</?SYS>>)"
 )
 """Marks with which chat templates and tokenizers open and end a turn."""
+_RESTATED = re.compile(
+    r"\s*(?:(?:<s>|<\|im_end\|>|<\|begin_of_text\|>|<\|eot_id\|>)\s*)?"
+    r"(?:<\|im_start\|>user|<\|user\|>|<start_of_turn>user|\[INST\]"
+    r"|<\|start_header_id\|>user<\|end_header_id\|>).*?"
+    r"(?:<\|im_start\|>assistant|<\|assistant\|>|<start_of_turn>model|\[/INST\]"
+    r"|<\|start_header_id\|>assistant<\|end_header_id\|>)",
+    re.DOTALL,
+)
+"""A question that the model restates as a user's turn before it answers."""
 _OWN_ROLE = re.compile(r"\s*(?:assistant|model)[ ]*\n")
 _ROLES = ("user", "assistant", "model", "system")
 _OTHER_TOKEN = re.compile(r"<[|｜][^<>|｜\s]{1,40}[|｜]>")
@@ -118,6 +127,8 @@ def graded_part(text: str, stops: Sequence[str] = (), *, cut: bool = True) -> Po
     `stops` end it wherever they occur after some text; without `cut` only reasoning and the marks
     of templates are left out.
     """
+    restated = _RESTATED.match(text)
+    text = text[restated.end() :] if restated else text
     pieces, reasoning = _outside(text)
     kept = "" if reasoning else _clean(text)
     for start, end in pieces:
