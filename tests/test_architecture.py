@@ -227,7 +227,7 @@ def defined_twice() -> dict[str, list[str]]:
     return {known: sorted(where) for known, where in places.items() if len(where) > 1}
 
 
-@pytest.mark.xfail(strict=False, reason="about a hundred of them; they are renamed one by one")
+@pytest.mark.xfail(strict=False, reason="62 of them; they are renamed one by one")
 def test_a_class_or_function_has_a_name_of_its_own() -> None:
     assert len(DEFINED_TWICE) <= 5
     assert {k: v for k, v in defined_twice().items() if k not in DEFINED_TWICE} == {}
