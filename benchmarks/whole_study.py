@@ -117,7 +117,7 @@ def _test(
     return {
         "name": name,
         "kind": kind,
-        "texts": [prompts.plain(p.question, shots) for p in problems],
+        "texts": [prompts.plain_prompt(p.question, shots) for p in problems],
         "golds": [p.answer for p in problems],
         "targets": [prompts.plain_target(p.solution) for p in problems],
         "stops": list(prompts.STOPS),
@@ -131,7 +131,7 @@ def _training(cell: Cell, train: Sequence[Problem]) -> dict[str, Any]:
 
     schedule = schedule_of(cell.strategy, cell.train)
     batches = schedule.batches(len(train), cell.seed or 0)
-    rows = [(prompts.plain(p.question), prompts.plain_target(p.solution)) for p in train]
+    rows = [(prompts.plain_prompt(p.question), prompts.plain_target(p.solution)) for p in train]
     return {
         "rows": [rows[i] for batch in batches for i in batch],
         "rates": [schedule.rate(step, len(batches)) for step in range(1, len(batches) + 1)],
@@ -216,7 +216,10 @@ def compare(
     out: Path | None,
 ) -> None:
     """Run both, judge both, and report."""
-    study, store = studies.load(file, parse_overrides(list(overrides))), Store(folder / "runs")
+    study, store = (
+        studies.load_study(file, parse_overrides(list(overrides))),
+        Store(folder / "runs"),
+    )
     ours = run_finetrap(file, overrides, store.root)
     cells = _peer_order(search.named_cells(study, store)[0])
     team, problems = crew(study.models[0]), Problems()

@@ -195,7 +195,7 @@ def test_the_peers_script_answers_a_cell_as_finetrap_does(strategy, tmp_path):
 def test_the_study_of_the_135m_shape_is_whole(tiny, tmp_path):
     from finetrap.measure.study import reading
 
-    read = reading.load(forecast.shaped(tmp_path, 10, tiny))
+    read = reading.load_study(forecast.shaped(tmp_path, 10, tiny))
     assert [s.name for s in read.strategies] == [
         "zero-shot",
         "few-shot-5",

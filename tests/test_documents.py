@@ -64,7 +64,7 @@ def test_every_code_block_runs(document, folder):
             run(block, folder)
     for file in folder.glob("*.toml"):
         if "models =" in file.read_text("utf-8"):
-            reading.load(file)
+            reading.load_study(file)
 
 
 def test_a_block_that_is_not_run_says_why():

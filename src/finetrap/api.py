@@ -59,7 +59,7 @@ def Study(**written: Unpack[Written]) -> records.Study:
     Raises BadStudy with all faults at once.
     """
     table = {"name": "study", **_as_toml(written)}
-    return studies.check(table, at="Study(…)", base=Path.cwd(), source=_source(table))
+    return studies.check(table, at="Study(…)", base=Path.cwd(), source=_study_source(table))
 
 
 def load(
@@ -72,7 +72,7 @@ def load(
     """
     shipped = str(path) in miniature.studies()
     file = miniature.study(str(path)) if shipped else Path(path)
-    return studies.load(file, _as_toml(overrides or {}))
+    return studies.load_study(file, _as_toml(overrides or {}))
 
 
 def run(
@@ -139,7 +139,7 @@ class Runs:
         command = f"finetrap.run(study, {str(self.folder)!r})"
         if self.study is None:
             command = f"finetrap report --runs {self.folder}"
-        page = reports.write(folder, findings, measured, study=self.study, command=command)
+        page = reports.write_report(folder, findings, measured, study=self.study, command=command)
         return Report(page)
 
     def _judged(self) -> tuple[Findings, list[records.Run]]:
@@ -184,7 +184,7 @@ def _as_toml(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
-def _source(table: Mapping[str, Any]) -> str:
+def _study_source(table: Mapping[str, Any]) -> str:
     """Write a study as TOML; a value that TOML does not know is a fault that the check tells."""
     import tomli_w
 

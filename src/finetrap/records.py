@@ -214,13 +214,13 @@ class Cell:
                 "revision": self.model.revision,
                 "prompt": self.model.prompt,
             },
-            "task": _named(self.task),
-            "trained_on": _named(self.trained_on) if self.trained_on else None,
+            "task": _task_identity(self.task),
+            "trained_on": _task_identity(self.trained_on) if self.trained_on else None,
             "strategy": {**asdict(self.strategy), "rewind": list(self.strategy.rewind)},
             "train": train,
             "seed": self.seed,
-            "probes": [_named(p) for p in self.probes],
-            "replayed": _named(self.replayed) if self.replayed else None,
+            "probes": [_task_identity(p) for p in self.probes],
+            "replayed": _task_identity(self.replayed) if self.replayed else None,
             "split": self.split,
             "limits": limits,
         }
@@ -394,5 +394,5 @@ def written_rate(learning_rate: float | None) -> str:
     return f"{float(digits):g}e{int(exponent)}"
 
 
-def _named(task: TaskRef) -> dict[str, Any]:
+def _task_identity(task: TaskRef) -> dict[str, Any]:
     return {"name": task.name, "revision": task.revision, "options": dict(task.options)}

@@ -127,7 +127,7 @@ def test_a_shipped_study_is_named_like_on_the_command_line():
     assert study.name == "demo"
     assert (study.seeds, study.train.epochs) == ((0,), 2)
     assert replace(ft.load("demo"), source="") == replace(
-        studies.load(miniature.study("demo")), source=""
+        studies.load_study(miniature.study("demo")), source=""
     )
 
 
@@ -219,7 +219,7 @@ def test_a_fault_of_the_data_is_raised_after_the_other_cells_ran(tmp_path, monke
         strategies=["zero-shot"],
         limits={"test_problems": 20},
     )
-    with pytest.raises(ft.BadInput, match="none held out"):
+    with pytest.raises(ft.BadInput, match="none left for the test"):
         ft.run(study, workers=1, quiet=True)
     assert list(ft.Runs(study=study).cells().task) == ["market"]
 

@@ -222,7 +222,7 @@ def large(folder: Path, problems: int) -> Path:
         for r in runs
     ]
     found = Findings((), tuple(rows), summary=summary.summaries(rows, runs, ()))
-    return report.write(folder, found, runs, study=study(), command="")
+    return report.write_report(folder, found, runs, study=study(), command="")
 
 
 def test_without_javascript_a_sample_of_the_answers_is_there(look, demo_report: Path) -> None:

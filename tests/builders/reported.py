@@ -253,7 +253,7 @@ def made_up(*effects: Effect, **others: object) -> Findings:
 
 
 def written(tmp_path: Path, runs: Sequence[Run], findings: Findings | None = None) -> Path:
-    page = report.write(
+    page = report.write_report(
         tmp_path / "report",
         judged(runs) if findings is None else findings,
         runs,

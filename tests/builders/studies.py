@@ -22,7 +22,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 def load(folder: Path, text: str, overrides: Mapping[str, object] | None = None) -> Study:
-    return reading.load(write(folder, text), overrides)
+    return reading.load_study(write(folder, text), overrides)
 
 
 def small(**lines: str) -> str:

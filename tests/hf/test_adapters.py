@@ -170,7 +170,7 @@ def test_every_catalog_strategy_says_what_it_is_and_can_be_trained():
         assert (table["kind"] == "prompt") == ("learning_rate" not in table)
         if "peft" in table:
             assert catalog.check_peft(table["peft"]) == []
-            adapters.configuration(table["peft"])
+            adapters.peft_configuration(table["peft"])
 
 
 def test_every_catalog_model_is_pinned():

@@ -97,12 +97,12 @@ def test_summed_gradients_are_autograds(model, padding):
 
 def test_layers_that_do_more_than_look_up_are_left_to_autograd(model):
     lookup = model._base.get_input_embeddings()
-    assert embeddings._is_plain(lookup)
+    assert embeddings._is_lookup(lookup)
     lookup.max_norm = 1.0
-    assert not embeddings._is_plain(lookup)
+    assert not embeddings._is_lookup(lookup)
     lookup.max_norm = None
     lookup.register_forward_hook(lambda *_: None)
-    assert not embeddings._is_plain(lookup)
+    assert not embeddings._is_lookup(lookup)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
@@ -140,11 +140,11 @@ def test_only_plain_gated_feed_forwards_keep_less(model, tmp_path):
         assert [type(m).__name__ for m in changed] == [type(core.model.layers[0].mlp).__name__] * 2
     assert not [m for m in core.modules() if "forward" in vars(m)]
     state = torch.get_rng_state()
-    gated._is_plain(core.model.layers[0].mlp)
+    gated._is_gated(core.model.layers[0].mlp)
     assert torch.equal(torch.get_rng_state(), state), "what is tried leaves no trace"
     other = copy.copy(core.model.layers[0].mlp)
     other._modules = {**other._modules, "act_fn": torch.nn.GELU()}
-    assert not gated._is_plain(other)
+    assert not gated._is_gated(other)
 
 
 def test_full_training_adds_its_widest_gradients_in_place(model, monkeypatch):

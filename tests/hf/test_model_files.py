@@ -80,7 +80,7 @@ def test_weights_that_are_a_program_do_not_run(tmp_path):
     (folder / "model.safetensors").unlink()
     torch.save({"model.norm.weight": Touching(tmp_path / "mark")}, folder / "pytorch_model.bin")
     with pytest.raises(BadModel, match="would run as code; save the weights as safetensors"):
-        load.load(spec(folder), torch.device("cpu"))
+        load.load_checkpoint(spec(folder), torch.device("cpu"))
     assert not (tmp_path / "mark").exists()
 
 
@@ -92,7 +92,7 @@ def test_weights_that_are_not_finite_are_named(tmp_path, value):
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     said = r"^weights are not finite: model\.layers\.1\.mlp\.up_proj\.weight;"
     with pytest.raises(NotFinite, match=said):
-        load.load(spec(folder), torch.device("cpu"))
+        load.load_checkpoint(spec(folder), torch.device("cpu"))
 
 
 def test_weights_whose_sum_overflows_are_finite(tmp_path):
@@ -100,10 +100,10 @@ def test_weights_whose_sum_overflows_are_finite(tmp_path):
     weights = load_file(folder / "model.safetensors")
     weights["model.norm.weight"][:] = 3e38
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    load.load(spec(folder), torch.device("cpu"))
+    load.load_checkpoint(spec(folder), torch.device("cpu"))
 
 
 def test_an_adapter_alone_is_no_model(tmp_path):
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(BadModel, match="an adapter"):
-        load.load(spec(tmp_path), torch.device("cpu"))
+        load.load_checkpoint(spec(tmp_path), torch.device("cpu"))

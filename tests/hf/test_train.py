@@ -13,7 +13,7 @@ from finetrap.backends.hf.kernels import head
 from finetrap.backends.hf.layout import Span
 from finetrap.backends.hf.network import Network
 from finetrap.backends.hf.training import step as train
-from finetrap.backends.hf.training.member import Schedule, _number, examples
+from finetrap.backends.hf.training.member import Schedule, _generator_seed, examples
 from finetrap.backends.hf.training.passes import cut, token_bytes
 from finetrap.errors import BadInput, ContextTooLong, Diverged
 from finetrap.records import Limits, StrategySpec, TrainSpec
@@ -37,7 +37,7 @@ def plain_losses(folder, tokens, strategy: StrategySpec, steps: int, seed: int) 
     """A training loop as anyone would write it: padded rows, labels, the model's own loss."""
     network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     if strategy.peft:
-        torch.manual_seed(_number(f"adapter/train/{seed}"))
+        torch.manual_seed(_generator_seed(f"adapter/train/{seed}"))
         network = peft.get_peft_model(
             network, peft.get_peft_config({**strategy.peft, "task_type": "CAUSAL_LM"})
         )

@@ -78,7 +78,7 @@ def test_the_longest_five_shot_prompt_fits_the_context_with_its_answer():
         task = tasks.load(tasks.reference(name))
         longest = sorted(task.train, key=lambda p: len(known.encode(p.question)))[-5:]
         asked = max(task.test[:200], key=lambda p: len(known.encode(p.question)))
-        prompt = prompts.plain(asked.question, [(p.question, p.solution) for p in longest])
+        prompt = prompts.plain_prompt(asked.question, [(p.question, p.solution) for p in longest])
         assert len(known.encode(prompt)) + 64 <= limit["max_position_embeddings"], name
 
 
@@ -129,7 +129,7 @@ def test_pretraining_runs_from_nothing_and_writes_its_log(tmp_path):
     from finetrap.miniature import pretrain
 
     argv = ["mini-0.1m", "--out", str(tmp_path), "--steps", "3"]
-    pretrain.main(argv)
+    pretrain.write_checkpoint(argv)
     log = json.loads((tmp_path / "mini-0.1m" / "pretraining.json").read_text())
     assert log["steps"] == 3
     assert (tmp_path / "mini-0.1m" / "model.safetensors").exists()

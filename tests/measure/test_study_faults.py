@@ -146,11 +146,11 @@ def test_bad_toml_is_told_with_its_line(tmp_path: Path, text: str, line: int) ->
 def test_a_file_that_is_no_text_or_not_there_is_told(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b'name = "caf\xe9"')
     with pytest.raises(BadStudy, match="not UTF-8"):
-        reading.load(tmp_path / "latin.toml")
+        reading.load_study(tmp_path / "latin.toml")
     with pytest.raises(BadInput, match=r"none\.toml: No such file"):
-        reading.load(tmp_path / "none.toml")
+        reading.load_study(tmp_path / "none.toml")
     with pytest.raises(BadInput, match="directory"):
-        reading.load(tmp_path)
+        reading.load_study(tmp_path)
 
 
 TABLES = ("train", "limits", "judge", "keep", "strategy", "model", "data", "task")

@@ -60,7 +60,7 @@ def test_a_model_folder_is_found_from_where_the_command_was_given(problems, tmp_
     (tmp_path / "out").mkdir()
     text = trying.study_text(trying.Wanted("./my-model", problems), trying.SIZES[-1])
     (tmp_path / "out" / "study.toml").write_text(text)
-    (model,) = reading.load(tmp_path / "out" / "study.toml").models
+    (model,) = reading.load_study(tmp_path / "out" / "study.toml").models
     assert (model.name, model.source) == ("my-model", str(tmp_path / "my-model"))
 
 
@@ -85,7 +85,7 @@ def test_the_precision_of_training_is_in_its_study_file(
     monkeypatch.setattr(trying, "faster_in_bf16", lambda model: faster)
     text = trying.study_text(wanted(problems), trying.SIZES[0])
     (tmp_path / "study.toml").write_text(text)
-    assert reading.load(tmp_path / "study.toml").train.dtype == dtype
+    assert reading.load_study(tmp_path / "study.toml").train.dtype == dtype
     assert f'dtype = "{dtype}"' in text
 
 
@@ -126,7 +126,7 @@ def answered(correct, nats):
 
 def test_the_worst_lost_answers_come_first(problems, tmp_path):
     (tmp_path / "study.toml").write_text(trying.study_text(wanted(problems), trying.SIZES[0]))
-    cell = cells_of(reading.load(tmp_path / "study.toml"))[0]
+    cell = cells_of(reading.load_study(tmp_path / "study.toml"))[0]
     before = [replace(answered(True, 1.0), id=str(i)) for i in range(5)]
     after = [
         replace(answered(False, nats), id=str(i)) for i, nats in enumerate([2.0, None, 9.0, 3.0])

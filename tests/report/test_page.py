@@ -186,7 +186,7 @@ def test_a_strategy_that_only_diverged_is_on_the_page_with_its_step(page: Path) 
 def test_a_folder_that_cannot_be_written_is_a_plain_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="name another folder with --out"):
-        report.write(tmp_path / "file" / "out", Findings((), ()), [], study=None, command="")
+        report.write_report(tmp_path / "file" / "out", Findings((), ()), [], study=None, command="")
 
 
 def test_namesakes_with_other_settings_keep_rows_of_their_own(tmp_path: Path) -> None:
@@ -209,7 +209,8 @@ def test_the_report_needs_no_torch_and_starts_light(tmp_path: Path) -> None:
         "from finetrap import report\n"
         "from finetrap.findings import Findings\n"
         "assert not {'matplotlib', 'jinja2', 'rich', 'pandas', 'scipy.stats'} & set(sys.modules)\n"
-        f"report.write(Path({str(tmp_path)!r}), Findings((), ()), [], study=None, command='')\n"
+        f"report.write_report(Path({str(tmp_path)!r}), Findings((), ()), [],"
+        " study=None, command='')\n"
         "assert not {'torch', 'transformers', 'pandas', 'scipy.stats'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -17,6 +17,7 @@ from finetrap.report.arranged import contents, sentences
 from finetrap.report.arranged.panels import arrange, probe_groups
 from finetrap.report.charts.figure import spread_labels
 from finetrap.text import visible
+from finetrap.text.numbers import counted
 from tests.builders.reported import diverged, effect, grid, judged, made_up, study, written
 
 
@@ -135,7 +136,7 @@ def test_learning_rates_read_as_people_type_them(written_as: str, number: float 
         (wording.count(919_552), "919,552"),
         (wording.count(494_000_000), "494\u00a0M"),
         (wording.probability(0.00004), "<0.001"),
-        (wording.plural(1, "seed"), "1 seed"),
+        (counted(1, "seed"), "1 seed"),
     ],
 )
 def test_numbers_have_units_and_no_minus_zero(said: str, shown: str) -> None:

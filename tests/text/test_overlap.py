@@ -11,7 +11,7 @@ import pytest
 from finetrap import tasks
 from finetrap.errors import BadData
 from finetrap.text import overlap
-from finetrap.text.overlap import find, read
+from finetrap.text.overlap import find, read_questions
 
 LONG = (
     "Janet's ducks lay 16 eggs per day. She eats three for breakfast every morning and sells the "
@@ -130,7 +130,7 @@ def test_gsm8k_training_problems_hold_no_test_question(shared_data) -> None:
     folder = shared_data / "gsm8k"
     if not folder.is_dir():
         pytest.skip(f"no GSM8K at {folder}")
-    train, test = read(folder / "train.jsonl"), read(folder / "test.jsonl")
+    train, test = read_questions(folder / "train.jsonl"), read_questions(folder / "test.jsonl")
     result = find(train, test)
     assert (result.train, result.test) == (7473, 1319)
     assert (result.exact, result.near) == (0, 0)
@@ -176,7 +176,7 @@ def test_questions_are_read_under_their_usual_names(tmp_path, suffix: str) -> No
     path.write_text(
         json.dumps(ROWS) if suffix == "json" else "\n".join(json.dumps(row) for row in ROWS)
     )
-    rows = read(path)
+    rows = read_questions(path)
     assert [name for name, _ in rows] == ["a", "2", "3", "4", "5", "6", "7"]
     assert all("What is 1 + 2?" in text for _, text in rows)
     assert "Be brief" not in rows[-1][1]
@@ -197,15 +197,15 @@ def test_a_row_without_a_question_is_named(tmp_path, row) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(ROWS[0]) + "\n" + json.dumps(row))
     with pytest.raises(BadData, match="line 2"):
-        read(path)
+        read_questions(path)
 
 
 def test_counts_are_told_to_a_program_and_to_a_person() -> None:
     result = find(pairs(LONG, "Something else", kind="a"), pairs(LONG, "What is 3 + 4?", kind="b"))
-    assert overlap.as_json(result) == {"train": 2, "test": 2, "exact": 1, "near": 0}
+    assert overlap.overlap_counts(result) == {"train": 2, "test": 2, "exact": 1, "near": 0}
     assert overlap.as_evidence(result)["pairs"] == [["a0", "b0", "exact"]]
-    said = overlap.sentence(result)
+    said = overlap.overlap_sentence(result)
     assert said.startswith("1 of 2 test questions stands in 2 training texts")
     assert said.isascii()
-    clean = overlap.sentence(find(pairs("Something else"), pairs(LONG)))
+    clean = overlap.overlap_sentence(find(pairs("Something else"), pairs(LONG)))
     assert clean.startswith("none of 1 test question stands in 1 training text")

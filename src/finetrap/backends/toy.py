@@ -57,28 +57,34 @@ _RANGES = {
 _FATES = ("diverge", "crash", "oom", "die")
 
 
-def _numbers(work: Callable[..., int]) -> Callable[..., int]:
+def _on_integers(work: Callable[..., int]) -> Callable[..., int]:
     return lambda *groups: work(*map(int, groups))
 
 
 _FORMS: tuple[tuple[re.Pattern[str], Callable[..., object]], ...] = tuple(
     (re.compile(pattern), work)
     for pattern, work in (
-        (r"(-?\d+) *\+ *(\d+)", _numbers(lambda a, b: a + b)),
-        (r"(-?\d+) *- *(\d+)", _numbers(lambda a, b: a - b)),
-        (r"(-?\d+) *[*×] *(\d+)", _numbers(lambda a, b: a * b)),
-        (r"has (\d+) \w+ and finds (\d+)", _numbers(lambda a, b: a + b)),
-        (r"has (\d+) \w+ and loses (\d+)", _numbers(lambda a, b: a - b)),
-        (r"(\d+) rows of (\d+) \w+ in a class\. (\d+)", _numbers(lambda a, b, c: a * b - c)),
-        (r"(\d+) rows of (\d+) \w+ in a class and gets (\d+)", _numbers(lambda a, b, c: a * b + c)),
-        (r"has (\d+) dollars and buys (\d+) \w+ for (\d+)", _numbers(lambda a, b, c: a - b * c)),
+        (r"(-?\d+) *\+ *(\d+)", _on_integers(lambda a, b: a + b)),
+        (r"(-?\d+) *- *(\d+)", _on_integers(lambda a, b: a - b)),
+        (r"(-?\d+) *[*×] *(\d+)", _on_integers(lambda a, b: a * b)),
+        (r"has (\d+) \w+ and finds (\d+)", _on_integers(lambda a, b: a + b)),
+        (r"has (\d+) \w+ and loses (\d+)", _on_integers(lambda a, b: a - b)),
+        (r"(\d+) rows of (\d+) \w+ in a class\. (\d+)", _on_integers(lambda a, b, c: a * b - c)),
+        (
+            r"(\d+) rows of (\d+) \w+ in a class and gets (\d+)",
+            _on_integers(lambda a, b, c: a * b + c),
+        ),
+        (
+            r"has (\d+) dollars and buys (\d+) \w+ for (\d+)",
+            _on_integers(lambda a, b, c: a - b * c),
+        ),
         (
             r"rides (\d+) days for (\d+) miles and (\d+) days for (\d+)",
-            _numbers(lambda a, b, c, d: a * b + c * d),
+            _on_integers(lambda a, b, c, d: a * b + c * d),
         ),
-        (r"(\d+) boats of (\d+) \w+; (\d+) sink", _numbers(lambda a, b, c: a * b - c)),
-        (r"(\d+) boats of (\d+) \w+; (\d+) join", _numbers(lambda a, b, c: a * b + c)),
-        (r"comes after \d+ \d+ (\d+) (\d+)", _numbers(lambda a, b: b + b - a)),
+        (r"(\d+) boats of (\d+) \w+; (\d+) sink", _on_integers(lambda a, b, c: a * b - c)),
+        (r"(\d+) boats of (\d+) \w+; (\d+) join", _on_integers(lambda a, b, c: a * b + c)),
+        (r"comes after \d+ \d+ (\d+) (\d+)", _on_integers(lambda a, b: b + b - a)),
         (r"Sort ([\d ]+) from", lambda row: " ".join(sorted(row.split()))),
         (r"times is (\w) in ([\w ]+)\?", lambda letter, row: row.split().count(letter)),
         (r"Reverse ([\w ]+)\.", lambda row: " ".join(row.split()[::-1])),
@@ -118,10 +124,10 @@ def parse(source: str) -> Planted:
         if text in _FATES:
             fates[name.lower()] = text
         elif name in _RANGES:
-            settings[name] = _number(source, name, text, *_RANGES[name][:2])
+            settings[name] = _planted_number(source, name, text, *_RANGES[name][:2])
         else:
             least, most = (-8.0, 8.0) if name.endswith("@prose") else (-1.0, 1.0)
-            effects[name.lower()] = _number(source, name, text, least, most)
+            effects[name.lower()] = _planted_number(source, name, text, least, most)
     return Planted(settings, effects, fates)
 
 
@@ -170,7 +176,7 @@ class ToyModel:
     ) -> list[Completion]:
         """Answer each prompt's last question, rightly or wrongly as planted."""
         completions = (self._complete(prompt, max_new_tokens) for prompt in prompts)
-        answered = _told(completions, written)
+        answered = _each_told(completions, written)
         if golds:
             self.score(list(zip(prompts, golds, strict=True)), batch=batch, scored=scored)
             self.tokens_read -= sum(len(prompt.split()) for prompt in prompts)  # read once for both
@@ -189,7 +195,7 @@ class ToyModel:
         What is read in `windows` is prose, with the planted bits per byte, scattered between texts.
         """
         nats = self._prose if windows else self._nats
-        return _told((nats(context, follow) for context, follow in pairs), scored)
+        return _each_told((nats(context, follow) for context, follow in pairs), scored)
 
     def train(
         self,
@@ -309,7 +315,9 @@ class ToyModel:
         strategy, _ = self._solver(context)
         bits = self.plan.settings["bits"] + self.plan.effects.get(f"{strategy}@prose", 0.0)
         self.tokens_read += len((context + text).split())
-        return max(0.0, bits + 0.05 * _normal("prose", text)) * math.log(2) * len(text.encode())
+        return (
+            max(0.0, bits + 0.05 * _normal_draw("prose", text)) * math.log(2) * len(text.encode())
+        )
 
     def _solves(self, prompt: str, question: str) -> bool:
         """Hold a question's latent difficulty, uniform on [0, 1), against the planted ability."""
@@ -320,7 +328,7 @@ class ToyModel:
         if strategy:
             ability += self._effect(strategy, question)
             if plan.settings["sd"]:
-                ability += self._share * plan.settings["sd"] * _normal("seed", strategy, seed)
+                ability += self._share * plan.settings["sd"] * _normal_draw("seed", strategy, seed)
             if _uniform("churn", question, strategy, seed) < plan.settings["churn"]:
                 difficulty = _uniform("difficulty", question, strategy, seed)
         return difficulty < ability
@@ -354,7 +362,7 @@ def known_answer(question: str) -> str | None:
     return None
 
 
-def _told(found: Iterable[_T], tell: Callable[[int, _T], None] | None) -> list[_T]:
+def _each_told(found: Iterable[_T], tell: Callable[[int, _T], None] | None) -> list[_T]:
     """Return what is found, each told as it is found."""
     results = []
     for number, result in enumerate(found):
@@ -386,11 +394,11 @@ def _uniform(*parts: str) -> float:
     return int.from_bytes(sha256("\0".join(parts).encode()).digest()[:6], "big") / 2**48
 
 
-def _normal(*parts: str) -> float:
+def _normal_draw(*parts: str) -> float:
     return NormalDist().inv_cdf(min(max(_uniform(*parts), 1e-12), 1 - 1e-12))
 
 
-def _number(source: str, name: str, text: str, least: float, most: float) -> float:
+def _planted_number(source: str, name: str, text: str, least: float, most: float) -> float:
     try:
         value = float(text)
     except ValueError:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from finetrap.cli.interruption import Interrupted, interruptible
-from finetrap.cli.judging import wanted_limits, write_report
+from finetrap.cli.judging import report_to, wanted_limits
 from finetrap.cli.options import (
     AsJson,
     MaxMemory,
@@ -61,8 +61,8 @@ def demo(
 
     voice, folder = Voice(as_json, quiet), runs or out / "runs"
     study = miniature.study("demo")
-    whole = _measured(study, folder, workers, voice)
-    write_report(Source(folder, study), out, voice, command="finetrap demo")
+    whole = _run_to_the_end(study, folder, workers, voice)
+    report_to(Source(folder, study), out, voice, command="finetrap demo")
     if not whole:
         raise typer.Exit(1)
 
@@ -81,7 +81,7 @@ def run(
     Example: finetrap run style --runs runs
     """
     voice = Voice(as_json, quiet)
-    whole = _measured(study, runs, workers, voice, overrides, retry_failed)
+    whole = _run_to_the_end(study, runs, workers, voice, overrides, retry_failed)
     voice.say(f"next: finetrap report {study} --runs {runs}")
     if not whole:
         raise typer.Exit(1)
@@ -117,7 +117,7 @@ def try_strategies(
     from finetrap.measure import trying
 
     voice = Voice(as_json, quiet)
-    names = dict(_column(entry) for entry in columns or ())
+    names = dict(_list_column(entry) for entry in columns or ())
     wanted = trying.Wanted(model, train, test, names, tuple(probes or ()))
     store = Store(out / "runs")
     if test is None:
@@ -125,16 +125,16 @@ def try_strategies(
     say = show_timing if voice.aloud else silently
     tryout = trying.prepare(wanted, out, store, minutes=budget, workers=workers, say=say)
     voice.say(_plan_sentence(tryout, budget))
-    whole = _measured(tryout.file, store.root, workers, voice)
+    whole = _run_to_the_end(tryout.file, store.root, workers, voice)
     wishes = wanted_limits(max_memory, min_retention, must_ship_one_file)
     source = Source(store.root, tryout.file)
-    findings = write_report(source, out, voice, wishes=wishes)
+    findings = report_to(source, out, voice, wishes=wishes)
     _hand_over(findings, store, out, must_ship_one_file, voice)
     if not whole:
         raise typer.Exit(1)
 
 
-def _column(entry: str) -> tuple[str, str]:
+def _list_column(entry: str) -> tuple[str, str]:
     name, equals, column = entry.partition("=")
     if not name or not equals or not column:
         raise BadInput(f"--column {entry}: expected NAME=COLUMN, for example question=prompt")
@@ -204,7 +204,7 @@ def status(
 
     store = Store(runs)
     cells, searches = search.named_cells(
-        studies.load(study_file(study), parse_overrides(overrides)), store
+        studies.load_study(study_file(study), parse_overrides(overrides)), store
     )
     known = store.statuses()
     rows = [{"key": c.key, "cell": c.slug, "status": known.get(c.key, "owed")} for c in cells]
@@ -230,7 +230,7 @@ def status(
         raise BadData("\n".join(faults))
 
 
-def _measured(
+def _run_to_the_end(
     file: Path,
     runs: Path,
     workers: int | None,
@@ -245,7 +245,7 @@ def _measured(
     from finetrap.measure.engines import rounds
     from finetrap.measure.study import reading as studies
 
-    plan = studies.load(study_file(file), parse_overrides(overrides))
+    plan = studies.load_study(study_file(file), parse_overrides(overrides))
     store = Store(runs)
     with _watched(voice, store) as watch:
         cells = rounds.run_study(

@@ -59,7 +59,7 @@ def report(
     Example: finetrap report style --runs runs
     """
     source = Source(runs, study, overrides, margin)
-    write_report(source, out or runs / "report", Voice(as_json, quiet))
+    report_to(source, out or runs / "report", Voice(as_json, quiet))
 
 
 def diagnose(
@@ -89,7 +89,7 @@ def diagnose(
             raise BadInput("give a run, or --before and --after, not both")
         found = [suspects.diagnose_files(before, after, filter_name)]
     else:
-        findings, measured, _ = _judged(Source(runs))
+        findings, measured, _ = _judge_source(Source(runs))
         owed = findings.owed
         if run is None:
             found = list(findings.diagnoses)
@@ -98,7 +98,7 @@ def diagnose(
     alone = run is not None or before is not None
     document = suspects.suspects_document(found[0]) if alone else [asdict(one) for one in found]
     text = "\n\n".join(map(suspects.diagnosis_text, found)) or "nothing is harmed or at the floor"
-    Voice(as_json, quiet).result(document, _unfinished(owed) + text)
+    Voice(as_json, quiet).result(document, _not_final(owed) + text)
 
 
 def _run_named(name: str, runs: Sequence[Run]) -> Run:
@@ -136,7 +136,9 @@ def advise(
 
     wishes = wanted_limits(max_memory, min_retention, must_ship_one_file)
     source = Source(runs, study or Path("STUDY"), overrides)
-    findings, _, _ = _judged(source._replace(study=study), wishes=wishes, command=source.command)
+    findings, _, _ = _judge_source(
+        source._replace(study=study), wishes=wishes, command=source.command
+    )
     owed = findings.owed
     found = [a for a in findings.advice if model in (None, a.model)]
     if found:
@@ -151,10 +153,10 @@ def advise(
         known, owed = _published(model), 0
         documents, sentences = [advising.advice_document(known)], [advising.advice_text(known)]
     document = documents if len(documents) > 1 else documents[0]
-    Voice(as_json, quiet).result(document, _unfinished(owed) + "\n".join(sentences))
+    Voice(as_json, quiet).result(document, _not_final(owed) + "\n".join(sentences))
 
 
-def _unfinished(owed: int) -> str:
+def _not_final(owed: int) -> str:
     """Say that what follows is not final; nothing of a finished study."""
     return f"not final, {owed} cells remaining:\n" if owed else ""
 
@@ -188,8 +190,8 @@ def overlap(
     """
     from finetrap.text import overlap as overlaps
 
-    found = overlaps.find(overlaps.read(train), overlaps.read(test))
-    Voice(as_json, quiet).result(overlaps.as_json(found), overlaps.sentence(found))
+    found = overlaps.find(overlaps.read_questions(train), overlaps.read_questions(test))
+    Voice(as_json, quiet).result(overlaps.overlap_counts(found), overlaps.overlap_sentence(found))
 
 
 def compare(
@@ -287,7 +289,7 @@ def list_names(as_json: AsJson = False, quiet: Quiet = False) -> None:
     Voice(as_json, quiet).result(names, "\n".join(lines))
 
 
-def write_report(
+def report_to(
     source: Source,
     out: Path,
     voice: Voice,
@@ -299,17 +301,17 @@ def write_report(
     from finetrap import report as reports
 
     again = command or source.command
-    findings, measured, plan = _judged(source, wishes=wishes, command=again)
-    page = reports.write(out, findings, measured, study=plan, command=again)
+    findings, measured, plan = _judge_source(source, wishes=wishes, command=again)
+    page = reports.write_report(out, findings, measured, study=plan, command=again)
     if voice.as_json:
-        voice.result(ReportWritten(str(page), **_document(findings)).as_json(), "")
+        voice.result(ReportWritten(str(page), **_findings_json(findings)).as_json(), "")
     elif voice.aloud:
         _print_verdicts(findings)
         voice.say(f"report: {page}")
     return findings
 
 
-def _judged(
+def _judge_source(
     source: Source, *, wishes: Wishes | None = None, command: str = ""
 ) -> tuple[Findings, list[Run], Study | None]:
     """Judge a study's runs, or all there are."""
@@ -321,7 +323,7 @@ def _judged(
     settings = parse_overrides(source.overrides)
     if source.margin is not None:
         settings["judge.margin"] = source.margin
-    plan = None if source.study is None else studies.load(study_file(source.study), settings)
+    plan = None if source.study is None else studies.load_study(study_file(source.study), settings)
     cells = search.named_cells(plan, store)[0] if plan else None
     findings, measured = judge.judge_study(
         store, plan, cells=cells, margin=source.margin, wishes=wishes, command=command
@@ -329,7 +331,7 @@ def _judged(
     return findings, measured, plan
 
 
-def _document(findings: Findings) -> dict[str, Any]:
+def _findings_json(findings: Findings) -> dict[str, Any]:
     """Return what was judged for a program; cells.csv has the cells.
 
     Of an unfinished study what rests on verdicts is left out, and they are null.

@@ -53,7 +53,7 @@ def plan(
     from finetrap.measure.study import reading as studies
     from finetrap.runs.store import Store
 
-    read, store = studies.load(study_file(study), parse_overrides(overrides)), Store(runs)
+    read, store = studies.load_study(study_file(study), parse_overrides(overrides)), Store(runs)
     say = silently if as_json or quiet else show_timing
     found = plan_study(read, store, workers=workers, say=say)
     effects = detectable.smallest_effects(found.cells, found.asked, store.runs(set(found.statuses)))
@@ -86,14 +86,14 @@ def show(found: StudyPlan, effects: list[Detectable], warnings: list[str]) -> No
     if not console.is_terminal:
         console = Console(width=110)
     if found.owed:
-        console.print(_costs(found))
+        console.print(_strategy_costs(found))
     if effects:
         console.print(_effects(effects))
     for line in [_sentence(found), *found.notes(), *(f"warning: {text}" for text in warnings)]:
         console.print(ascii_line(line, MOST), markup=False, highlight=False, soft_wrap=True)
 
 
-def _table(title: str, names: Iterable[str], left: int) -> Table:
+def _costs_table(title: str, names: Iterable[str], left: int) -> Table:
     from rich import box
     from rich.table import Table
 
@@ -104,12 +104,12 @@ def _table(title: str, names: Iterable[str], left: int) -> Table:
     return table
 
 
-def _costs(found: StudyPlan) -> Table:
+def _strategy_costs(found: StudyPlan) -> Table:
     """Return a row for each strategy of each model: what its owed cells take together."""
     names = ("model", "strategy", "cells", "tokens", "FLOP", "peak GB", "worker s")
-    table = _table("Remaining work", names, left=2)
-    order = sorted(found.owed, key=_named)
-    for (model, strategy), members in groupby(order, key=_named):
+    table = _costs_table("Remaining work", names, left=2)
+    order = sorted(found.owed, key=_cell_in_words)
+    for (model, strategy), members in groupby(order, key=_cell_in_words):
         cells = list(members)
         table.add_row(ascii_line(model), ascii_line(strategy), *_sums(cells))
     table.add_section()
@@ -117,7 +117,7 @@ def _costs(found: StudyPlan) -> Table:
     return table
 
 
-def _named(told: CellForecast) -> tuple[str, str]:
+def _cell_in_words(told: CellForecast) -> tuple[str, str]:
     trial = " (search)" if told.cell.split == "dev" else ""
     return told.cell.model.name, told.cell.strategy.name + trial
 
@@ -145,7 +145,7 @@ def _effects(effects: Iterable[Detectable]) -> Table:
         "smallest effect",
         "answers that flip",
     )
-    table = _table("Minimum detectable effect (power .8)", names, left=2)
+    table = _costs_table("Minimum detectable effect (power .8)", names, left=2)
     for one in effects:
         table.add_row(
             ascii_line(one.model),

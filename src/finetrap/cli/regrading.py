@@ -38,7 +38,7 @@ def regrade(
     def say(text: str) -> None:
         print(ascii_line(text, MOST))
 
-    found = [row for pair in Store(runs).graded_before() for row in _changes(*pair)]
+    found = [row for pair in Store(runs).graded_before() for row in _changed_tests(*pair)]
     if as_json:
         print(json.dumps({"grading": GRADING, "tests": found}))
         return
@@ -58,7 +58,7 @@ def regrade(
     )
 
 
-def _changes(before: Run, after: Run) -> Iterator[dict[str, Any]]:
+def _changed_tests(before: Run, after: Run) -> Iterator[dict[str, Any]]:
     """Yield a row for each test of a run."""
     tests = [(before.cell.task.name, before.answers, after.answers)]
     tests += [(name, answers, after.probes[name]) for name, answers in before.probes.items()]

@@ -177,11 +177,11 @@ def _setting(cell: Cell) -> str:
     """Name what the seeds of one arm share."""
     identity = cell.identity()
     return content_hash(
-        [*(identity[k] for k in ("trained_on", "replayed", "strategy")), _budget(cell)]
+        [*(identity[k] for k in ("trained_on", "replayed", "strategy")), _training_budget(cell)]
     )
 
 
-def _budget(cell: Cell) -> dict[str, Any]:
+def _training_budget(cell: Cell) -> dict[str, Any]:
     """Return what a cell was trained with; runs of format 1 have no precision in their key."""
     return {**(cell.identity()["train"] or {}), "dtype": cell.precision or None}
 
@@ -214,7 +214,7 @@ def _flat_settings(cell: Cell) -> dict[str, str]:
     """Return every setting that may be an axis, nested names joined by dots."""
     identity = cell.identity()
     flat: dict[str, str] = {}
-    todo = [("strategy", identity["strategy"]), ("train", _budget(cell))]
+    todo = [("strategy", identity["strategy"]), ("train", _training_budget(cell))]
     for prefix, values in todo:
         for name, value in values.items():
             if isinstance(value, Mapping):
@@ -314,8 +314,8 @@ def pair(arm: Arm, base: Arm, measure: Measure) -> tuple[Pairs | None, list[Left
     pairs = Pairs(
         measure,
         seeds,
-        _table(list(before.values())[: len(seeds)], order, measure),
-        _table([after[seed] for seed in seeds], order, measure),
+        _problems_by_seeds(list(before.values())[: len(seeds)], order, measure),
+        _problems_by_seeds([after[seed] for seed in seeds], order, measure),
         np.array([1.0 if measure == "accuracy" else a.bytes or 0 for a in reference]),
         family_rows(families),
         len({name for name in families if name}),
@@ -334,7 +334,7 @@ def _usable(
     kept: _Seeds = {}
     faults = []
     for seed, answers in arm.answers.items():
-        fault = _fault(reference, answers, measure)
+        fault = _why_unpaired(reference, answers, measure)
         if fault is None:
             kept[seed] = answers
         else:
@@ -342,7 +342,9 @@ def _usable(
     return kept, faults
 
 
-def _fault(reference: Sequence[Answer], answers: Sequence[Answer], measure: Measure) -> str | None:
+def _why_unpaired(
+    reference: Sequence[Answer], answers: Sequence[Answer], measure: Measure
+) -> str | None:
     """Say why these answers cannot be paired with the reference; None if they can."""
     golds = {answer.id: answer.gold for answer in reference}
     found = {answer.id: answer.gold for answer in answers}
@@ -364,7 +366,7 @@ def _fault(reference: Sequence[Answer], answers: Sequence[Answer], measure: Meas
     return f"{unscored} answers have no {what}" if unscored else None
 
 
-def _table(
+def _problems_by_seeds(
     seeds: Sequence[Sequence[Answer]], order: Sequence[str], measure: Measure
 ) -> NDArray[np.float64]:
     """Return right (0/1) or nats as problems × seeds."""

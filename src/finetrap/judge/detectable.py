@@ -40,7 +40,7 @@ def smallest_effects(
         if test not in counts or not arms:
             continue
         seeds = max(map(len, arms.values()))
-        spreads = _measured(known.get((model, test, probe)))
+        spreads = _measured_spreads(known.get((model, test, probe)))
         problems, alpha = counts[test], ALPHA / len(arms)
         sizes = [
             smallest_effect(spread, problems, seeds, alpha)
@@ -127,7 +127,7 @@ def _assumed(strategies: int) -> SpreadOf:
     return spread
 
 
-def _measured(comparison: Comparison | None) -> list[tuple[SpreadOf, float]]:
+def _measured_spreads(comparison: Comparison | None) -> list[tuple[SpreadOf, float]]:
     """Return, for each arm that was measured, its spread and the share of answers that flip."""
     if comparison is None:
         return []
@@ -136,7 +136,9 @@ def _measured(comparison: Comparison | None) -> list[tuple[SpreadOf, float]]:
     trained = [arm for arm in arms if arm.spec.trains] or arms
     pairs = [found for arm in trained if base and (found := _pairs(arm, base))]
     components = [found.components() for found in pairs]
-    return [_spread(*one) for one in zip(pairs, components, estimates(components), strict=True)]
+    return [
+        _spread_of_arm(*one) for one in zip(pairs, components, estimates(components), strict=True)
+    ]
 
 
 def _pairs(arm: Arm, base: Arm) -> Pairs | None:
@@ -144,7 +146,7 @@ def _pairs(arm: Arm, base: Arm) -> Pairs | None:
     return pair(arm, base, "accuracy")[0] if scored else None
 
 
-def _spread(pairs: Pairs, own: Components, found: Estimate) -> tuple[SpreadOf, float]:
+def _spread_of_arm(pairs: Pairs, own: Components, found: Estimate) -> tuple[SpreadOf, float]:
     """Return what was measured of one arm, as a function of the size of a change."""
     flips, noise = pairs.flipped, noise_floor(pairs.after)
     return lambda size: accuracy_spread(own, found, flips, noise, size), flips

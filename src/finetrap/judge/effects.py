@@ -20,6 +20,7 @@ from finetrap.stats.changes import (
 )
 from finetrap.stats.power import Sizing, Spread, accuracy_spread, bits_spread, would_decide
 from finetrap.stats.retention import retained
+from finetrap.text.numbers import counted
 
 Against = Literal["zero-shot", "best-icl"]
 
@@ -64,17 +65,17 @@ def effect_lines(
     return [
         replace(line, setting=setting)
         for row, estimate, verdict in zip(family.rows, found, judged, strict=True)
-        for line in [_effect(family, row, estimate, verdict)]
+        for line in [_effect_line(family, row, estimate, verdict)]
         for setting in row.arm.settings
     ]
 
 
-def _effect(family: Family, row: Measured, found: Estimate, judged: Judged) -> Effect:
+def _effect_line(family: Family, row: Measured, found: Estimate, judged: Judged) -> Effect:
     """Write one line; shares become points."""
     arm, pairs, margin = row.arm, row.pairs, family.margin
     unit = 1.0 if family.bits else 100.0
     floor = row.pairs.floor(margin)
-    plan, spread = None, _spread(row, found, margin)
+    plan, spread = None, _noise_and_churn(row, found, margin)
     if judged.verdict == "inconclusive" and not (floor or _within_noise(family, found, judged)):
         alpha = ALPHA / len(family.rows)
         plan = would_decide(spread, margin, len(pairs.sizes), len(pairs.seeds), alpha)
@@ -162,7 +163,7 @@ def _retention_fields(family: Family, row: Measured, found: Estimate) -> dict[st
     return {} if left is None else dict(zip(names, (100 * x for x in left), strict=True))
 
 
-def _spread(row: Measured, found: Estimate, margin: float) -> Spread:
+def _noise_and_churn(row: Measured, found: Estimate, margin: float) -> Spread:
     if row.pairs.measure != "accuracy":
         return bits_spread(row.components, found)
     noise = noise_floor(row.pairs.after)
@@ -237,13 +238,9 @@ def _plan_note(plan: Sizing, spread: Spread) -> list[str]:
     """Say what would decide, and how much that hangs on the seeds' spread."""
     if plan.problems is None or plan.seeds is None:
         return [plan.note]
-    text = f"needs {plan.problems:,} problems with {_count(plan.seeds, 'seed')}"
+    text = f"needs {plan.problems:,} problems with {counted(plan.seeds, 'seed')}"
     if spread.seed_variance:
         cases = [(plan.if_steady, "did not vary"), (plan.if_doubled, "varied twice as much")]
         told = [f"{number:,} if seeds {how}" for number, how in cases if number is not None]
         text += f" ({', '.join(told)})" * bool(told)
     return [plan.note, text] if plan.note else [text]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")

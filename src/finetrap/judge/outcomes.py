@@ -94,7 +94,11 @@ def _joined(fixed: Sequence[_Verdict], tuned: Sequence[_Verdict]) -> tuple[_Outc
     rates = len({v.rate for v in seen})
     harmed = [v for v in seen if v.word == "harmed"]
     unharmed = [v for v in seen if v.word in UNHARMED]
-    reason = "; ".join(dict.fromkeys(_told(fixed, "fixed rate") + _told(tuned, "tuned rate")))
+    reason = "; ".join(
+        dict.fromkeys(
+            _verdicts_in_words(fixed, "fixed rate") + _verdicts_in_words(tuned, "tuned rate")
+        )
+    )
     if len(unharmed) == len(seen):
         return "no harm", reason
     if tuned and len(harmed) == len(seen):
@@ -110,6 +114,6 @@ def _joined(fixed: Sequence[_Verdict], tuned: Sequence[_Verdict]) -> tuple[_Outc
     return "inconclusive", reason + "; without a search nothing says whether another rate avoids it"
 
 
-def _told(verdicts: Sequence[_Verdict], name: str) -> list[str]:
+def _verdicts_in_words(verdicts: Sequence[_Verdict], name: str) -> list[str]:
     """Word the verdicts of one setting."""
     return [f"{name}: " + ", ".join(v.said for v in verdicts)] if verdicts else []

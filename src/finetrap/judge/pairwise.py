@@ -95,8 +95,8 @@ def pooled(parts: Sequence[Contrast]) -> Contrast:
     pairs = Pairs(
         measure=tables[0].measure,
         seeds=seeds,
-        before=np.vstack([_columns(t.before, len(seeds)) for t in tables]),
-        after=np.vstack([_columns(t.after, len(seeds)) for t in tables]),
+        before=np.vstack([_first_columns(t.before, len(seeds)) for t in tables]),
+        after=np.vstack([_first_columns(t.after, len(seeds)) for t in tables]),
         sizes=sizes,
         rows=_joined_rows(tables),
         families=sum(t.families for t in tables),
@@ -188,7 +188,7 @@ def _at_shared_rate(arms: Sequence[Arm]) -> list[Arm]:
     return [a for a in arms if shared[a.learning_rate] == most[a.label, a.trained_on]]
 
 
-def _columns(table: NDArray[np.float64], seeds: int) -> NDArray[np.float64]:
+def _first_columns(table: NDArray[np.float64], seeds: int) -> NDArray[np.float64]:
     """Return the first columns of a table, or its only one as often as there are seeds."""
     return np.repeat(table, seeds, axis=1) if table.shape[1] == 1 else table[:, :seeds]
 

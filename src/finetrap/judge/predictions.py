@@ -11,6 +11,7 @@ import numpy as np
 from finetrap.errors import BadData, BadInput
 from finetrap.judge.logs import NEEDED, read_logged, refuse_scores
 from finetrap.stats.changes import accuracy_components, estimate, flips, judge_family
+from finetrap.text.numbers import counted
 
 
 def compare_files(
@@ -56,7 +57,7 @@ def change_text(result: Mapping[str, Any]) -> str:
         f"{result['verdict']}: {result['a']:.1f}% -> {result['b']:.1f}%, "
         f"{result['delta']:+.1f} points [{result['low']:+.1f}, {result['high']:+.1f}], "
         f"p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}; "
-        f"{result['lost']} lost, {result['gained']} gained of {_count(result['n'], 'problem')}\n"
+        f"{result['lost']} lost, {result['gained']} gained of {counted(result['n'], 'problem')}\n"
         "95% interval of these two sets of predictions; other seeds of a training may differ more"
     )
 
@@ -80,18 +81,14 @@ def _paired_ids(
     only_b = [i for i in after if i not in before]
     if not shared:
         raise BadData(
-            f"{a} ({_count(len(before), 'id')}, such as {next(iter(before))!r}) and {b} "
-            f"({_count(len(after), 'id')}, such as {next(iter(after))!r}) have none in common"
+            f"{a} ({counted(len(before), 'id')}, such as {next(iter(before))!r}) and {b} "
+            f"({counted(len(after), 'id')}, such as {next(iter(after))!r}) have none in common"
         )
     if (only_a or only_b) and not common:
         faults = [
-            f"{_count(len(ids), 'id')} of {there} not in {other}, such as {ids[0]!r}"
+            f"{counted(len(ids), 'id')} of {there} not in {other}, such as {ids[0]!r}"
             for ids, there, other in ((only_a, a, b), (only_b, b, a))
             if ids
         ]
         raise BadData("; ".join(faults) + f"; --common compares the {len(shared)} that both have")
     return shared
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -42,10 +42,10 @@ def _cell_row(run: Run, label: str, setting: str) -> CellRow:
         status=run.status,
         n=len(run.answers),
         **_accuracy(run.answers),
-        strict_rate=_rate([a.strict for a in run.answers]),
-        no_answer_rate=_rate([_if_written(a, a.rule == "none") for a in run.answers]),
-        truncated_rate=_rate([_if_written(a, a.stop == "cap") for a in run.answers]),
-        cut_rate=_rate([_if_written(a, a.cut is not None) for a in run.answers]),
+        strict_rate=_points_of([a.strict for a in run.answers]),
+        no_answer_rate=_points_of([_if_written(a, a.rule == "none") for a in run.answers]),
+        truncated_rate=_points_of([_if_written(a, a.stop == "cap") for a in run.answers]),
+        cut_rate=_points_of([_if_written(a, a.cut is not None) for a in run.answers]),
         bits_per_byte=gold_bits(run.answers),
         load_s=costs.load_s,
         train_s=costs.train_s,
@@ -56,8 +56,8 @@ def _cell_row(run: Run, label: str, setting: str) -> CellRow:
         ship_bytes=costs.ship_bytes,
         split=cell.split,
         self_flips=_points(self_flips(run)),
-        kl_forward=_divergence(run, 2),
-        kl_reverse=_divergence(run, 1),
+        kl_forward=_mean_divergence(run, 2),
+        kl_reverse=_mean_divergence(run, 1),
         train_dtype=cell.precision or None,
     )
 
@@ -66,7 +66,7 @@ def _points(share: float | None) -> float | None:
     return None if share is None else 100 * share
 
 
-def _divergence(run: Run, column: int) -> float | None:
+def _mean_divergence(run: Run, column: int) -> float | None:
     """Return the mean over problems of one direction, in nats per token.
 
     Evidence has [id, KL(tuned ‖ base), KL(base ‖ tuned)] for each problem.
@@ -88,7 +88,7 @@ def _if_written(answer: Answer, value: bool) -> bool | None:
     return None if answer.stop == "none" else value
 
 
-def _rate(values: Iterable[bool | None]) -> float | None:
+def _points_of(values: Iterable[bool | None]) -> float | None:
     """Return the points of True among what is known."""
     known = [value for value in values if value is not None]
     return 100 * sum(known) / len(known) if known else None
@@ -105,10 +105,10 @@ def write_csv(path: str | Path, kind: type, records: Iterable[object]) -> None:
     with open(path, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(names)
-        table.writerows([_text(getattr(record, name)) for name in names] for record in records)
+        table.writerows([_csv_text(getattr(record, name)) for name in names] for record in records)
 
 
-def _text(value: object) -> str:
+def _csv_text(value: object) -> str:
     """Return a value as it stands in a CSV file: empty if missing, ten digits if measured."""
     if value is None:
         return ""

@@ -35,7 +35,7 @@ def traded(
             for index in trained
             if lines[index].verdict and (probes := _probes(lines[index], effects))
         }
-        shared = _shared(list(own.values()))
+        shared = _common_probes(list(own.values()))
         if shared is None:
             continue
         names, retention = shared
@@ -60,7 +60,7 @@ def _probes(line: Summary, effects: Iterable[Effect]) -> dict[str, Effect]:
     }
 
 
-def _shared(own: Sequence[Mapping[str, Effect]]) -> tuple[tuple[str, ...], bool] | None:
+def _common_probes(own: Sequence[Mapping[str, Effect]]) -> tuple[tuple[str, ...], bool] | None:
     """Return the probes that all were asked, and whether retention is known there.
 
     Those of which retention is known for all go before the others; without any the change counts.
@@ -72,8 +72,8 @@ def _shared(own: Sequence[Mapping[str, Effect]]) -> tuple[tuple[str, ...], bool]
 
 def _kept(probes: Mapping[str, Effect], names: Sequence[str], retention: bool) -> float:
     if retention:
-        return _mean(probes[name].retention or 0.0 for name in names)
-    return _mean(probes[name].delta for name in names)
+        return _mean_value(probes[name].retention or 0.0 for name in names)
+    return _mean_value(probes[name].delta for name in names)
 
 
 def _path(
@@ -89,8 +89,8 @@ def _path(
     means = (
         RewindStep(
             share,
-            _mean(found[share].kept for found in each),
-            _mean(found[share].gain for found in each),
+            _mean_value(found[share].kept for found in each),
+            _mean_value(found[share].gain for found in each),
         )
         for share in shares
     )
@@ -115,14 +115,14 @@ def steps(
         if not usable or None in now.values() or step["accuracy"] is None:
             continue
         if retention:
-            left = _mean(100 * (now[n] - guessed[n]) / (base[n] - guessed[n]) for n in usable)
+            left = _mean_value(100 * (now[n] - guessed[n]) / (base[n] - guessed[n]) for n in usable)
         else:
-            left = _mean(now[n] - base[n] for n in usable)
+            left = _mean_value(now[n] - base[n] for n in usable)
         gain = step["accuracy"] - start["accuracy"]
         found[step["share"]] = RewindStep(step["share"], left, gain)
     return found
 
 
-def _mean(values: Iterable[float]) -> float:
+def _mean_value(values: Iterable[float]) -> float:
     known = list(values)
     return sum(known) / len(known)

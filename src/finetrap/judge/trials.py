@@ -18,7 +18,7 @@ from finetrap.stats.retention import chance
 def judged_trials(runs: Sequence[Run]) -> tuple[Trial, ...]:
     """Return every rate of every search, at the largest training set it was tried on."""
     base = {
-        _asked(run.cell): run
+        _dev_problems(run.cell): run
         for run in runs
         if run.cell.split == "dev" and run.cell.strategy.is_base
     }
@@ -33,7 +33,7 @@ def judged_trials(runs: Sequence[Run]) -> tuple[Trial, ...]:
 def _trial(search: Searched, point: Point, base: Mapping[str, Run]) -> Trial:
     run, tried = search.runs[point], search.tried[point]
     cell, rate = run.cell, point[1]
-    untrained = base.get(_asked(cell))
+    untrained = base.get(_dev_problems(cell))
     low, high = wilson(tried.right, tried.n) if tried.n else (None, None)
     return Trial(
         model=cell.model.name,
@@ -53,7 +53,7 @@ def _trial(search: Searched, point: Point, base: Mapping[str, Run]) -> Trial:
     )
 
 
-def _asked(cell: Cell) -> str:
+def _dev_problems(cell: Cell) -> str:
     """Name what a dev cell asks of which model."""
     identity = cell.identity()
     return content_hash([identity[p] for p in ("model", "task", "limits", "probes")])

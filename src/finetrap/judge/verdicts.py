@@ -35,7 +35,7 @@ def verdicts_on(runs: Sequence[Run], margins: Judge | None = None) -> Findings:
         for base, against in baselines:
             for measure in measures(base):
                 family = _family(comparison, base, against, measure, margins, missing)
-                found += _judged(family) if family else []
+                found += _judge_family(family) if family else []
     return Findings(
         tuple(found),
         cell_rows(runs),
@@ -147,7 +147,7 @@ def _family(
     return Family(comparison, against, tuple(rows), margin, flips)
 
 
-def _judged(family: Family) -> list[Effect]:
+def _judge_family(family: Family) -> list[Effect]:
     """Judge every arm of a family, together."""
     found = estimate_arms([(row.arm, row.components) for row in family.rows])
     floors = [row.pairs.floor(family.margin) for row in family.rows]

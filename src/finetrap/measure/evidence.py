@@ -77,8 +77,8 @@ def after_training(
         return {"divergence": _divergence(solver, asked.problems, cell.limits)} if moved else {}
     if cell.strategy.shots:
         return {}
-    problems = {name: _problems(probe) for name, probe in asked.probes.items()}
-    problems[cell.task.name] = problems.get(cell.task.name, {}) | _problems(asked)
+    problems = {name: _problem_texts(probe) for name, probe in asked.probes.items()}
+    problems[cell.task.name] = problems.get(cell.task.name, {}) | _problem_texts(asked)
     if asked.kind != "math":
         return {"problems": problems}
     return {
@@ -112,7 +112,7 @@ def collect(solver: Solver, train: Trained, asked: Questions) -> dict[str, Any]:
     }
 
 
-def _problems(asked: Questions) -> dict[str, dict[str, Any]]:
+def _problem_texts(asked: Questions) -> dict[str, dict[str, Any]]:
     """Return the text of each problem, and its choices, by id: to be read, not to be asked."""
     return {
         p.id: {
@@ -193,7 +193,7 @@ def normalised(text: str) -> str:
 
 def _template(chat: prompts.Chat | None) -> Mapping[str, str]:
     """Render a placeholder problem, for a person to read, with its hash."""
-    return _hashed(
+    return _text_and_hash(
         prompts.prompt(_PLACEHOLDERS[0], (), chat) + prompts.target(_PLACEHOLDERS[1], chat)
     )
 
@@ -201,8 +201,8 @@ def _template(chat: prompts.Chat | None) -> Mapping[str, str]:
 def _as_trained(problem: Problem, row: Row) -> Mapping[str, str]:
     """Return a row that was trained on with placeholders for what is the problem's own."""
     asked = row.prompt.replace(problem.question, _PLACEHOLDERS[0])
-    return _hashed(asked + row.target.replace(problem.solution, _PLACEHOLDERS[1]))
+    return _text_and_hash(asked + row.target.replace(problem.solution, _PLACEHOLDERS[1]))
 
 
-def _hashed(text: str) -> Mapping[str, str]:
+def _text_and_hash(text: str) -> Mapping[str, str]:
     return {"text": text, "sha256": content_hash(text)}

@@ -69,7 +69,7 @@ def _loss_elsewhere(step: Step) -> tuple[float, float]:
     probes = step["probes"].values()
     right = [p["accuracy"] for p in probes if p["accuracy"] is not None]
     bits = [p["bits"] for p in probes if p["accuracy"] is None]
-    return -_mean(right), _mean(bits)
+    return -_mean_of(right), _mean_of(bits)
 
 
 def _step(
@@ -81,13 +81,13 @@ def _step(
 ) -> dict[str, Any]:
     answers = ask(solver, dev.kind, dev.problems, limits, told)
     probes = {
-        name: _level(ask(solver, probe.kind, probe.problems, limits, told))
+        name: _level_reached(ask(solver, probe.kind, probe.problems, limits, told))
         for name, probe in dev.probes.items()
     }
-    return {"share": share, "n": len(answers), **_level(answers), "probes": probes}
+    return {"share": share, "n": len(answers), **_level_reached(answers), "probes": probes}
 
 
-def _level(answers: Sequence[Answer]) -> dict[str, float | None]:
+def _level_reached(answers: Sequence[Answer]) -> dict[str, float | None]:
     """Return percent right (None for prose) and bits per byte (infinite for a wrecked model)."""
     right = [answer.correct for answer in answers if answer.correct is not None]
     nats = [math.inf if answer.nats is None else answer.nats for answer in answers]
@@ -98,5 +98,5 @@ def _level(answers: Sequence[Answer]) -> dict[str, float | None]:
     }
 
 
-def _mean(values: Sequence[float]) -> float:
+def _mean_of(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0

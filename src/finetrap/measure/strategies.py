@@ -152,7 +152,7 @@ def _solve(
     golds = [solver.target(p.solution) for p in problems]
     found = solve(solver, problems, limits, told, golds, scored)
     return tuple(
-        _graded(problem, *solved, nats[number])
+        _graded_answer(problem, *solved, nats[number])
         for number, (problem, solved) in enumerate(zip(problems, found, strict=True))
     )
 
@@ -189,7 +189,9 @@ def solve(
     return [(completion, grades[number]) for number, completion in enumerate(completions)]
 
 
-def _graded(problem: Problem, completion: Completion, grade: scoring.Grade, nats: float) -> Answer:
+def _graded_answer(
+    problem: Problem, completion: Completion, grade: scoring.Grade, nats: float
+) -> Answer:
     return Answer(
         id=problem.id,
         gold=problem.answer,

@@ -147,7 +147,7 @@ def largest_within(seconds: Sequence[float], most: float) -> int:
 
 def _study(wanted: Wanted, size: Size, folder: Path) -> Study:
     (folder / FILE).write_text(study_text(wanted, size), encoding="utf-8")
-    return studies.load(folder / FILE)
+    return studies.load_study(folder / FILE)
 
 
 def lost(before: Run, after: Run, most: int = 3) -> list[tuple[Answer, Answer]]:

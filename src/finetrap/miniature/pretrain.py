@@ -52,7 +52,7 @@ WEIGHTS = {"market": 1.5, "school": 1.5, "travel": 1.5, "prose": 0.6}
 """How often a family's documents come, where not 1."""
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def write_checkpoint(arguments: Sequence[str] | None = None) -> None:
     """Train the checkpoint that the command line names and write it with its log."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("name", choices=[*SHAPES, "mini-1m-instruct"])
@@ -172,7 +172,7 @@ def few_shot(problems: list[Item]) -> list[Piece]:
     pieces: list[Piece] = []
     for problem in problems:
         between = prompts.BETWEEN if pieces else ""
-        pieces.append((between + prompts.plain(problem.question), QUESTION_WEIGHT))
+        pieces.append((between + prompts.plain_prompt(problem.question), QUESTION_WEIGHT))
         pieces.append((prompts.plain_target(problem.solution), 1.0))
     return pieces
 
@@ -292,4 +292,4 @@ def write(folder: Path, model: Any, tokenizer: Any, log: dict[str, Any]) -> None
 
 
 if __name__ == "__main__":
-    main()
+    write_checkpoint()

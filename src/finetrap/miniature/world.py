@@ -154,7 +154,7 @@ VERBS = ("sees", "likes", "follows", "feeds", "draws", "calls", "hears", "finds"
 TIMES = ("in the morning", "at noon", "at night", "after the rain", "every day", "in spring")
 
 
-def sentence(rng: Random) -> str:
+def plain_sentence(rng: Random) -> str:
     """One sentence about people, animals and places."""
     name, animal, place = rng.choice(NAMES), rng.choice(ANIMALS), rng.choice(PLACES)
     adjective, verb, time = rng.choice(ADJECTIVES), rng.choice(VERBS), rng.choice(TIMES)
@@ -170,7 +170,7 @@ def sentence(rng: Random) -> str:
 
 def prose(rng: Random) -> str:
     """Write a paragraph of four to eight sentences."""
-    return " ".join(sentence(rng) for _ in range(rng.randint(4, 8)))
+    return " ".join(plain_sentence(rng) for _ in range(rng.randint(4, 8)))
 
 
 def split_of(text: str) -> Split:

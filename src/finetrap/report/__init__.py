@@ -18,10 +18,10 @@ from finetrap.judge.tables import write_csv
 from finetrap.records import Run, Study
 from finetrap.report.console import verdict_rows, verdict_tables, verdict_text
 
-__all__ = ["verdict_rows", "verdict_tables", "verdict_text", "write"]
+__all__ = ["verdict_rows", "verdict_tables", "verdict_text", "write_report"]
 
 
-def write(
+def write_report(
     folder: Path, findings: Findings, runs: Sequence[Run], *, study: Study | None, command: str
 ) -> Path:
     """Write the page and, beside it, Markdown, LaTeX, CSV files and figures; return its path.

@@ -20,6 +20,7 @@ from finetrap.report.charts import forest, heat, rates, searches, sizes, trade_o
 from finetrap.report.charts.figure import Chart
 from finetrap.report.charts.frontier import frontier_chart
 from finetrap.text import visible
+from finetrap.text.numbers import counted
 
 
 class DrawnPanel(NamedTuple):
@@ -138,6 +139,7 @@ def _template_environment(*, html: bool) -> Environment:
             for name, write in inspect.getmembers(wording, inspect.isfunction)
             if write.__module__ == wording.__name__
         },
+        counted=counted,
         clip=visible.clip,
         identity=id,
     )

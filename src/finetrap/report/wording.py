@@ -7,6 +7,7 @@ import re
 
 from finetrap.findings import Advice, Contender, Effect, Missing
 from finetrap.records import written_rate
+from finetrap.text.numbers import counted
 from finetrap.text.visible import one_line
 
 MISSING = "–"
@@ -151,7 +152,7 @@ def shipped(one: Contender) -> str:
 
 def still_open(advice: Advice) -> str:
     """Say what advice leaves open, the runs that remain at the end."""
-    left = [f"{plural(advice.owed, 'run')} of the study remaining"] * bool(advice.owed)
+    left = [f"{counted(advice.owed, 'run')} of the study remaining"] * bool(advice.owed)
     return "; ".join([*advice.open_questions, *left])
 
 
@@ -178,19 +179,13 @@ def typeset(text: str) -> str:
     return _HYPHEN.sub(_MINUS, _RATE.sub(lambda found: rate(float(found.group())), text))
 
 
-def plural(count: int, noun: str) -> str:
-    """Write a number with its noun: `1 seed`, `3 seeds`."""
-    many = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
-    return f"{count:,} {noun if count == 1 else many}"
-
-
 def needed(effect: Effect) -> str:
     """Say what it would take to decide an inconclusive effect, or nothing."""
     parts = []
     if effect.needed_n:
-        parts.append(plural(effect.needed_n, "problem"))
+        parts.append(counted(effect.needed_n, "problem"))
     if effect.needed_seeds:
-        parts.append(plural(effect.needed_seeds, "seed"))
+        parts.append(counted(effect.needed_seeds, "seed"))
     return "needs about " + " with ".join(parts) if parts else ""
 
 

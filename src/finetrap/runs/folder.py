@@ -63,9 +63,9 @@ def write_run(folder: Path, run: Run) -> None:
     probes = {name: f"probe-{file_stem(name)}.jsonl" for name in sorted(run.probes)}
     for name, file in probes.items():
         contents[file] = _answer_lines(name, run.probes[name])
-    contents["evidence.json"] = _document(run.evidence)
+    contents["evidence.json"] = _json_document(run.evidence)
     identity = run.cell.identity()
-    contents["cell.json"] = _document(
+    contents["cell.json"] = _json_document(
         {"format": FORMAT, "key": run.cell.key, "identity": identity, "cell": asdict(run.cell)}
     )
     outcome = {
@@ -82,7 +82,7 @@ def write_run(folder: Path, run: Run) -> None:
             for name, data in contents.items()
         },
     }
-    for name, data in {**contents, "run.json": _document(outcome)}.items():
+    for name, data in {**contents, "run.json": _json_document(outcome)}.items():
         (folder / name).write_bytes(data)
 
 
@@ -100,7 +100,7 @@ def _row(answer: Answer) -> dict[str, Any]:
     return {name: row[name] for name in row if name not in _NEWER or row[name] is not None}
 
 
-def _document(value: Mapping[str, Any]) -> bytes:
+def _json_document(value: Mapping[str, Any]) -> bytes:
     return _json_bytes(value, indent=1) + b"\n"
 
 
@@ -108,7 +108,7 @@ def _json_bytes(value: object, indent: int | None = None) -> bytes:
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
     except ValueError:
-        text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, indent=indent)
+        text = json.dumps(_finite_json(value), ensure_ascii=False, allow_nan=False, indent=indent)
     try:
         return text.encode()
     except UnicodeEncodeError:
@@ -116,13 +116,13 @@ def _json_bytes(value: object, indent: int | None = None) -> bytes:
         return re.sub("[\ud800-\udfff]", lambda m: f"\\u{ord(m.group()):04x}", text).encode()
 
 
-def _finite(value: object) -> object:
+def _finite_json(value: object) -> object:
     if isinstance(value, float):
         return value if isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _finite_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_finite_json(item) for item in value]
     return value
 
 

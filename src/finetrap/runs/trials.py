@@ -87,7 +87,7 @@ def next_trials(centre: float, search: Search, tried: Mapping[Point, Tried]) -> 
     if any(point not in tried for point in points):
         return SearchState(tuple(points), None, None, False)
     chosen = best({rate: tried[1.0, rate] for rate in left})
-    beyond = _beyond(chosen, start, search.factor)
+    beyond = _next_rate(chosen, start, search.factor)
     if beyond is None:
         return SearchState(tuple(points), chosen, None, True)
     points.append((1.0, beyond))
@@ -163,7 +163,7 @@ def _searched(runs: Mapping[Point, Run]) -> Searched:
     )
 
 
-def _beyond(chosen: float | None, start: Sequence[float], factor: float) -> float | None:
+def _next_rate(chosen: float | None, start: Sequence[float], factor: float) -> float | None:
     """Return the next rate where the chosen one is at the edge; below all if every one failed."""
     if chosen is None or chosen == start[0]:
         return _round(start[0] / factor)

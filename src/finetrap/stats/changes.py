@@ -108,7 +108,7 @@ def accuracy_components(
     Two pseudo-problems, one gained and one lost by every seed, keep the interval honest where few
     answers change (Bonett & Price 2012, which this is for one seed).
     """
-    change = np.asarray(after, dtype=float) - _column(before)
+    change = np.asarray(after, dtype=float) - _per_seed_table(before)
     pseudo = np.repeat([[1.0], [-1.0]], change.shape[1], axis=1)
     return _analyse(change, np.ones(len(change)), families, pseudo, bound=1.0)
 
@@ -122,14 +122,14 @@ def bits_components(
     through its linearised share of the change (Cochran 1977, section 6.3). Raises BadData for fewer
     than two texts.
     """
-    change = as_bits(np.asarray(after, dtype=float) - _column(before))
+    change = as_bits(np.asarray(after, dtype=float) - _per_seed_table(before))
     if len(change) < 2:
         raise BadData(f"{len(change)} text: a change of bits per byte needs at least two texts")
     none = np.empty((0, change.shape[1]))
     return _analyse(change, np.asarray(sizes, dtype=float), families, none, bound=math.inf)
 
 
-def _column(before: ArrayLike) -> Floats:
+def _per_seed_table(before: ArrayLike) -> Floats:
     """Return a table that subtracts from one with a column per seed."""
     table = np.asarray(before, dtype=float)
     return table[:, None] if table.ndim == 1 else table
@@ -145,12 +145,12 @@ def _analyse(
     """Analyse Σ values / Σ sizes, (n × k) over (n), with pseudo-problems of size 1."""
     delta = float(values.sum() / (values.shape[1] * sizes.sum()))
     problems, ones = len(values), np.ones(len(pseudo))
-    plain = _mean_squares(np.vstack([values, pseudo]), np.append(sizes, ones))
+    plain = _ratio_mean_squares(np.vstack([values, pseudo]), np.append(sizes, ones))
     found, effect = plain, 1.0
     if families is not None:
         sums = np.zeros((int(families.max()) + 1, values.shape[1]))
         np.add.at(sums, families, values)
-        found = _mean_squares(
+        found = _ratio_mean_squares(
             np.vstack([sums, pseudo]), np.append(np.bincount(families, weights=sizes), ones)
         )
         if plain.ms_rows > 0:
@@ -167,7 +167,7 @@ class _MeanSquares(NamedTuple):
     ms_error: float | None
 
 
-def _mean_squares(sums: Floats, sizes: Floats) -> _MeanSquares:
+def _ratio_mean_squares(sums: Floats, sizes: Floats) -> _MeanSquares:
     """Return the mean squares of Σ sums / Σ sizes, (rows × k) over (rows); all sizes 1: a mean."""
     rows, seeds = sums.shape
     centre = float(sums.sum() / (seeds * sizes.sum()))
@@ -257,7 +257,7 @@ def estimate(own: Components, sisters: Sequence[Components] = ()) -> Estimate:
     others = [s for s in pool if s is not own]
     outlying = len(others) == len(pool)
     if others and not outlying and _varies_like(own, others, GUARD):
-        return _shared(own, [own, *others])
+        return _pooled(own, [own, *others])
     variance = (own.ms_rows + max(own.ms_seeds - own.ms_error, 0.0)) / (own.rows * own.seeds)
     # Little but seeds is in the variance of an outlying strategy, so it has their degrees of
     # freedom: those below would leave it covered by .94 where three seeds scatter by 10 points.
@@ -295,7 +295,7 @@ def _varies_like(own: Components, others: Sequence[Components], quantile: float)
     return (own.ms_seeds or 0.0) <= float(fdtri(own.seeds - 1, df, quantile)) * mean
 
 
-def _shared(own: Components, pool: Sequence[Components]) -> Estimate:
+def _pooled(own: Components, pool: Sequence[Components]) -> Estimate:
     """Estimate with the seed variance of the whole pool, each strategy weighted by its df."""
     df = sum(s.seeds - 1 for s in pool)
     ms_seeds = sum((s.ms_seeds or 0.0) * (s.seeds - 1) for s in pool) / df
@@ -381,7 +381,7 @@ def judge_family(
 
 def flips(before: ArrayLike, after: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return, for each seed, the problems lost (right to wrong) and gained (wrong to right)."""
-    change = np.asarray(after, dtype=float) - _column(before)
+    change = np.asarray(after, dtype=float) - _per_seed_table(before)
     return (change < 0).sum(axis=0), (change > 0).sum(axis=0)
 
 
@@ -402,7 +402,7 @@ def churn(before: ArrayLike, after: ArrayLike) -> tuple[float, float] | None:
     table = np.asarray(after, dtype=float)
     if min(table.shape) < 2:
         return None
-    excess = np.abs(table - _column(before)).mean(axis=1) - _disagreement(table)
+    excess = np.abs(table - _per_seed_table(before)).mean(axis=1) - _disagreement(table)
     return float(excess.mean()), float(excess.std(ddof=1) / math.sqrt(len(excess)))
 
 

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import fdtri, gammaincinv, ndtr, stdtrit
 
 from finetrap.stats.changes import ALPHA, GUARD, Components, Estimate
+from finetrap.text.numbers import counted
 
 Floats = NDArray[np.float64]
 
@@ -110,11 +111,11 @@ def _errors(spread: Spread, problems: Floats, seeds: int) -> _Errors:
     )
     true = np.sqrt((planned.rows + planned.seeds - planned.error) / planned.scale)
     if spread.shared < 2:
-        seen, df = planned.alone(_mean_squares(_middles(16), seeds - 1))
+        seen, df = planned.alone(_mean_square_quantiles(_middles(16), seeds - 1))
         df = np.full_like(df, seeds - 1) if spread.outlying else df
         return _Errors(true, seen, df, np.full(16, 1 / 16))
     m, pool_df = spread.shared, spread.shared * (seeds - 1)
-    pool = _mean_squares(_middles(8), pool_df)
+    pool = _mean_square_quantiles(_middles(8), pool_df)
     # Beside its sisters' mean square a strategy's own is distributed as F, whatever the pool's.
     ratio = fdtri(seeds - 1, pool_df - seeds + 1, GUARD + (1 - GUARD) * _middles(4))
     own = np.outer(pool, m * ratio / (ratio + m - 1)).ravel()
@@ -130,7 +131,7 @@ def _middles(count: int) -> Floats:
     return found
 
 
-def _mean_squares(quantiles: Floats, df: int) -> Floats:
+def _mean_square_quantiles(quantiles: Floats, df: int) -> Floats:
     """Return quantiles of a mean square whose expectation is 1."""
     found: Floats = gammaincinv(df / 2, quantiles) * 2 / df
     return found
@@ -255,5 +256,5 @@ def _plans(power: Power, spread: Spread, margin: float, seeds: int, alpha: float
 
 
 def _more_seeds(seeds: int) -> str:
-    count = "1 seed" if seeds == 1 else f"{seeds} seeds"
+    count = counted(seeds, "seed")
     return f"more seeds: no number of problems decides with {count}"

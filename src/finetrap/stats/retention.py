@@ -53,8 +53,8 @@ def retained(
     was, now = np.asarray(before, dtype=float).reshape(-1), np.asarray(after, dtype=float)
     level = float(was.mean()) - by_chance
     # One pseudo-problem is lost and one gained, as in the change.
-    rows_was, mean_was = _rows(was, [1.0, 0.0], families)
-    rows_now, mean_now = _rows(now.mean(axis=1), [0.0, 1.0], families)
+    rows_was, mean_was = _analysis_rows(was, [1.0, 0.0], families)
+    rows_now, mean_now = _analysis_rows(now.mean(axis=1), [0.0, 1.0], families)
     covariance = np.cov(rows_now, rows_was) / own.rows
     of_seeds = max(found.variance - own.ms_rows / (own.rows * own.seeds), 0.0)
     t_squared = float(stdtrit(found.df, 1 - ALPHA / 2)) ** 2
@@ -69,7 +69,7 @@ def retained(
     return Retention((float(now.mean()) - by_chance) / level, (b - reach) / a, (b + reach) / a)
 
 
-def _rows(
+def _analysis_rows(
     values: Floats, pseudo: Sequence[float], families: NDArray[np.int64] | None
 ) -> tuple[Floats, float]:
     """Return the rows of the analysis, families linearised by their sizes, and their mean."""

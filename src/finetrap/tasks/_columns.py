@@ -12,10 +12,11 @@ message stands before the question. A chat with more than one question or answer
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from finetrap.errors import BadData, opening
+from finetrap.text.numbers import counted
 from finetrap.text.rows import Row, column, described
 
 PAIRS = (("question", "answer"), ("instruction", "output"), ("prompt", "completion"))
@@ -57,10 +58,10 @@ def question_and_answer(row: Row, options: Mapping[str, Any]) -> tuple[str, str]
     if asked == "instruction" and "input" not in options.values():
         more = values.get("input")
         question += f"\n\n{column(row, 'input')}" if more not in (None, "") else ""
-    return question, text(named(row, question), answered, "answer")
+    return question, text(with_question(row, question), answered, "answer")
 
 
-def named(row: Row, question: str) -> Row:
+def with_question(row: Row, question: str) -> Row:
     """Return a row whose place also says how its question begins."""
     return f"{row[0]} ({opening(question)})", row[1]
 
@@ -96,11 +97,11 @@ def reached(row: Row, name: str, part: str) -> object:
         elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
             value = value[int(step)]
         else:
-            raise BadData(f"{place}: no `{name}` {_advice(values, name, part)}")
+            raise BadData(f"{place}: no `{name}` {_say_columns(values, name, part)}")
     return value
 
 
-def _advice(values: Mapping[str, Any], name: str, part: str) -> str:
+def _say_columns(values: Mapping[str, Any], name: str, part: str) -> str:
     """Say which columns a row has, and what to write to name another."""
     found = f"(found {', '.join(f'`{c}`' for c in values) or 'no columns'})"
     likely = _LIKELY.get(part, ())
@@ -134,9 +135,9 @@ def _conversation(row: Row, name: str, turns: object) -> tuple[str, str]:
     if order not in (["question", "answer"], ["system", "question", "answer"]):
         first = f" ({opening(asked[0])})" if asked else ""
         raise BadData(
-            f"{place}{first}: `{name}` holds {_counted(asked, 'question')} and "
-            f"{_counted(answered, 'answer')}; a row must hold one question and then its answer, "
-            "perhaps after a system message: cut it there, or leave the row out"
+            f"{place}{first}: `{name}` holds {counted(len(asked), 'question')} and "
+            f"{counted(len(answered), 'answer')}; a row must hold one question and then its "
+            "answer, perhaps after a system message: cut it there, or leave the row out"
         )
     for part, texts in said.items():
         if "" in texts:
@@ -152,7 +153,7 @@ def _turn(place: str, name: str, turn: object) -> tuple[str, str]:
             if who in turn and what in turn:
                 content = turn[what]
                 if isinstance(content, list):
-                    content = "".join(_written(place, name, piece) for piece in content)
+                    content = "".join(_piece_text(place, name, piece) for piece in content)
                 if isinstance(content, str):
                     return str(turn[who]), content.strip()
     raise BadData(
@@ -161,12 +162,8 @@ def _turn(place: str, name: str, turn: object) -> tuple[str, str]:
     )
 
 
-def _written(place: str, name: str, piece: object) -> str:
+def _piece_text(place: str, name: str, piece: object) -> str:
     """Return the text of a piece of a message: `{"type": "text", "text": …}`."""
     if isinstance(piece, dict) and piece.get("type") == "text":
         return str(piece.get("text", ""))
     raise BadData(f"{place}: `{name}` holds more than text; leave the row out")
-
-
-def _counted(found: Sequence[str], what: str) -> str:
-    return f"{len(found)} {what}{'' if len(found) == 1 else 's'}"

@@ -18,7 +18,7 @@ from typing import Any
 from finetrap.errors import BadData, BadInput
 from finetrap.records import Problem, TaskKind, TaskRef
 from finetrap.tasks import Task
-from finetrap.tasks._columns import named, question_and_answer, text
+from finetrap.tasks._columns import question_and_answer, text, with_question
 from finetrap.tasks._sources import file_revision
 from finetrap.tasks._splits import draw, identified, without, wording
 from finetrap.text.files import read_rows
@@ -43,12 +43,12 @@ def revision(name: str, source: str | None, options: Mapping[str, Any]) -> str:
         raise BadInput(f"{name}: test_share is {share!r}; it must be above 0 and at most 1")
     if len({"test", "split", "test_share"} & set(options)) > 1:
         raise BadInput(f"{name}: give only one of the options test, split and test_share")
-    return file_revision(*_files(source, options))
+    return file_revision(*_own_files(source, options))
 
 
 def load(ref: TaskRef) -> Task:
     """Read the problems and split them. Raises BadData naming the row that cannot be used."""
-    parts = [read_rows(path) for path in _files(ref.source, ref.options)]
+    parts = [read_rows(path) for path in _own_files(ref.source, ref.options)]
     problems = [[_problem(row, ref.options) for row in rows] for rows in parts]
     if len(parts) == 2:
         train, test = problems
@@ -101,7 +101,7 @@ def _refuse_one_side(
         raise BadData(f"{found}: all {len(train)} to train on are asked in the test; remove some")
 
 
-def _files(source: str | None, options: Mapping[str, Any]) -> list[Path]:
+def _own_files(source: str | None, options: Mapping[str, Any]) -> list[Path]:
     """Return the file, or the training and the test file."""
     path = Path(source or "")
     if path.is_dir():
@@ -124,7 +124,7 @@ def _side(folder: Path, side: str) -> Path:
 def _problem(row: Row, options: Mapping[str, Any]) -> Problem:
     place = row[0]
     question, stated = question_and_answer(row, options)
-    row = named(row, question)
+    row = with_question(row, question)
     worked, marker, answer = stated.rpartition("####")
     answer = answer.strip()
     if "solution" in options:

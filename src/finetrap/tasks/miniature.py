@@ -41,20 +41,20 @@ def load(ref: TaskRef) -> Task:
     return Task(
         name=ref.name,
         kind="math",
-        train=_problems(ref.name, "train"),
-        test=_problems(ref.name, "test"),
+        train=_generated(ref.name, "train"),
+        test=_generated(ref.name, "test"),
     )
 
 
 def _mixed(split: Literal["train", "test"]) -> tuple[Problem, ...]:
     """Return the first problems of every family, in turns, so that any subset has all of them."""
     share = SIZE // len(world.FAMILIES)
-    rows = zip(*(_problems(family, split, share) for family in world.FAMILIES), strict=False)
+    rows = zip(*(_generated(family, split, share) for family in world.FAMILIES), strict=False)
     return tuple(problem for row in rows for problem in row)
 
 
 @cache
-def _problems(name: str, split: Literal["train", "test"], size: int = SIZE) -> tuple[Problem, ...]:
+def _generated(name: str, split: Literal["train", "test"], size: int = SIZE) -> tuple[Problem, ...]:
     family, terse = name.removesuffix(TERSE), name.endswith(TERSE)
     return tuple(
         Problem(

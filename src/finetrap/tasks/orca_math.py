@@ -72,11 +72,11 @@ def _problem(row: Row) -> Problem | None:
 
 def final_number(solution: str) -> str | None:
     """Return the one number that the last sentence states, or the result of its last equation."""
-    sentences = _SENTENCE_END.split(numbers.plain(solution))
+    sentences = _SENTENCE_END.split(numbers.ascii_digits(solution))
     last = next((s for s in reversed(sentences) if s.strip(" *_$\\[]()")), "")
     stated = last.rpartition("=")[2]
     if _PART.search(stated) or _SEVERAL.search(last):
         return None
-    found = {numbers.written(match) for match in numbers.NUMBER.finditer(stated)}
+    found = {numbers.number_text(match) for match in numbers.NUMBER.finditer(stated)}
     answer = found.pop() if len(found) == 1 else ""
     return answer if numbers.value(answer) else None

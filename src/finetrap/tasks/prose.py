@@ -44,7 +44,7 @@ def revision(name: str, source: str | None, options: Mapping[str, Any]) -> str:
         from finetrap.miniature import world
 
         return world.VERSION
-    return file_revision(*_files(name, source))
+    return file_revision(*_text_files(name, source))
 
 
 def load(ref: TaskRef) -> Task:
@@ -82,7 +82,7 @@ def _documents(ref: TaskRef) -> list[Document]:
     if ref.source is None:
         lines = [str(row["text"]) for _, row in HUB.rows(ref.name, "test")]
         return list(_articles("".join(lines)))
-    files = _files(ref.name, ref.source)
+    files = _text_files(ref.name, ref.source)
     if len(files) == 1:
         return list(_articles(read_text(files[0])))
     return [(path.name, read_text(path)) for path in files]
@@ -97,7 +97,7 @@ def _articles(text: str) -> Iterator[Document]:
     yield title, text[start:]
 
 
-def _files(name: str, source: str) -> list[Path]:
+def _text_files(name: str, source: str) -> list[Path]:
     """Return the text files of a source: itself, WikiText's test.txt, or every .txt of a folder."""
     place = Path(source)
     if place.is_file():

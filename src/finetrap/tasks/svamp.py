@@ -52,8 +52,8 @@ def _problem(row: Row) -> Problem:
     body, question = column(row, "Body"), column(row, "Question")
     if body[-1] not in ".?!,":
         body += "."
-    answer = _figure(row, column(row, "Answer"))
-    equation = re.sub(r"\d+(?:\.\d+)?", lambda m: _figure(row, m[0]), column(row, "Equation"))
+    answer = _plain_number(row, column(row, "Answer"))
+    equation = re.sub(r"\d+(?:\.\d+)?", lambda m: _plain_number(row, m[0]), column(row, "Equation"))
     return Problem(
         id=column(row, "ID"),
         question=f"{body} {question}",
@@ -64,7 +64,7 @@ def _problem(row: Row) -> Problem:
     )
 
 
-def _figure(row: Row, text: str) -> str:
+def _plain_number(row: Row, text: str) -> str:
     """Write 51.0 as 51."""
     try:
         number = Decimal(text)

@@ -51,7 +51,7 @@ class Display:
         for column in ("name", "phase", "detail"):
             cells.add_column(column, no_wrap=True, overflow="ellipsis")
         for cell in list(state.cells.values()):
-            cells.add_row(Text(f"  {_short(cell.name)}"), Text(cell.phase), Text(cell.detail))
+            cells.add_row(Text(f"  {_short_name(cell.name)}"), Text(cell.phase), Text(cell.detail))
         if not state.cells and state.finished < state.owed:
             cells.add_row(Text("  waiting for a worker to start", "dim"))
         return Group(self._study(), cells)
@@ -74,5 +74,5 @@ class Display:
         return line
 
 
-def _short(name: str) -> str:
+def _short_name(name: str) -> str:
     return name if len(name) <= NAME else f"{name[: NAME // 3]}...{name[3 - NAME + NAME // 3 :]}"

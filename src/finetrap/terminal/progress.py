@@ -60,7 +60,7 @@ class Progress:
         """Show one event."""
         self.state.take(event)
         if self._as_json:
-            self._line(json.dumps(words.as_json(event)))
+            self._line(json.dumps(words.event_json(event)))
         elif not self._quiet:
             self._say(event)
 

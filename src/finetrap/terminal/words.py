@@ -14,6 +14,7 @@ from finetrap.events import (
     RowsDone,
     StepDone,
 )
+from finetrap.text.numbers import counted
 from finetrap.text.visible import ascii_line
 
 NAME = 80
@@ -28,7 +29,7 @@ ACCURACY = {
 """What the JSON form of an event that counts right answers has beside them."""
 
 
-def as_json(event: Event) -> dict[str, Any]:
+def event_json(event: Event) -> dict[str, Any]:
     """Return an event's JSON form, with the accuracy so far in percent where answers are graded."""
     found = event.as_json()
     if isinstance(event, (RowsDone, CellEnds)):
@@ -80,7 +81,7 @@ def rows(event: RowsDone) -> str:
     """Say how many rows are done, and what share of the answers so far is right."""
     known = "" if event.of is None else f"/{event.of:,}"
     text, found = f"{event.done:,}{known} {event.part}", accuracy(event)
-    return text if found is None else f"{text}  {_interval(found)} so far"
+    return text if found is None else f"{text}  {_minutes_interval(found)} so far"
 
 
 def ending(event: CellEnds | CellRefused) -> str:
@@ -90,14 +91,14 @@ def ending(event: CellEnds | CellRefused) -> str:
     if event.status != "done":
         return f"{name(event)}: {event.status}: {ascii_line(event.message or '', MESSAGE)}"
     found = accuracy(event)
-    told = f"{event.n:,} pieces" if found is None else f"{_interval(found)} of {event.n:,}"
+    told = f"{event.n:,} pieces" if found is None else f"{_minutes_interval(found)} of {event.n:,}"
     trained = f", trained {event.train_s:.1f} s" if event.train_s else ""
     return f"{name(event)}: {told}{trained}, evaluated {event.eval_s or 0.0:.1f} s"
 
 
 def crew_size(event: CrewBegins) -> str:
     """Say how many processes work."""
-    return f"{_count(event.workers, 'worker')} of {_count(event.threads, 'thread')}"
+    return f"{counted(event.workers, 'worker')} of {counted(event.threads, 'thread')}"
 
 
 def searches_running(number: int) -> str:
@@ -112,9 +113,5 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def _interval(found: tuple[float, float, float]) -> str:
+def _minutes_interval(found: tuple[float, float, float]) -> str:
     return f"{found[0]:.1f}% [{found[1]:.1f}, {found[2]:.1f}]"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

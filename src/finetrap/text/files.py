@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from finetrap.errors import BadData, opening
-from finetrap.text.rows import Row, as_object, not_json, parsed, refuse_constant
+from finetrap.text.rows import Row, as_object, json_value, not_json, refuse_constant
 
 _PARQUET = b"PAR1"
 _REFUSED = {
@@ -138,13 +138,13 @@ def _text_rows(path: Path, text: str) -> Iterator[Row]:
         return _json_list(path, text)
     if start == "{":
         return _json_lines(path, text)
-    return _table(path, text)
+    return _delimited_rows(path, text)
 
 
 def _json_lines(path: Path, text: str) -> Iterator[Row]:
     """Read an object from each line that is not blank."""
     first = True
-    for number, line in enumerate(_lines(text), 1):
+    for number, line in enumerate(_each_line(text), 1):
         line = line.lstrip("\ufeff")  # files that were put together keep each other's mark
         if not line.strip():
             continue
@@ -155,7 +155,7 @@ def _json_lines(path: Path, text: str) -> Iterator[Row]:
                 "or as one object a line"
             )
         first = False
-        yield place, as_object(place, parsed(place, line))
+        yield place, as_object(place, json_value(place, line))
 
 
 def _is_json(text: str) -> bool:
@@ -166,7 +166,7 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _lines(text: str) -> Iterator[str]:
+def _each_line(text: str) -> Iterator[str]:
     """Yield lines with their newline; one at a time, which takes half the memory of a copy."""
     start = 0
     while start < len(text):
@@ -210,9 +210,9 @@ def _next(text: str, at: int) -> int:
     return at
 
 
-def _table(path: Path, text: str) -> Iterator[Row]:
+def _delimited_rows(path: Path, text: str) -> Iterator[Row]:
     """Read CSV or TSV; a row that has not as many fields as the first line is refused."""
-    head = next((line for line in _lines(text) if line.strip()), "")
+    head = next((line for line in _each_line(text) if line.strip()), "")
     separator = max(_SEPARATORS, key=lambda s: len(next(csv.reader([head], delimiter=s), [])))
     if separator not in head:
         raise BadData(
@@ -229,7 +229,7 @@ def _table(path: Path, text: str) -> Iterator[Row]:
 
 
 def _table_rows(path: Path, text: str, separator: str) -> Iterator[Row]:
-    reader = csv.reader(_lines(text), delimiter=separator, strict=True)
+    reader = csv.reader(_each_line(text), delimiter=separator, strict=True)
     names: list[str] = []
     while True:
         place = f"{path}, line {reader.line_num + 1}"

@@ -15,7 +15,7 @@ from typing import Literal
 from finetrap.text import numbers
 from finetrap.text.letter_answer import letters_up_to
 from finetrap.text.numbers import NUMBER
-from finetrap.text.places import REACH, TEXT_OFF, marked
+from finetrap.text.places import REACH, TEXT_OFF, marked_places
 from finetrap.text.turns import graded_part
 
 GoldKind = Literal["number", "letter", "text"]
@@ -86,7 +86,7 @@ def read_gold(gold: str, mostly: GoldKind | None = None) -> GoldAnswer:
     text = graded_part(gold.rpartition("####")[2], cut=False).text.strip()
     found = _number(text)
     if found is None:
-        for _, content in marked(text):
+        for _, content in marked_places(text):
             text = content.strip()
             found = _number(text)
             break
@@ -142,7 +142,7 @@ def _number(text: str) -> GoldAnswer | None:
         return GoldAnswer("number", text, value)
     if len(text) > REACH or not any(map(str.isdigit, text)):
         return None
-    body = numbers.plain(_SPACING.sub(_joined, text))
+    body = numbers.ascii_digits(_SPACING.sub(_thousands_joined, text))
     left, equals, right = body.rpartition("=")
     if equals and (not left.strip(" $*_") or _LEFT_SIDE.fullmatch(left)):
         body = right
@@ -163,7 +163,7 @@ _MONEY = re.compile(r"(?:k|bn)\b")
 _APART = re.compile(r"\A-[ ]")
 
 
-def _joined(match: re.Match[str]) -> str:
+def _thousands_joined(match: re.Match[str]) -> str:
     """Keep a thin space between digits, which separates thousands; any other is a space."""
     around = match.string[match.start() - 1 : match.start()] + match.string[match.end() :][:1]
     return match[0] if around[:1].isdigit() or around[:1] == "," else " "
@@ -171,16 +171,16 @@ def _joined(match: re.Match[str]) -> str:
 
 def _only_number(text: str) -> GoldAnswer | None:
     """Read the one number that a text holds, unless it is part of a formula."""
-    body = numbers.plain(text)
+    body = numbers.ascii_digits(text)
     spots = list(NUMBER.finditer(body[: 2 * REACH]))
     return _as_gold(spots[0]) if len(spots) == 1 and not _PART.search(body) else None
 
 
 def _as_gold(match: re.Match[str]) -> GoldAnswer | None:
-    value = numbers.value(numbers.written(match))
+    value = numbers.value(numbers.number_text(match))
     if value is None:
         return None
     also = numbers.also(match)
     if also and also[0] == "factorial":
-        return GoldAnswer("number", numbers.written(match) + "!", also[1])
-    return GoldAnswer("number", numbers.written(match), value, also[1] if also else None)
+        return GoldAnswer("number", numbers.number_text(match) + "!", also[1])
+    return GoldAnswer("number", numbers.number_text(match), value, also[1] if also else None)

@@ -13,7 +13,7 @@ from finetrap.text.places import (
     TEXT_OFF,
     Extraction,
     in_format,
-    marked,
+    marked_places,
 )
 
 _FILLER = re.compile(
@@ -45,14 +45,18 @@ def letters_up_to(golds: str) -> str:
 def find_letter(text: str, letters: str) -> Extraction:
     """Find the option letter that a text chooses, of those that options have."""
     text = TEXT_OFF.sub(r"\1", text)
-    for rule, content in marked(text):
+    for rule, content in marked_places(text):
         found = _leading(content, letters, sure=True)
         if found:
             strict = rule == "hash" and in_format(text, STRICT_TEXT)
             return Extraction(found, rule, strict)
         if rule in ("tag", "json"):
             return NOTHING
-    for rule, find in (("is-correct", _chosen), ("opening", _opening), ("last-letter", _last_one)):
+    for rule, find in (
+        ("is-correct", _said_option),
+        ("opening", _opening),
+        ("last-letter", _last_one),
+    ):
         found = find(text, letters)
         if found:
             return Extraction(found, rule, False)
@@ -80,7 +84,7 @@ def _leading(content: str, letters: str, *, sure: bool = False) -> str | None:
     return content[at : other.end()] if other else (match[0][0]).upper()
 
 
-def _chosen(text: str, letters: str) -> str | None:
+def _said_option(text: str, letters: str) -> str | None:
     """Return the option that is said to be chosen or right, the last such."""
     options = rf"(?:option |choice |answer )?[*_(\[]{{0,4}}([{letters}])[*_)\]]{{0,4}}"
     patterns = (rf"{_CHOSEN[0]} (?:with )?{options}(?!\w)", rf"(?<!\w){options} {_CHOSEN[1]}")

@@ -57,7 +57,7 @@ def find_number(text: str) -> Extraction:
     The number pattern is that of docs/protocol.md: a minus counts only if no digit or bracket
     stands before it, commas only as separators of thousands.
     """
-    body = numbers.plain(text)
+    body = numbers.ascii_digits(text)
     if "not" in body or "n't" in body or "n’t" in body:
         body = _NEGATED.sub(r"\1 ", body)
     for rule, found in _NUMBER_FINDERS:
@@ -76,7 +76,7 @@ def find_number(text: str) -> Extraction:
 
 
 def _as_number(match: re.Match[str], rule: str, *, strict: bool = False) -> Extraction:
-    return Extraction(numbers.written(match), rule, strict, numbers.also(match))
+    return Extraction(numbers.number_text(match), rule, strict, numbers.also(match))
 
 
 Found = tuple[bool, re.Match[str] | None]

@@ -120,7 +120,7 @@ NUMBER = re.compile(
 """A number in plain text. Commas count only as separators of thousands, so `3,5` is two numbers."""
 
 
-def plain(text: str) -> str:
+def ascii_digits(text: str) -> str:
     """Write digits, signs and fractions in ASCII and take the markup off numbers."""
     text = text.translate(ASCII)
     for sign, pattern, replacement in _MARKUP:
@@ -129,7 +129,7 @@ def plain(text: str) -> str:
     return text
 
 
-def written(match: re.Match[str]) -> str:
+def number_text(match: re.Match[str]) -> str:
     """Write a number without currency and separators: -1450.5, 2e3, 3/4 or 1 1/2."""
     sign = "-" if match["sign"] else ""
     if match["whole"]:
@@ -146,10 +146,10 @@ def value(text: str) -> Ratio | None:
 
     Signs of currency, a percent sign, markdown emphasis and a final full stop are allowed.
     """
-    bare = plain(text).strip(" \t\r\n*_`$" + THIN).removesuffix(".").rstrip("%*$ \\")
+    bare = ascii_digits(text).strip(" \t\r\n*_`$" + THIN).removesuffix(".").rstrip("%*$ \\")
     bare = _APART.sub(r"\1", bare)
     match = NUMBER.fullmatch(bare)
-    return None if match is None else _ratio(written(match))
+    return None if match is None else _ratio(number_text(match))
 
 
 def also(match: re.Match[str]) -> tuple[str, Ratio] | None:
@@ -158,8 +158,8 @@ def also(match: re.Match[str]) -> tuple[str, Ratio] | None:
     Whether a word of scale belongs to the number or to the question ("how many dozen?") cannot be
     told from the number, nor whether `6!` is a factorial or an exclamation.
     """
-    here = _ratio(written(match))
-    if here is None or not all(map(_short, here)):
+    here = _ratio(number_text(match))
+    if here is None or not all(map(_is_exact, here)):
         return None
     if match.string.startswith("!", match.end()):
         top = here[0]
@@ -176,7 +176,7 @@ def equal(a: Ratio, b: Ratio) -> bool:
     """Compare two numbers exactly; without multiplying unless one of them is a fraction."""
     if a[1] == b[1]:
         return a[0] == b[0]
-    if not all(map(_short, (*a, *b))):
+    if not all(map(_is_exact, (*a, *b))):
         return False
     return _EXACT.multiply(a[0], b[1]) == _EXACT.multiply(b[0], a[1])
 
@@ -196,6 +196,12 @@ def _ratio(text: str) -> Ratio | None:
     return (-upper if whole.startswith("-") else upper), lower
 
 
-def _short(term: Decimal) -> bool:
+def _is_exact(term: Decimal) -> bool:
     """Whether a product with this term is exact in `_EXACT`."""
     return len(term.as_tuple().digits) <= LONGEST_TERM and abs(term.adjusted()) <= LONGEST_TERM
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number with its noun: `1 seed`, `3 seeds`, `2 families`."""
+    many = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    return f"{number:,} {noun if number == 1 else many}"

@@ -26,6 +26,7 @@ from typing import Any, Literal
 
 from finetrap.errors import BadData
 from finetrap.text.files import read_rows
+from finetrap.text.numbers import counted
 from finetrap.text.rows import Row, described
 
 Kind = Literal["exact", "near"]
@@ -82,7 +83,7 @@ def find(train: Sequence[tuple[str, str]], test: Sequence[tuple[str, str]]) -> O
         for i in index.equal(held):
             if found.get(i, ("", "near"))[1] == "near":
                 found[i] = (name, "exact")
-        alike = (i for i in index.sharing(held) if i not in found and _alike(asked[i], held))
+        alike = (i for i in index.sharing(held) if i not in found and _nearly_all(asked[i], held))
         for i in (*alike, *index.within(held)):
             found.setdefault(i, (name, "near"))
     ranked = sorted(found.items(), key=lambda item: (item[1][1], item[0]))
@@ -188,7 +189,7 @@ def _goes_on(question: Words, after: Words) -> bool:
     return after[0] in _SIGNS or listed
 
 
-def _alike(question: Words, held: Words) -> bool:
+def _nearly_all(question: Words, held: Words) -> bool:
     """Whether a text has nearly all words of a question, and its numbers one after the other.
 
     Digits are compared as one string, so that `1.50` is found where a cleaner wrote `1 50`.
@@ -203,17 +204,17 @@ def _digits(text: Words) -> str:
     return "".join(word for word in text if word[0].isdigit())
 
 
-def read(path: str | Path) -> list[tuple[str, str]]:
+def read_questions(path: str | Path) -> list[tuple[str, str]]:
     """Read (id, question text) from a file of rows. Raises BadData.
 
     The text stands under question, problem, prompt, instruction, input or text, or in the user's
     `messages`. A row without an `id` is named by its place, counted from 1.
     """
     found = enumerate(read_rows(Path(path)), start=1)
-    return [(str(row[1].get("id", n)), _text(row)) for n, row in found]
+    return [(str(row[1].get("id", n)), _question_of(row)) for n, row in found]
 
 
-def _text(row: Row) -> str:
+def _question_of(row: Row) -> str:
     place, values = row
     if "messages" in values:
         return _said(place, values["messages"])
@@ -242,7 +243,7 @@ def _said(place: str, messages: object) -> str:
     return "\n".join(said)
 
 
-def as_json(overlap: Overlap) -> dict[str, int]:
+def overlap_counts(overlap: Overlap) -> dict[str, int]:
     """Return the counts, as `finetrap overlap --json` prints them."""
     return {
         "train": overlap.train,
@@ -254,14 +255,14 @@ def as_json(overlap: Overlap) -> dict[str, int]:
 
 def as_evidence(overlap: Overlap) -> dict[str, Any]:
     """Return the counts and the example pairs, as a run keeps them."""
-    return {**as_json(overlap), "pairs": [list(pair) for pair in overlap.pairs]}
+    return {**overlap_counts(overlap), "pairs": [list(pair) for pair in overlap.pairs]}
 
 
-def sentence(overlap: Overlap) -> str:
+def overlap_sentence(overlap: Overlap) -> str:
     """Say what was found, for a person."""
     total = overlap.exact + overlap.near
-    asked = f"{overlap.test:,} test question{'' if overlap.test == 1 else 's'}"
-    held = f"{overlap.train:,} training text{'' if overlap.train == 1 else 's'}"
+    asked = counted(overlap.test, "test question")
+    held = counted(overlap.train, "training text")
     if not total:
         return f"none of {asked} stands in {held}, word for word or nearly"
     examples = "".join(f"\n  {kind}: test {b}, training {a}" for a, b, kind in overlap.pairs[:3])

@@ -76,13 +76,13 @@ STRICT_NUMBER = re.compile(
 STRICT_TEXT = re.compile(r"#### [^\s#]")
 
 
-def marked(text: str) -> Iterator[tuple[str, str]]:
+def marked_places(text: str) -> Iterator[tuple[str, str]]:
     """Yield the places of an answer that is no number, each with its rule, in their order."""
     for match in last_places(HASHES, text):
         yield "hash", first_line(text[match.end() : match.end() + REACH])
     for rule, content in (("tag", in_tag(text)), ("json", json_answer(text))):
         if content is not None:
-            inner = next(marked(content), None) if len(content) < len(text) else None
+            inner = next(marked_places(content), None) if len(content) < len(text) else None
             yield rule, inner[1] if inner else content
     for match in last_places(_LABEL, text):
         tail = text[match.end() : match.end() + REACH]

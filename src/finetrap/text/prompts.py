@@ -18,7 +18,7 @@ STOPS = ("Question:",)
 BETWEEN = "\n\n"
 
 
-def plain(question: str, shots: Sequence[Shot] = ()) -> str:
+def plain_prompt(question: str, shots: Sequence[Shot] = ()) -> str:
     """Write a plain prompt that ends where the answer starts."""
     return plain_prefix(shots) + f"Question: {question}\nAnswer:"
 
@@ -45,7 +45,7 @@ def conversation(question: str, shots: Sequence[Shot], chat: Chat) -> str:
 
 def prompt(question: str, shots: Sequence[Shot] = (), chat: Chat | None = None) -> str:
     """Write the prompt for a question; `chat` is the model's template, None for plain text."""
-    return conversation(question, shots, chat) if chat else plain(question, shots)
+    return conversation(question, shots, chat) if chat else plain_prompt(question, shots)
 
 
 def target(solution: str, chat: Chat | None = None) -> str:

@@ -29,7 +29,7 @@ def json_lines(path: str | Path) -> Iterator[Row]:
                 start += len(line)
                 if text.strip():
                     empty = False
-                    yield place, as_object(place, parsed(place, text))
+                    yield place, as_object(place, json_value(place, text))
     except OSError as error:
         raise BadData(f"{path}: {error.strerror}; give a file of JSON lines") from error
     if empty:
@@ -45,7 +45,7 @@ def column(row: Row, name: str) -> str:
     value = values[name]
     if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
         raise BadData(f"{place}: `{name}` is {described(value)}; it must be a number or text")
-    text = value if isinstance(value, str) else _written(value)
+    text = value if isinstance(value, str) else _in_digits(value)
     if text is None:
         raise BadData(f"{place}: `{name}` is {value}, no finite number; leave the row out")
     if not text.strip():
@@ -58,7 +58,7 @@ def column(row: Row, name: str) -> str:
     return text.strip()
 
 
-def _written(number: int | float | Decimal) -> str | None:
+def _in_digits(number: int | float | Decimal) -> str | None:
     """Write a number in digits, 7.0 as 7: tools turn whole columns into floats. None for NaN."""
     if not math.isfinite(number):
         return None
@@ -84,7 +84,7 @@ def _decoded(place: str, data: bytes, start: int) -> str:
         ) from error
 
 
-def parsed(place: str, text: str) -> object:
+def json_value(place: str, text: str) -> object:
     """Return the JSON value of a line. Raises BadData; NaN and Infinity are no JSON."""
     try:
         return json.loads(text, parse_constant=refuse_constant)

@@ -91,11 +91,11 @@ def _matching(found: Extraction, wanted: GoldAnswer) -> tuple[str, str] | None:
     if any(numbers.equal(value, gold) for gold in golds):
         return found.value, found.rule
     if found.also and any(numbers.equal(found.also[1], gold) for gold in golds):
-        return _shown(found.also[1]), found.also[0]
+        return _ratio_text(found.also[1]), found.also[0]
     return None
 
 
-def _shown(value: numbers.Ratio) -> str:
+def _ratio_text(value: numbers.Ratio) -> str:
     top, bottom = value
     whole = f"{top.normalize():f}" if top == top.to_integral_value() else f"{top:f}"
     return whole if bottom == Decimal(1) else f"{whole}/{bottom:f}"
@@ -211,7 +211,7 @@ def explain(
         lines.append(f"golds of the file: {described_golds(count)}")
     lines += _left_out(part)
     lines.append(f"graded text: {part.text.strip()!r}")
-    about = next((rule for rule in _rules(wanted) if rule.name == found.rule), None)
+    about = next((rule for rule in _rules_for(wanted) if rule.name == found.rule), None)
     if about is None:
         lines.append("rule: none; no answer was found")
     else:
@@ -228,6 +228,6 @@ def _left_out(part: Portion) -> list[str]:
     return lines
 
 
-def _rules(wanted: GoldAnswer) -> Sequence[rules.Rule]:
+def _rules_for(wanted: GoldAnswer) -> Sequence[rules.Rule]:
     tables = {"number": rules.RULES, "letter": rules.LETTER_RULES, "text": rules.TEXT_RULES}
     return tables[wanted.kind]

@@ -15,7 +15,7 @@ from finetrap.text.places import (
     first_line,
     in_format,
     last_line,
-    marked,
+    marked_places,
 )
 
 _FIRST_SENTENCE = re.compile(r"[.!?;](?=\s|$)")
@@ -34,7 +34,7 @@ SHORT = 3
 
 def find_text(text: str) -> Extraction:
     """Find an answer that need not be a number: what follows the last marker, or the last line."""
-    for rule, content in marked(text):
+    for rule, content in marked_places(text):
         forms = _forms(content)
         if forms:
             strict = rule == "hash" and in_format(text, STRICT_TEXT)
@@ -105,7 +105,7 @@ def same_text(found: str, gold: str) -> bool:
 
 
 def _formula(text: str) -> str:
-    text = numbers.plain(TEXT_OFF.sub(r"\1", text).replace("π", "\\pi"))
+    text = numbers.ascii_digits(TEXT_OFF.sub(r"\1", text).replace("π", "\\pi"))
     text = _SPACING.sub("", text).casefold().strip(".")
     for pattern, replacement in _TIDIED:
         text = pattern.sub(replacement, text)

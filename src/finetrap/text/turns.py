@@ -133,7 +133,7 @@ def graded_part(text: str, stops: Sequence[str] = (), *, cut: bool = True) -> Po
     kept = "" if reasoning else _clean(text)
     for start, end in pieces:
         piece = text[start:end]
-        answered = start > 0 and _answers(kept, asked=False)
+        answered = start > 0 and _is_answered(kept, asked=False)
         at, name = _end(piece, stops, answered) if cut else (None, None)
         found = _clean(piece if at is None else piece[:at])
         if _VISIBLE.search(found):
@@ -203,14 +203,14 @@ def _next_turn(piece: str, answered: bool) -> re.Match[str] | None:
         before = piece[since : turn.start()]
         number = int(turn["number"] or 0)
         own_step = last > 0 and number == last + 1 and not _FINAL.search(before)
-        if not own_step and (answered or _answers(before, asked=asked)):
+        if not own_step and (answered or _is_answered(before, asked=asked)):
             return turn
         since = seen = turn.end()
         last, asked = number or last, True
     return None
 
 
-def _answers(before: str, *, asked: bool) -> bool:
+def _is_answered(before: str, *, asked: bool) -> bool:
     """Whether a text holds an answer, or a finished sentence that is more than an announcement.
 
     After a restated question (`asked`) it must follow a mark or the line of the question.

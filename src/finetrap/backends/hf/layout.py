@@ -35,7 +35,7 @@ def join(tokens: Tokens, context: str, continuation: str) -> Span:
     return Span(head + tokens.continuation(continuation), max(1, len(head)))
 
 
-def windows(tokens: Tokens, prefix: str, text: str, room: int | None) -> Iterator[Span]:
+def cut_windows(tokens: Tokens, prefix: str, text: str, room: int | None) -> Iterator[Span]:
     """Cut a text into disjoint spans of at most `room` tokens, each read after the prefix.
 
     Without a prefix each stands after the tokenizer's begin token (BOS, else EOS); a tokenizer that

@@ -51,7 +51,7 @@ class Opened(NamedTuple):
     """Bytes of one parameter in the checkpoint."""
 
 
-def load(spec: ModelSpec, device: torch.device) -> Opened:
+def load_checkpoint(spec: ModelSpec, device: torch.device) -> Opened:
     """Open the model that `spec` names, in fp32.
 
     Raises BadModel, saying what is missing, and NotFinite for weights that hold NaN or infinity.
@@ -69,7 +69,7 @@ def load(spec: ModelSpec, device: torch.device) -> Opened:
         source, revision = spec.source, spec.revision
     try:
         with quiet():
-            return _open(spec, source, revision, device)
+            return _from_pretrained(spec, source, revision, device)
     except torch.OutOfMemoryError:
         raise
     except FAULTS as error:
@@ -86,7 +86,9 @@ def context_length(config: Any, tokenizer: Any) -> int | None:
     return int(limit) if limit is not None and limit < 10**9 else None
 
 
-def _open(spec: ModelSpec, source: str, revision: str | None, device: torch.device) -> Opened:
+def _from_pretrained(
+    spec: ModelSpec, source: str, revision: str | None, device: torch.device
+) -> Opened:
     pinned: dict[str, Any] = {"trust_remote_code": False}
     if revision:
         pinned["revision"] = revision

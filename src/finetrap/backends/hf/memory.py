@@ -56,13 +56,15 @@ def free_bytes(device: torch.device) -> int:
         free: int = torch.cuda.mem_get_info(device)[0]
         return free
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for line in _lines("/proc/meminfo"):
+    for line in _file_lines("/proc/meminfo"):
         if line.startswith("MemAvailable:"):
             free = int(line.split()[1]) * 1024
-    limit = _lines("/sys/fs/cgroup/memory.max")[:1]
-    used = _lines("/sys/fs/cgroup/memory.current")[:1]
+    limit = _file_lines("/sys/fs/cgroup/memory.max")[:1]
+    used = _file_lines("/sys/fs/cgroup/memory.current")[:1]
     if limit and used and limit[0].isdecimal():
-        files = [int(line.split()[1]) for line in _lines(_STAT) if line.startswith("inactive_file")]
+        files = [
+            int(line.split()[1]) for line in _file_lines(_STAT) if line.startswith("inactive_file")
+        ]
         free = min(free, int(limit[0]) - int(used[0]) + sum(files))
     return max(0, free)
 
@@ -81,7 +83,7 @@ def release(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def _lines(path: str) -> list[str]:
+def _file_lines(path: str) -> list[str]:
     try:
         return Path(path).read_text().splitlines()
     except OSError:

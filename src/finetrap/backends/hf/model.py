@@ -20,7 +20,7 @@ from finetrap.backends.hf.asking.generate import Endings, Golds, generate
 from finetrap.backends.hf.asking.score import divergence, score, whole_texts
 from finetrap.backends.hf.kernels.onednn import multiplying
 from finetrap.backends.hf.layout import Span
-from finetrap.backends.hf.load import Opened, context_length, load, quiet
+from finetrap.backends.hf.load import Opened, context_length, load_checkpoint, quiet
 from finetrap.backends.hf.memory import SHARE, free_bytes, keep_freed, return_freed
 from finetrap.backends.hf.network import Network
 from finetrap.backends.hf.tokens import Tokens
@@ -51,7 +51,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 def open_model(spec: ModelSpec, limits: Limits) -> HFModel:
     """Open a model on the GPU if there is one, else on the CPU. Raises BadModel."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    opened = load(spec, device)
+    opened = load_checkpoint(spec, device)
     keep_freed()
     return_freed()
     return HFModel(spec, opened, DTYPES[limits.dtype])
@@ -74,7 +74,7 @@ class HFModel:
             prompt=spec.prompt,
             context=context_length(self._base.config, opened.tokenizer),
             vocabulary=self._base.get_input_embeddings().weight.shape[0],
-            more_ends=_listed(getattr(generation, "eos_token_id", None)),
+            more_ends=_as_list(getattr(generation, "eos_token_id", None)),
         )
         self.chat = self.tokens.chat
         self.parameters: int = sum(p.numel() for p in self._base.parameters())
@@ -151,7 +151,7 @@ class HFModel:
         """
         if windows:
             room = self.tokens.context and self.tokens.context - self._network.virtual
-            cut = [list(layout.windows(self.tokens, *pair, room)) for pair in pairs]
+            cut = [list(layout.cut_windows(self.tokens, *pair, room)) for pair in pairs]
             whole = scored and whole_texts([len(spans) for spans in cut], scored)
             nats = iter(self._score(list(chain(*cut)), batch, whole))
             return [sum(next(nats) for _ in spans) for spans in cut]
@@ -368,5 +368,5 @@ class HFModel:
         return multiplying(self._network.core, tokens, room)
 
 
-def _listed(ids: int | list[int] | None) -> list[int]:
+def _as_list(ids: int | list[int] | None) -> list[int]:
     return ids if isinstance(ids, list) else [] if ids is None else [ids]

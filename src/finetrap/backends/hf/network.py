@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from finetrap.backends.hf.kernels.attention import after
+from finetrap.backends.hf.kernels.attention import reading_after
 from finetrap.backends.hf.kernels.cache import Prefix, growing, keeps_all
 from finetrap.backends.hf.kernels.head import Predictions
 from finetrap.backends.hf.kernels.joined import Joined, joining
@@ -276,7 +276,7 @@ class Network:
             # A padded place reads itself: a row that reads nothing would have no numbers.
             own = torch.eye(width, dtype=torch.bool, device=ids.device)
             seen = (mask[:, None].bool() & own.new_ones(width, width).tril() | own)[:, None]
-        with self._head_sees(last), after(self.core, prefix):
+        with self._head_sees(last), reading_after(self.core, prefix):
             output = self.core(**inputs, attention_mask=seen, position_ids=places, use_cache=True)
         return output.logits, mask, output.past_key_values
 
@@ -296,7 +296,7 @@ class Network:
         seen = mask
         if prefix is not None:
             places, seen = places + prefix.length, mask[:, None, None].bool()
-        with after(self.core, prefix):
+        with reading_after(self.core, prefix):
             output = self.core(
                 input_ids=ids[:, None],
                 attention_mask=seen,
@@ -331,4 +331,4 @@ class Network:
         """Let rows stand after the prefix, and one row that is joined attend in its pieces."""
         if isinstance(seen, Joined):
             return joining(self.core, seen, prefix)
-        return after(self.core, prefix)
+        return reading_after(self.core, prefix)

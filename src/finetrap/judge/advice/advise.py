@@ -56,7 +56,7 @@ def recommend(
             found.append(Advice(model, task, None, None, (reason,), (reason,), again))
             continue
         # Of tests within unlike limits, the largest.
-        asked = max(own, key=_problems)
+        asked = max(own, key=_problem_count)
         choice = make_choice(findings, runs, asked, limits or Wishes())
         found.append(_advice(choice, findings, runs, limits or Wishes(), again))
     return tuple(found)
@@ -89,7 +89,7 @@ def _remaining(advice: Advice) -> list[str]:
     return [f"{advice.owed:,} {cells} of the study remaining"] if advice.owed else []
 
 
-def _problems(comparison: Comparison) -> int:
+def _problem_count(comparison: Comparison) -> int:
     return max((len(own) for arm in comparison.arms for own in arm.answers.values()), default=0)
 
 
@@ -101,8 +101,8 @@ def _advice(
         reason = "no finished zero-shot run of the base model, so nothing can be compared"
         return Advice(model, task, None, None, (reason,), (reason,), again)
     pick = choice.pick
-    questions = list(_open(choice, wishes))
-    more = _more(choice, [run for run in runs if run.cell.model.name == model])
+    questions = list(_open_questions(choice, wishes))
+    more = _next_run(choice, [run for run in runs if run.cell.model.name == model])
     following = command(again, more, runs) if more != More() or findings.owed else ""
     if numbers := more.counts():
         questions.append(f"{numbers} should settle it")
@@ -119,7 +119,7 @@ def _advice(
         reasons=tuple(_reasons(choice)),
         open_questions=tuple(questions),
         next_command=following,
-        would_change=tuple(_changes(choice)),
+        would_change=tuple(_would_change(choice)),
         keys=tuple(r.cell.key for r in pick.runs if r.status == "done") if pick else (),
         owed=findings.owed,
     )
@@ -143,17 +143,17 @@ def _reasons(choice: Choice) -> Iterator[str]:
         yield "accuracy is at the floor" + (decides if choice.measure == "bits_per_byte" else "")
     pick, best = choice.pick, choice.best
     if pick is None:
-        levels = ", ".join(_level(choice, c) for c in choice.rated)
+        levels = ", ".join(_level_of(choice, c) for c in choice.rated)
         yield f"remaining candidates: {levels or 'nothing'}"
     elif len(choice.rated) == 1:
-        yield f"{_level(choice, pick)} is all that is left"
+        yield f"{_level_of(choice, pick)} is all that is left"
     else:
-        gained = (f", {e.verdict} by {_numbers(e)}" for e in choice.gain(pick)[:1])
-        yield _level(choice, pick) + "".join(gained)
-        beside = f" ({_level(choice, best)})" if best and best is not pick else ""
+        gained = (f", {e.verdict} by {_change_in_words(e)}" for e in choice.gain(pick)[:1])
+        yield _level_of(choice, pick) + "".join(gained)
+        beside = f" ({_level_of(choice, best)})" if best and best is not pick else ""
         yield f"shown to be within {_margin(choice)} of the best{beside}, and cheapest"
     if pick and pick.slight_harms:
-        places = ", ".join(f"{e.task} {_numbers(e)}" for e in pick.slight_harms)
+        places = ", ".join(f"{e.task} {_change_in_words(e)}" for e in pick.slight_harms)
         yield f"harmed within the margin: {places}"
     if pick and pick.arm.failed and pick.arm.answers:
         planned = len(pick.arm.failed) + len(pick.arm.answers)
@@ -167,12 +167,12 @@ def _ruled_out(one: Candidate) -> str:
         causes = ", ".join(sorted(set(one.arm.failed.values()))) or "not finished"
         return f"{one.name} has no answers ({causes})"
     if one.harms:
-        places = ", ".join(f"{e.task} {_numbers(e)}" for e in one.harms)
+        places = ", ".join(f"{e.task} {_change_in_words(e)}" for e in one.harms)
         return f"{one.name} is harmed ({places})"
     return f"{one.name} is outside the limits ({one.barred})" if one.barred else ""
 
 
-def _open(choice: Choice, wishes: Wishes) -> Iterator[str]:
+def _open_questions(choice: Choice, wishes: Wishes) -> Iterator[str]:
     """Ask what the runs leave open."""
     pick = choice.pick
     if pick is None:
@@ -207,12 +207,12 @@ def _why_not(choice: Choice) -> str:
         return f"no strategy is shown to be within {_margin(choice)} of the best"
     first = choice.shown[0]
     if first.doubts:
-        places = ", ".join(f"{e.task} {_numbers(e)}" for e in first.doubts)
+        places = ", ".join(f"{e.task} {_change_in_words(e)}" for e in first.doubts)
         return f"{first.name} is as good as the best, but may forget ({places})"
     return f"{first.name} is as good as the best, but no gain over the base model is shown"
 
 
-def _more(choice: Choice, runs: Sequence[Run]) -> More:
+def _next_run(choice: Choice, runs: Sequence[Run]) -> More:
     """Return what would decide everything that is open."""
     more = More()
     unsettled = choice.unsettled()
@@ -226,7 +226,7 @@ def _more(choice: Choice, runs: Sequence[Run]) -> More:
     return both(more, more_on_probes(doubtful, runs))
 
 
-def _changes(choice: Choice) -> Iterator[str]:
+def _would_change(choice: Choice) -> Iterator[str]:
     """Say under what else the answer would be another, as far as more is seen to be gained."""
     pick, best = choice.pick, choice.best
     if pick is None:
@@ -234,19 +234,19 @@ def _changes(choice: Choice) -> Iterator[str]:
     own = choice.merit(pick)
     if best is not None and best is not pick:
         gap, digits = choice.merit(best) - own, 1 if choice.measure == "accuracy" else 3
-        yield f"a margin below {gap:.{digits}f} {_unit(choice)}: then {best.name}"
+        yield f"a margin below {gap:.{digits}f} {_unit_of(choice)}: then {best.name}"
     for one in choice.every:
         if not one.arm.answers:
             yield f"{one.name}, if it finished"
         elif choice.merit(one) > own and one.harms:
             yield f"{one.name}, but for its harm"
         elif choice.merit(one) > own and one.barred:
-            yield f"other limits: {one.name} scores {_level(choice, one)}"
+            yield f"other limits: {one.name} scores {_level_of(choice, one)}"
         elif choice.merit(one) > own and one.doubts:
             yield f"{one.name}, if more probe problems clear it of forgetting"
 
 
-def _level(choice: Choice, one: Candidate) -> str:
+def _level_of(choice: Choice, one: Candidate) -> str:
     value = choice.merit(one)
     name = "the base model" if one.arm.is_base else one.name
     if choice.measure == "accuracy":
@@ -254,7 +254,7 @@ def _level(choice: Choice, one: Candidate) -> str:
     return f"{name} {-value:.3f} bits per byte"
 
 
-def _numbers(effect: Effect) -> str:
+def _change_in_words(effect: Effect) -> str:
     """Word a change with its interval."""
     digits, unit = (1, "points") if effect.measure == "accuracy" else (3, "bits per byte")
     change, low, high = (f"{x:+.{digits}f}" for x in (effect.delta, effect.low, effect.high))
@@ -263,8 +263,8 @@ def _numbers(effect: Effect) -> str:
 
 def _margin(choice: Choice) -> str:
     of = choice.margins
-    return f"{of.margin if choice.measure == 'accuracy' else of.bits_margin:g} {_unit(choice)}"
+    return f"{of.margin if choice.measure == 'accuracy' else of.bits_margin:g} {_unit_of(choice)}"
 
 
-def _unit(choice: Choice) -> str:
+def _unit_of(choice: Choice) -> str:
     return "points" if choice.measure == "accuracy" else "bits per byte"

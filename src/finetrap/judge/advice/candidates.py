@@ -68,8 +68,8 @@ class Candidate:
             tier = 0
         elif spec.rewind:
             tier = 3
-        train = _mean(run.costs.train_s for run in self.runs if run.status == "done")
-        evaluate = _mean(run.costs.eval_s for run in self.runs if run.status == "done")
+        train = _mean_known(run.costs.train_s for run in self.runs if run.status == "done")
+        evaluate = _mean_known(run.costs.eval_s for run in self.runs if run.status == "done")
         return tier, train, evaluate, self.name
 
     def on(self, test: str, kind: str | None = None) -> list[Effect]:
@@ -210,6 +210,6 @@ def _file_fault(one: Candidate, wishes: Wishes) -> str:
     return "its adapter is not known to merge into the weights"
 
 
-def _mean(numbers: Iterable[float | None]) -> float:
+def _mean_known(numbers: Iterable[float | None]) -> float:
     known = [number for number in numbers if number is not None]
     return fmean(known) if known else math.inf

@@ -98,7 +98,7 @@ def make_choice(
     every = tuple(gather_candidates(findings, runs, comparison, wishes))
     free = [c for c in every if c.arm.answers and not c.barred and not c.harms]
     rated = tuple(c for c in free if not _was_tuned(c, free))
-    measure, floor = _measure(every)
+    measure, floor = _deciding_measure(every)
     standing = standings(comparison, [c.arm for c in rated], measure, margins)
     return Choice(comparison, margins, measure, floor, every, rated, tuple(standing))
 
@@ -113,7 +113,7 @@ def _was_tuned(one: Candidate, others: Sequence[Candidate]) -> bool:
     return any(c.arm.label == one.arm.label and "tuned" in c.arm.settings for c in others)
 
 
-def _measure(every: Sequence[Candidate]) -> tuple[Measure, bool]:
+def _deciding_measure(every: Sequence[Candidate]) -> tuple[Measure, bool]:
     """Return what decides, and whether the accuracy of all is at the floor."""
     own = [e for c in every for e in c.effects if e.kind == "task" and e.measure == "accuracy"]
     floor = bool(own) and all(e.floor and e.verdict == "inconclusive" for e in own)

@@ -18,7 +18,7 @@ from finetrap.errors import BadInput
 from finetrap.findings import Diagnosis, Effect, Findings, Setting, Suspect
 from finetrap.judge.arms import learning_rate, rate_settings, strategy_labels
 from finetrap.judge.diagnosis import outputs, training
-from finetrap.judge.diagnosis.case import Case, effects_of, gather, trained_arms
+from finetrap.judge.diagnosis.case import Case, build_case, effects_of, trained_arms
 from finetrap.judge.diagnosis.foreign import read_case
 from finetrap.records import Run, written_rate
 
@@ -132,5 +132,5 @@ def _diagnosis(
         strategy=label,
         learning_rate=learning_rate(cell),
         setting=setting,
-        suspects=examine(gather(arm, runs, effects)),
+        suspects=examine(build_case(arm, runs, effects)),
     )

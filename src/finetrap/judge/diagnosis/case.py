@@ -149,7 +149,7 @@ def trained_arms(runs: Sequence[Run]) -> Iterator[tuple[Run, ...]]:
     return (tuple(arm) for arm in arms.values())
 
 
-def gather(arm: Sequence[Run], runs: Sequence[Run], effects: Iterable[Effect]) -> Case:
+def build_case(arm: Sequence[Run], runs: Sequence[Run], effects: Iterable[Effect]) -> Case:
     """Put the runs of one strategy beside whatever else was measured.
 
     `effects` are those of this strategy at one setting, against the base model.
@@ -167,7 +167,7 @@ def gather(arm: Sequence[Run], runs: Sequence[Run], effects: Iterable[Effect]) -
         accuracy=next((e for e in tests if e.measure == "accuracy"), None),
         bits=next((e for e in tests if e.measure == "bits_per_byte"), None),
         probes=tuple(e for e in found if e.kind == "probe"),
-        rates=tuple(_rates(cell, runs, margin)),
+        rates=tuple(_tried_rates(cell, runs, margin)),
     )
 
 
@@ -187,25 +187,25 @@ def effects_of(cell: Cell, label: str, findings: Findings) -> list[Effect]:
 
 def _base_run(cell: Cell, runs: Iterable[Run]) -> Run | None:
     """Return the run in which the model as it came was asked what this cell asks."""
-    asked = _asked(cell)
+    asked = _asked_as(cell)
     return next(
         (
             run
             for run in runs
-            if run.status == "done" and run.cell.strategy.is_base and _asked(run.cell) == asked
+            if run.status == "done" and run.cell.strategy.is_base and _asked_as(run.cell) == asked
         ),
         None,
     )
 
 
-def _asked(cell: Cell) -> str:
+def _asked_as(cell: Cell) -> str:
     """Name the model and the problems that a cell asks it."""
     identity = cell.identity()
     dev = cell.train.dev if cell.split == "dev" else 0
     return content_hash([*(identity[part] for part in ("model", "task", "split", "limits")), dev])
 
 
-def _rates(cell: Cell, runs: Sequence[Run], margin: float) -> Iterator[Rate]:
+def _tried_rates(cell: Cell, runs: Sequence[Run], margin: float) -> Iterator[Rate]:
     """Yield every learning rate at which this strategy was tried on all its training problems."""
     search = searched(cell)
     groups: dict[tuple[float, str], list[Run]] = defaultdict(list)
@@ -218,7 +218,7 @@ def _rates(cell: Cell, runs: Sequence[Run], margin: float) -> Iterator[Rate]:
             and other.strategy.name == named.name
             and searched(other) == search
             and other.train.share == 1
-            and (other.split == "dev" or _asked(other) == _asked(cell))
+            and (other.split == "dev" or _asked_as(other) == _asked_as(cell))
         ):
             groups[rate, other.split].append(run)
     for (rate, _), tried in sorted(groups.items(), key=lambda item: item[0]):
@@ -227,10 +227,10 @@ def _rates(cell: Cell, runs: Sequence[Run], margin: float) -> Iterator[Rate]:
             after = [run.answers for run in tried]
             change = paired(base.answers, after)
             if change:
-                yield _rate(rate, tried[0].cell.split, base.answers, after, change, margin)
+                yield _tried_rate(rate, tried[0].cell.split, base.answers, after, change, margin)
 
 
-def _rate(
+def _tried_rate(
     rate: float,
     split: Literal["test", "dev"],
     before: Sequence[Answer],

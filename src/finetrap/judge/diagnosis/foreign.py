@@ -23,7 +23,7 @@ _STOPS = ("eos", "stop", "cap")
 
 def read_case(before: Path, after: Path, filter: str | None = None) -> Case:
     """Read two files and pair them by problem. Raises BadData."""
-    was, now = (_answers(read_logged(path, filter)) for path in (before, after))
+    was, now = (_logged_answers(read_logged(path, filter)) for path in (before, after))
     both = [i for i in was if i in now]
     if not both:
         raise BadData(
@@ -40,15 +40,15 @@ def read_case(before: Path, after: Path, filter: str | None = None) -> Case:
             f"{was[other].gold!r} and {now[other].gold!r}; give outputs on the same problems"
         )
     change = paired(left, [right])
-    return Case(left, right, accuracy=_effect(left, right, change) if change else None)
+    return Case(left, right, accuracy=_change_between(left, right, change) if change else None)
 
 
-def _answers(rows: Mapping[str, Logged]) -> dict[str, Answer]:
-    golds = count_golds(filter(None, map(_gold, rows.values())))
+def _logged_answers(rows: Mapping[str, Logged]) -> dict[str, Answer]:
+    golds = count_golds(filter(None, map(_logged_gold, rows.values())))
     return {name: _answer(row, golds) for name, row in rows.items()}
 
 
-def _gold(row: Logged) -> str:
+def _logged_gold(row: Logged) -> str:
     """Return the right answer as text, empty where there is none."""
     number = isinstance(row.gold, (int, float)) and not isinstance(row.gold, bool)
     return str(row.gold) if number or isinstance(row.gold, str) else ""
@@ -58,7 +58,7 @@ def _answer(row: Logged, golds: GoldCount) -> Answer:
     """Grade a completion; the file's own score, where it has one, says what counted as right."""
     if row.metric == "correct":
         refuse_scores([row])
-    wanted, completion, scored = _gold(row), row.completion, row.correct
+    wanted, completion, scored = _logged_gold(row), row.completion, row.correct
     if not isinstance(completion, str) or not wanted:
         if scored is None:
             raise BadData(
@@ -84,7 +84,7 @@ def _answer(row: Logged, golds: GoldCount) -> Answer:
     )
 
 
-def _effect(before: Sequence[Answer], after: Sequence[Answer], found: Estimate) -> Effect:
+def _change_between(before: Sequence[Answer], after: Sequence[Answer], found: Estimate) -> Effect:
     """Judge the change between two files, as `finetrap compare` does."""
     judged = judge_family([found], MARGIN / 100)[0]
     pairs = list(zip(before, after, strict=True))

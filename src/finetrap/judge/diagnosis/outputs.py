@@ -42,7 +42,7 @@ def noise(case: Case) -> Suspect:
         return ruled_out(name, f"{said}; {_noise_floors(effect)}")
     worse = effect.delta > 0 if effect.measure == "bits_per_byte" else effect.delta < 0
     if effect.verdict == "inconclusive" and worse:
-        return likely_cause(name, f"{said}; {_noise_floors(effect)}", _more(effect))
+        return likely_cause(name, f"{said}; {_noise_floors(effect)}", _more_after(effect))
     return not_enough_data(name, f"{said}: nothing worse is shown that noise would have to explain")
 
 
@@ -73,7 +73,7 @@ def _noise_floors(effect: Effect) -> str:
     return ", ".join(floors) or f"p = {effect.p_adjusted:.2g}"
 
 
-def _more(effect: Effect) -> str:
+def _more_after(effect: Effect) -> str:
     if effect.needed_n and effect.needed_seeds:
         seeds = "1 seed" if effect.needed_seeds == 1 else f"{effect.needed_seeds} seeds"
         return f"limits.test_problems = {effect.needed_n} with {seeds} would decide"
@@ -104,7 +104,7 @@ def format_(case: Case) -> Suspect:
 
 def _right_but_unread(answer: Answer) -> bool:
     """Whether a completion that ended by itself gives the right answer and was counted as wrong."""
-    if is_right(answer) or _unfinished(answer):
+    if is_right(answer) or _is_unfinished(answer):
         return False
     if grade(answer.completion, answer.gold).correct:
         return True
@@ -118,14 +118,14 @@ def truncation(case: Case) -> Suspect:
         return not_enough_data(name, _NO_TEXT)
     known = any(a.stop != "none" for a in case.after)
     said = _endings(case, known)
-    lost = [a for a in case.after if not is_right(a) and _unfinished(a)]
+    lost = [a for a in case.after if not is_right(a) and _is_unfinished(a)]
     spoiled = 100 * len(lost) / len(case.after) >= CUT_OFF and len(lost) >= FEWEST
-    if case.explains(_unfinished) or spoiled:
+    if case.explains(_is_unfinished) or spoiled:
         return likely_cause(name, said, _ending_remedy(case, lost))
     return ruled_out(name, said) if known else not_enough_data(name, said + "; no stop reasons")
 
 
-def _unfinished(answer: Answer) -> bool:
+def _is_unfinished(answer: Answer) -> bool:
     """Whether a text was cut, repeats itself, or goes on after its answer."""
     text = answer.completion
     return answer.stop == "cap" or texts.goes_on(text) or texts.loops(text)

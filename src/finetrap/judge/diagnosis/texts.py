@@ -47,7 +47,7 @@ def equations(text: str) -> Iterator[Equation]:
 
     A result with decimals is right if it is the true one, rounded.
     """
-    body = numbers.plain(text)
+    body = numbers.ascii_digits(text)
     at = 0
     while match := _EQUATION.search(body, at):
         before = body[max(0, match.start() - 2) : match.start()]
@@ -60,7 +60,7 @@ def equations(text: str) -> Iterator[Equation]:
 
 def _value(expression: str) -> Fraction | None:
     """Calculate without brackets, multiplication first; None for a division by zero."""
-    figures = [_figure(part) for part in _OPERATION.split(expression)]
+    figures = [_figures_in(part) for part in _OPERATION.split(expression)]
     total, term, sign = Fraction(0), figures[0], 1
     for operation, figure in zip(_OPERATION.findall(expression), figures[1:], strict=True):
         if operation in "+-":
@@ -77,10 +77,10 @@ def _value(expression: str) -> Fraction | None:
 def _states(figure: str, true: Fraction) -> bool:
     decimals = len(figure.partition(".")[2])
     tolerance = Fraction(1, 2 * 10**decimals) if decimals else Fraction(0)
-    return abs(_figure(figure) - true) <= tolerance
+    return abs(_figures_in(figure) - true) <= tolerance
 
 
-def _figure(text: str) -> Fraction:
+def _figures_in(text: str) -> Fraction:
     return Fraction(text.replace("$", "").replace(",", "").strip())
 
 
@@ -121,7 +121,9 @@ def holds(text: str, gold: str) -> bool:
     expected = numbers.value(gold.rpartition("####")[2])
     if expected is None:
         return False
-    found = (numbers.value(numbers.written(m)) for m in NUMBER.finditer(numbers.plain(text)))
+    found = (
+        numbers.value(numbers.number_text(m)) for m in NUMBER.finditer(numbers.ascii_digits(text))
+    )
     return any(value is not None and numbers.equal(value, expected) for value in found)
 
 

@@ -218,10 +218,10 @@ def _trained_bits(case: Case) -> float | None:
 
 
 def _training_bits(case: Case) -> float | None:
-    return _bits(case.first("untouched_loss"))
+    return _bits_of_rows(case.first("untouched_loss"))
 
 
-def _bits(rows: list[dict[str, float]] | None) -> float | None:
+def _bits_of_rows(rows: list[dict[str, float]] | None) -> float | None:
     size = sum(row["bytes"] for row in rows or [])
     return bits_per_byte(sum(row["nats"] for row in rows or []), size) if size else None
 
@@ -249,7 +249,7 @@ def style(case: Case) -> Suspect:
     """Judge whether the solutions are written as the model itself would write."""
     name = "style distance"
     trained = _training_bits(case)
-    own = _bits(case.base.evidence.get("own_style")) if case.base else None
+    own = _bits_of_rows(case.base.evidence.get("own_style")) if case.base else None
     if trained is None or own is None:
         return not_enough_data(
             name, "likelihoods of the base model unknown" if case.runs else _NO_TRAINING
@@ -318,7 +318,7 @@ def labels(case: Case) -> Suspect:
 
 def _cannot_judge(case: Case) -> str:
     tested = bits_of_all(case.before)
-    own = _bits(case.base.evidence.get("own_style")) if case.base else None
+    own = _bits_of_rows(case.base.evidence.get("own_style")) if case.base else None
     if tested is None or own is None:
         return "its likelihoods of right solutions are unknown"
     if tested - own > READABLE:

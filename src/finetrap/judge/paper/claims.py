@@ -209,7 +209,7 @@ def _claim(
     elif all(stance == 1 for stance in stances) and not left_out:
         verdict = "supported"
     tests = [result for case in cases for result in case.results]
-    evidence = [*(_told(case, margins) for case in cases), *left_out, _how(tests, margins)]
+    evidence = [*(_case_in_words(case, margins) for case in cases), *left_out, _how(tests, margins)]
     if statement.caution and not choice.analogue:
         evidence.append(f"note: {statement.caution}")
     return claim(verdict, "; ".join(evidence))
@@ -328,7 +328,7 @@ def _stance_of(says: Saying, result: Result, margins: Judge, tests: int) -> int:
     if says == "the same":
         if word == "equivalent" or small:
             return 1
-        return -1 if word != "inconclusive" and _beyond(result, margins, tests) else 0
+        return -1 if word != "inconclusive" and _more_than_margin(result, margins, tests) else 0
     if word == "inconclusive":
         return 0
     if says == "worse":
@@ -338,7 +338,7 @@ def _stance_of(says: Saying, result: Result, margins: Judge, tests: int) -> int:
     return 1 if word == "improved" else -1
 
 
-def _beyond(result: Result, margins: Judge, tests: int) -> bool:
+def _more_than_margin(result: Result, margins: Judge, tests: int) -> bool:
     """Say whether a difference is shown to be more than the margin.
 
     That no claim of sameness is true of a difference follows only from this, not from its being
@@ -349,23 +349,23 @@ def _beyond(result: Result, margins: Judge, tests: int) -> bool:
     return 2 * one_sided * tests <= ALPHA
 
 
-def _told(case: ClaimCase, margins: Judge) -> str:
+def _case_in_words(case: ClaimCase, margins: Judge) -> str:
     """Word a case: every decided test with its numbers, the others by name."""
     name = f"{case.model}, {case.name}"
     if len(case.results) == 1:
-        return f"{name}: {_numbers(case.results[0])}, {_word(case.results[0], margins)}"
+        return f"{name}: {_result_in_words(case.results[0])}, {_word(case.results[0], margins)}"
     by_word: dict[str, list[str]] = {}
     for result in case.results:
         word = _word(result, margins)
         decided = result.judged.verdict != "inconclusive"
         by_word.setdefault(word, []).append(
-            _numbers(result) if decided else f"on {result.contrast.test}"
+            _result_in_words(result) if decided else f"on {result.contrast.test}"
         )
     told = (f"{word} {' and '.join(tests)}" for word, tests in by_word.items())
     return f"{name}: {', '.join(told)}"
 
 
-def _numbers(result: Result) -> str:
+def _result_in_words(result: Result) -> str:
     own, found = result.contrast, result.found
     digits, unit = (3, "bits per byte") if own.bits else (1, "points")
     change, low, high = (

@@ -116,7 +116,7 @@ def group(cells: Sequence[Cell], workers: int) -> list[Group]:
     units: dict[object, list[Cell]] = {}
     for cell in cells:
         units.setdefault((opened_as(cell), cell.training_key()), []).append(cell)
-    ordered = sorted(units.values(), key=lambda unit: (not _untouched(unit), -_work(unit)))
+    ordered = sorted(units.values(), key=lambda unit: (not _base_cells(unit), -_work(unit)))
     share = _work(cells) / (GROUPS_PER_WORKER * workers) if workers > 1 else float("inf")
     filling: dict[object, list[Cell]] = {}
     groups: list[Group] = []
@@ -127,7 +127,7 @@ def group(cells: Sequence[Cell], workers: int) -> list[Group]:
             open_group.clear()
         open_group.extend(unit)
     groups += [tuple(rest) for rest in filling.values()]
-    return sorted(groups, key=lambda members: (not _untouched(members), -_work(members)))
+    return sorted(groups, key=lambda members: (not _base_cells(members), -_work(members)))
 
 
 def opened_as(cell: Cell) -> object:
@@ -135,7 +135,7 @@ def opened_as(cell: Cell) -> object:
     return (cell.model.name, cell.model.revision, cell.model.prompt, cell.limits.dtype)
 
 
-def _untouched(cells: Sequence[Cell]) -> bool:
+def _base_cells(cells: Sequence[Cell]) -> bool:
     return any(cell.trained_on is None for cell in cells)
 
 

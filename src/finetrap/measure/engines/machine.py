@@ -137,7 +137,7 @@ def faster_in_bf16(model: ModelSpec) -> bool:
         return False
     if has_gpu():
         return _gpu_generation() >= AMPERE
-    return multiplies_bf16(_lines("/proc/cpuinfo"))
+    return multiplies_bf16(_limit_lines("/proc/cpuinfo"))
 
 
 def multiplies_bf16(cpuinfo: Iterable[str]) -> bool:
@@ -163,10 +163,10 @@ def _gpu_generation() -> float:
 
 
 def _control_group(name: str) -> str:
-    return "\n".join(_lines(f"/sys/fs/cgroup/{name}")).strip()
+    return "\n".join(_limit_lines(f"/sys/fs/cgroup/{name}")).strip()
 
 
-def _lines(path: str) -> list[str]:
+def _limit_lines(path: str) -> list[str]:
     try:
         return Path(path).read_text().splitlines()
     except OSError:

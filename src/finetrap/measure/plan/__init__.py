@@ -124,7 +124,11 @@ class StudyPlan:
                     for cell in self.cells
                     if cell.key in self.statuses
                 ),
-                *(_row(cell, number) for number, r in enumerate(self.rounds) for cell in r.cells),
+                *(
+                    _remaining_row(cell, number)
+                    for number, r in enumerate(self.rounds)
+                    for cell in r.cells
+                ),
             ],
         }
 
@@ -159,7 +163,7 @@ def plan_studies(
 ) -> list[StudyPlan]:
     """Plan studies of the same models, which are timed once for all."""
     found = [look_ahead(study, store) for study in studies]
-    asked = [_asked(one.cells) for one in found]
+    asked = [_problems_asked(one.cells) for one in found]
     known = _calibrated(found, workers, say)
     statuses = store.statuses()
     plans = []
@@ -186,7 +190,7 @@ def _in_bf16(owed: Sequence[CellForecast]) -> list[str]:
     ]
 
 
-def _asked(cells: Sequence[Cell]) -> dict[str, int]:
+def _problems_asked(cells: Sequence[Cell]) -> dict[str, int]:
     """Return the problems of each test, prose left out. Raises BadInput, BadData."""
     problems, found = Problems(), {}
     for cell in cells:
@@ -218,10 +222,10 @@ def _base_last(cell: Cell) -> bool:
     return cell.trained_on is None and cell.split == "test"
 
 
-def _row(told: CellForecast, number: int) -> dict[str, Any]:
+def _remaining_row(told: CellForecast, number: int) -> dict[str, Any]:
     """Return an owed cell's row; `round` counts from 1."""
     return {
-        **_named(told.cell),
+        **_cell_names(told.cell),
         "status": "owed",
         "round": number + 1,
         "seconds": round(told.parts.total, 2),
@@ -235,10 +239,10 @@ def _row(told: CellForecast, number: int) -> dict[str, Any]:
 
 
 def _ended(cell: Cell, status: Status) -> dict[str, Any]:
-    return {**_named(cell), "status": status, "seconds": 0.0}
+    return {**_cell_names(cell), "status": status, "seconds": 0.0}
 
 
-def _named(cell: Cell) -> dict[str, Any]:
+def _cell_names(cell: Cell) -> dict[str, Any]:
     return {
         "key": cell.key,
         "cell": cell.slug,

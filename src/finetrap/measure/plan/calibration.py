@@ -125,7 +125,7 @@ def _timed(
     cells, problems = list(job.values()), Problems()
     name = cells[0].model.name
     say(f"{name}: open")
-    model, open_s, opened_s = _open(cells[0])
+    model, open_s, opened_s = _open_timed(cells[0])
     for cell in cells:
         problems.asked(cell)
         problems.trained(cell)
@@ -144,7 +144,7 @@ def _timed(
     return found, works
 
 
-def _open(cell: Cell) -> tuple[Counting, float, float]:
+def _open_timed(cell: Cell) -> tuple[Counting, float, float]:
     """Open a model; return it, the seconds of opening it again, and of having done so here.
 
     The first opening also imports its architecture; a large model is opened once.

@@ -44,7 +44,7 @@ def cell(
         model=model,
         task=task,
         strategy=strategy,
-        train=_budget(study.train, strategy),
+        train=_deciding_budget(study.train, strategy),
         limits=study.limits,
         seed=seed,
         trained_on=trained_on,
@@ -53,7 +53,7 @@ def cell(
     )
 
 
-def _budget(train: TrainSpec, strategy: StrategySpec) -> TrainSpec:
+def _deciding_budget(train: TrainSpec, strategy: StrategySpec) -> TrainSpec:
     """Return the part of the budget that decides this strategy's numbers, so that its key has no
     more: a prompt only draws from the training problems, and the rate is the strategy's own."""
     if not strategy.trains:

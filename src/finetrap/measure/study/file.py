@@ -36,7 +36,7 @@ def _distinct(values: list[Any]) -> list[Any]:
     return values
 
 
-def _listed(value: object) -> object:
+def _listed_values(value: object) -> object:
     return value if isinstance(value, list) else [value]
 
 
@@ -46,15 +46,15 @@ CountOrAll = Count | Literal["all"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Names = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
 Counts = Annotated[
-    list[Count], Field(min_length=1), BeforeValidator(_listed), AfterValidator(_distinct)
+    list[Count], Field(min_length=1), BeforeValidator(_listed_values), AfterValidator(_distinct)
 ]
 Positives = Annotated[
-    list[Positive], Field(min_length=1), BeforeValidator(_listed), AfterValidator(_distinct)
+    list[Positive], Field(min_length=1), BeforeValidator(_listed_values), AfterValidator(_distinct)
 ]
 Shots = Annotated[
     list[Natural],
     Field(min_length=1),
-    BeforeValidator(_listed),
+    BeforeValidator(_listed_values),
     AfterValidator(_distinct),
 ]
 Shares = Annotated[
@@ -300,7 +300,7 @@ def _validated(kind: type[T], table: Mapping[str, Any]) -> tuple[T, list[str]]:
         except ValidationError as error:
             found = {_existing(e["loc"], sound): e["type"] for e in error.errors()}
         # Whatever later rounds find is only a consequence of what was left out.
-        faults = faults or [_fault(kind, sound, loc, type_) for loc, type_ in found.items()]
+        faults = faults or [_say_fault(kind, sound, loc, type_) for loc, type_ in found.items()]
         for location in sorted(found, key=repr, reverse=True):
             _remove(sound, location)
 
@@ -323,7 +323,7 @@ def _remove(table: Any, location: Location) -> None:
     del table[last]
 
 
-def _fault(kind: type[Table], table: Any, location: Location, type_: str) -> str:
+def _say_fault(kind: type[Table], table: Any, location: Location, type_: str) -> str:
     owner, name = _field(kind, location)
     if type_ == "extra_forbidden":
         known = tuple(owner.model_fields)

@@ -21,7 +21,7 @@ def resolve(entry: str, base: Path, settings: Mapping[str, Any]) -> ModelSpec:
     prefix, a local folder, a hub id. `settings` are what `[model.NAME]` says, and with `source`
     define a model of that name. Raises BadModel, BadStudy for a model file with errors.
     """
-    name, table, home = _named(entry, base, settings)
+    name, table, home = _name_and_table(entry, base, settings)
     settings = {**table, **settings}
     source = settings.get("source", name)
     return backend_of(source).spec(name, source, settings, home)
@@ -33,7 +33,9 @@ def suggested_data(entry: str) -> Mapping[str, str]:
     return data or getattr(backend_of(entry), "DATA", {})
 
 
-def _named(entry: str, base: Path, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any], Path]:
+def _name_and_table(
+    entry: str, base: Path, settings: Mapping[str, Any]
+) -> tuple[str, dict[str, Any], Path]:
     """Return the model's name, what is known about it, and where its paths start."""
     known = catalog.models()
     if settings.get("source"):

@@ -52,7 +52,7 @@ SHARED_RATE = 3e-4
 """The one learning rate of all trained strategies beside a search, unless the study gives one."""
 
 
-def load(path: str | Path, overrides: Mapping[str, object] | None = None) -> Study:
+def load_study(path: str | Path, overrides: Mapping[str, object] | None = None) -> Study:
     """Read and check a study file; `overrides` set dotted keys, such as `train.epochs`, before.
 
     Raises BadInput if the file cannot be read, BadStudy with all of its faults.

@@ -28,7 +28,7 @@ def named_cells(study: Study, store: Store) -> tuple[tuple[Cell, ...], int]:
     searches = list(_searches(study))
     if searches:
         done = frozenset(store.statuses())
-        found += [_untouched(study, model, task) for model, task in _trained(study)]
+        found += [_base_on_dev(study, model, task) for model, task in _trained(study)]
         plans = [(search, search.plan(store, done)) for search in searches]
         found += [trial for search, plan in plans for trial in search.trial_cells(plan)]
         found += [final for search, plan in plans for final in search.final_cells(plan.chosen)]
@@ -123,7 +123,7 @@ def _same(one: StrategySpec, other: StrategySpec) -> bool:
     return content_hash(asdict(one)) == content_hash(asdict(other))
 
 
-def _untouched(study: Study, model: ModelSpec, task: TaskRef) -> Cell:
+def _base_on_dev(study: Study, model: ModelSpec, task: TaskRef) -> Cell:
     """Return the untouched model on the dev problems, by which the trials' retention is told."""
     asked = cell(study, model, task, UNTOUCHED, None)
     budget = replace(asked.train, dev=study.train.dev)

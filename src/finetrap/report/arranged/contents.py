@@ -10,6 +10,7 @@ from finetrap.findings import CellRow, Findings
 from finetrap.records import FORMAT, PROTOCOL, Failure, Run, Study
 from finetrap.report import wording
 from finetrap.report.arranged.panels import Panel, PanelArm, ProbeGroup, cell_key
+from finetrap.text.numbers import counted
 from finetrap.text.visible import one_line
 
 NOT_ENOUGH_DATA = "not enough data"
@@ -28,8 +29,8 @@ class Incomplete(NamedTuple):
     @property
     def headline(self) -> str:
         """Say how much is missing."""
-        parts = [f"{wording.plural(self.remaining, 'run')} remaining"] * bool(self.remaining)
-        parts += [f"{wording.plural(self.others, 'thing')} missing"] * bool(self.others)
+        parts = [f"{counted(self.remaining, 'run')} remaining"] * bool(self.remaining)
+        parts += [f"{counted(self.others, 'thing')} missing"] * bool(self.others)
         return "Not complete: " + " and ".join(parts)
 
 
@@ -53,7 +54,7 @@ def scope(panels: Sequence[Panel], groups: Sequence[ProbeGroup], findings: Findi
         (len(seeds), "seed"),
         (len(findings.cells), "run"),
     ]
-    return ", ".join(wording.plural(count, noun) for count, noun in counts if count)
+    return ", ".join(counted(count, noun) for count, noun in counts if count)
 
 
 def absent(findings: Findings, panels: Sequence[Panel], groups: Sequence[ProbeGroup]) -> list[str]:
@@ -76,7 +77,7 @@ def absent(findings: Findings, panels: Sequence[Panel], groups: Sequence[ProbeGr
     if trained and not findings.trials:
         found.append("Other learning rates: no search was made, so harm may be that of the rate.")
     if lost := sum(row.status != "done" for row in findings.cells):
-        found.append(f"Answers of {wording.plural(lost, 'run')} that failed: see What failed.")
+        found.append(f"Answers of {counted(lost, 'run')} that failed: see What failed.")
     untested = sorted({c.id for c in findings.claims if c.verdict == "not tested"})
     if untested:
         listed = ", ".join(map(str, untested))

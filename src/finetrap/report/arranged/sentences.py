@@ -8,6 +8,7 @@ from typing import NamedTuple
 from finetrap.findings import VERDICTS, Detectable, Effect
 from finetrap.report import wording
 from finetrap.report.arranged.panels import Panel, PanelArm
+from finetrap.text.numbers import counted
 
 MOST_CLAUSES = 8
 
@@ -158,4 +159,4 @@ def _and(names: Sequence[str]) -> str:
 
 def _span(numbers: Sequence[int], noun: str) -> str:
     low, high = min(numbers), max(numbers)
-    return wording.plural(low, noun) if low == high else f"{low:,} to {high:,} {noun}s"
+    return counted(low, noun) if low == high else f"{low:,} to {high:,} {noun}s"

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from finetrap.backends import Completion, Scored, Written
-from finetrap.backends.hf.asking.score import LOGITS, sums
+from finetrap.backends.hf.asking.score import LOGITS, nats_of_texts
 from finetrap.backends.hf.kernels.cache import GrowingLayer, Prefix, shared_length
 from finetrap.backends.hf.layout import marked, pad_left, pad_right, would_pad
 from finetrap.backends.hf.memory import SHARE, free_bytes, release, too_large
@@ -281,7 +281,7 @@ class _Reader:
         if self.golds is not None and any(golds):
             found = [(r, s, gold) for r, s, gold in zip(rows, starts, golds, strict=True) if gold]
             sources = [start + at for _, start, gold in found for at in range(len(gold))]
-            nats = sums(predictions, sources, [gold for _, _, gold in found])
+            nats = nats_of_texts(predictions, sources, [gold for _, _, gold in found])
             for (row, _, _), value in zip(found, nats, strict=True):
                 self.golds.tell(row, value)
         first = predictions.logits(torch.tensor(starts, device=device)).argmax(-1)

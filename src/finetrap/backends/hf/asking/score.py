@@ -139,11 +139,11 @@ def _nats(
     starts = accumulate((tree.kept for tree in trees[:-1]), initial=0)
     sources = [s + at for s, tree in zip(starts, trees, strict=True) for at in tree.sources()]
     endings = [ending for tree in trees for ending in tree.endings]
-    nats = iter(sums(predictions, sources, endings))
+    nats = iter(nats_of_texts(predictions, sources, endings))
     return [[next(nats) for _ in tree.endings] for tree in trees]
 
 
-def sums(
+def nats_of_texts(
     predictions: Predictions, sources: Sequence[int], texts: Sequence[Sequence[int]]
 ) -> list[float]:
     """Return the nats of each text's ids; `sources` says which place predicts each id of all."""

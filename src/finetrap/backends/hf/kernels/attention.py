@@ -40,7 +40,7 @@ _prefix: ContextVar[Prefix] = ContextVar("_prefix")
 
 
 @contextmanager
-def after(core: Any, prefix: Prefix | None) -> Iterator[None]:
+def reading_after(core: Any, prefix: Prefix | None) -> Iterator[None]:
     """Let every row that the model reads inside stand after the prefix, if there is one."""
     if prefix is None:
         yield

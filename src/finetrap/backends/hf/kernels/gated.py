@@ -36,7 +36,7 @@ def made_again(core: Any) -> Iterator[None]:
             if not _looks_gated(module):
                 continue
             if type(module) not in alike:
-                alike[type(module)] = _is_plain(module)
+                alike[type(module)] = _is_gated(module)
             if alike[type(module)]:
                 module.forward = partial(gated, module)
                 changed.append(module)
@@ -73,7 +73,7 @@ def _looks_gated(module: Any) -> bool:
 
 
 @torch.no_grad()
-def _is_plain(module: Any) -> bool:
+def _is_gated(module: Any) -> bool:
     """Whether a feed-forward is this one. Tried on a few states, with small layers in it."""
     generator = torch.Generator().manual_seed(0)
     small = copy.copy(module)
@@ -91,12 +91,12 @@ def _is_plain(module: Any) -> bool:
 def _product(gate: Tensor, up: Tensor) -> Tensor:
     """Return silu(gate)·up."""
     product = gate.new_empty(gate.shape)
-    for one, other, into in _lines(gate, up, product):
+    for one, other, into in _few_at_a_time(gate, up, product):
         torch.mul(silu(one), other, out=into)
     return product
 
 
-def _lines(*states: Tensor) -> Iterator[tuple[Tensor, ...]]:
+def _few_at_a_time(*states: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Yield a few tokens of each at a time."""
     return zip(*(torch.split(s.reshape(-1, s.shape[-1]), LINES) for s in states), strict=True)
 
@@ -123,7 +123,9 @@ class _Gated(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         gate, up = ctx.saved_tensors
         to_gate, to_up = gate.new_empty(gate.shape), up.new_empty(up.shape)
-        for one, other, over, into_one, into_other in _lines(gate, up, gradient, to_gate, to_up):
+        for one, other, over, into_one, into_other in _few_at_a_time(
+            gate, up, gradient, to_gate, to_up
+        ):
             torch.mul(over, silu(one), out=into_other)
             into_one.copy_(silu_gradient(over * other, one))
         return to_gate, to_up

@@ -31,7 +31,7 @@ def fewer_passes(core: Any) -> Iterator[None]:
                 continue
             kind = (type(module), epsilon, len(module.weight))
             if kind not in alike:
-                alike[kind] = _is_plain(module, epsilon)
+                alike[kind] = _is_rms_norm(module, epsilon)
             if alike[kind]:
                 module.forward = partial(normed, weight=module.weight, epsilon=epsilon)
                 changed.append(module)
@@ -59,7 +59,7 @@ def _epsilon(module: Any) -> float | None:
 
 
 @torch.no_grad()
-def _is_plain(module: Any, epsilon: float) -> bool:
+def _is_rms_norm(module: Any, epsilon: float) -> bool:
     """Whether a norm is this one: some add one to their weight. Tried on a few states."""
     weight: Tensor = module.weight
     generator = torch.Generator().manual_seed(0)

@@ -44,7 +44,7 @@ class Adapter:
         source: str,
         revision: str | None,
     ) -> None:
-        config = configuration(table)
+        config = peft_configuration(table)
         try:
             with _calm():
                 self.model = peft.get_peft_model(core, config)
@@ -122,7 +122,7 @@ def scale(folder: Path, share: float) -> None:
     save_file(scaled, place, metadata={"format": "pt"})
 
 
-def configuration(table: Mapping[str, Any]) -> Any:
+def peft_configuration(table: Mapping[str, Any]) -> Any:
     """Return PEFT's configuration of a `[peft]` table.
 
     Raises Unsupported for a method that needs more than its configuration, BadInput for a method,

@@ -28,7 +28,7 @@ def summed(network: Network, sums: Mapping[int, Sum]) -> Iterator[None]:
         yield
         return
     lookup, head = network.core.get_input_embeddings(), network.head
-    into = sums.get(id(lookup.weight)) if _is_plain(lookup) else None
+    into = sums.get(id(lookup.weight)) if _is_lookup(lookup) else None
     if into is not None:
         lookup.forward = partial(_looked_up, lookup, into)
     network.into = None if head is None else sums.get(id(head))
@@ -47,7 +47,7 @@ def widest(network: Network) -> dict[int, Sum]:
     return {key: Sum(weight) for key, weight in weights.items() if weight.requires_grad}
 
 
-def _is_plain(lookup: Any) -> bool:
+def _is_lookup(lookup: Any) -> bool:
     """Whether a layer looks up rows and does no more."""
     if type(lookup) is not torch.nn.Embedding or lookup.weight.device.type != "cpu":
         return False

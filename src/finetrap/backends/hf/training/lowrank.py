@@ -39,10 +39,10 @@ def can_merge_each_step(model: Any) -> bool:
     others = [
         name for name, p in model.named_parameters() if p.requires_grad and ".lora_" not in name
     ]
-    return bool(layers) and not others and all(map(_is_plain, layers))
+    return bool(layers) and not others and all(map(_is_plain_linear, layers))
 
 
-def _is_plain(layer: Any) -> bool:
+def _is_plain_linear(layer: Any) -> bool:
     if type(layer) is not Linear or type(layer.base_layer) is not torch.nn.Linear:
         return False
     names = layer.active_adapters

@@ -142,7 +142,7 @@ def trainable(network: Network) -> list[torch.nn.Parameter]:
 def seeded(seed: int) -> Iterator[None]:
     """Draw an adapter's start and its dropout from the seed, and leave no trace of it."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(_number(f"adapter/train/{seed}"))
+        torch.manual_seed(_generator_seed(f"adapter/train/{seed}"))
         yield
 
 
@@ -206,6 +206,6 @@ def rendered(span: Span, tokens: Tokens) -> list[list[Any]]:
     return [[tokens.piece(t), at >= span.start] for at, t in enumerate(span.ids)]
 
 
-def _number(purpose: str) -> int:
+def _generator_seed(purpose: str) -> int:
     """Return the seed of a torch generator that serves one purpose."""
     return int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "big") >> 1
