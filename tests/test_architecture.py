@@ -15,7 +15,7 @@ from tests.builders.commands import HEAVY, loaded_by
 SOURCE = Path(__file__).parents[1] / "src"
 FILES = sorted(SOURCE.glob("finetrap/**/*.py"))
 
-GROUND = ("errors", "records", "findings", "events")
+GROUND = ("errors", "records", "levels", "findings", "events")
 """Nouns, errors and events: what everything may import."""
 SHARED = (*GROUND, "stats", "runs", "text")
 """What both halves may import."""
@@ -25,7 +25,8 @@ JUDGING = ("judge", "report")
 ALLOWED = {
     "errors": (),
     "records": ("errors",),
-    "findings": ("records",),
+    "levels": (),
+    "findings": ("levels", "records"),
     "events": ("records",),
     "text": GROUND,
     "stats": (*GROUND, "text"),

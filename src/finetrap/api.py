@@ -17,7 +17,8 @@ from typing_extensions import Required, TypedDict, Unpack
 
 from finetrap import miniature, records
 from finetrap.errors import BadInput, MissingPackage
-from finetrap.findings import CellRow, Effect, Findings, Trial
+from finetrap.findings import Effect, Findings, Trial
+from finetrap.levels import CellRow
 from finetrap.measure.study import reading as studies
 from finetrap.runs.store import Store
 

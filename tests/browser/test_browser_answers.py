@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 from finetrap import report
-from finetrap.findings import CellRow, Findings
+from finetrap.findings import Findings
 from finetrap.judge import summary
+from finetrap.levels import CellRow
 from finetrap.text.visible import visible
 from tests.builders.pages import LONG, OUTRIGHT, demo, many
 from tests.builders.reported import HOSTILE, study

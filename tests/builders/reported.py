@@ -11,8 +11,9 @@ from pathlib import Path
 from random import Random
 
 from finetrap import judge, report
-from finetrap.findings import Effect, Findings, Summary
+from finetrap.findings import Effect, Findings
 from finetrap.judge import summary, verdicts
+from finetrap.levels import Summary
 from finetrap.records import (
     Answer,
     Cell,

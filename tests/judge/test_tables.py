@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from finetrap.findings import CellRow, Effect, Trial
+from finetrap.findings import Effect, Trial
 from finetrap.judge.tables import columns, write_csv
 from finetrap.judge.verdicts import verdicts_on
+from finetrap.levels import CellRow
 from finetrap.records import Costs
 from finetrap.stats.changes import wilson
 from tests.builders.runs import FULL, ZERO, failed, run, simulated, trial

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from finetrap.findings import Findings, Frontier, Summary
+from finetrap.findings import Findings
 from finetrap.judge.tradeoffs import traded
+from finetrap.levels import Frontier, Summary
 from finetrap.records import Answer, Run
 from finetrap.report.arranged.panels import arrange
 from finetrap.report.charts.frontier import frontier_chart

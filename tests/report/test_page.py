@@ -15,8 +15,9 @@ import pytest
 
 from finetrap import report
 from finetrap.errors import StoreError
-from finetrap.findings import CellRow, Claim, Effect, Findings, Missing, Trial
+from finetrap.findings import Claim, Effect, Findings, Missing, Trial
 from finetrap.judge.tables import columns
+from finetrap.levels import CellRow
 from finetrap.records import Run, StrategySpec
 from finetrap.report import wording
 from tests.builders.reported import HOSTILE, diverged, grid, judged, read, run, searched, written

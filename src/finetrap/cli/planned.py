@@ -25,7 +25,7 @@ from finetrap.text.visible import ascii_line
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from finetrap.findings import Detectable
+    from finetrap.levels import Detectable
     from finetrap.measure.plan import StudyPlan
     from finetrap.measure.plan.forecast import CellForecast
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from finetrap.findings import Setting
+from finetrap.levels import Setting
 from finetrap.records import Answer, Cell, Run, Status, StrategySpec, content_hash
 from finetrap.runs.trials import searched, tuned_rates
 from finetrap.stats.changes import (

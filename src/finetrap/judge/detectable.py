@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from finetrap.findings import Detectable, Effect
+from finetrap.findings import Effect
 from finetrap.judge.arms import Arm, Comparison, Pairs, comparisons, pair
+from finetrap.levels import Detectable
 from finetrap.records import Cell, Run, content_hash
 from finetrap.stats.changes import ALPHA, Components, Estimate, estimates, noise_floor
 from finetrap.stats.power import POWER, SAFETY, Spread, accuracy_spread, difference_power

@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
-from finetrap.findings import Effect, Outcome, Setting, Word
+from finetrap.findings import Effect, Outcome
+from finetrap.levels import Setting, Word
 from finetrap.records import written_rate
 
 _Outcome = Literal["no harm", "avoidable harm", "harm", "inconclusive"]

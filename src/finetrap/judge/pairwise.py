@@ -15,8 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from finetrap.findings import Contender, Findings, Setting
+from finetrap.findings import Contender, Findings
 from finetrap.judge.arms import Arm, Comparison, Measure, Pairs, measures, pair
+from finetrap.levels import Setting
 from finetrap.records import Judge
 from finetrap.stats.changes import Components, Estimate, Judged, estimate, judge_family, noise_floor
 from finetrap.stats.power import Spread, accuracy_spread, bits_spread

@@ -13,9 +13,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from finetrap.findings import VERDICTS, CellRow, Effect, Summary, Word
+from finetrap.findings import Effect
 from finetrap.judge.advice.noninferior import outright
 from finetrap.judge.arms import Comparison, Measure, comparisons, measures
+from finetrap.levels import VERDICTS, CellRow, Summary, Word
 from finetrap.records import Run
 from finetrap.stats.changes import ALPHA, wilson
 

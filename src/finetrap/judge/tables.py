@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from finetrap.findings import CellRow
 from finetrap.judge.arms import learning_rate, rate_settings, self_flips, strategy_labels
+from finetrap.levels import CellRow
 from finetrap.records import Answer, Run
 from finetrap.stats.changes import wilson
 from finetrap.stats.likelihood import gold_bits

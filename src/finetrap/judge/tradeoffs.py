@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from finetrap.findings import Effect, Frontier, RewindPath, RewindStep, Summary
+from finetrap.findings import Effect
+from finetrap.levels import Frontier, RewindPath, RewindStep, Summary
 from finetrap.records import Run
 from finetrap.stats.retention import chance
 

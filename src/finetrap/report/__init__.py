@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from finetrap.errors import StoreError
-from finetrap.findings import CellRow, Claim, Effect, Findings, Summary, Trial
+from finetrap.findings import Claim, Effect, Findings, Trial
 from finetrap.judge.tables import write_csv
+from finetrap.levels import CellRow, Summary
 from finetrap.records import Run, Study
 from finetrap.report.console import verdict_rows, verdict_tables, verdict_text
 

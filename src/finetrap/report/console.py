@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from finetrap.findings import Effect, Findings, Summary
+from finetrap.findings import Effect, Findings
 from finetrap.judge.summary import first_measure
+from finetrap.levels import Summary
 from finetrap.report import wording
 from finetrap.text.visible import ascii_line
 

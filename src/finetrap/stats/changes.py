@@ -11,17 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr, fdtri, ndtri, stdtr, stdtrit
 
 from finetrap.errors import BadData
+from finetrap.levels import Word
 from finetrap.stats.likelihood import as_bits
 
 Floats = NDArray[np.float64]
-Verdict = Literal["harmed", "improved", "equivalent", "inconclusive"]
 
 ALPHA = 0.05
 """Chance of some wrong verdict in a family of strategies that a study accepts."""
@@ -339,7 +339,7 @@ def holm_shaffer(
 class Judged(NamedTuple):
     """What the rule says of one change."""
 
-    verdict: Verdict
+    verdict: Word
     small: bool
     """Harmed or improved, and shown to be within the margin."""
     p_adjusted: float
@@ -369,7 +369,7 @@ def judge_family(
     judged = []
     for i, found in enumerate(family):
         within = equivalence[i] <= ALPHA and found.inside(margin)
-        verdict: Verdict = "inconclusive"
+        verdict: Word = "inconclusive"
         if difference[i] <= ALPHA and abs(found.delta) > noise:
             verdict = "harmed" if (found.centre > 0) == rise_is_harm else "improved"
         elif within and not (floors and floors[i]):

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from finetrap.errors import BadInput
-from finetrap.findings import Diagnosis, Effect, Findings, Setting, Suspect
+from finetrap.findings import Diagnosis, Effect, Findings, Suspect
 from finetrap.judge.arms import learning_rate, rate_settings, strategy_labels
 from finetrap.judge.diagnosis import outputs, training
 from finetrap.judge.diagnosis.case import Case, build_case, effects_of, trained_arms
 from finetrap.judge.diagnosis.foreign import read_case
+from finetrap.levels import Setting
 from finetrap.records import Run, written_rate
 
 SUSPECTS: tuple[Callable[[Case], Suspect], ...] = (

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from finetrap.findings import Effect, Findings, Suspect, Word
+from finetrap.findings import Effect, Findings, Suspect
 from finetrap.judge.arms import learning_rate
+from finetrap.levels import Word
 from finetrap.records import Answer, Cell, Run, content_hash
 from finetrap.runs.trials import searched
 from finetrap.stats.changes import Estimate, accuracy_components, estimate, judge_family

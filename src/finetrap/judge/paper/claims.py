@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from finetrap.findings import Claim, Findings, Setting
+from finetrap.findings import Claim, Findings
 from finetrap.judge.arms import Arm, Comparison, comparisons
 from finetrap.judge.pairwise import (
     Contrast,
@@ -43,6 +43,7 @@ from finetrap.judge.paper.population import (
     Models,
     sized_models,
 )
+from finetrap.levels import Setting
 from finetrap.records import Judge, Run, StrategySpec
 from finetrap.stats.changes import ALPHA
 

@@ -13,11 +13,12 @@ import math
 from collections.abc import Sequence
 from typing import get_args
 
-from finetrap.findings import Cliff, Findings, Setting
+from finetrap.findings import Cliff, Findings
 from finetrap.judge.arms import comparisons
 from finetrap.judge.pairwise import declared
 from finetrap.judge.paper.claims import FULL, ZERO_SHOT, Statement, cases_of
 from finetrap.judge.paper.population import ALL, MINIATURE, size_of, sized_models
+from finetrap.levels import Setting
 from finetrap.records import Run
 
 _QUESTION = Statement(0, "full fine-tuning harms {who}", FULL, ZERO_SHOT, ALL, "worse")

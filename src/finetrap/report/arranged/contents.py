@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from finetrap.findings import CellRow, Findings
+from finetrap.findings import Findings
+from finetrap.levels import CellRow
 from finetrap.records import FORMAT, PROTOCOL, Failure, Run, Study
 from finetrap.report import wording
 from finetrap.report.arranged.panels import Panel, PanelArm, ProbeGroup, cell_key

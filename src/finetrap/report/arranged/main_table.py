@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from finetrap.findings import CellRow, Findings, Trial
+from finetrap.findings import Findings, Trial
+from finetrap.levels import CellRow
 from finetrap.records import Cell, Run
 from finetrap.report import wording
 from finetrap.report.arranged.panels import Panel, PanelArm, PanelKey

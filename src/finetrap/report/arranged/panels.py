@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from finetrap.findings import CellRow, Effect, Findings, Summary
+from finetrap.findings import Effect, Findings
 from finetrap.judge.summary import first_measure, second_measure
+from finetrap.levels import CellRow, Summary
 from finetrap.records import Study
 from finetrap.report import wording
 from finetrap.text.visible import one_line

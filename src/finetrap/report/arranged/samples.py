@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 from typing import NamedTuple
 
-from finetrap.findings import CellRow
+from finetrap.levels import CellRow
 from finetrap.records import Answer, Run
 from finetrap.report.arranged.panels import Panel, PanelArm
 

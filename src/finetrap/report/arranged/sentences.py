@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from finetrap.findings import VERDICTS, Detectable, Effect
+from finetrap.findings import Effect
+from finetrap.levels import VERDICTS, Detectable
 from finetrap.report import wording
 from finetrap.report.arranged.panels import Panel, PanelArm
 from finetrap.text.numbers import counted

@@ -21,7 +21,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.textpath import TextToPath
 
-from finetrap.findings import VERDICTS
+from finetrap.levels import VERDICTS
 from finetrap.text.visible import visible
 
 COLOURS = {

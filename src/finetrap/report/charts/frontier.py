@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from finetrap.findings import Effect, Frontier, RewindPath
+from finetrap.findings import Effect
+from finetrap.levels import Frontier, RewindPath
 from finetrap.report import wording
 from finetrap.report.arranged.panels import Panel, PanelArm
 from finetrap.report.arranged.sentences import describe

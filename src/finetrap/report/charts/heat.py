@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from finetrap.findings import VERDICTS, Effect
+from finetrap.findings import Effect
+from finetrap.levels import VERDICTS
 from finetrap.report import wording
 from finetrap.report.arranged.main_table import lines
 from finetrap.report.arranged.panels import Panel, PanelArm, ProbeGroup

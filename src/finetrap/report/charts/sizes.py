@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from finetrap.findings import Cliff, Effect, Setting
+from finetrap.findings import Cliff, Effect
 from finetrap.judge.paper.population import size_of
+from finetrap.levels import Setting
 from finetrap.report import wording
 from finetrap.report.arranged.panels import Panel, PanelArm
 from finetrap.report.arranged.sentences import describe

@@ -1,0 +1,164 @@
+"""What tables and charts show beside changes: levels, costs, trade-offs, smallest effects.
+
+The words that verdicts use stand here too, as records of both kinds need them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+Word = Literal["harmed", "improved", "equivalent", "inconclusive"]
+Setting = Literal["fixed", "tuned"]
+"""At the learning rate that all strategies share, or at the one a search chose for each."""
+
+VERDICTS: tuple[Word, ...] = get_args(Word)
+"""Every verdict, the gravest first."""
+
+
+@dataclass(frozen=True)
+class CellRow:
+    """One measured cell, a failed one too: a line of cells.csv; rates are percentages."""
+
+    key: str
+    model: str
+    parameters: int | None
+    task: str
+    trained_on: str | None
+    strategy: str
+    learning_rate: float | None
+    setting: str
+    """`fixed`, `tuned`, `fixed+tuned` where one learning rate is both, or `trial`."""
+    seed: int | None
+    status: str
+    n: int = 0
+    accuracy: float | None = None
+    low: float | None = None
+    """Wilson interval of this cell's accuracy."""
+    high: float | None = None
+    strict_rate: float | None = None
+    no_answer_rate: float | None = None
+    truncated_rate: float | None = None
+    cut_rate: float | None = None
+    bits_per_byte: float | None = None
+    load_s: float | None = None
+    train_s: float | None = None
+    eval_s: float | None = None
+    peak_bytes: int | None = None
+    train_tokens: int | None = None
+    trainable: int | None = None
+    ship_bytes: int | None = None
+    split: str = "test"
+    self_flips: float | None = None
+    kl_forward: float | None = None
+    """KL(base ‖ tuned), nats per token."""
+    kl_reverse: float | None = None
+    """KL(tuned ‖ base), nats per token."""
+    train_dtype: str | None = None
+    """Precision of training: fp32, bf16, or unknown in a run of file format 1."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One strategy at one setting on one task, over its seeds: a line of summary.csv."""
+
+    model: str
+    task: str
+    trained_on: str
+    """The task itself unless a study transfers."""
+    strategy: str
+    learning_rate: float | None
+    setting: str
+    """`fixed`, `tuned`, or `fixed+tuned` where one rate is both."""
+    base: bool = False
+    """Whether this is the base model, asked without examples."""
+    seeds: int = 0
+    """That were scored; means are over these."""
+    measure: Literal["accuracy", "bits_per_byte"] = "accuracy"
+    level: float | None = None
+    """Percent of the problems, or bits per byte; None where every seed failed."""
+    low: float | None = None
+    """Wilson interval over the problems; None for bits per byte."""
+    high: float | None = None
+    verdict: Word | None = None
+    """On the task, against the base model; None where nothing could be compared."""
+    p_best: float | None = None
+    """Adjusted p of not being better than every other strategy; None where it was not tested."""
+    best: bool = False
+    """Shown better than every other strategy, the base model too."""
+    kept: float | None = None
+    """What is left of the probes, measured as the `Frontier` of its model and tasks says."""
+    worst_probe: str = ""
+    """The probe that was harmed most, in margins."""
+    strict_rate: float | None = None
+    no_answer_rate: float | None = None
+    truncated_rate: float | None = None
+    cut_rate: float | None = None
+    load_s: float | None = None
+    train_s: float | None = None
+    eval_s: float | None = None
+    peak_bytes: int | None = None
+    """The most that any seed held."""
+    train_tokens: float | None = None
+    trainable: float | None = None
+    ship_bytes: float | None = None
+    kl_forward: float | None = None
+    kl_reverse: float | None = None
+    kl_seeds: int = 0
+    cells: tuple[str, ...] = ()
+    """Keys of its cells, of seeds that failed too."""
+
+
+class RewindStep(NamedTuple):
+    """One share λ of the way from the base weights to the trained ones; means over seeds."""
+
+    share: float
+    kept: float
+    gain: float
+    """Change of the dev accuracy, in points."""
+
+
+@dataclass(frozen=True)
+class RewindPath:
+    """What a strategy gained and kept at every interpolation towards the base weights."""
+
+    strategy: str
+    learning_rate: float | None
+    setting: str
+    steps: tuple[RewindStep, ...]
+    chosen: tuple[float, ...]
+    """Shares that the seeds chose, each once."""
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """How gain and forgetting of one model are set against each other, alike for every strategy."""
+
+    model: str
+    task: str
+    trained_on: str
+    probes: tuple[str, ...]
+    """Those that every strategy was asked: what was kept is the mean over them."""
+    retention: bool
+    """Kept is percent of the ability above chance that is left; else the change in points."""
+    paths: tuple[RewindPath, ...]
+
+
+@dataclass(frozen=True)
+class Detectable:
+    """What one model's strategies can be shown to change on one test."""
+
+    model: str
+    test: str
+    probe: bool
+    problems: int
+    seeds: int
+    strategies: int
+    points: float | None
+    """The smallest true change that is shown with power .8; None if none is."""
+    easiest: float | None
+    """The same of the strategy that is easiest to tell: its answers and seeds vary least."""
+    flips: float
+    """Percent of answers that change."""
+    measured: bool
+    """Whether flips and seeds' spread come from runs; else they are assumed."""
