@@ -45,7 +45,8 @@ def test_most_golds_of_a_file_decide_how_a_doubtful_one_is_read():
     assert doubtful_gold("b", letters) == "B"
     assert doubtful_gold("Apollo 11", letters) is None
     assert doubtful_gold("11", numbers) is None
-    for formula in ("3R^2", "2\\sqrt{5}", "p - q", "two"):
+    assert read_gold("two", "number").value == read_gold("2").value
+    for formula in ("3R^2", "2\\sqrt{5}", "p - q", "none"):
         assert read_gold(formula, "number").kind == "text", formula
 
 

@@ -41,7 +41,8 @@ _UNIT = re.compile(
 """What may follow a number that is the whole answer: a unit, an aside, a full stop."""
 _LEFT_SIDE = re.compile(r"\s*(?:\\?[$(]\s*)?(?:[A-Za-z]\w{0,3}|[\d\s.+*/()$×÷-]{1,80})\s*")
 _SPACING = re.compile(r"\\[,;:! ]")
-_PART = re.compile(r"[\\^_=+<>]|\d[A-Za-z]|[A-Za-z]\d")
+_TIME = re.compile(r"\d:\d")
+_PART = re.compile(r"\d:\d|[\\^_=+<>]|\d[A-Za-z]|[A-Za-z]\d")
 """What shows that a number is part of a formula or of a name."""
 _LETTER = re.compile(
     r"[\s*_(\[{$\"']*(?:option |choice )?([A-Za-z])(?:[)\]}.:*_$\"'\s]*|[):]\s+\S.*|\.\s+(\S.*))"
@@ -140,7 +141,7 @@ def _number(text: str) -> GoldAnswer | None:
     value = numbers.value(text)
     if value is not None:
         return GoldAnswer("number", text, value)
-    if len(text) > REACH or not any(map(str.isdigit, text)):
+    if len(text) > REACH or not any(map(str.isdigit, text)) or _TIME.search(text):
         return None
     body = numbers.ascii_digits(_SPACING.sub(_thousands_joined, text))
     left, equals, right = body.rpartition("=")
@@ -173,7 +174,7 @@ def _only_number(text: str) -> GoldAnswer | None:
     """Read the one number that a text holds, unless it is part of a formula."""
     body = numbers.ascii_digits(text)
     spots = list(NUMBER.finditer(body[: 2 * REACH]))
-    return _as_gold(spots[0]) if len(spots) == 1 and not _PART.search(body) else None
+    return _as_gold(spots[0]) if len(spots) == 1 and not _PART.search(text) else None
 
 
 def _as_gold(match: re.Match[str]) -> GoldAnswer | None:

@@ -48,6 +48,14 @@ _CLAUSE = re.compile(
     r"[.!?](?!\d)(?=.)|[,;:\n<>]"
     r"|\b(?:is|are|was|were|be|so|then|thus|and|or|has|have|makes?|leaves?|gives?)\b"
 )
+_ITEM_BEGUN = re.compile(r"\n[ ]*([1-9]\d?)[.)]\s*\Z")
+_EXPLAINED = re.compile(
+    r"(?:[ ][A-Za-z]{1,20}){0,3}[.*_ ]*\n\s*[#*_]{0,4}[ ]?(?:explanation|reasoning|rationale"
+    r"|justification|calculation|because|this is because|here['’]s|here is)\b",
+    re.IGNORECASE,
+)
+"""What follows a number that is the whole first line, where it is then explained."""
+_IRRATIONAL = re.compile(r"\\(?:pi|sqrt)(?![a-z])|[π√]")
 _SENTENCE_END = re.compile(r"(?<=[.?;])(?=\s|$)|(?<=!)(?=\s|$)(?!\s*[-+*/=×÷\\)}])")
 
 
@@ -66,9 +74,14 @@ def find_number(text: str) -> Extraction:
             return _as_number(match, rule, strict=rule == "hash" and in_format(text, STRICT_NUMBER))
         if stated:
             return NOTHING
+    begun = _ITEM_BEGUN.search(body)
+    if begun and re.search(rf"^[ ]*{int(begun[1]) - 1}[.)]", body, re.MULTILINE):
+        body = body[: begun.start()]
     spots = list(NUMBER.finditer(body))
     if not spots:
         return NOTHING
+    if _EXPLAINED.match(body, spots[0].end()) and not _bare(body[: spots[0].start()]).strip():
+        return _as_number(spots[0], "opening")
     result = _concluded(body, spots)
     if result is not None:
         return _as_number(result, "equation")
@@ -145,7 +158,10 @@ def _declared(body: str) -> Found:
 def _boxed(body: str) -> Found:
     """Read the number in the last `\\boxed` that holds one."""
     for match in last_places(BOXED, body):
-        value = _stated(_bare(braced(body[match.end() : match.end() + REACH])))
+        content = braced(body[match.end() : match.end() + REACH])
+        if _IRRATIONAL.search(content.rpartition("=")[2]):
+            return True, None
+        value = _stated(_bare(content))
         if value is not None:
             return True, value
     return False, None

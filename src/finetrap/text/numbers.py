@@ -29,6 +29,7 @@ ASCII = str.maketrans(
         **{sign: THIN + fraction for sign, fraction in _VULGAR.items()},
         "⁄": "/",
         "≈": "=",
+        "。": ". ",
     }
 )
 """Digits, signs and spaces of other scripts; for str.translate."""
@@ -49,6 +50,17 @@ def _fraction(match: re.Match[str]) -> str:
     return f"{sign}{THIN}{top[2]}/{bottom[2]}"
 
 
+def _power(match: re.Match[str]) -> str:
+    """Write 2^{10} as 1024; one of more than 30 digits stays as it is."""
+    base, exponent = int(match[1]), int(match[2] or match[3])
+    return str(base**exponent) if len(match[1]) * exponent <= 30 else match[0]
+
+
+def _hour(match: re.Match[str]) -> str:
+    """Read 5:00 as 5; any other time of day is no number."""
+    return match[1] if match[0].endswith(":00") else "…"
+
+
 Replacement = str | Callable[[re.Match[str]], str]
 _MARKUP: tuple[tuple[str, re.Pattern[str], Replacement], ...] = (
     # GSM8K's calculator annotations
@@ -62,9 +74,24 @@ _MARKUP: tuple[tuple[str, re.Pattern[str], Replacement], ...] = (
     ("\\", re.compile(r"\\(?:left|right)(?![a-zA-Z])"), ""),
     ("\\", re.compile(r"\\(?:times|cdot)\b"), "*"),
     ("\\div", re.compile(r"\\div\b"), "/"),
+    (
+        "^",
+        re.compile(r"(?<![\w.*×·^])(?<![*×·x] )(\d{1,9})\^(?:(\d{1,3})(?!\d)|\{(\d{1,3})\})"),
+        _power,
+    ),
     ("\\circ", re.compile(r"(?<=\d)[ ]?\^[ ]?\{?[ ]?\\circ\b[ ]?\}?"), " "),
     ("\\degree", re.compile(r"(?<=\d)[ ]?\\degrees?\b"), " "),
     ("°", re.compile(r"(?<=\d)[ ]?°"), " "),
+    ("", re.compile(r"[23](?<=(?:[ \dckm]m|ft|in)[23])(?![\w.,]*\w)"), ""),
+    ("O", re.compile(r"[234](?<=(?:CO|NO|SO|[ ]O)[234])(?!\w)"), ""),
+    ("H", re.compile(r"[234](?<=(?:[ ]H|CH|NH)[234])(?!\d)"), ""),
+    # the time of day: 5:00 is 5, 5:30 is no number
+    (":", re.compile(r"(?<![\d:.])(\d{1,2}):(?:00|[0-5]\d)(?![\d:.]*\d)"), _hour),
+    # the number of a step, and of an item that was begun and not written
+    ("tep ", re.compile(r"^[#*_ ]*Step \d{1,2}\b", re.IGNORECASE | re.MULTILINE), "Step"),
+    ("\\approx", re.compile(r"\\approx\b"), "="),
+    ("negative ", re.compile(r"\bnegative (?=\$?\d)"), "-"),
+    ("minus ", re.compile(r"minus(?<=\b(?:is|to|at|of)[ ]minus)[ ](?=\$?\d)"), "-"),
     # a sign apart from its digits, where a number must begin
     (
         "- ",
@@ -76,6 +103,43 @@ _MARKUP: tuple[tuple[str, re.Pattern[str], Replacement], ...] = (
     ),
 )
 """What markup needs to be there at all, what it looks like, and what it is read as, in order."""
+
+_DIGIT = re.compile(r"\d")
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_UNDER_20 = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
+    *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen"),
+    *("eighteen", "nineteen"),
+)
+_WORTH = dict(zip((*_UNDER_20, *_TENS), (*range(20), *range(20, 100, 10)), strict=True))
+_SPELLED = rf"(?:{'|'.join(sorted(_WORTH, reverse=True))})"
+_ONE = re.compile(
+    r"(?:\b(?:is|are|was|there['’]s|has|have|leaves)(?: only| just| exactly)?|[:=])[ *_]*\Z",
+    re.IGNORECASE,
+)
+_IN_WORDS = re.compile(
+    rf"(?<![\w-])(?:{_SPELLED}|a(?=[ ]hundred))"
+    rf"(?:(?:-|[ ](?:and[ ])?)(?:{_SPELLED}|hundred|thousand)){{0,8}}(?![\w-])",
+    re.IGNORECASE,
+)
+
+
+def _spelled_number(match: re.Match[str]) -> str:
+    """Write a spelled number in digits, unless it is the pronoun one."""
+    whole = part = 0
+    before = match.string[max(0, match.start() - 20) : match.start()]
+    ones = match[0].casefold() == "one" and len(match.string.strip(" \n.*_")) > 3
+    if ones and not _ONE.search(before):
+        return match[0]
+    for word in re.split(r"[ -](?:and )?", match[0].casefold()):
+        if word == "thousand":
+            whole, part = whole + 1000 * part, 0
+        elif word == "hundred":
+            part *= 100
+        else:
+            part += _WORTH.get(word, 1)
+    return str(whole + part)
+
 
 _APART = re.compile(r"\A(?:\+[ ]?|(-)[ ])")
 _SCALES = {
@@ -99,7 +163,7 @@ NUMBER = re.compile(
     (?P<sign>(?<![^\W_])(?<![)\]}%])-(?=[$€£¥\d.\u2009]))?  # 10-18 ends in 18, not in -18
     (?:[$€£¥][ ]?)?\u2009?
     (?:
-        (?P<whole>\d{1,9})[ \u2009](?P<top>\d{1,9})/(?P<bottom>\d{1,9})(?![\d/])
+        (?P<whole>\d{1,9})(?:[ \u2009]|[ ]and[ ])(?P<top>\d{1,9})/(?P<bottom>\d{1,9})(?![\d/])
       | (?P<figure>
             (?:
                 \d{1,3}(?:,\d{2,3}){0,16},\d{3}(?!\d)
@@ -123,6 +187,8 @@ NUMBER = re.compile(
 def ascii_digits(text: str) -> str:
     """Write digits, signs and fractions in ASCII and take the markup off numbers."""
     text = text.translate(ASCII)
+    if not _DIGIT.search(text):
+        return _IN_WORDS.sub(_spelled_number, text)
     for sign, pattern, replacement in _MARKUP:
         if sign in text:
             text = pattern.sub(replacement, text)

@@ -38,8 +38,13 @@ NOTHING = Extraction(None, "none", False)
 HASHES = re.compile(r"(?<!#)####(?!#)")
 _IS = "(?:is|are|was|(?:will|would|should|must) be)"
 ANSWER = re.compile(
-    rf"\b(?:answers?|ans)\b[ *_]{{0,4}}(?P<verb>{_IS}\b[ *_]{{0,4}}:?|[:=])", re.IGNORECASE
+    rf"(?:\b(?:answers?|ans)\b[ *_]{{0,4}}(?P<verb>{_IS}\b[ *_]{{0,4}}:?|[:=])"
+    r"|\b(?:respuesta(?: final)? es|réponse(?: finale)? est|antwort (?:ist|lautet)"
+    r"|ответ|jibu(?: ni)?|risposta è|resposta é)\b[ *_]{0,4}[:—-]?"
+    r"|(?:答案|答え|คำตอบ|উত্তর|సమాధానం)[ *_]{0,4}(?:是|为|為|は|คือ|হল)?[ *_]{0,4}:?)",
+    re.IGNORECASE,
 )
+"""Where an answer is stated, also in the languages of MGSM."""
 _LABEL = re.compile(
     r"\b(?:answers?|ans|label|class|category|sentiment|verdict|conclusion|prediction|option|choice)\b"
     rf"[ *_]{{0,4}}(?P<verb>{_IS}\b[ *_]{{0,4}}:?|[:=])"
@@ -103,6 +108,14 @@ def states_nothing(body: str, match: re.Match[str], tail: str) -> bool:
     check = match["verb"] in (":", "=") and _CHECKED.search(before)
     denied = _DENIED.match(tail) or _DOUBTED.match(tail)
     return bool(check or _SUPPOSED.search(before) or denied)
+
+
+def denied_label(text: str) -> str | None:
+    """Return what the last label says not to be so: `not enough information` is one itself."""
+    for match in last_places(_LABEL, text)[:1]:
+        tail = text[match.end() : match.end() + REACH]
+        return first_line(tail) if _DENIED.match(tail) and not _BUT.match(tail) else None
+    return None
 
 
 def last_places(pattern: re.Pattern[str], text: str) -> list[re.Match[str]]:

@@ -41,6 +41,12 @@ RULES = (
     ),
     Rule("boxed", "what stands in the last `\\boxed{}`", "It is \\boxed{18}; 9 each.", "18"),
     Rule(
+        "opening",
+        "a number that is the first line, before an explanation of it",
+        "18\n\nExplanation: 2 boxes of 9 each.",
+        "18",
+    ),
+    Rule(
         "equation",
         "the result of an equation that the last sentence ends on",
         "So he makes 60 * 2 = $120 in 2 weeks",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from finetrap.text import numbers
 from finetrap.text.places import (
@@ -12,6 +13,7 @@ from finetrap.text.places import (
     STRICT_TEXT,
     TEXT_OFF,
     Extraction,
+    denied_label,
     first_line,
     in_format,
     last_line,
@@ -34,6 +36,12 @@ SHORT = 3
 
 def find_text(text: str) -> Extraction:
     """Find an answer that need not be a number: what follows the last marker, or the last line."""
+    found = _found(text)
+    denied = denied_label(text)
+    return replace(found, forms=(*found.forms, *_forms(denied))) if denied else found
+
+
+def _found(text: str) -> Extraction:
     for rule, content in marked_places(text):
         forms = _forms(content)
         if forms:

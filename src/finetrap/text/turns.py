@@ -118,6 +118,10 @@ _TITLE = re.compile(
     r"|restatement)\b)?[\s*_:.]*",
     re.IGNORECASE,
 )
+_UNANSWERED = re.compile(
+    r"\s*[*_#>]{0,4}[ ]?(?:Question|Problem|Q)[ ]?\d{0,4}[*_]{0,3}:[^\n]*\?[*_\s]*", re.IGNORECASE
+)
+"""A question that the model restates without an answer after it."""
 _ASKED = re.compile(r"\?[*_\"”)]{0,3}[ ]*\n")
 
 
@@ -140,6 +144,8 @@ def graded_part(text: str, stops: Sequence[str] = (), *, cut: bool = True) -> Po
             kept = found
         if at is not None:
             return Portion(kept, name, text[start + at :], reasoning)
+    if cut and _UNANSWERED.fullmatch(kept):
+        kept = ""
     return Portion(kept, None, "", reasoning)
 
 
