@@ -227,6 +227,31 @@ def test_ctrl_c_while_a_plan_is_timed_has_no_traceback(tmp_path):
     assert "Traceback" not in err
 
 
+def started_by(process: subprocess.Popen[str], count: int) -> None:
+    """Wait until a process has started so many."""
+    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    deadline = time.monotonic() + 60
+    while len(listed.read_text().split()) < count:
+        assert process.poll() is None
+        assert time.monotonic() < deadline, f"never started {count}"
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=lambda sent: sent.name)
+@pytest.mark.parametrize("children", [1, 2, 3])
+@pytest.mark.parametrize("verb", ["plan", "run"])
+def test_a_signal_to_end_while_processes_start_has_no_traceback(tmp_path, verb, children, sent):
+    process = started(written(tmp_path), verb, "toy.toml", "--workers", 2)
+    started_by(process, children)
+    os.killpg(process.pid, sent)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "leaked" not in err
+    assert "interrupted" in err
+    status = json.loads(finetrap("status", "toy.toml", "--json", cwd=tmp_path).stdout)
+    assert (status["done"], status["failed"]) == (0, 0)
+
+
 @pytest.mark.parametrize("verb", ["status style", "list", "run --help", "grade many.jsonl"])
 def test_a_reader_that_has_seen_enough_is_no_error(verb, tmp_path):
     row = json.dumps({"completion": "#### 5", "gold": "5"}) + "\n"

@@ -324,6 +324,7 @@ def test_threads_depend_neither_on_how_much_is_owed_nor_on_the_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)  # it is told otherwise once imported
     monkeypatch.setattr(machine, "cores", lambda: 6)
     monkeypatch.setattr(machine, "memory", lambda: 3 * machine.BYTES_PER_WORKER)
     store, _ = run([cell()], tmp_path, workers=1)

@@ -17,7 +17,7 @@ import typer
 
 from finetrap import __version__
 from finetrap.cli import doing, judging, planned, regrading
-from finetrap.cli.interruption import Interrupted
+from finetrap.cli.interruption import Interrupted, listen
 from finetrap.errors import FinetrapError
 from finetrap.events import ErrorMet
 from finetrap.terminal.progress import close_stdout
@@ -82,6 +82,7 @@ def main() -> None:
     """Run the command line and exit with its code."""
     arguments, code = sys.argv[1:], 0
     command = typer.main.get_command(app)
+    listen()
     try:
         # Not command.main(), which has codes of its own for an interruption and a closed pipe.
         with command.make_context("finetrap", list(arguments)) as context:
@@ -91,8 +92,9 @@ def main() -> None:
         code = stop.exit_code
     except (_WRONGLY_TYPED, FinetrapError, OSError, KeyboardInterrupt) as fault:
         code = _tell(fault, arguments)
-    # All is said: a Ctrl-C while the process winds up does not change how it ended.
-    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    # All is said: no signal while the process winds up changes how it ended.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        atexit.register(signal.signal, number, signal.SIG_IGN)
     sys.exit(code)
 
 

@@ -2,30 +2,24 @@
 
 A worker that dies costs the cell it was at, which is recorded as failed; the rest of its group goes
 to a new worker. Workers end with their parent, however that ends.
-
-The parent never imports torch: workers are spawned, told their number of threads by
-OMP_NUM_THREADS before they import anything, and talk to the parent through a pipe each (a queue
-shared by all would break for all if one is killed while it holds the queue's lock).
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from finetrap.errors import FinetrapError
 from finetrap.events import ENDINGS, CellBegins, Emit, Event, cell_ends
-from finetrap.measure.engines.machine import Crew, variables_set
+from finetrap.measure.engines.children import Child, start
+from finetrap.measure.engines.machine import Crew
 from finetrap.measure.meter import environment
 from finetrap.records import Cell, Failure, Keep, Run
 from finetrap.runs.store import Store
@@ -43,14 +37,23 @@ _PATIENCE = 0.2
 class _Worker:
     """A worker process as its parent sees it."""
 
-    process: SpawnProcess
-    pipe: Connection
+    child: Child
     members: Group = ()
     """The group it has; empty while it waits for one."""
     current: Cell | None = None
     ended: set[str] = field(default_factory=set)
     heard: bool = False
     """Whether it has ever sent anything: one that did not could not even start."""
+
+    @property
+    def pipe(self) -> Connection:
+        """What it is heard through."""
+        return self.child.pipe
+
+    @property
+    def sentinel(self) -> int:
+        """What is ready once it has ended."""
+        return self.child.process.sentinel
 
 
 class Pool:
@@ -87,26 +90,14 @@ class Pool:
             with suppress(OSError):
                 worker.pipe.send(None)
         for worker in self.workers:
-            worker.process.join(patience)
-            worker.process.terminate()
+            worker.child.process.join(patience)
         for worker in self.workers:
-            worker.process.join(5)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
-            worker.pipe.close()
+            worker.child.end()
         self.workers = []
 
     def _start(self) -> _Worker:
-        context = get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(
-            target=_serve, args=(theirs, self.store, self.keep, self.run_group), daemon=True
-        )
-        with variables_set(OMP_NUM_THREADS=str(self.team.threads)), _deaf():
-            process.start()
-        theirs.close()
-        self.workers.append(_Worker(process, ours))
+        child = start(_serve, self.store, self.keep, self.run_group, threads=self.team.threads)
+        self.workers.append(_Worker(child))
         return self.workers[-1]
 
     def _assign(self, worker: _Worker) -> None:
@@ -119,12 +110,12 @@ class Pool:
 
     def _listen(self) -> None:
         """Wait for messages and deaths; of a dead worker read first what it still said."""
-        sources = [source for w in self.workers for source in (w.pipe, w.process.sentinel)]
+        sources = [source for w in self.workers for source in (w.pipe, w.sentinel)]
         ready = set(wait(sources, _PATIENCE))
         if not self.stopped and self.stopping is not None and self.stopping():
             self._stop()
         for worker in list(self.workers):
-            died = worker.process.sentinel in ready
+            died = worker.sentinel in ready
             if died or worker.pipe in ready:
                 self._read(worker, drain=died)
             if died:
@@ -163,10 +154,13 @@ class Pool:
 
     def _replace(self, worker: _Worker) -> None:
         """Record the cell that a dead worker was at, and put the rest of its group back."""
-        worker.process.join()
-        worker.pipe.close()
+        process, pipe = worker.child
+        process.join()
+        pipe.close()
         self.workers.remove(worker)
-        cause = _cause(worker.process.exitcode or 0)
+        if self.stopped and process.exitcode == -signal.SIGTERM:
+            return  # what ends the study was sent to its workers too
+        cause = _cause(process.exitcode or 0)
         if not worker.heard:
             raise FinetrapError(
                 f"{cause}, before it could start; run the study again. A script that starts "
@@ -196,19 +190,8 @@ def _cause(exit_code: int) -> str:
     return f"worker killed by signal {-exit_code}"
 
 
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Keep Ctrl-C from a child that is started inside: it reaches all, and the parent decides."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _serve(pipe: Connection, store: Store, keep: Keep, run_group: RunGroup | None) -> None:
     """Be a worker: run group after group until told that there is none."""
-    _die_with_parent()
 
     def tell(kind: str, content: object = None) -> None:
         try:
@@ -239,15 +222,3 @@ def default_run_group() -> RunGroup:
     from finetrap.measure.session import Session
 
     return partial(run_group, session=Session())
-
-
-def _die_with_parent() -> None:
-    parent = parent_process()
-    if parent is None:
-        return
-
-    def watch(sentinel: int) -> None:
-        wait([sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, args=(parent.sentinel,), daemon=True).start()

@@ -6,18 +6,15 @@ with the threads that each worker will have. The parent never imports torch.
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
-from typing import Any
 
 from finetrap.backends import Counting, open_model
 from finetrap.errors import BadInput, FinetrapError, Unsupported, out_of_memory
 from finetrap.measure import strategies
+from finetrap.measure.engines.children import Child, start
 from finetrap.measure.engines.machine import Crew
 from finetrap.measure.plan.forecast import Calibrated
 from finetrap.measure.plan.ledger import Ledger, Work, rehearse
@@ -41,22 +38,15 @@ def calibrate(jobs: Sequence[Mapping[str, Cell]], team: Crew, say: Say) -> list[
     A job holds the cells of one model by name, the base model's first. Raises BadInput as the run
     would, and FinetrapError where a calibrator died.
     """
-    context = get_context("spawn")
-    together = context.Barrier(team.workers)
-    pipes, processes = [], []
-    for number in range(team.workers):
-        ours, theirs = context.Pipe()
-        arguments = (theirs, together, list(jobs), team.threads, number == 0, time.time())
-        processes.append(context.Process(target=_calibrator, args=arguments, daemon=True))
-        processes[-1].start()
-        theirs.close()
-        pipes.append(ours)
+    children: list[Child] = []
     try:
-        found = _gather(pipes, say)
+        for number in range(team.workers):
+            told = (list(jobs), number == 0, time.time())
+            children.append(start(_calibrator, *told, threads=team.threads))
+        found = _gather([child.pipe for child in children], say)
     finally:
-        for process in processes:
-            process.terminate()
-            process.join()
+        for child in children:
+            child.end()
     return [
         Calibrated([timings for timings, _ in same], same[0][1])
         for same in zip(*found, strict=True)
@@ -64,36 +54,43 @@ def calibrate(jobs: Sequence[Mapping[str, Cell]], team: Crew, say: Say) -> list[
 
 
 def _gather(pipes: Sequence[Connection], say: Say) -> list[_Found]:
-    """Listen to all calibrators until each has told its findings."""
+    """Listen to all calibrators until each has told its findings.
+
+    One that has opened a model waits there until all have: then they are timed at the same time.
+    """
     found: dict[Connection, _Found] = {}
+    opened: list[Connection] = []
     while len(found) < len(pipes):
         for pipe in wait([p for p in pipes if p not in found]):
             if not isinstance(pipe, Connection):
                 continue
             try:
                 kind, content = pipe.recv()
-            except EOFError:
+            except (EOFError, ConnectionResetError):
                 raise FinetrapError(f"a calibrator died; {_NO_MEMORY}") from None
             if kind == "fault":
                 raise BadInput(content)
             if kind == "found":
                 found[pipe] = content
+            elif kind == "opened":
+                opened.append(pipe)
             else:
                 say(content)
+        if len(opened) == len(pipes):
+            for pipe in opened:
+                pipe.send("go")
+            opened = []
     return [found[pipe] for pipe in pipes]
 
 
 def _calibrator(
-    pipe: Connection,
-    together: Any,
-    jobs: Sequence[Mapping[str, Cell]],
-    threads: int,
-    first: bool,
-    started: float,
+    pipe: Connection, jobs: Sequence[Mapping[str, Cell]], first: bool, started: float
 ) -> None:
     """Be a calibrator: time every job, tell what was found, and end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent decides
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported
+
+    def together() -> None:
+        pipe.send(("opened", None))
+        pipe.recv()
 
     def say(text: str) -> None:
         if first:
@@ -101,12 +98,10 @@ def _calibrator(
 
     try:
         found = [
-            _timed(job, together.wait, say, 0.0 if number else started)
+            _timed(job, together, say, 0.0 if number else started)
             for number, job in enumerate(jobs)
         ]
         pipe.send(("found", found))
-    except BrokenPipeError:  # the parent is gone
-        return
     except FinetrapError as fault:
         pipe.send(("fault", str(fault)))
     except (MemoryError, RuntimeError) as fault:
