@@ -30,6 +30,16 @@ def fused(tensors: list[torch.Tensor], scale: float | None) -> torch.Tensor:
     return output, (query, key, value)
 
 
+def made_by(tensor: torch.Tensor) -> str:
+    """Names of what autograd would go through."""
+    waiting, names = [tensor.grad_fn], []
+    while waiting:
+        step = waiting.pop()
+        names.append(type(step).__name__)
+        waiting += [before for before, _ in step.next_functions if before is not None]
+    return " ".join(names)
+
+
 @pytest.mark.parametrize(
     ("dtype", "within"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)], ids=["fp32", "bf16"]
 )
@@ -49,50 +59,51 @@ def test_whole_products_give_what_torchs_kernel_gives(dtype, within, scale):
 
 
 @pytest.mark.parametrize("case", ["mask", "long", "cache", "not causal"])
-def test_what_is_not_short_causal_attention_is_left_to_torch(case, monkeypatch):
-    called = []
-    monkeypatch.setattr(attention, "sdpa_attention_forward", lambda *a, **k: called.append(case))
-    monkeypatch.setattr(attention, "LONGEST", {torch.float32: 40})
+def test_what_is_not_short_causal_attention_is_left_to_torch(case):
+    longest = attention.LONGEST[torch.float32]
     module, mask = torch.nn.Module(), None
-    query, key, value = states(torch.float32, 41 if case == "long" else 40)
+    module.num_key_value_groups = 3
+    own = states(torch.float32, longest)
+    assert "_Causal" in made_by(attend_whole(module, *own, None)[0])
+    query, key, value = states(torch.float32, longest + 1) if case == "long" else own
     if case == "mask":
-        mask = torch.ones(3, 1, 40, 40, dtype=torch.bool).tril()
+        mask = torch.ones(3, 1, longest, longest, dtype=torch.bool).tril()
     if case == "cache":
         query = query[:, :, -1:]
     module.is_causal = case != "not causal"
-    attend_whole(module, query, key, value, mask)
-    assert called == [case]
+    assert "_Causal" not in made_by(attend_whole(module, query, key, value, mask)[0])
 
 
-def test_training_attends_in_whole_products_and_answers_as_before(tmp_path, monkeypatch):
+def test_training_attends_in_whole_products_and_answers_as_before(tmp_path):
     model = open_model(tiny.spec(tiny.write_llama(tmp_path)), Limits())
-    applied = []
-    plain = attention._Causal.apply
-    monkeypatch.setattr(
-        attention._Causal, "apply", lambda *a: applied.append(1) or plain(*a), raising=False
-    )
+    ways: list[str] = []
+    for layer in model._base.model.layers:
+        layer.self_attn.register_forward_hook(
+            lambda module, _, __: ways.append(module.config._attn_implementation)
+        )
     dropout = {**STRATEGIES["lora"].peft, "lora_dropout": 0.1}  # PEFT's own layers train it
     spec = replace(STRATEGIES["lora"], peft=dropout)
     model.train(ROWS, spec, TrainSpec(batch=6), seed=0)
-    assert applied
-    applied.clear()
+    assert attention.WHOLE in ways
+    ways.clear()
     model.score([(row.prompt, row.target) for row in ROWS], batch=4)
-    assert not applied
+    assert ways
+    assert attention.WHOLE not in ways
     config = model._base.config
     with whole_products(model._base):
         assert config._attn_implementation == attention.WHOLE
     assert config._attn_implementation == "sdpa"
 
 
-def test_few_queries_in_each_of_many_rows_have_the_kernels_numbers(monkeypatch):
+def test_few_queries_in_each_of_many_rows_have_the_kernels_numbers():
     _, key, value = states(torch.float32, 12)
     query = torch.randn(3, 2, 3, 16, generator=torch.Generator().manual_seed(2))
     mask = torch.ones(3, 1, 1, 12, dtype=torch.bool)
     mask[1, ..., :5] = False
-    given = (query, key.detach(), value.detach(), mask, None)
-    found = attention._softmax(*given, causal=False)
-    monkeypatch.setattr(attention, "FEW", 0)
-    expected = attention._softmax(*given, causal=False)
+    key, value = key.detach(), value.detach()
+    found = attention.softmax(query, key, value, mask, None)
+    added = torch.zeros(mask.shape).masked_fill(~mask, float("-inf")).expand(-1, -1, 3, -1)
+    expected = attention.fused(query, key, value, added, None, causal=False)
     assert not torch.equal(found[1], expected[1]), "both went the same way"
     for one, other in zip(found, expected, strict=True):
         assert torch.allclose(one, other, atol=1e-5)

@@ -15,6 +15,7 @@ from finetrap.backends.hf.training.member import examples
 from finetrap.backends.hf.training.passes import cut
 from finetrap.records import Limits, StrategySpec, TrainSpec
 from tests.builders import tiny
+from tests.builders.reading import reading
 from tests.builders.tiny import ROWS, STRATEGIES, write_gemma3
 
 VARIED = [Row(row.prompt * (1 + at % 4), row.target) for at, row in enumerate(ROWS)]
@@ -116,14 +117,17 @@ def test_models_whose_layers_read_across_are_padded(tmp_path, model):
     model._base.config._attn_implementation = "sdpa"
 
 
-def test_whether_rows_know_their_places_is_tried(monkeypatch):
-    gpt2 = GPT2LMHeadModel(
-        GPT2Config(vocab_size=320, n_positions=64, n_embd=32, n_layer=2, n_head=4)
-    ).eval()
-    assert Network(gpt2).joins
-    forward = gpt2.forward
-    monkeypatch.setattr(gpt2, "forward", lambda position_ids=None, **more: forward(**more))
-    assert not Network(gpt2).joins
+class CountsForItself(GPT2LMHeadModel):
+    """Does not listen where its tokens stand."""
+
+    def forward(self, position_ids=None, **more):
+        return super().forward(**more)
+
+
+def test_whether_rows_know_their_places_is_tried():
+    config = GPT2Config(vocab_size=320, n_positions=64, n_embd=32, n_layer=2, n_head=4)
+    assert Network(GPT2LMHeadModel(config).eval()).joins
+    assert not Network(CountsForItself(config).eval()).joins
 
 
 @pytest.mark.parametrize(
@@ -148,17 +152,10 @@ def test_whether_rows_know_their_places_is_tried(monkeypatch):
     ],
     ids=lambda value: getattr(value, "name", None),
 )
-def test_what_peft_computes_itself_is_padded(model, spec, expected, monkeypatch):
-    seen = []
-    plain = step.fit
-
-    def noted(*rest, together, **more):
-        seen.append(together)
-        plain(*rest, together=together, **more)
-
-    monkeypatch.setattr(step, "fit", noted)
-    model.train(ROWS, spec, TrainSpec(batch=6), seed=0)
-    assert seen == [expected]
+def test_what_peft_computes_itself_is_padded(model, spec, expected):
+    with reading(model._base) as passes:
+        steps = model.train(ROWS, spec, TrainSpec(batch=6), seed=0).steps
+    assert {read.rows == 1 for read in passes[-steps:]} == {expected}
 
 
 def test_joined_rows_are_cut_into_passes_of_about_one_size():

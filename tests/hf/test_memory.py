@@ -2,12 +2,15 @@
 
 import gc
 import os
+import resource
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from finetrap.backends.hf import memory, open_model, weights
+from finetrap.backends.hf import memory, open_model
 from finetrap.backends.hf.network import Network
 from finetrap.backends.hf.training import passes
 from finetrap.records import Limits, TrainSpec
@@ -36,24 +39,32 @@ def test_untouched_weights_lie_in_a_file_during_full_training(model, tmp_path, m
     assert not file.exists()
 
 
-def test_untouched_weights_stay_in_memory_where_there_is_no_room(model, monkeypatch):
-    def full(*rest):
-        raise OSError(28, "No space left on device")
+@contextmanager
+def no_file_above(size: int) -> Iterator[None]:
+    """As on a disk that has this room."""
+    most, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
 
-    monkeypatch.setattr(weights, "save_file", full)
+
+def test_untouched_weights_stay_in_memory_where_there_is_no_room(model):
     before = digest(model)
-    model.train(ROWS, STRATEGIES["full"], TrainSpec(batch=6), seed=0)
+    with no_file_above(2**12):
+        model.train(ROWS, STRATEGIES["full"], TrainSpec(batch=6), seed=0)
+    assert model._originals._folder is None
     model.reset()
     assert digest(model) == before
 
 
-def test_activations_may_take_what_the_weights_do_where_all_are_trained(model, monkeypatch):
-    monkeypatch.setattr(passes, "FULL", 2**12)
+def test_activations_may_take_what_the_weights_do_where_all_are_trained(model):
     frozen = Network(model._base)
     assert passes.activation_bytes(frozen) == 3 * 2**28
     model._base.requires_grad_(True)
     held = sum(weight.nbytes for weight in model._base.parameters())
-    assert passes.activation_bytes(frozen) == max(2**28, 2**12 * held)
+    assert passes.activation_bytes(frozen, share=2**12) == max(2**28, 2**12 * held)
 
 
 SHAPES = """

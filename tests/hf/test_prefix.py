@@ -1,17 +1,17 @@
 """What all prompts start with is read once, and nothing else changes."""
 
-from contextlib import nullcontext
-
 import pytest
+import torch
 
 from finetrap.backends import Row
-from finetrap.backends.hf import HFModel, network, open_model
+from finetrap.backends.hf import HFModel, open_model
 from finetrap.backends.hf.asking.trees import gather
-from finetrap.backends.hf.kernels import cache
 from finetrap.backends.hf.kernels.cache import shared_length
 from finetrap.backends.hf.layout import Span
+from finetrap.backends.hf.network import Network
 from finetrap.records import Limits, StrategySpec, TrainSpec
 from tests.builders import tiny
+from tests.builders.reading import Read, reading
 from tests.builders.tiny import FAMILIES
 
 SHOTS = "Question: Tom has 5 corn.\nAnswer: 5 * 60 = 300.\n\n" * 4
@@ -26,28 +26,23 @@ def model(request, tmp_path_factory) -> HFModel:
     return open_model(tiny.spec(folder), Limits())
 
 
-@pytest.fixture
-def reads(monkeypatch) -> list[int]:
-    """Lengths of the prefixes that are read."""
-    seen: list[int] = []
-    plain = network.Network.prefix
-
-    def counted(self, ids):
-        found = plain(self, ids)
-        seen.append(found.length if found else 0)
-        return found
-
-    monkeypatch.setattr(network.Network, "prefix", counted)
-    return seen
+def read_apart(model: HFModel) -> int:
+    """Tokens of all prompts, each read whole."""
+    return sum(len(model.tokens.prompt(prompt)) for prompt in PROMPTS)
 
 
-def test_completions_are_the_same_with_and_without_sharing(model, reads, monkeypatch):
+def test_completions_are_the_same_with_and_without_sharing(model):
     settings = {"max_new_tokens": 12, "stops": ("Question:",), "batch": 3}
-    shared = model.generate(PROMPTS, **settings)
-    assert len(reads) == 1
-    monkeypatch.setattr(cache, "LEAST", 10_000)
-    assert model.generate(PROMPTS, **settings) == shared
-    assert len(reads) == 1
+    _ = model._network.shares
+    with reading(model._base) as together:
+        shared = model.generate(PROMPTS, **settings)
+    with reading(model._base) as apart:  # with a prompt that has no start with the others
+        assert model.generate([*PROMPTS, "a"], **settings)[:-1] == shared
+    first = [
+        sum(read.tokens for read in passes if not read.is_step) for passes in (together, apart)
+    ]
+    assert first[1] >= read_apart(model)
+    assert (first[0] < 0.7 * first[1]) == model._network.shares
 
 
 def test_a_gold_scored_on_the_way_has_the_nats_that_it_has_by_itself(model):
@@ -60,24 +55,21 @@ def test_a_gold_scored_on_the_way_has_the_nats_that_it_has_by_itself(model):
     assert nats == pytest.approx(model.score(PAIRS, batch=3), abs=1e-4)
 
 
-def test_a_prefix_is_read_again_only_with_other_weights(model, monkeypatch):
+def test_a_prefix_is_read_again_only_with_other_weights(model):
     if not model._network.shares:
         pytest.skip("this family's rows cannot share a prefix")
-    read: list[int] = []
-    plain = network.Network._prefix
 
-    def counted(self, ids):
-        read.append(len(ids))
-        return plain(self, ids)
+    def prefixes(found: list[Read]) -> int:
+        return sum(read.caches for read in found)  # scoring keeps nothing else
 
-    monkeypatch.setattr(network.Network, "_prefix", counted)
     model._network.forget()
-    model.score(PAIRS, batch=3)
-    model.score(PAIRS, batch=2)
-    assert len(read) == 1
-    model._network.forget()
-    model.score(PAIRS, batch=3)
-    assert len(read) == 2
+    with reading(model._base) as found:
+        model.score(PAIRS, batch=3)
+        model.score(PAIRS, batch=2)
+        assert prefixes(found) == 1
+        model._network.forget()
+        model.score(PAIRS, batch=3)
+    assert prefixes(found) == 2
 
 
 def test_on_the_way_back_a_prefix_is_read_with_the_weights_at_hand(model):
@@ -94,30 +86,24 @@ def test_on_the_way_back_a_prefix_is_read_with_the_weights_at_hand(model):
     model.reset()
 
 
-def test_nats_are_the_same_with_and_without_sharing(model, reads, monkeypatch):
+def test_nats_are_the_same_with_and_without_sharing(model):
     shared = model.score(PAIRS, batch=3)
-    assert len(reads) == 1
-    monkeypatch.setattr(cache, "LEAST", 10_000)
-    assert model.score(PAIRS, batch=3) == pytest.approx(shared, abs=1e-4)
+    with reading(model._base) as apart:  # with a pair that has no start with the others
+        assert model.score([*PAIRS, ("a", " b")], batch=3)[:-1] == pytest.approx(shared, abs=1e-4)
+    assert sum(read.tokens for read in apart) >= read_apart(model)
 
 
-def test_endings_of_one_context_read_it_once_and_cost_what_they_cost_alone(model, monkeypatch):
+def test_endings_of_one_context_read_it_once_and_cost_what_they_cost_alone(model):
     endings = (" 7", " Tom has 3 + 4 = 7 apples.", " a", " the mill grinds corn")
     pairs = [(text, ending) for text in (*QUESTIONS, *PROMPTS) for ending in endings]
-    read: list[int] = []
-    plain = network.Network.logits
-
-    def counted(self, ids, *args):
-        read.append(ids.numel())
-        return plain(self, ids, *args)
-
-    monkeypatch.setattr(network.Network, "logits", counted)
-    together = model.score(pairs, batch=3)
+    _ = model._network.shares
+    with reading(model._base) as found:
+        together = model.score(pairs, batch=3)
     alone = [model.score([pair], batch=1)[0] for pair in pairs]
     assert together == pytest.approx(alone, abs=1e-4)
     if model._network.shares:
         tokens = [len(model.tokens.prompt(c) + model.tokens.continuation(e)) for c, e in pairs]
-        assert sum(read[: -len(pairs)]) < sum(tokens) / 2
+        assert sum(read.tokens for read in found) < sum(tokens) / 2
 
 
 def test_long_endings_of_a_short_context_stand_alone(model):
@@ -126,17 +112,34 @@ def test_long_endings_of_a_short_context_stand_alone(model):
     assert [tree.members for tree in trees] == [[0], [1], [2], [3], [4]]
 
 
-def test_an_attention_that_knows_of_no_prefix_is_found_out(tmp_path, monkeypatch):
+class OwnAttention(torch.nn.Module):
+    """A layer that attends as it always does, whatever attention the model is told to use."""
+
+    def __init__(self, layer: torch.nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, *args, **given):
+        config = self.layer.config
+        told, config._attn_implementation = config._attn_implementation, "sdpa"
+        try:
+            return self.layer(*args, **given)
+        finally:
+            config._attn_implementation = told
+
+
+def test_an_attention_that_knows_of_no_prefix_is_found_out(tmp_path):
     model = open_model(tiny.spec(tiny.write_llama(tmp_path)), Limits())
     assert model._network.shares
-    monkeypatch.setattr(network, "after", lambda core, prefix: nullcontext())
-    assert not network.Network(model._base).shares
+    for layer in model._base.model.layers:
+        layer.self_attn = OwnAttention(layer.self_attn)
+    assert not Network(model._base).shares
 
 
-def test_a_model_with_windows_shares_nothing(model, reads):
-    model.score(PAIRS, batch=3)
+def test_a_model_with_windows_shares_nothing(model):
     windowed = "gemma3" in type(model._base).__name__.lower()
-    assert (reads[0] == 0) == windowed
+    assert model._network.shares != windowed
+    assert (model._network.prefix(model.tokens.prompt(SHOTS)) is None) == windowed
 
 
 def test_every_row_keeps_a_token_of_its_own():

@@ -6,9 +6,11 @@ from finetrap.backends import Row
 from finetrap.backends.hf import HFModel, open_model
 from finetrap.backends.hf.asking import score
 from finetrap.backends.hf.kernels import head
+from finetrap.backends.hf.layout import join
 from finetrap.errors import ContextTooLong
 from finetrap.records import Limits, StrategySpec, TrainSpec
 from tests.builders import tiny
+from tests.builders.reading import reading
 
 PAIRS = [
     (tiny.TEXTS[0], tiny.TEXTS[1]),
@@ -52,11 +54,12 @@ def test_nats_equal_a_direct_forward_pass(folder, model):
         assert nats == pytest.approx(expected, abs=1e-4 * len(after))
 
 
-def test_nats_do_not_depend_on_the_batch_nor_on_how_logits_are_cut(model, monkeypatch):
+def test_nats_do_not_depend_on_the_batch_nor_on_how_logits_are_cut(model):
     alone = model.score(PAIRS, batch=1)
     assert model.score(PAIRS, batch=16) == pytest.approx(alone, abs=1e-4)
-    monkeypatch.setattr(score, "LOGITS", 320 * 20)
-    assert model.score(PAIRS, batch=16) == pytest.approx(alone, abs=1e-4)
+    spans = [join(model.tokens, *pair) for pair in PAIRS]
+    cut = score.score(model._network, spans, filler=0, batch=16, logits=320 * 20)
+    assert cut == pytest.approx(alone, abs=1e-4)
 
 
 def test_nats_are_told_once_as_they_are_known(model):
@@ -142,22 +145,17 @@ def test_bf16_is_near_fp32_and_returns_to_the_stored_weights(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
-def test_a_batch_that_exhausts_the_memory_is_halved_in_fp32_alone(tmp_path, monkeypatch, dtype):
+def test_a_batch_that_exhausts_the_memory_is_halved_in_fp32_alone(tmp_path, dtype):
     model = open_model(tiny.spec(tiny.write_llama(tmp_path)), Limits(dtype=dtype))
     whole = model.score(PAIRS, batch=6)
-    plain = score._nats
-
-    def small(network, trees, *rest):
-        if len(trees) > 1:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-        return plain(network, trees, *rest)
-
-    monkeypatch.setattr(score, "_nats", small)
-    if dtype == "fp32":
-        assert model.score(PAIRS, batch=6) == pytest.approx(whole, abs=1e-5)
-    else:
-        with pytest.raises(MemoryError, match=r"write batch = \d in \[limits\]"):
-            model.score(PAIRS, batch=6)
+    longest = max(sum(pair) for pair in model.lengths(PAIRS))
+    with reading(model._base, lambda read: read.tokens > 1.2 * longest) as passes:
+        if dtype == "fp32":
+            assert model.score(PAIRS, batch=6) == pytest.approx(whole, abs=1e-5)
+        else:
+            with pytest.raises(MemoryError, match=r"write batch = \d in \[limits\]"):
+                model.score(PAIRS, batch=6)
+    assert max(read.tokens for read in passes) > 1.2 * longest
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

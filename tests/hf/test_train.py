@@ -18,6 +18,7 @@ from finetrap.backends.hf.training.passes import cut, token_bytes
 from finetrap.errors import BadInput, ContextTooLong, Diverged
 from finetrap.records import Limits, StrategySpec, TrainSpec
 from tests.builders import tiny
+from tests.builders.reading import reading
 from tests.builders.tiny import LINEAR, ROWS, STRATEGIES, digest, write_gemma3
 
 BUDGET = TrainSpec(epochs=2, batch=6)
@@ -82,37 +83,34 @@ def test_the_first_twenty_losses_equal_a_plain_loop(folder, model, name):
     assert expected[-1] < expected[0]
 
 
-def test_accumulated_passes_give_the_gradient_of_the_whole_batch(model, monkeypatch):
+@pytest.mark.parametrize("write", [tiny.write_llama, write_gemma3], ids=["in chunks", "capped"])
+def test_accumulated_passes_give_the_gradient_of_the_whole_batch(tmp_path, write):
+    model = open_model(tiny.spec(write(tmp_path)), Limits())
     spans = examples(ROWS, model.tokens, virtual=0, max_length=256)
     network = Network(model._base.requires_grad_(True))
+    in_chunks = network.head is not None
+    assert in_chunks == (write is tiny.write_llama)
     losses, gradients, cuts = [], [], []
-    backward = train.backward
 
-    def counted(network, spans, *rest, **more):
-        cuts[-1] += 1
-        return backward(network, spans, *rest, **more)
-
-    def step(logits: int) -> None:
-        cuts.append(0)
-        losses.append(train.accumulate(network, spans, 0, logits))
+    def step(logits: int = train.LOGITS, room: int | None = None) -> None:
+        held = None if room is None else room * token_bytes(network)
+        with reading(network.core) as passes:
+            losses.append(train.accumulate(network, spans, 0, logits, room=held))
+        cuts.append(len(passes))
         gradients.append([p.grad.clone() for p in model._base.parameters()])
         model._base.zero_grad()
 
-    monkeypatch.setattr(train, "backward", counted)
-    step(train.LOGITS)
-    step(1)  # a head whose loss is taken in chunks needs no cuts for its logits
-    for room in (60, 1):
-        held = room * token_bytes(network)
-        monkeypatch.setattr(train, "activation_bytes", lambda network, held=held: held)
-        step(train.LOGITS)
-    monkeypatch.undo()
-    monkeypatch.setattr(train, "backward", counted)
-    vars(network)["head"] = None  # as of a model that caps its logits
+    step()
+    step(room=60)
+    step(room=1)
     step(320 * 40)
     step(1)
-    assert cuts[:2] == [1, 1]
-    assert cuts[3] == cuts[5] == len(spans)
-    assert all(1 < few < len(spans) for few in (cuts[2], cuts[4]))
+    assert cuts[0] == 1
+    assert 1 < cuts[1] < len(spans) == cuts[2]
+    if in_chunks:  # a head whose loss is taken in chunks needs no cuts for its logits
+        assert cuts[3:] == [1, 1]
+    else:
+        assert 1 < cuts[3] < len(spans) == cuts[4]
     for loss, gradient in zip(losses[1:], gradients[1:], strict=True):
         assert loss == pytest.approx(losses[0], rel=1e-6)
         for one, whole in zip(gradient, gradients[0], strict=True):
@@ -245,8 +243,7 @@ def test_only_the_strategys_own_dropout_acts(tmp_path, model):
 
 @pytest.mark.parametrize("chunk", [1, 320 * 7, 2**23])
 @pytest.mark.parametrize("trained", [True, False])
-def test_the_heads_loss_in_chunks_is_cross_entropy(chunk, trained, monkeypatch):
-    monkeypatch.setattr(head, "CHUNK", chunk)
+def test_the_heads_loss_in_chunks_is_cross_entropy(chunk, trained):
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(50, 16, generator=generator, requires_grad=True)
     weight = torch.randn(320, 16, generator=generator, requires_grad=trained)
@@ -256,7 +253,7 @@ def test_the_heads_loss_in_chunks_is_cross_entropy(chunk, trained, monkeypatch):
     (3 * (expected * shares).sum()).backward()
     grown = [t.grad.clone() for t in (hidden, weight) if t.requires_grad]
     hidden.grad = weight.grad = None
-    total, losses = head.HeadLoss.apply(hidden, weight, targets, shares)
+    total, losses = head.HeadLoss.apply(hidden, weight, targets, shares, None, chunk)
     (3 * total).backward()
     assert torch.allclose(losses, expected, rtol=1e-6)
     assert not losses.requires_grad

@@ -9,9 +9,9 @@ from finetrap.backends.hf import HFModel, open_model
 from finetrap.backends.hf.asking import score
 from finetrap.backends.hf.asking.trees import gather
 from finetrap.backends.hf.layout import Tree, in_one_row, join, padded
-from finetrap.backends.hf.network import Network
 from finetrap.records import Limits
 from tests.builders import tiny
+from tests.builders.reading import reading
 
 ENDINGS = (" 7", " Tom has 3 + 4 = 7 apples.", " a", " the mill grinds corn")
 SHOTS = "Question: Tom has 5 corn.\nAnswer: 5 * 60 = 300.\n\n" * 4
@@ -33,39 +33,28 @@ def pairs(before: str = "") -> list[tuple[str, str]]:
     return [*several, (before + "12 + 5", " 17")]
 
 
-@pytest.fixture
-def passes(monkeypatch) -> list[tuple[int, int]]:
-    """Rows and length of what is read."""
-    read: list[tuple[int, int]] = []
-    plain = Network.hidden
-
-    def counted(self, ids, *args, **kwargs):
-        read.append(tuple(ids.shape))
-        return plain(self, ids, *args, **kwargs)
-
-    monkeypatch.setattr(Network, "hidden", counted)
-    return read
+def each_alone(model: HFModel, asked: list[tuple[str, str]]) -> list[float]:
+    """Nats of texts that share nothing, as padded rows have them."""
+    return [model.score([pair], batch=1)[0] for pair in asked]
 
 
 @pytest.mark.parametrize("before", ["", SHOTS], ids=["alone", "after a prefix"])
-def test_trees_in_one_row_have_the_nats_of_padded_rows(model, before, passes, monkeypatch):
+def test_trees_in_one_row_have_the_nats_of_padded_rows(model, before):
     together = model.score(pairs(before), batch=8)
-    passes.clear()  # of what is tried once on a few tokens
-    assert together == model.score(pairs(before), batch=8)
-    assert {rows for rows, _ in passes} == {1}
-    passes.clear()
-    monkeypatch.setattr(model._network, "joins", False)
-    assert together == pytest.approx(model.score(pairs(before), batch=8), rel=1e-5)
-    assert max(rows for rows, _ in passes) > 1
+    with reading(model._base) as passes:
+        assert together == model.score(pairs(before), batch=8)
+    assert {read.rows for read in passes} == {1}
+    assert together == pytest.approx(each_alone(model, pairs(before)), rel=1e-5)
 
 
-def test_no_place_of_a_pass_is_padding(model, passes):
+def test_no_place_of_a_pass_is_padding(model):
     asked = pairs()
-    model.score(asked, batch=64)
+    with reading(model._base) as passes:
+        model.score(asked, batch=64)
     ids = [(model.tokens.prompt(c), model.tokens.continuation(e)) for c, e in asked]
     contexts = {tuple(context) for context, _ in ids}
     tokens = sum(map(len, contexts)) + sum(len(ending) - 1 for _, ending in ids)
-    assert passes[-1] == (1, tokens)
+    assert passes[-1][:2] == (1, tokens)
 
 
 def test_trees_do_not_feel_each_other(model):
@@ -95,11 +84,10 @@ def test_both_layouts_say_the_same_of_every_tree():
     assert start == row.ids.shape[1]
 
 
-def test_trees_in_bfloat16_are_as_near_as_padded_rows(tmp_path, monkeypatch):
+def test_trees_in_bfloat16_are_as_near_as_padded_rows(tmp_path):
     folder = tiny.write_llama(tmp_path)
     exact = torch.tensor(open_model(tiny.spec(folder), Limits()).score(pairs(), batch=8))
     model = open_model(tiny.spec(folder), Limits(dtype="bf16"))
     together = torch.tensor(model.score(pairs(), batch=8))
-    monkeypatch.setattr(model._network, "joins", False)
-    apart = torch.tensor(model.score(pairs(), batch=8))
+    apart = torch.tensor(each_alone(model, pairs()))
     assert (together - exact).norm() <= 2 * (apart - exact).norm() + 1e-3 * exact.norm()

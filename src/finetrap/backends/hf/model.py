@@ -358,7 +358,7 @@ class HFModel:
         with self._multiplying(tokens):
             return score(self._network, spans, filler=filler, batch=batch, scored=scored)
 
-    def _multiplying(self, tokens: int) -> AbstractContextManager[None]:
+    def _multiplying(self, tokens: int) -> AbstractContextManager[bool]:
         """Let the model multiply as is best for so many tokens.
 
         Packing weights changes bits in bf16, so there free memory has no say in it.

@@ -103,19 +103,21 @@ def generate(
     batch: int,
     written: Written | None = None,
     golds: Golds | None = None,
+    logits: int = LOGITS,
 ) -> list[Completion]:
     """Complete each prompt, the longest first so that rows of like length share a batch.
 
     What all prompts start with is read once. At most `batch` rows are written at once. In fp32 they
     are fewer where memory holds fewer: a batch that exhausts it is halved, and what was finished
     stays. In bf16 they are exactly as many, because answers depend on it. Raises MemoryError.
-    `golds` are read in the same pass as their prompts, where `network.shares` says that rows can.
+    `golds` are read in the same pass as their prompts, where `network.shares` says that rows can,
+    and with about so many `logits` at once.
     """
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     shared = shared_length(prompts, [len(p) for p in prompts])
     prefix = network.prefix(prompts[0][:shared]) if shared else None
     own = prefix.length if prefix is not None else 0
-    reader = _Reader(network, [prompt[own:] for prompt in prompts], filler, prefix, golds)
+    reader = _Reader(network, [prompt[own:] for prompt in prompts], filler, prefix, golds, logits)
     exact = network.core.dtype == torch.float32
     if prompts:
         longest = len(prompts[order[0]]) - own + endings.cap
@@ -249,6 +251,8 @@ class _Reader:
     filler: int
     prefix: Prefix | None
     golds: Golds | None
+    logits: int
+    """How many are kept at once to score golds."""
 
     def read(self, rows: list[int]) -> _Slots:
         """Read the prompts with these numbers, the longest first."""
@@ -299,7 +303,7 @@ class _Reader:
 
         A group keeps no more logits of its golds than a batch that is only scored.
         """
-        most = LOGITS // self.network.vocabulary
+        most = self.logits // self.network.vocabulary
         lengths = {row: len(self.tails[row]) + len(self._gold(row)) for row in rows}
         groups: list[list[int]] = []
         scored = 0

@@ -51,12 +51,13 @@ def score(
     filler: int,
     batch: int,
     scored: Scored | None = None,
+    logits: int = LOGITS,
 ) -> list[float]:
     """Return the negative log-likelihood of each span's scored tokens, in nats.
 
     What all spans start with is read once, and a context that several spans continue is read once
-    for them. A batch that exhausts the memory is halved, but in bf16, where likelihoods depend on
-    it. Raises MemoryError.
+    for them. At most `batch` rows, with about so many `logits`, are read at once. A batch that
+    exhausts the memory is halved, but in bf16, where likelihoods depend on it. Raises MemoryError.
     """
     order = [i for i in range(len(spans)) if spans[i].scored > 0]
     shared = shared_length([spans[i].ids for i in order], [spans[i].start for i in order])
@@ -66,7 +67,7 @@ def score(
     trees = gather(tails, share=network.shares)
     lengths, kept = [tree.length for tree in trees], [tree.kept for tree in trees]
     nats = [0.0] * len(spans)
-    most = LOGITS // network.vocabulary
+    most = logits // network.vocabulary
     lay: Lay = partial(padded, filler=filler, device=network.device)
     one_row = network.joins and any(len(tree.endings) > 1 for tree in trees)
     if one_row:

@@ -89,9 +89,10 @@ class HeadLoss(torch.autograd.Function):
         targets: Tensor,
         weights: Tensor,
         into: Sum | None = None,
+        chunk: int = CHUNK,
     ) -> tuple[Tensor, Tensor]:
         """Return the weighted sum and each loss; the gradients are kept, the logits are not."""
-        rows = max(1, CHUNK // weight.shape[0])
+        rows = max(1, chunk // weight.shape[0])
         losses = torch.empty(len(targets), device=hidden.device)
         to_hidden = torch.empty_like(hidden)
         trained = ctx.needs_input_grad[1]
@@ -120,7 +121,7 @@ class HeadLoss(torch.autograd.Function):
         """Hand out the gradients of hidden states and head."""
         to_hidden, to_weight = ctx.saved_tensors
         scaled = None if to_weight is None else to_weight.mul_(gradient)
-        return to_hidden * gradient, scaled, None, None, None
+        return to_hidden * gradient, scaled, None, None, None, None
 
 
 def _to_gradient(logits: Tensor, targets: Tensor) -> Tensor:

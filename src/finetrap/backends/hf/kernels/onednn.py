@@ -30,11 +30,12 @@ def product(states: Tensor, weight: Tensor) -> Tensor:
 
 
 @contextmanager
-def multiplying(core: Any, tokens: int = 0, room: int = 0) -> Iterator[None]:
+def multiplying(core: Any, tokens: int = 0, room: int = 0) -> Iterator[bool]:
     """Let the plain layers of a model multiply by oneDNN inside; no weight may change meanwhile.
 
     For so many `tokens` weights are laid in the order in which oneDNN reads them, where that pays
-    and copies of them fit into `room` bytes. In fp32 that changes no bit.
+    and copies of them fit into `room` bytes; whether they are is yielded. In fp32 that changes no
+    bit.
     """
     layers = [module for module in core.modules() if _is_plain(module)]
     size = sum(layer.weight.nbytes for layer in layers)
@@ -44,7 +45,7 @@ def multiplying(core: Any, tokens: int = 0, room: int = 0) -> Iterator[None]:
     for layer in layers:
         layer.forward = _forward(layer, packed)
     try:
-        yield
+        yield packed
     finally:
         for layer in layers:
             del layer.forward

@@ -17,8 +17,8 @@ class Sum:
     What comes and goes between activations would leave gaps in memory.
     """
 
-    def __init__(self, weight: Tensor) -> None:
-        self._weight = weight
+    def __init__(self, weight: Tensor, piece: int = PIECE, block: int = BLOCK) -> None:
+        self._weight, self._piece, self._block = weight, piece, block
         flat = torch.contiguous_format
         self._place = torch.empty_like(weight, requires_grad=False, memory_format=flat)
 
@@ -28,7 +28,7 @@ class Sum:
         if gradient is not None and self._weight.grad is None:
             self._weight.grad = self._place.copy_(gradient)
         elif gradient is not None:
-            _add(self._opened(), gradient)
+            self._add(self._opened(), gradient)
 
     def add_rows(self, rows: Tensor, gradient: Tensor) -> None:
         """Add [tokens, width] to the rows [tokens], some of which may be the same."""
@@ -40,17 +40,17 @@ class Sum:
         if one.dtype == summed.dtype:
             summed.addmm_(one.mT, other)
             return
-        for into, part in zip(torch.split(summed, BLOCK), torch.split(one, BLOCK, 1), strict=True):
-            _add(into, part.mT @ other)
+        blocks = torch.split(summed, self._block), torch.split(one, self._block, 1)
+        for into, part in zip(*blocks, strict=True):
+            self._add(into, part.mT @ other)
 
     def _opened(self) -> Tensor:
         if self._weight.grad is None:
             self._weight.grad = self._place.zero_()
         return self._weight.grad
 
-
-def _add(summed: Tensor, more: Tensor) -> None:
-    """Add in pieces: a sum of two dtypes takes three times as long as casting and adding."""
-    pieces = (torch.split(t.reshape(-1), PIECE) for t in (summed, more))
-    for into, part in zip(*pieces, strict=True):
-        into += part.to(into.dtype)
+    def _add(self, summed: Tensor, more: Tensor) -> None:
+        """Add in pieces: a sum of two dtypes takes three times as long as casting and adding."""
+        pieces = (torch.split(t.reshape(-1), self._piece) for t in (summed, more))
+        for into, part in zip(*pieces, strict=True):
+            into += part.to(into.dtype)

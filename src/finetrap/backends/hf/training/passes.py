@@ -113,20 +113,20 @@ def cut(
         yield part
 
 
-def activation_bytes(network: Network) -> int:
+def activation_bytes(network: Network, share: float = FULL) -> int:
     """Return the bytes of activations to keep for one backward pass.
 
     On a CPU passes of some hundred tokens are the fastest: what they write stays in the cache.
-    Where all weights are trained each pass adds to every gradient, and activations may take about
-    what the weights of the pass do. A GPU wants more tokens. What is free has no say: a step
-    that is cut otherwise is summed in another order.
+    Where all weights are trained each pass adds to every gradient, and activations may take this
+    share of what the weights of the pass do. A GPU wants more tokens. What is free has no say: a
+    step that is cut otherwise is summed in another order.
     """
     if network.device.type == "cuda":
         return ON_GPU
     weights = list(network.core.parameters())
     if not all(weight.requires_grad for weight in weights):
         return 3 * 2**28
-    return max(2**28, int(FULL * sum(weight.nbytes for weight in weights)))
+    return max(2**28, int(share * sum(weight.nbytes for weight in weights)))
 
 
 def token_bytes(network: Network) -> int:

@@ -53,18 +53,20 @@ def accumulate(
     filler: int,
     logits: int = LOGITS,
     *,
+    room: int | None = None,
     together: bool = False,
 ) -> float:
     """Add the gradient of a batch's mean loss; return the loss, in nats per target.
 
-    A batch that holds more activations than there is room for, or more than `logits` at once where
-    the head's loss cannot be taken in chunks, is cut, the longest rows first. Each pass divides its
-    summed loss by the targets of the *whole* batch, so that the step does not depend on how it is
-    cut.
+    A batch that holds more activations than there is `room` for in bytes (`activation_bytes`), or
+    more than `logits` at once where the head's loss cannot be taken in chunks, is cut, the longest
+    rows first. Each pass divides its summed loss by the targets of the *whole* batch, so that the
+    step does not depend on how it is cut.
     """
     targets = max(1, sum(span.scored for span in batch))
     total = torch.zeros((), device=network.device)
-    places = activation_bytes(network) // token_bytes(network)
+    room = activation_bytes(network) if room is None else room
+    places = room // token_bytes(network)
     most = logits // network.vocabulary if network.head is None else targets
     for part in cut(batch, most, places, together=together):
         total += backward(network, part, targets, filler, together=together)
