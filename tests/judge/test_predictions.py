@@ -9,7 +9,7 @@ import pytest
 from scipy.special import stdtrit
 
 from finetrap.errors import BadData, BadInput
-from finetrap.judge.predictions import change_text, compare_files, read_predictions
+from finetrap.judge.predictions import change_text, compare_files, predictions_of, read_scored
 
 
 @pytest.fixture
@@ -21,6 +21,10 @@ def write(tmp_path):
         return path
 
     return write
+
+
+def read_predictions(path, filter=None, metric=None):
+    return predictions_of(read_scored(path, filter, metric))
 
 
 def plain(answers):
@@ -49,7 +53,11 @@ def test_a_is_before_and_b_is_after(write):
     a = write("a.jsonl", plain([1] * 60 + [0] * 40))
     b = write("b.jsonl", plain([1] * 30 + [0] * 30 + [1] * 5 + [0] * 35))
     found = compare_files(a, b)
-    assert list(found) == ["n", "a", "b", "delta", "low", "high", "lost", "gained", "p", "verdict"]
+    assert list(found) == [
+        *("metric", "usual_metric", "n", "a", "b", "delta", "low", "high"),
+        *("lost", "gained", "p", "verdict"),
+    ]
+    assert (found["metric"], found["usual_metric"]) == ("correct", False)
     assert (found["n"], found["lost"], found["gained"]) == (100, 30, 5)
     assert (found["a"], found["b"], found["delta"]) == pytest.approx((60, 35, -25))
     p12, p21 = 31 / 102, 6 / 102
@@ -105,11 +113,6 @@ def test_several_filters_need_a_choice(write):
     assert compare_files(other, log, filter="strict-match")["lost"] == 8
 
 
-def test_the_first_metric_is_the_score(write):
-    log = write("samples.jsonl", [sample(0, "none", acc=1.0, acc_norm=0.0)])
-    assert read_predictions(log) == {"0": True}
-
-
 def test_unpaired_ids_are_counted(write):
     a, b = write("a.jsonl", plain([1] * 10)), write("b.jsonl", plain([1] * 7))
     with pytest.raises(BadData, match=r"3 ids of .*a.jsonl not in .*--common compares the 7"):
@@ -139,11 +142,11 @@ def test_a_score_is_right_or_wrong(write, score):
     ("line", "said"),
     [
         ("{", "line 1: not JSON"),
-        ("[1, 2]", "line 1: a list; it must be a JSON object"),
+        ("[1, 2]", "row 1: a number; it must be a JSON object"),
         ('{"id": 1}', "no score; expected `id` with `correct`"),
         ('{"id": null, "correct": 1}', "id is null; it must be text"),
         ('{"id": true, "correct": 1}', "id is a boolean; it must be text"),
-        ('{"doc_id": 1, "metrics": []}', "`doc_id` and `metrics`"),
+        ('{"doc_id": 1, "metrics": []}', "no score; expected `id`"),
         ("", "no rows"),
     ],
 )
@@ -158,7 +161,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(BadData, match="Is a directory"):
         read_predictions(tmp_path)
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(BadData, match="not UTF-8"):
+    with pytest.raises(BadData, match="not UTF-16 text; save the file as UTF-8"):
         read_predictions(tmp_path / "binary")
 
 

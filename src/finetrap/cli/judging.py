@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     from finetrap.judge.advice.advise import Wishes
 
 LogFilter = Annotated[
-    str | None, typer.Option("--filter", help="Which filter of an lm-eval log to read.")
+    str | None, typer.Option("--filter", help="Which filter (lm-eval) or epoch (inspect) to read.")
+]
+LogMetric = Annotated[
+    str | None, typer.Option("--metric", help="Which of a log's metrics says what is right.")
 ]
 MOST_ODD = 10
 """Golds of another kind than most that are reported one by one."""
@@ -67,9 +70,10 @@ def diagnose(
         str | None, typer.Argument(metavar="[RUN]", help="A run's folder, or how its key begins.")
     ] = None,
     runs: RunsFolder = Path("runs"),
-    before: Annotated[Path | None, typer.Option(help="Any tool's outputs before.")] = None,
-    after: Annotated[Path | None, typer.Option(help="Any tool's outputs after.")] = None,
+    before: Annotated[Path | None, typer.Option(help="Any tool's outputs or log, before.")] = None,
+    after: Annotated[Path | None, typer.Option(help="Any tool's outputs or log, after.")] = None,
     filter_name: LogFilter = None,
+    metric: LogMetric = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -87,7 +91,7 @@ def diagnose(
     if before is not None and after is not None:
         if run is not None:
             raise BadInput("give a run, or --before and --after, not both")
-        found = [suspects.diagnose_files(before, after, filter_name)]
+        found = [suspects.diagnose_files(before, after, filter_name, metric)]
     else:
         findings, measured, _ = _judge_source(Source(runs))
         owed = findings.owed
@@ -195,10 +199,11 @@ def overlap(
 
 
 def compare(
-    before: Annotated[Path, typer.Argument(metavar="A.jsonl", help="Predictions before.")],
-    after: Annotated[Path, typer.Argument(metavar="B.jsonl", help="Predictions after.")],
+    before: Annotated[Path, typer.Argument(metavar="A", help="Predictions or a log, before.")],
+    after: Annotated[Path, typer.Argument(metavar="B", help="Predictions or a log, after.")],
     margin: Annotated[float, typer.Option(help="Points within which they are equivalent.")] = 2.0,
     filter_name: LogFilter = None,
+    metric: LogMetric = None,
     common: Annotated[bool, typer.Option("--common", help="Use the shared ids only.")] = False,
     runs: Root = None,
     as_json: AsJson = False,
@@ -212,13 +217,19 @@ def compare(
 
     root = runs or Path()
     result = predictions.compare_files(
-        root / before, root / after, margin=margin, filter=filter_name, common=common
+        *(root / before, root / after),
+        margin=margin,
+        filter=filter_name,
+        metric=metric,
+        common=common,
     )
     Voice(as_json, quiet).result(result, predictions.change_text(result))
 
 
 def grade(
-    file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="`completion` and `gold`.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Rows of `completion` and `gold`, or a log.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Default: standard output.")] = None,
     stop: Annotated[
         list[str] | None,
@@ -233,6 +244,7 @@ def grade(
             metavar="ROW", help="Say how one row is graded: its `id`, or 1 for the first."
         ),
     ] = None,
+    filter_name: LogFilter = None,
     runs: Root = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -243,11 +255,11 @@ def grade(
 
     Example: finetrap grade outputs.jsonl --out graded.jsonl
     """
+    from finetrap.judge.logs import read_gradable
     from finetrap.text import scoring
-    from finetrap.text.rows import json_lines
 
     root, stops = runs or Path(), stop or ()
-    given = list(json_lines(root / file))
+    given = read_gradable(root / file, filter_name)
     if explain is not None:
         lines = scoring.explained_row(given, explain, stops, cut=not no_cut)
         Voice(as_json, quiet).result(lines, "\n".join(lines))

@@ -1,4 +1,4 @@
-"""Any tool's predictions, paired and judged: two files in (judge/logs.py), one change out."""
+"""Any tool's predictions, paired and judged: two files in (judge/logs), one change out."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from finetrap.errors import BadData, BadInput
-from finetrap.judge.logs import NEEDED, read_logged, refuse_scores
+from finetrap.judge.logs import Scored, no_score, read_logged, refuse_scores
 from finetrap.stats.changes import accuracy_components, estimate, flips, judge_family
 from finetrap.text.numbers import counted
+from finetrap.text.visible import one_line
 
 
 def compare_files(
@@ -20,23 +21,28 @@ def compare_files(
     *,
     margin: float = 2.0,
     filter: str | None = None,
+    metric: str | None = None,
     common: bool = False,
 ) -> dict[str, Any]:
     """Judge the change from predictions `a` (before) to `b` (after), paired by id.
 
-    Returns n, a, b, delta, low, high, lost, gained, p and verdict; accuracies, `delta` = b − a,
+    Returns metric, usual_metric (whether that is the usual one of its task, chosen among several),
+    n, a, b, delta, low, high, lost, gained, p and verdict; accuracies, `delta` = b − a,
     interval and `margin` are in points, `lost` counts what is right in `a` and wrong in `b`. With
     `common`, ids found in one file only are left out. Raises BadInput and BadData.
     """
     if not 0 < margin <= 100:
         raise BadInput(f"margin {margin:g}: give points of accuracy above 0, at most 100")
-    before, after = read_predictions(a, filter), read_predictions(b, filter)
+    logs = read_scored(a, filter, metric), read_scored(b, filter, metric)
+    before, after = map(predictions_of, logs)
     ids = _paired_ids(str(a), before, str(b), after, common)
     was = np.array([before[i] for i in ids], dtype=float)
     now = np.array([[after[i]] for i in ids], dtype=float)
     found = estimate(accuracy_components(was, now))
     lost, gained = flips(was, now)
     return {
+        "metric": " against ".join(dict.fromkeys(log.metric for log in logs)),
+        "usual_metric": any(log.usual for log in logs),
         "n": len(ids),
         "a": 100 * float(was.mean()),
         "b": 100 * float(now.mean()),
@@ -53,23 +59,30 @@ def compare_files(
 def change_text(result: Mapping[str, Any]) -> str:
     """Say what `compare_files` found, for a person."""
     p = result["p"]
+    usual = " (the usual metric of ARC and HellaSwag; --metric chooses another)"
     return (
         f"{result['verdict']}: {result['a']:.1f}% -> {result['b']:.1f}%, "
         f"{result['delta']:+.1f} points [{result['low']:+.1f}, {result['high']:+.1f}], "
         f"p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}; "
-        f"{result['lost']} lost, {result['gained']} gained of {counted(result['n'], 'problem')}\n"
+        f"{result['lost']} lost, {result['gained']} gained of {counted(result['n'], 'problem')}"
+        f", by {one_line(result['metric'])}{usual if result['usual_metric'] else ''}\n"
         "95% interval of these two sets of predictions; other seeds of a training may differ more"
     )
 
 
-def read_predictions(path: str | Path, filter: str | None = None) -> dict[str, bool]:
-    """Return whether each id was answered rightly. Raises BadData naming the row."""
-    found = read_logged(path, filter)
-    for row in found.values():
-        if not row.metric:
-            raise BadData(f"{row.place}: no score; {NEEDED}")
-    refuse_scores(list(found.values()))
-    return {name: bool(row.correct) for name, row in found.items()}
+def read_scored(path: str | Path, filter: str | None = None, metric: str | None = None) -> Scored:
+    """Read a file in which each row is right or wrong. Raises BadData naming one that is not."""
+    found = read_logged(path, filter, metric)
+    rows = list(found.rows.values())
+    if not found.metric:
+        raise no_score(rows, path)
+    refuse_scores(rows)
+    return found
+
+
+def predictions_of(log: Scored) -> dict[str, bool]:
+    """Return whether each id was answered rightly."""
+    return {name: bool(row.correct) for name, row in log.rows.items()}
 
 
 def _paired_ids(

@@ -69,8 +69,10 @@ def diagnose_run(run: Run, runs: Sequence[Run], findings: Findings) -> Diagnosis
     return _diagnosis([run], runs, effects, setting, label)
 
 
-def diagnose_files(before: Path, after: Path, filter: str | None = None) -> Diagnosis:
-    """Examine any tool's outputs before and after a training; `filter` is one of lm-eval's logs.
+def diagnose_files(
+    before: Path, after: Path, filter: str | None = None, metric: str | None = None
+) -> Diagnosis:
+    """Examine any tool's outputs before and after a training, by one filter and metric of its logs.
 
     Raises BadData.
     """
@@ -80,7 +82,7 @@ def diagnose_files(before: Path, after: Path, filter: str | None = None) -> Diag
         strategy=Path(after).name,
         learning_rate=None,
         setting="fixed",
-        suspects=examine(read_case(before, after, filter)),
+        suspects=examine(read_case(before, after, filter, metric)),
     )
 
 

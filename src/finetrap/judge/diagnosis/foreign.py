@@ -1,4 +1,4 @@
-"""Any tool's outputs (judge/logs.py) as a case.
+"""Any tool's outputs (judge/logs) as a case.
 
 A score in the file is what its tool counted; it is kept, and held against finetrap's own grade.
 """
@@ -21,9 +21,12 @@ from finetrap.text.scoring import grade
 _STOPS = ("eos", "stop", "cap")
 
 
-def read_case(before: Path, after: Path, filter: str | None = None) -> Case:
+def read_case(
+    before: Path, after: Path, filter: str | None = None, metric: str | None = None
+) -> Case:
     """Read two files and pair them by problem. Raises BadData."""
-    was, now = (_logged_answers(read_logged(path, filter)) for path in (before, after))
+    logs = [read_logged(path, filter, metric) for path in (before, after)]
+    was, now = (_logged_answers(log.rows) for log in logs)
     both = [i for i in was if i in now]
     if not both:
         raise BadData(
@@ -56,7 +59,7 @@ def _logged_gold(row: Logged) -> str:
 
 def _answer(row: Logged, golds: GoldCount) -> Answer:
     """Grade a completion; the file's own score, where it has one, says what counted as right."""
-    if row.metric == "correct":
+    if row.metric in row.scores:
         refuse_scores([row])
     wanted, completion, scored = _logged_gold(row), row.completion, row.correct
     if not isinstance(completion, str) or not wanted:
