@@ -20,12 +20,13 @@ from finetrap.measure.engines import machine, rounds
 from finetrap.measure.meter import Meter
 from finetrap.measure.plan import forecast, timing
 from finetrap.measure.plan.ahead import look_ahead
-from finetrap.measure.plan.ledger import Call, Ledger, Sort, Work, rehearse, signature
+from finetrap.measure.plan.counting import Asked, Counter, Sort, Work, signature
 from finetrap.measure.problems import Problems
 from finetrap.measure.runner import run_cell
 from finetrap.measure.session import Session
+from finetrap.measure.strategies import Questions, Solver
 from finetrap.measure.study import reading
-from finetrap.records import Cell, Limits, StrategySpec, TrainSpec
+from finetrap.records import Cell, Limits, Problem, StrategySpec, TrainSpec
 from finetrap.runs.store import Store
 from finetrap.stats import power
 from tests.builders import runs, tiny
@@ -144,16 +145,15 @@ LORA = replace(runs.LORA, peft={"peft_type": "LORA", "r": 2, "target_modules": "
 
 
 @pytest.mark.parametrize("strategy", [runs.ZERO, runs.SHOTS, runs.FULL, LORA, REWOUND], ids=str)
-def test_a_rehearsal_counts_the_tokens_that_a_real_run_records(small, strategy):
+def test_the_tokens_that_are_counted_are_those_that_a_real_run_records(small, strategy):
     model, make = small
     cell = make(strategy)
-    work = rehearse(cell, Problems(), Ledger(model))
+    work = Counter(model, Problems()).work(cell)
     run = run_cell(cell, Session(lambda spec, limits: model), Meter(), lambda event: None)
     assert work.train_tokens == run.costs.train_tokens
-    asked = (*work.unmoved, *work.way_back, *work.evaluate)
-    read = sum(call.read for call in asked)
-    completed = sum(call.rows for call in asked if call.sort.kind == "decode")
-    written = run.costs.eval_tokens - read
+    asked = (*work.rewind * len(work.shares), *work.answers)
+    completed = sum(one.rows for one in asked if one.cap)
+    written = run.costs.eval_tokens - sum(one.read for one in asked)
     if not strategy.rewind:  # the completions on the way back are not kept
         answers = [*run.answers, *(a for probe in run.probes.values() for a in probe)]
         assert written == sum(a.tokens for a in answers)
@@ -165,10 +165,10 @@ def test_a_row_that_does_not_fit_is_told_before_anything_runs(small):
     cell = make(runs.FULL)
     cell = replace(cell, train=replace(cell.train, max_length=9))
     with pytest.raises(ContextTooLong, match=r"problem \S+ \('.*: the training row takes"):
-        rehearse(cell, Problems(), Ledger(model))
+        Counter(model, Problems()).work(cell)
 
 
-def test_cells_that_differ_in_rate_or_seed_alone_are_rehearsed_once(small):
+def test_cells_that_differ_in_rate_or_seed_alone_are_counted_once(small):
     _, make = small
     whole = make(runs.FULL)
     whole = replace(whole, train=replace(whole.train, epochs=2.0))
@@ -181,34 +181,36 @@ def test_cells_that_differ_in_rate_or_seed_alone_are_rehearsed_once(small):
 
 def test_a_shared_beginning_and_a_shared_context_count_once(small):
     model, _ = small
-    ledger = Ledger(model)
-    shots = "Tom has 3 apples and buys 4 more. " * 4
-    ledger.generate([shots + "One", shots + "Two"], max_new_tokens=4, stops=(), batch=8)
-    ledger.score([("How many?", " 1"), ("How many?", " 2"), ("Whose?", " 1")], batch=2)
-    decode, score = ledger.calls[""]
-    texts = (shots, shots + "One", shots + "Two")
-    both, first, second = (length for length, _ in model.lengths([(t, "") for t in texts]))
-    assert decode.read == first + second
-    assert decode.tokens == pytest.approx(first + second - both, abs=1)
-    assert (score.rows, score.batches) == (2, 1)
-    assert score.read - score.tokens == model.lengths([("How many?", "")])[0][0]
+    counter = Counter(model, Problems())
+    shots = (("Tom has 3 apples and buys 4 more. " * 4, "7"),)
+    solver, limits = Solver(model, shots), Limits(batch=2)
+    two = tuple(Problem(f"{i}", text, "1", "1") for i, text in enumerate(("One", "Two")))
+    asked = counter.asked(solver, Sort("m", True), Questions("math", two), limits)
+    texts = [solver.prompt("One"), solver.prompt("Two"), solver.prompt("")]
+    first, second, start = (length for length, _ in model.lengths([(t, "") for t in texts]))
+    golds = sum(n for _, n in model.lengths([("", solver.target("1"))] * 2))
+    assert asked.read == first + second + golds
+    assert asked.read - asked.tokens == pytest.approx(start, abs=8)  # what follows the question
+    choices = (Problem("c", "How many?", "", "", choices=("1", "2", "3"), label=0),)
+    plain = Solver(model)
+    asked = counter.asked(plain, Sort("c", False), Questions("choice", choices), limits)
+    assert (asked.rows, asked.batches, asked.cap) == (1, 1, 0)
+    context = model.lengths([(plain.prompt("How many?"), "")])[0][0]
+    assert asked.read - asked.tokens == 2 * context
 
 
-DECODE = Call(Sort("decode", "market", False), rows=2, batch=2, tokens=8, read=8, cap=20)
-SCORE = Call(Sort("score", "market", False), rows=2, batch=2, tokens=8, read=8)
-REWIND = Call(Sort("rewind", "market", False))
-TRAIN = Call(Sort("train", "market", False), rows=12, batch=4, tokens=30)
+DECODE = Asked(Sort("market", False), rows=2, batch=2, tokens=8, read=8, cap=20)
+SCORE = Asked(Sort("sums", False), rows=2, batch=2, tokens=8, read=8, cap=0)
+TRAINED = {"steps": 3, "train_tokens": 30, "solution_tokens": 4}
 STEP = timing.Sample(1, 0, 1.0, 10.0, 7)
 TIMINGS = timing.Timings(
     parameters=10,
-    calls={
+    asked={
         DECODE.sort: [timing.Sample(8, 0, 8.0, 10.0, 3)],
         SCORE.sort: [timing.Sample(1, 0, 1.0, 10.0, 3)],
     },
     written={DECODE.sort: (8.0,)},
     trainings={timing.method(runs.FULL): timing.TimedTraining([STEP], 5.0, 10)},
-    rewind_s=0.5,
-    reset_s=0.25,
     open_s=2.0,
     first_s=4.0,
 )
@@ -223,12 +225,13 @@ def told(cells, works, **options):
 def test_a_group_opens_once_trains_once_and_scores_its_problems_once(small):
     _, make = small
     full, rewound = make(runs.FULL), make(REWOUND)
-    work = Work((SCORE,), (TRAIN,), evaluate=(DECODE,), solution_tokens=4)
-    back = replace(work, unmoved=(SCORE,), way_back=(REWIND, DECODE))
+    work = Work((DECODE,), before_tokens=90, moved_tokens=45, **TRAINED)
+    back = work._replace(rewind=(SCORE, DECODE), shares=(0.0, 0.5, 1.0))
     works = {signature(full): work, signature(rewound): back}
     first, second = told([full, rewound], works)
-    assert astuple(first.parts) == pytest.approx((2.25, 5 + 3, 8, 1, 0))
-    assert astuple(second.parts) == pytest.approx((0.5, 0, 16, 1, 0))
+    forward_s = (5 + 3) / 30 / 3  # of a token: a training reads it forward, and twice backward
+    assert astuple(first.parts) == pytest.approx((2, 5 + 3, 8, (90 + 2 * 45) * forward_s))
+    assert astuple(second.parts) == pytest.approx((0, 0, 8 + 3 * 8, 3))
     assert (first.trains, second.trains) == (True, False)
     assert first.train_tokens == second.train_tokens == 30
     assert first.eval_tokens == 8 + 2 * 8
@@ -236,13 +239,13 @@ def test_a_group_opens_once_trains_once_and_scores_its_problems_once(small):
     assert first.bytes == 7
     other = replace(rewound, seed=1)
     third = told([full, rewound, other], {**works, signature(other): back})[2]
-    assert astuple(third.parts) == pytest.approx((0.25 + 0.5, 8, 16, 0, 0))
+    assert astuple(third.parts) == pytest.approx((0, 8, 8 + 2 * 8, 2 + 2 * 45 * forward_s))
 
 
 def test_workers_stay_for_the_next_round_with_what_they_have_at_hand(small, monkeypatch):
     _, make = small
     cells = [replace(make(runs.FULL), seed=seed) for seed in range(3)]
-    work = Work((SCORE,), (TRAIN,), evaluate=(DECODE,), solution_tokens=4)
+    work = Work((DECODE, SCORE), **TRAINED)
     known = {
         forecast.opened_as(cells[0]): forecast.Calibrated(
             [TIMINGS], {signature(cell): work for cell in cells}
@@ -250,12 +253,12 @@ def test_workers_stay_for_the_next_round_with_what_they_have_at_hand(small, monk
     }
     monkeypatch.setattr(machine, "cores", lambda: 2)
     rounds = [cells[:2], cells[2:]]
-    start, opened, scored, cell_s = 4.0, 2.0, 1.0, 0.25 + 8 + 8
+    start, opened, cell_s = 4.0, 2.0, 8 + 8 + 1
     first, second = forecast.timetable(rounds, 1, forecast.Forecaster(known))
-    assert first.seconds == pytest.approx(start + opened + scored + 2 * cell_s)
+    assert first.seconds == pytest.approx(start + opened + 2 * cell_s)
     assert (second.seconds, second.starting) == (pytest.approx(cell_s), 0.0)
     first, second = forecast.timetable(rounds, None, forecast.Forecaster(known))
-    assert first.seconds == pytest.approx(start + opened + scored + cell_s)
+    assert first.seconds == pytest.approx(start + opened + cell_s)
     assert (first.starting, first.at_once) == (2 * start, 2)
     assert (second.seconds, second.starting, second.at_once) == (pytest.approx(cell_s), 0.0, 1)
 
@@ -263,7 +266,7 @@ def test_workers_stay_for_the_next_round_with_what_they_have_at_hand(small, monk
 def test_trained_models_may_write_as_much_as_their_solutions(small):
     _, make = small
     full = make(runs.FULL)
-    works = {signature(full): Work(evaluate=(DECODE,), solution_tokens=4)}
+    works = {signature(full): Work((DECODE,), **TRAINED)}
     assert told([full], works)[0].parts.decoding == pytest.approx(8)
     assert told([full], works, like_solutions=True)[0].parts.decoding == pytest.approx(4)
 
@@ -388,4 +391,3 @@ def test_a_trained_prompt_strategy_is_a_kind_of_its_own():
     assert timing.method(runs.LORA) != timing.method(rank)
     assert timing.method(runs.LORA) == timing.method(replace(runs.LORA, learning_rate=1.0))
     assert timing.method(StrategySpec("x", "full")) == timing.method(runs.FULL)
-    assert Work().train_tokens == 0

@@ -4,7 +4,7 @@ import pytest
 
 from finetrap.measure.meter import flops
 from finetrap.measure.plan import timing
-from finetrap.measure.plan.ledger import Call, Sort
+from finetrap.measure.plan.counting import Asked, Sort
 
 
 def test_operations_are_six_for_each_weight_and_token_and_four_where_weights_are_frozen():
@@ -14,10 +14,9 @@ def test_operations_are_six_for_each_weight_and_token_and_four_where_weights_are
 
 
 def test_rows_take_the_slots_of_rows_that_ended():
-    call = Call(Sort("decode", "t", False), rows=6, batch=2, tokens=60)
-    assert timing.steps_of(call, [10]) == (30, 60 + 60)
-    one_long = Call(Sort("decode", "t", False), rows=4, batch=4, tokens=40)
-    assert timing.steps_of(one_long, [1, 1, 1, 9]) == (9, 40 + 12)
+    asked = Asked(Sort("t", False), rows=6, batch=2, tokens=60, read=60, cap=20)
+    assert timing.steps_of(asked, 10, 10) == 30
+    assert timing.steps_of(asked._replace(rows=4, batch=4), 3, 9) == 9
 
 
 def sample(units: float, tokens: float, seconds: float) -> timing.Sample:

@@ -18,6 +18,7 @@ from finetrap.measure.strategies import (
     Trained,
     each,
     naming,
+    scored_pairs,
     solve,
     training_rows,
 )
@@ -128,7 +129,7 @@ def _divergence(
 ) -> list[tuple[str, float, float]]:
     """Return KL(tuned‖untouched) and KL(untouched‖tuned) on gold solutions, nats per token."""
     chosen = tasks.sample(problems, MOST_DIVERGED, purpose="evidence/divergence", seed=0)
-    pairs = [(solver.prompt(p.question), solver.target(p.solution)) for p in chosen]
+    pairs = scored_pairs(solver, "math", chosen)
     found = interpolating(solver.model).divergence(pairs, batch=limits.batch)
     return [
         (p.id, round(tuned, 6), round(untouched, 6))

@@ -133,6 +133,19 @@ def ask(
     return _choose(solver, kind, problems, limits, told)
 
 
+def scored_pairs(
+    solver: Solver, kind: TaskKind, problems: Sequence[Problem]
+) -> list[tuple[str, str]]:
+    """Return each context and what is scored after it, as problems of a kind are asked."""
+    if kind == "math":
+        return [(solver.prompt(p.question), solver.target(p.solution)) for p in problems]
+    if kind == "prose":
+        return [(solver.prefix, p.solution) for p in problems]
+    asked = solver.prompt if kind == "choice" else lambda question: solver.prefix + question
+    follow = solver.target if kind == "choice" else prompts.plain_target
+    return [(asked(p.question), follow(choice)) for p in problems for choice in p.choices]
+
+
 def each(told: Told | None, part: Part) -> Scored | None:
     """Return what tells a part row by row, whatever its nats."""
     return None if told is None else lambda number, nats: told(part, None)
@@ -220,11 +233,7 @@ def _choose(
 
     A `choice` is the answer to a question; a `continuation` is how the text itself goes on.
     """
-    pairs = []
-    for p in problems:
-        asked = solver.prompt(p.question) if kind == "choice" else solver.prefix + p.question
-        follow = solver.target if kind == "choice" else prompts.plain_target
-        pairs += [(asked, follow(choice)) for choice in p.choices]
+    pairs = scored_pairs(solver, kind, problems)
     scored = None if told is None else _choices_told(problems, told)
     with naming([p for p in problems for _ in p.choices]):
         nats = iter(solver.model.score(pairs, batch=limits.batch, scored=scored))
@@ -275,7 +284,7 @@ def _read(
 ) -> tuple[Answer, ...]:
     """Score held-out text: nats of every whole piece."""
     nats = solver.model.score(
-        [(solver.prefix, p.solution) for p in problems],
+        scored_pairs(solver, "prose", problems),
         batch=limits.batch,
         windows=True,
         scored=each(told, "texts"),

@@ -1,8 +1,8 @@
 """What a study will take on this machine, before anything runs.
 
 ahead        which cells remain, in which rounds
-ledger       what each of them asks of a model: calls with their exact token counts
-calibration  the study's models, timed for seconds on a few of those calls, beside each other
+counting     what each of them asks of a model, in tokens
+calibration  the study's models, timed for seconds on a few problems, beside each other
 forecast     seconds, operations and memory of every cell, and of the crew that shares them
 """
 
@@ -17,6 +17,7 @@ from finetrap.measure.engines.local import opened_as
 from finetrap.measure.engines.machine import Crew, crew, faster_in_bf16, has_gpu, memory
 from finetrap.measure.plan.ahead import Ahead, look_ahead
 from finetrap.measure.plan.calibration import Say, calibrate
+from finetrap.measure.plan.counting import signature
 from finetrap.measure.plan.forecast import (
     Calibrated,
     CellForecast,
@@ -26,7 +27,6 @@ from finetrap.measure.plan.forecast import (
     added,
     timetable,
 )
-from finetrap.measure.plan.ledger import signature
 from finetrap.measure.problems import Problems
 from finetrap.records import Cell, Status, Study
 from finetrap.runs.store import Store

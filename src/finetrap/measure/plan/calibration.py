@@ -16,8 +16,8 @@ from finetrap.errors import BadInput, FinetrapError, Unsupported, out_of_memory
 from finetrap.measure import strategies
 from finetrap.measure.engines.children import Child, start
 from finetrap.measure.engines.machine import Crew
+from finetrap.measure.plan.counting import Counter, Work
 from finetrap.measure.plan.forecast import Calibrated
-from finetrap.measure.plan.ledger import Ledger, Work, rehearse
 from finetrap.measure.plan.timing import PATIENCE, Stopwatch, Timings, method
 from finetrap.measure.problems import Problems
 from finetrap.records import Cell
@@ -33,7 +33,7 @@ _NO_MEMORY = (
 
 
 def calibrate(jobs: Sequence[Mapping[str, Cell]], team: Crew, say: Say) -> list[Calibrated]:
-    """Open each model once in every calibrator, rehearse its cells and time their calls.
+    """Open each model once in every calibrator, count what its cells ask, and time it.
 
     A job holds the cells of one model by name, the base model's first. Raises BadInput as the run
     would, and FinetrapError where a calibrator died.
@@ -125,10 +125,10 @@ def _timed(
         problems.asked(cell)
         problems.trained(cell)
     first_s = time.time() - started - opened_s if started else 0.0
-    ledger = Ledger(model)
-    works = {key: rehearse(cell, problems, ledger) for key, cell in job.items()}
+    counter = Counter(model, problems)
+    works = {key: counter.work(cell) for key, cell in job.items()}
     together()
-    stopwatch = Stopwatch(model, ledger, cells[0].limits, lambda text: say(f"{name}: {text}"))
+    stopwatch = Stopwatch(counter, cells[0].limits, lambda text: say(f"{name}: {text}"))
     stopwatch.evaluation()
     for cell in {method(cell.strategy): cell for cell in cells if cell.strategy.trains}.values():
         train = problems.trained(cell)

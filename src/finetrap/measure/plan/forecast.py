@@ -1,4 +1,4 @@
-"""From calls and timings to seconds: each cell's own, and those of the crew that shares them."""
+"""From tokens and timings to seconds: each cell's own, and those of the crew that shares them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from finetrap.measure.engines.local import opened_as, shifts
 from finetrap.measure.engines.machine import Crew
 from finetrap.measure.engines.workers import Group
 from finetrap.measure.meter import flops
-from finetrap.measure.plan.ledger import Call, Sort, Work, signature
+from finetrap.measure.plan.counting import Asked, Work, signature
 from finetrap.measure.plan.timing import (
     TimedTraining,
     Timings,
@@ -21,23 +21,24 @@ from finetrap.measure.plan.timing import (
 )
 from finetrap.records import Cell
 
+FORWARD = 1 / 3
+"""Of a training's operations on a token, those that score it (Kaplan et al. 2020, section 2.1)."""
+
 
 @dataclass(frozen=True)
 class Parts:
-    """Seconds of one worker, by what they go to."""
+    """Seconds of one worker, by what they go to; prompts and grading go with the answers."""
 
     loading: float = 0.0
-    """Opening models and returning to their base weights."""
+    """Opening models."""
     training: float = 0.0
     decoding: float = 0.0
     scoring: float = 0.0
-    python: float = 0.0
-    """Prompts, grading and evidence, outside the model."""
 
     @property
     def total(self) -> float:
         """Seconds in all."""
-        return self.loading + self.training + self.decoding + self.scoring + self.python
+        return self.loading + self.training + self.decoding + self.scoring
 
 
 def added(parts: Iterable[Parts]) -> Parts:
@@ -70,58 +71,45 @@ class Calibrated:
         """Fit what several calibrators timed at the same time."""
         one, count = timings[0], len(timings)
         self.works, self.parameters, self.written = works, one.parameters, one.written
-        self.calls = {sort: [s for t in timings for s in t.calls[sort]] for sort in one.calls}
+        self.samples = {sort: [s for t in timings for s in t.asked[sort]] for sort in one.asked}
         self.trainings = {
             name: replace(timed, steps=[s for t in timings for s in t.trainings[name].steps])
             for name, timed in one.trainings.items()
         }
-        self._rates = {sort: fitted(samples) for sort, samples in self.calls.items()}
+        self._rates = {sort: fitted(samples) for sort, samples in self.samples.items()}
         self.open_s = sum(t.open_s for t in timings) / count
         self.first_s = sum(t.first_s for t in timings) / count
-        self.rewind_s, self.reset_s = one.rewind_s, one.reset_s
 
-    def seconds(self, call: Call, lengths: Sequence[float]) -> float:
-        """Return the seconds of a call that is no training; `lengths` are those it will write."""
-        if call.sort.kind == "rewind":
-            return self.rewind_s
-        unit_s, token_s = self._rates[_nearest(self._rates, call.sort)]
-        units, tokens = steps_of(call, lengths) if lengths else (call.batches, call.tokens)
-        return units * unit_s + tokens * token_s
+    def asked(self, asked: Asked, solution_tokens: float = 0.0) -> tuple[Parts, float]:
+        """Return the seconds of a test, and the tokens that are written.
 
-    def lengths(self, call: Call, solution_tokens: float | None) -> Sequence[float]:
-        """Return a sample of the lengths that a decoding will write; empty for any other call.
-
-        The base model's on that test, or with `solution_tokens` that length for every row.
+        Completions are as long as the base model's, or all as long as `solution_tokens` says.
         """
-        if call.sort.kind != "decode":
-            return ()
-        if solution_tokens:
-            return (min(solution_tokens, call.cap),)
-        known = self.written[_nearest(self.written, call.sort)]
-        return [min(n, call.cap) for n in known]
+        unit_s, token_s = self._rates[asked.sort]
+        if not asked.cap:
+            return Parts(scoring=asked.batches * unit_s + asked.tokens * token_s), 0.0
+        known = (solution_tokens,) if solution_tokens else self.written[asked.sort]
+        lengths = [min(n, asked.cap) for n in known]
+        mean = sum(lengths) / len(lengths)
+        written = asked.rows * mean
+        steps = steps_of(asked, mean, max(lengths))
+        return Parts(decoding=steps * unit_s + (asked.tokens + written) * token_s), written
 
-    def training_s(self, call: Call, timed: TimedTraining) -> float:
+    def training_s(self, work: Work, timed: TimedTraining) -> float:
         """Return the seconds of a training."""
         step_s, token_s = fitted(timed.steps)
-        return timed.rest_s + call.batches * step_s + call.tokens * token_s
+        return timed.rest_s + work.steps * step_s + work.train_tokens * token_s
 
     def bytes(self, work: Work, timed: TimedTraining | None) -> int | None:
         """Return the most memory that a cell will hold; None where it is unknown."""
         found = []
-        if timed and work.train:
-            call = work.train[0]
-            found.append(extrapolated(timed.steps, call.tokens / max(1, call.batches)))
-        samples = [s for sort in self.calls.values() for s in sort]
-        for call in work.evaluate:
-            at_once = min(call.rows, call.batch) * (call.read / max(1, call.rows) + call.cap)
+        if timed:
+            found.append(extrapolated(timed.steps, work.train_tokens / max(1, work.steps)))
+        samples = [s for sort in self.samples.values() for s in sort]
+        for asked in work.answers:
+            at_once = min(asked.rows, asked.batch) * (asked.read / asked.rows + asked.cap)
             found.append(extrapolated(samples, at_once))
         return max((size for size in found if size is not None), default=None)
-
-
-def _nearest(known: Iterable[Sort], sort: Sort) -> Sort:
-    """Return the timed sort that is like this one."""
-    alike = [s for s in known if (s.kind == "decode") == (sort.kind == "decode")]
-    return max(alike, key=lambda s: (s == sort, s.kind == sort.kind, s.shots == sort.shots))
 
 
 @dataclass
@@ -172,52 +160,49 @@ class Forecaster:
         timed = known.trainings[method(cell.strategy)] if cell.strategy.trains else None
         trains = timed is not None and bench.held != cell.training_key()
         bench.held = cell.training_key()
-        parts, written = [Parts(python=work.python_s)], 0.0
-        if timed and trains:
-            if bench.first("before", cell.trained_on, cell.train):
-                parts += [self._asked(call, known, None, 0.0)[0] for call in work.before]
-            parts.append(Parts(loading=known.reset_s))
-            parts += [Parts(training=known.training_s(call, timed)) for call in work.train]
-        start = ("unmoved", cell.train.dev, cell.trained_on, cell.probes)
-        unmoved = work.unmoved if work.unmoved and bench.first(*start) else ()
-        counted = (*work.way_back, *work.evaluate)
-        solution = work.solution_tokens if timed and self.like_solutions else 0.0
-        for call in unmoved:
-            part, tokens = self._asked(call, known, None, 0.0)
-            parts, written = [*parts, part], written + tokens
-        for number, call in enumerate((*counted, *work.after)):
-            part, tokens = self._asked(call, known, timed, solution)
-            parts.append(part)
-            written += tokens if number < len(counted) else 0.0
-        read = sum(call.read for call in (*unmoved, *counted)) + round(written)
+        parts = self._trained(cell, work, known, timed, bench) if timed and trains else []
+        solution, drag = 0.0, 1.0
+        if timed:
+            drag, solution = timed.drag, work.solution_tokens if self.like_solutions else 0.0
+        counted = [*work.rewind * _interpolations(cell, work, bench), *work.answers]
+        read = 0.0
+        for asked in (*counted, *work.again):
+            part, written = known.asked(asked, solution)
+            parts += [Parts(decoding=drag * part.decoding, scoring=drag * part.scoring)]
+            read += asked.read + written
+        read -= sum(asked.read + known.asked(asked)[1] for asked in work.again)
         return CellForecast(
             cell=cell,
             parts=added(parts),
             trains=trains,
             train_tokens=work.train_tokens,
-            eval_tokens=read,
+            eval_tokens=round(read),
             flops=flops(
                 cell.strategy.kind,
                 known.parameters,
                 timed.trainable if timed else 0,
                 work.train_tokens if trains else 0,
-                read,
+                round(read),
             ),
             bytes=known.bytes(work, timed),
         )
 
-    def _asked(
-        self, call: Call, known: Calibrated, timed: TimedTraining | None, solution: float
-    ) -> tuple[Parts, float]:
-        """Return the seconds of a call, and the tokens that it writes."""
-        lengths = known.lengths(call, solution)
-        seconds = known.seconds(call, lengths) * (timed.drag if timed else 1.0)
-        written = call.rows * sum(lengths) / len(lengths) if lengths else 0.0
-        if call.sort.kind == "rewind":
-            return Parts(loading=seconds), 0.0
-        if call.sort.kind == "decode":
-            return Parts(decoding=seconds), written
-        return Parts(scoring=seconds), 0.0
+    def _trained(
+        self, cell: Cell, work: Work, known: Calibrated, timed: TimedTraining, bench: _Bench
+    ) -> list[Parts]:
+        """Return what a training takes, with the scoring before it and the comparison after it."""
+        seconds = known.training_s(work, timed)
+        scored = 2 * work.moved_tokens  # by the trained model and by the base model
+        if bench.first("before", cell.trained_on, cell.train):
+            scored += work.before_tokens
+        forward_s = FORWARD * seconds / max(1, work.train_tokens)
+        return [Parts(training=seconds, scoring=scored * forward_s)]
+
+
+def _interpolations(cell: Cell, work: Work, bench: _Bench) -> int:
+    """Return how many λ are measured: the base model, at λ = 0, is the same for every training."""
+    known = 0.0 in work.shares and not bench.first("0", cell.train.dev, cell.trained_on)
+    return len(work.shares) - known
 
 
 class Round(NamedTuple):
