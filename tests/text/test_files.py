@@ -18,7 +18,7 @@ import pytest
 
 from finetrap.errors import BadData
 from finetrap.text.files import read_rows, read_text
-from finetrap.text.rows import column, json_lines
+from finetrap.text.rows import column
 
 ROWS = [
     {"question": "What is 1 + 1?", "answer": "2"},
@@ -194,8 +194,17 @@ def test_texts_are_unpacked_too(tmp_path):
 def test_the_byte_of_a_bad_line_is_counted_from_the_start_of_the_file(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'{"a": 1}\n{"a": "\xe9"}\n')
-    with pytest.raises(BadData, match=r"line 2: not UTF-8 text .*at byte 16 of the file"):
-        list(json_lines(path))
+    with pytest.raises(BadData, match=r"byte 16 \(line 2\) is 0xe9, which is not UTF-8 text"):
+        read_rows(path)
+
+
+def test_parquet_that_holds_other_bytes_than_text_is_named(tmp_path):
+    path = tmp_path / "rows.parquet"
+    text = pyarrow.py_buffer(b"caf\xe9")
+    column = pyarrow.StringArray.from_buffers(1, pyarrow.py_buffer(b"\0\0\0\0\4\0\0\0"), text)
+    pyarrow.parquet.write_table(pyarrow.table({"question": column}), path)
+    with pytest.raises(BadData, match=r"rows.parquet: not Parquet \('utf-8' codec"):
+        read_rows(path)
 
 
 @pytest.mark.parametrize(

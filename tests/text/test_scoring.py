@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetrap.errors import BadData, BadInput
+from finetrap.text.files import read_rows
 from finetrap.text.number_answer import find_number
-from finetrap.text.rows import json_lines
 from finetrap.text.rules import LETTER_RULES, RULES, TEXT_RULES
 from finetrap.text.scoring import (
     Grade,
@@ -232,7 +232,7 @@ def test_graded_rows_keep_their_columns_and_gain_the_grade(tmp_path):
         "",
         {"completion": "none", "gold": "a\n#### 1,000"},
     )
-    assert list(graded_rows(list(json_lines(path)))) == [
+    assert list(graded_rows(read_rows(path))) == [
         {
             "id": 7, "completion": "#### 18\nQuestion: 9 + 1?", "gold": 18.0, "note": [1],
             "extracted": "18", "rule": "hash", "correct": True, "strict": True, "cut": "Question:",
@@ -263,20 +263,20 @@ def test_graded_rows_keep_their_columns_and_gain_the_grade(tmp_path):
 def test_a_bad_row_is_refused_by_its_line(tmp_path, row, said):
     path = write(tmp_path / "a.jsonl", {"completion": "18", "gold": "18"}, "", row)
     with pytest.raises(BadData) as error:
-        list(graded_rows(list(json_lines(path))))
+        list(graded_rows(read_rows(path)))
     assert said in str(error.value)
     assert f"{path}, line 3" in str(error.value)
 
 
 def test_files_that_hold_no_rows_are_refused(tmp_path):
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
-    for name, said in (("missing", "No such file"), ("empty", "no rows"), ("binary", "not UTF-8")):
+    for name, said in (("missing", "No such file"), ("empty", "no rows"), ("binary", "not UTF-16")):
         if name == "empty":
             write(tmp_path / name, "", "  ")
         with pytest.raises(BadData, match=said):
-            list(json_lines(tmp_path / name))
+            read_rows(tmp_path / name)
     with pytest.raises(BadData, match="directory"):
-        list(json_lines(tmp_path))
+        read_rows(tmp_path)
 
 
 def rows(*pairs: tuple[str, str], **more: object) -> list:

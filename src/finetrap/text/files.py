@@ -128,7 +128,7 @@ def _parquet(path: Path, data: bytes) -> Iterator[Row]:
             for values in batch.to_pylist():
                 number += 1
                 yield f"{path}, row {number}", values
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, ValueError, OverflowError, pyarrow.ArrowException) as error:
         raise BadData(f"{path}: not Parquet ({error}); give another copy") from error
 
 

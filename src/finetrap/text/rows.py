@@ -1,39 +1,16 @@
-"""Rows that a person hands in: JSON lines and the columns of a row, with the place of each."""
+"""Rows that a person hands in: the columns of a row and JSON values, with the place of each."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, NoReturn
 
 from finetrap.errors import BadData
 
 Row = tuple[str, dict[str, Any]]
 """Where a row stands (file and line), and its columns."""
-
-
-def json_lines(path: str | Path) -> Iterator[Row]:
-    """Read JSON lines, each an object; blank lines are skipped.
-
-    Raises BadData naming the line that is no object, and for a file without any.
-    """
-    empty, start = True, 0
-    try:
-        with open(path, "rb") as lines:
-            for count, line in enumerate(lines, 1):
-                place = f"{path}, line {count}"
-                text = _decoded(place, line, start)
-                start += len(line)
-                if text.strip():
-                    empty = False
-                    yield place, as_object(place, json_value(place, text))
-    except OSError as error:
-        raise BadData(f"{path}: {error.strerror}; give a file of JSON lines") from error
-    if empty:
-        raise BadData(f"{path}: no rows; each line must be one JSON object")
 
 
 def column(row: Row, name: str) -> str:
@@ -72,16 +49,6 @@ def described(value: object) -> str:
     names = {bool: "a boolean", str: "a string", int: "a number", float: "a number"}
     names |= {dict: "an object", list: "a list"}
     return names.get(type(value), f"a {type(value).__name__}")
-
-
-def _decoded(place: str, data: bytes, start: int) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadData(
-            f"{place}: not UTF-8 text ({error.reason} at byte {start + error.start} of the file); "
-            "save it as UTF-8"
-        ) from error
 
 
 def json_value(place: str, text: str) -> object:
