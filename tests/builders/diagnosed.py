@@ -86,6 +86,7 @@ SOUND: dict[str, Any] = {
     "loss": [0.5, 0.4, 0.3, 0.3, 0.3],
     "update_ratio": [None, 4e-4, 4e-4, 4e-4, 1e-4],
     "rows": [ROW, ROW],
+    "template_faults": [],
     "eos_share": 1.0,
     "divergence": [["p00", 0.1, 0.1]],
 }
@@ -103,7 +104,7 @@ def trained(found: tuple[Answer, ...] = BAD, rate: float = 3e-5, **evidence: Any
 def suspects(run: Run, *others: Run) -> dict[str, Suspect]:
     runs = [*(others or (untouched(),)), run]
     found = diagnosis.diagnose_run(run, runs, verdicts.verdicts_on(runs))
-    assert len(found.suspects) == len(diagnosis.SUSPECTS) == 13
+    assert len(found.suspects) == len(diagnosis.SUSPECTS) == 14
     for suspect in found.suspects:
         assert suspect.evidence
         assert bool(suspect.remedy) == (suspect.verdict == "likely cause")

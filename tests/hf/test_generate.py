@@ -93,7 +93,7 @@ def test_a_completion_that_is_not_stopped_ends_at_the_cap(model):
 def test_ids_of_the_generation_config_end_a_completion_and_nothing_else_of_it_acts(llama):
     model = open_model(tiny.spec(llama), Limits())
     written: list[int] = []
-    model.tokens.text = lambda ids: written.extend(ids) or ""  # type: ignore[method-assign]
+    model.tokens.text = lambda ids, after: written.extend(ids) or ""  # type: ignore[method-assign]
     model.generate(["a"], max_new_tokens=5, stops=(), batch=1)
     third = next(t for t in written[2:] if t not in written[:2])
     changes = {"eos_token_id": [0, third], "do_sample": True, "temperature": 9.0}

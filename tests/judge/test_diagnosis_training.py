@@ -44,6 +44,15 @@ def test_another_template_is_a_likely_cause_and_silences_the_likelihoods() -> No
         assert found[name].verdict == "not enough data"
 
 
+def test_a_chat_template_that_leads_to_no_answer_is_a_likely_cause() -> None:
+    fault = "the chat template opens a block of reasoning: answers are written inside '<think>'"
+    found = suspects(trained(template_faults=[fault]))["chat template"]
+    assert (found.verdict, found.evidence) == ("likely cause", fault)
+    assert 'prompt = "plain"' in found.remedy
+    assert suspects(trained())["chat template"].verdict == "ruled out"
+    assert suspects(trained(template_faults=None))["chat template"].verdict == "not enough data"
+
+
 @pytest.mark.parametrize(
     "fault",
     [

@@ -52,7 +52,8 @@ class Training:
     """Parameters that were trained."""
     evidence: Mapping[str, Any] = field(default_factory=dict)
     """`loss`, `gradient_norm`, `update_ratio` and `learning_rate` per step; `rows` (two rendered
-    examples, each a list of [token text, in loss]); `eos_share` (rows that train their end)."""
+    examples, each a list of [token text, in loss]); `eos_share` (rows that train their end);
+    where there is a tokenizer `retokenised` and `template_faults`."""
 
 
 class Model(Protocol):

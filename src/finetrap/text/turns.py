@@ -149,6 +149,12 @@ def graded_part(text: str, stops: Sequence[str] = (), *, cut: bool = True) -> Po
     return Portion(kept, None, "", reasoning)
 
 
+def opens_reasoning(prompt: str) -> bool:
+    """Whether a prompt ends inside a block of reasoning."""
+    marks = list(_BLOCK.finditer(prompt))
+    return bool(marks) and marks[-1]["open"] is not None
+
+
 def _outside(text: str) -> tuple[list[tuple[int, int]], bool]:
     """Return where the text outside blocks of reasoning stands, and whether there are any.
 

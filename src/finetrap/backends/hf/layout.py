@@ -31,8 +31,8 @@ class Span(NamedTuple):
 
 def join(tokens: Tokens, context: str, continuation: str) -> Span:
     """Return the span of a continuation. Without any context its first token is not scored."""
-    head = tokens.prompt(context)
-    return Span(head + tokens.continuation(continuation), max(1, len(head)))
+    head, ids, _ = tokens.pair(context, continuation)
+    return Span([*head, *ids], max(1, len(head)))
 
 
 def cut_windows(tokens: Tokens, prefix: str, text: str, room: int | None) -> Iterator[Span]:
@@ -41,8 +41,7 @@ def cut_windows(tokens: Tokens, prefix: str, text: str, room: int | None) -> Ite
     Without a prefix each stands after the tokenizer's begin token (BOS, else EOS); a tokenizer that
     has neither leaves the first token of each window unscored.
     """
-    head = tokens.prompt(prefix)
-    ids = tokens.continuation(text)
+    head, ids, _ = tokens.pair(prefix, text)
     size = len(ids) if room is None else room - len(head)
     if ids and size < 2:
         raise ContextTooLong(
@@ -50,7 +49,7 @@ def cut_windows(tokens: Tokens, prefix: str, text: str, room: int | None) -> Ite
             f"{room}, which leaves no room for the text; use fewer shots"
         )
     for at in range(0, len(ids), max(1, size)):
-        yield Span(head + ids[at : at + size], max(1, len(head)))
+        yield Span([*head, *ids[at : at + size]], max(1, len(head)))
 
 
 class Tree(NamedTuple):

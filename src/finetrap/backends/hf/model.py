@@ -108,7 +108,7 @@ class HFModel:
             what = f"the prompt with {max_new_tokens} new tokens"
             self.tokens.check_fits(length, what, number)
         endings = Endings(self.tokens, stops, max_new_tokens)
-        beside = self._golds(ids, golds, scored) if golds and scored else None
+        beside = self._golds(prompts, golds, scored) if golds and scored else None
         network, filler = self._network, self.tokens.filler
         with self._multiplying(sum(map(len, ids)) + len(ids) * max_new_tokens):
             completions = generate(
@@ -119,16 +119,16 @@ class HFModel:
         self.tokens_read += sum(map(len, ids)) + sum(c.tokens for c in completions)
         return completions
 
-    def _golds(
-        self, prompts: Sequence[list[int]], texts: Sequence[str], scored: Scored
-    ) -> Golds | None:
+    def _golds(self, prompts: Sequence[str], texts: Sequence[str], scored: Scored) -> Golds | None:
         """Encode golds to be read with their prompts; None where each is scored by itself."""
-        ids = [self.tokens.continuation(text) for text in texts]
-        for number, (prompt, gold) in enumerate(zip(prompts, ids, strict=True)):
-            length = len(prompt) + len(gold) - 1 + self._network.virtual
+        ids = []
+        for number, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
+            head, gold, _ = self.tokens.pair(prompt, text)
+            length = len(head) + len(gold) - 1 + self._network.virtual
             self.tokens.check_fits(length, "the text to be scored", number)
-        for number, gold in enumerate(ids):
-            if not gold:
+            ids.append(list(gold))
+        for number, row in enumerate(ids):
+            if not row:
                 scored(number, 0.0)
         if not self._network.shares:
             return None
@@ -178,7 +178,7 @@ class HFModel:
             with seeded(seed):
                 trainee = self._prepare(rows, strategy, train, seed)
                 self._fit(trainee, train.dtype, progress)
-            return self._finish(trainee)
+            return self._finish(trainee, rows)
         except BaseException:
             self.reset()
             raise
@@ -249,8 +249,8 @@ class HFModel:
 
     def lengths(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:
         """Return the tokens of each context and of its continuation, as `score` reads them."""
-        tokens = self.tokens
-        return [(len(tokens.prompt(a)), len(tokens.continuation(b))) for a, b in pairs]
+        found = [self.tokens.pair(*pair) for pair in pairs]
+        return [(len(pair.prompt), len(pair.target)) for pair in found]
 
     def training_tokens(
         self, rows: Sequence[Row], strategy: StrategySpec, train: TrainSpec, seed: int
@@ -314,7 +314,7 @@ class HFModel:
                 progress=progress,
             )
 
-    def _finish(self, trainee: Trainee) -> Training:
+    def _finish(self, trainee: Trainee, rows: Sequence[Row]) -> Training:
         """Settle what was trained and say what it was. Raises Diverged."""
         self._changed = True
         member, adapter = trainee.member, trainee.adapter
@@ -331,6 +331,8 @@ class HFModel:
                 **asdict(member.curve),
                 "rows": [rendered(span, self.tokens) for span in spans[:2]],
                 "eos_share": sum(s.ids[-1] == self.tokens.end for s in spans) / len(spans),
+                "retokenised": sum(self.tokens.pair(r.prompt, r.target).apart for r in rows),
+                "template_faults": list(self.tokens.template_faults),
                 "merged": adapter.merged if adapter else None,
             },
         )

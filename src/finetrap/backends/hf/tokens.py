@@ -1,21 +1,26 @@
 """Text to token ids and back, in one way for training, scoring and generating.
 
-A prompt and what follows it are encoded apart and joined, so that the boundary between them lies at
-the same place everywhere. The tokenizer is read, never changed: padding needs no pad token, because
-padded places are masked or come after everything that is read.
+A prompt has the tokens that `generate` is given, everywhere; what follows it has those that the
+whole text has after them. Tokenizers in SentencePiece's way put a mark for a space before a text,
+which must not stand in the middle of one. The tokenizer is read, never changed: padding needs no
+pad token, because padded places are masked or come after everything that is read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from finetrap.errors import BadModel, ContextTooLong
+from finetrap.text.turns import opens_reasoning
 
 ENCODED = 4096
 """Texts whose ids are kept: the cells of a study ask the same problems, one after another."""
+
+MARKS = (":", "\n", ".", "a", "0")
+"""Texts after which another is encoded as in the middle of a text, unless the two melt together."""
 
 Render = Callable[[Sequence[Mapping[str, str]]], str]
 
@@ -27,6 +32,15 @@ _PINNED_CLOCK = (
     f"{{% macro strftime_now(format) %}}{{{{ format{_DATE} }}}}{{% endmacro %}}{{{{ '' }}}}"
 )
 """Put before a template, it hides the clock that transformers lends to templates."""
+
+
+class Pair(NamedTuple):
+    """A prompt's ids and those of what follows it."""
+
+    prompt: tuple[int, ...]
+    target: tuple[int, ...]
+    apart: bool
+    """Whether the whole text would begin with other tokens than the prompt has by itself."""
 
 
 class Tokens:
@@ -48,9 +62,20 @@ class Tokens:
     ) -> None:
         self._tokenizer = tokenizer
         self._encoded = lru_cache(ENCODED)(self._encode)
-        self._pieces: dict[int, str] = {}
+        self._paired = lru_cache(ENCODED)(self._pair)
+        self._pieces: dict[tuple[int, bool], str] = {}
+        self._added = frozenset(tokenizer.added_tokens_decoder)
         self._head = _policy_head(tokenizer)
         self._vocabulary = vocabulary
+        self._begins = any(
+            after is not None and after != self._encoded(text)
+            for text in ("7", "a")
+            for after in (self._after(mark, text) for mark in MARKS)
+        )
+        """Whether a text by itself begins with other tokens than in the middle of another."""
+        inside = self._tokenizer.decode(list(self._inside(" 7")))
+        self._before = "" if inside == " 7" else MARKS[0]
+        """What has to stand before ids for their first space to be seen."""
         self.context = context
         """Tokens the model can read at once; None without a limit."""
         has_template = getattr(tokenizer, "chat_template", None) is not None
@@ -60,11 +85,14 @@ class Tokens:
                 'say prompt = "plain" (or "auto") for this model'
             )
         self.chat: Render | None = None
+        self.template_faults: tuple[str, ...] = ()
+        """What is wrong with the chat template, as far as prompts show it."""
         self._opening = ""
         eos: int | None = tokenizer.eos_token_id
         self.end = eos
         if prompt != "plain" and has_template:
             self.chat = lambda messages: _render(tokenizer, messages, ask=True)
+            self.template_faults = tuple(_template_faults(tokenizer))
             self._opening = _template_opening(tokenizer)
             self.end = _end_of_turn(tokenizer, eos)
         self.ends = frozenset(i for i in (eos, self.end, *more_ends) if i is not None)
@@ -87,8 +115,34 @@ class Tokens:
             ids = [self.begin]
         return ids
 
+    def pair(self, prompt: str, text: str) -> Pair:
+        """Encode a prompt and what follows it: the two decode to the whole text.
+
+        The prompt's ids are those of `prompt`; the text's are those that the whole text has after
+        them, without any special token. Raises BadModel.
+        """
+        return self._paired(prompt, text)
+
+    def _pair(self, prompt: str, text: str) -> Pair:
+        head = tuple(self.prompt(prompt))
+        if not prompt:
+            return Pair(head, self._encoded(text), False)
+        after = self._after(prompt, text)
+        return Pair(head, self._inside(text) if after is None else after, after is None)
+
+    def _after(self, prompt: str, text: str) -> tuple[int, ...] | None:
+        """Return the ids of a text after a prompt, None where those of the prompt change."""
+        own = self._encoded(prompt)
+        whole = self._encode(prompt + text)
+        return whole[len(own) :] if whole[: len(own)] == own else None
+
+    def _inside(self, text: str) -> tuple[int, ...]:
+        """Encode a text as it would stand in the middle of another, whatever that may be."""
+        found = (self._after(mark, text) for mark in MARKS) if self._begins else iter(())
+        return next((ids for ids in found if ids is not None), self._encoded(text))
+
     def continuation(self, text: str) -> list[int]:
-        """Encode what follows a prompt: no special token is added.
+        """Encode a text by itself: no special token is added.
 
         Raises BadModel for a token that the model has no embedding of.
         """
@@ -104,20 +158,49 @@ class Tokens:
             )
         return tuple(ids)
 
-    def text(self, ids: Sequence[int]) -> str:
-        """Decode generated ids, special tokens left out."""
-        text: str = self._tokenizer.decode(
-            list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return text
+    def text(self, ids: Sequence[int], after: int | None = None) -> str:
+        """Decode generated ids, special tokens left out.
 
-    def piece(self, token: int) -> str:
-        """Return the text of one token by itself, special tokens included."""
-        piece = self._pieces.get(token)
+        With the token `after` which they stand, a space before the first of them is kept.
+        """
+        inside = after is not None and bool(self._before) and not self._opens(after)
+        return self._decode(ids, inside=inside, special=False)
+
+    def piece(self, token: int, *, inside: bool = False) -> str:
+        """Return the text of one token, special tokens included: by itself, or `inside` a text."""
+        inside = inside and bool(self._before)
+        piece = self._pieces.get((token, inside))
         if piece is None:
-            piece = self._tokenizer.decode([token], clean_up_tokenization_spaces=False)
-            self._pieces[token] = piece
+            piece = self._pieces[token, inside] = self._decode([token], inside=inside, special=True)
         return piece
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """Return what each token of a text stands for in it; together they are the text."""
+        found, begins = [], True
+        for token in ids:
+            found.append(self.piece(token, inside=not begins))
+            begins = (begins or self._opens(token)) if token in self._added else False
+        return found
+
+    def _decode(self, ids: Sequence[int], *, inside: bool, special: bool) -> str:
+        def decoded(ids: list[int]) -> str:
+            text: str = self._tokenizer.decode(
+                ids, skip_special_tokens=not special, clean_up_tokenization_spaces=False
+            )
+            return text
+
+        if inside:
+            before = self.continuation(self._before)
+            shown, whole = decoded(before), decoded([*before, *ids])
+            if whole.startswith(shown):
+                return whole[len(shown) :]
+        return decoded(list(ids))
+
+    def _opens(self, token: int) -> bool:
+        """Whether what follows a token is encoded as at the beginning of a text."""
+        if token not in self._added:
+            return False
+        return self._encoded(self.piece(token) + "7")[1:] == self._encoded("7")
 
     def save(self, folder: str) -> None:
         """Write the tokenizer beside a saved model."""
@@ -167,6 +250,26 @@ def _template_opening(tokenizer: Any) -> str:
     question = "QUESTION7f3a"
     rendered = _render(tokenizer, [{"role": "user", "content": question}], ask=True)
     return rendered.partition(question)[0]
+
+
+def _template_faults(tokenizer: Any) -> Iterator[str]:
+    """Say how prompts in the template differ from what an answer follows in it."""
+    question, answer = "QUESTION7f3a", "ANSWER7f3a"
+    user = {"role": "user", "content": question}
+    asked = _render(tokenizer, [user], ask=True)
+    answered = _render(tokenizer, [user, {"role": "assistant", "content": answer}], ask=False)
+    before = answered.partition(answer)[0]
+    lacks = before.removeprefix(asked).strip() if before.startswith(asked) else ""
+    if lacks and asked == _render(tokenizer, [user], ask=False):
+        yield (
+            "the chat template ignores add_generation_prompt: prompts end without "
+            f"{lacks!r}, which opens the assistant's turn"
+        )
+    if opens_reasoning(asked.rpartition(question)[2]):
+        yield (
+            "the chat template opens a block of reasoning: answers are written inside "
+            f"{asked.rpartition(question)[2].split()[-1]!r}"
+        )
 
 
 def _end_of_turn(tokenizer: Any, eos: int | None) -> int | None:

@@ -29,6 +29,7 @@ SUSPECTS: tuple[Callable[[Case], Suspect], ...] = (
     outputs.format_,
     outputs.truncation,
     training.template,
+    training.chat_template,
     training.masking,
     training.data,
     training.leakage,

@@ -141,6 +141,17 @@ def template(case: Case) -> Suspect:
     )
 
 
+def chat_template(case: Case) -> Suspect:
+    """Judge whether an answer follows the prompt as the chat template writes it."""
+    name = "chat template"
+    faults = case.first("template_faults")
+    if faults is None:
+        return not_enough_data(name, "templates unknown" if case.runs else _NO_TRAINING)
+    if not faults:
+        return ruled_out(name, "prompts end where an answer begins")
+    return likely_cause(name, "; ".join(faults), 'mend the template, or prompt = "plain"')
+
+
 def _shown(text: str) -> str:
     return f"`{ascii(text)[1:-1][:100]}`"
 

@@ -48,15 +48,20 @@ class Endings:
         self.cap = max_new_tokens
         self._candidates: dict[int, bool] = {}
 
-    def check(self, written: list[int]) -> Completion | None:
-        """Return the completion if the token written last ends it."""
+    def check(self, written: list[int], after: int | None = None) -> Completion | None:
+        """Return the completion if the token written last ends it.
+
+        `after` is the last token of its prompt.
+        """
         ended, capped = written[-1] in self._tokens.ends, len(written) >= self.cap
         if ended or capped or self._is_candidate(written[-1]):
-            return self._complete(written, ended, capped)
+            return self._complete(written, after, ended, capped)
         return None
 
-    def _complete(self, written: list[int], ended: bool, capped: bool) -> Completion | None:
-        text = self._tokens.text(written[:-1] if ended else written)
+    def _complete(
+        self, written: list[int], after: int | None, ended: bool, capped: bool
+    ) -> Completion | None:
+        text = self._tokens.text(written[:-1] if ended else written, after)
         places = [at for at in map(text.find, self._stops) if at >= 0]
         if places:
             return Completion(text[: min(places)], len(written), "stop")
@@ -344,7 +349,7 @@ def _decode(
             prompt = slots.prompts[slot]
             row = written.setdefault(prompt, [])
             row.append(tokens[slot])
-            if completion := endings.check(row):
+            if completion := endings.check(row, reader.tails[prompt][-1]):
                 slots.finished.add(slot)
                 del written[prompt]
                 yield prompt, completion

@@ -126,8 +126,8 @@ def examples(rows: Sequence[Row], tokens: Tokens, *, virtual: int, max_length: i
     end = [] if tokens.end is None else [tokens.end]
     spans = []
     for number, row in enumerate(rows):
-        head = tokens.prompt(row.prompt)
-        span = Span(head + tokens.continuation(row.target) + end, max(1, len(head)))
+        head, target, _ = tokens.pair(row.prompt, row.target)
+        span = Span([*head, *target, *end], max(1, len(head)))
         tokens.check_fits(len(span.ids) + virtual, "the training row", number, max_length)
         spans.append(span)
     return spans
@@ -203,7 +203,7 @@ def _sample(tensor: Tensor) -> Tensor:
 
 def rendered(span: Span, tokens: Tokens) -> list[list[Any]]:
     """Return a row as [token text, in loss] pairs, for a person to look at."""
-    return [[tokens.piece(t), at >= span.start] for at, t in enumerate(span.ids)]
+    return [[text, at >= span.start] for at, text in enumerate(tokens.pieces(span.ids))]
 
 
 def _generator_seed(purpose: str) -> int:
