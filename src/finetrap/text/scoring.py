@@ -20,6 +20,7 @@ from finetrap.text.number_answer import find_number
 from finetrap.text.places import Extraction
 from finetrap.text.text_answer import find_text, normal, same_text
 from finetrap.text.turns import Portion, graded_part
+from finetrap.text.visible import clip
 
 GRADING = 2
 """Version of extraction and grading. It is in no key: completions are kept, and graded anew when
@@ -210,7 +211,7 @@ def explain(
     if count is not None:
         lines.append(f"golds of the file: {described_golds(count)}")
     lines += _left_out(part)
-    lines.append(f"graded text: {part.text.strip()!r}")
+    lines.append(f"graded text: {clip(part.text.strip())!r}")
     about = next((rule for rule in _rules_for(wanted) if rule.name == found.rule), None)
     if about is None:
         lines.append("rule: none; no answer was found")
@@ -224,7 +225,7 @@ def explain(
 def _left_out(part: Portion) -> list[str]:
     lines = ["reasoning: left out"] if part.reasoning else []
     if part.cut is not None:
-        lines.append(f"cut at {part.cut!r}: {part.dropped!r}")
+        lines.append(f"cut at {part.cut!r}: {clip(part.dropped)!r}")
     return lines
 
 
