@@ -84,7 +84,7 @@ def run(
     retry_failed: bool = False,
     quiet: bool = False,
 ) -> Runs:
-    """Run what a study still owes into the folder `runs`, and return the runs.
+    """Run what remains of a study into the folder `runs`, and return the runs.
 
     What is there already is kept, so a call that was interrupted goes on where it was. A cell that
     failed does not raise: it is a row of `cells()`. `workers` counts processes, by default as many

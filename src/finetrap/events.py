@@ -175,7 +175,7 @@ class CellEnds(Event):
 
 @dataclass(frozen=True)
 class CellRefused(Event):
-    """A cell was not run because its input has an error. It stays owed."""
+    """A cell was not run because its input has an error. It remains."""
 
     names = ("bad-input",)
     key: str
@@ -200,7 +200,7 @@ class StudyEnds(Event):
     failed: int
     """cells that ended without"""
     owed: int
-    """cells that are owed still"""
+    """cells that remain"""
     seconds: float
     """what it took"""
 
@@ -213,7 +213,7 @@ class StudyInterrupted(Event):
     saved: int
     """cells with a committed run in the folder"""
     owed: int
-    """cells that are owed still"""
+    """cells that remain"""
     next: str
     """the command that goes on"""
 
@@ -248,7 +248,7 @@ class ReportWritten(Event):
     missing: Sequence[Any]
     """what could not be judged"""
     owed: int
-    """cells that are owed; while there are any, nothing is final"""
+    """cells that remain; while there are any, nothing is final"""
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ class StrategySpec:
     replay: float | None = None
     """Share of the training rows that are drawn from the study's replay task."""
     rewind: tuple[float, ...] = ()
-    """Shares λ of the way from the untouched to the trained weights; one is chosen on dev."""
+    """Shares λ of the way from the base to the trained weights; one is chosen on dev."""
 
     @property
     def trained_as(self) -> StrategySpec:

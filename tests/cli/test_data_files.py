@@ -69,7 +69,7 @@ def test_a_fault_of_a_file_is_told_by_status_before_anything_runs(tmp_path):
     done = finetrap("status", "own.toml", cwd=tmp_path)
     assert done.returncode == 2
     assert "rows.csv, line 62 ('What comes after nine hundred?'): `answer` is empty" in done.stderr
-    assert "owed 2" in done.stdout
+    assert "remaining 2" in done.stdout
     assert "Traceback" not in done.stderr
 
 

@@ -76,7 +76,7 @@ def run(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run what a study still owes; what is done already is kept.
+    """Run the remaining cells of a study; what is done already is kept.
 
     Example: finetrap run style --runs runs
     """
@@ -164,12 +164,12 @@ def _hand_over(findings: Findings, store: Store, out: Path, whole: bool, voice: 
         if advice.ship is None or not runs:
             continue
         run = min(runs, key=lambda r: -1 if r.cell.seed is None else r.cell.seed)
-        untouched = [r for r in store.runs() if r.cell.task == run.cell.task and _is_base(r.cell)]
+        base = [r for r in store.runs() if r.cell.task == run.cell.task and _is_base(r.cell)]
         changed = not run.cell.strategy.is_base
         place = ship.ship(run.cell, out / "ship", whole=whole) if changed else None
-        worst = trying.lost(untouched[0], run) if untouched else []
+        worst = trying.lost(base[0], run) if base else []
         answers = [{"before": b.completion, "after": a.completion, "id": a.id} for b, a in worst]
-        lines = [f"to ship: {place or 'the untouched model as it is'}"]
+        lines = [f"to ship: {place or 'the base model as it is'}"]
         for before, after in worst:
             lines.append(f"lost {after.id} (answer {after.gold}):")
             lines.append(f"  before: {_line(before.completion)}")
@@ -194,7 +194,7 @@ def status(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say which cells of a study are done, failed and owed, and what its data files hold.
+    """Say which cells of a study are done, failed and remaining, and what its data files hold.
 
     Example: finetrap status style --runs runs
     """
@@ -217,8 +217,12 @@ def status(
         "failed": len(rows) - done - owed,
         "searches going on": searches,
     }
-    lines = [f"{row['status']:9} {row['key'][:12]}  {row['cell']}" for row in rows]
-    lines.append("  ".join(f"{name} {count}" for name, count in summary.items()))
+    shown = {"owed": "remaining"}
+    lines = [
+        f"{shown.get(row['status'], row['status']):9} {row['key'][:12]}  {row['cell']}"
+        for row in rows
+    ]
+    lines.append("  ".join(f"{shown.get(name, name)} {n}" for name, n in summary.items()))
     read, faults = tasks.local_data(cells)
     data: dict[str, dict[str, object]] = {}
     for name, task in read.items():
@@ -238,7 +242,7 @@ def _run_to_the_end(
     overrides: list[str] | None = None,
     retry_failed: bool = False,
 ) -> bool:
-    """Run a study's owed cells; return whether all that it needs have answers.
+    """Run a study's remaining cells; return whether all that it needs have answers.
 
     Raises BadInput after the others, and Interrupted.
     """
@@ -288,8 +292,8 @@ def _watched(voice: Voice, store: Store) -> Iterator[_Watch]:
             event = StudyInterrupted(saved, owed, again)
             print(json.dumps(event.as_json()), flush=True)
         raise Interrupted(
-            f"interrupted; saved in {store.root}: {saved} cells; owed, with those that were being "
-            f"measured: {owed}; to go on: {again}"
+            f"interrupted; saved in {store.root}: {saved} cells; remaining, with those that were "
+            f"being measured: {owed}; to go on: {again}"
         ) from None
     if progress.faults:
         raise BadInput("\n".join(progress.faults))

@@ -105,7 +105,7 @@ def _costs_table(title: str, names: Iterable[str], left: int) -> Table:
 
 
 def _strategy_costs(found: StudyPlan) -> Table:
-    """Return a row for each strategy of each model: what its owed cells take together."""
+    """Return a row for each strategy of each model: what its remaining cells take together."""
     names = ("model", "strategy", "cells", "tokens", "FLOP", "peak GB", "worker s")
     table = _costs_table("Remaining work", names, left=2)
     order = sorted(found.owed, key=_cell_in_words)

@@ -26,7 +26,7 @@ from finetrap.records import Answer, Cell, Limits, Problem, content_hash
 from finetrap.text import overlap, prompts
 
 MOST_SCORED = 1000
-"""Training solutions that the untouched model scores."""
+"""Training solutions that the base model scores."""
 MOST_SWAPPED = 200
 """Of them, those scored after another's question too."""
 MOST_DIVERGED = 100
@@ -39,7 +39,7 @@ _PLACEHOLDERS = ("{question}", "{solution}")
 def before_training(
     model: Model, train: Sequence[Problem], batch: int, told: Told | None = None
 ) -> dict[str, Any]:
-    """Score training solutions with the untouched model: after their own question and another's.
+    """Score training solutions with the base model: after their own question and another's.
 
     A model that knows the task finds solutions likelier after the questions they belong to; where
     it does not, the data's answers are not those of its questions.
@@ -67,7 +67,7 @@ def after_training(
 ) -> dict[str, Any]:
     """Gather what only the model as it was asked can tell; nothing for a trial.
 
-    Of a trained model how far it has moved from the untouched one; of the untouched one what
+    Of a trained model how far it has moved from the base model; of the base model what
     everyone was asked, how much it differs from itself when it is asked again, and how likely it
     finds its own answers.
     """
@@ -127,13 +127,13 @@ def _problem_texts(asked: Questions) -> dict[str, dict[str, Any]]:
 def _divergence(
     solver: Solver, problems: Sequence[Problem], limits: Limits
 ) -> list[tuple[str, float, float]]:
-    """Return KL(tuned‖untouched) and KL(untouched‖tuned) on gold solutions, nats per token."""
+    """Return KL(tuned‖base) and KL(base‖tuned) on gold solutions, nats per token."""
     chosen = tasks.sample(problems, MOST_DIVERGED, purpose="evidence/divergence", seed=0)
     pairs = scored_pairs(solver, "math", chosen)
     found = interpolating(solver.model).divergence(pairs, batch=limits.batch)
     return [
-        (p.id, round(tuned, 6), round(untouched, 6))
-        for p, (tuned, untouched) in zip(chosen, found, strict=True)
+        (p.id, round(tuned, 6), round(base, 6))
+        for p, (tuned, base) in zip(chosen, found, strict=True)
     ]
 
 

@@ -1,4 +1,4 @@
-"""The way back: weights interpolated towards the untouched model, as far as held-out problems say.
+"""Rewind: weights interpolated towards the base model, as far as held-out problems say.
 
 θ₀ + λ(θ_tuned − θ₀) for each λ of the strategy (Wortsman et al. 2022, WiSE-FT, section 3), without
 any training. λ is chosen on problems that neither training nor test has, of the task and of the
@@ -28,20 +28,20 @@ def settle(
     shares: Sequence[float],
     dev: Questions,
     limits: Limits,
-    untouched: Step | None = None,
+    base: Step | None = None,
     told: Told | None = None,
 ) -> dict[str, Any]:
     """Measure every λ on held-out problems, leave the model at the best, and return the path.
 
-    `untouched` is the step at λ = 0 where it is known: it is the same for every training. `told`
+    `base` is the step at λ = 0 where it is known: it is the same for every training. `told`
     hears of every answer. Raises Unsupported for an adapter that has no merged weights to
     interpolate.
     """
     path: list[Step] = []
     model = interpolating(solver.model)
     for share in shares:
-        if share == 0.0 and untouched is not None:
-            path.append(untouched)
+        if share == 0.0 and base is not None:
+            path.append(base)
             continue
         model.rewind(share)
         path.append(_step(solver, share, dev, limits, told))
@@ -55,7 +55,7 @@ def best_share(path: Sequence[Step]) -> float:
 
     As good is a dev accuracy within one standard error of the best (Breiman et al. 1984, section
     3.4.3). The probes are compared by mean accuracy, then by mean bits per byte, then the dev
-    solutions by bits per byte; of equals the one nearest to the untouched model is taken.
+    solutions by bits per byte; of equals the one nearest to the base model is taken.
     """
     top = max(path, key=lambda step: step["accuracy"])
     share = top["accuracy"] / 100

@@ -25,10 +25,10 @@ from finetrap.runs.store import Store
 def run_group(
     cells: Sequence[Cell], store: Store, keep: Keep, emit: Emit, session: Session | None = None
 ) -> None:
-    """Run what is still owed of cells that share a model, and commit each run.
+    """Run what remains of cells that share a model, and commit each run.
 
     A cell that another process holds is left to it. A fault of the input (BadInput) is told and
-    leaves its cell owed: it is not a measurement. A `session` keeps what is open for the next
+    leaves its cell remaining: it is not a measurement. A `session` keeps what is open for the next
     group.
     """
     session = session or Session()

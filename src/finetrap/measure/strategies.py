@@ -70,7 +70,7 @@ def adapt(
     progress: Progress | None = None,
     replayed: Sequence[Problem] = (),
 ) -> Solver:
-    """Turn an untouched model into the strategy's solver; a trained one changes the model.
+    """Turn the base model into the strategy's solver; a trained one changes the model.
 
     `replayed` are problems or prose of another task, mixed in so that it is not forgotten.
     Raises Diverged if the loss stops being finite, BadInput if there are too few training problems.

@@ -153,11 +153,11 @@ def _study(wanted: Wanted, size: Size, folder: Path) -> Study:
 def lost(before: Run, after: Run, most: int = 3) -> list[tuple[Answer, Answer]]:
     """Return the worst lost answers: right before and wrong after, by how much less likely the
     gold solution became."""
-    untouched = {answer.id: answer for answer in before.answers}
+    base = {answer.id: answer for answer in before.answers}
     pairs = [
-        (untouched[a.id], a)
+        (base[a.id], a)
         for a in after.answers
-        if a.id in untouched and untouched[a.id].correct and a.correct is False
+        if a.id in base and base[a.id].correct and a.correct is False
     ]
     return sorted(pairs, key=lambda pair: -_rise(*pair))[:most]
 

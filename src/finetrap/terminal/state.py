@@ -68,7 +68,7 @@ class State:
     def take(self, event: Event) -> None:
         """Note an event."""
         if isinstance(event, RoundBegins):
-            # What is owed now comes on top of what has ended; what was refused is owed still.
+            # What remains now comes on top of what has ended; what was refused remains.
             self.refused = 0
             self.total, self.searching = event.cells, event.searching
             self.owed = self.finished + event.owed

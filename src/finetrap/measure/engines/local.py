@@ -1,4 +1,4 @@
-"""Runs owed cells on this machine, in this process or in worker processes.
+"""Runs remaining cells on this machine, in this process or in worker processes.
 
 Cells are grouped by model, and cells that share a training stay together, so that one training
 serves several tests.
@@ -38,7 +38,7 @@ def run_cells(
     run_group: RunGroup | None = None,
     stopping: Stopping | None = None,
 ) -> None:
-    """Run the cells that are owed; return when each is committed, refused or held elsewhere.
+    """Run the cells that remain; return when each is committed, refused or held elsewhere.
 
     `workers` = 1 stays in this process; None takes as many as cores and memory allow. `run_group`
     is `runner.run_group` unless another is given. Raises FinetrapError, StoreError, and
@@ -59,7 +59,7 @@ def ready(
     run_group: RunGroup | None = None,
     stopping: Stopping | None = None,
 ) -> Iterator[Callable[[Iterable[Cell], Emit], None]]:
-    """Lend what runs owed cells as `run` does, to be called for one round after another.
+    """Lend what runs remaining cells as `run` does, to be called for one round after another.
 
     Workers stay between the rounds, with what they have opened, as long as the crew is the same.
     """
@@ -109,7 +109,7 @@ def shifts(cells: Sequence[Cell], workers: int | None) -> list[tuple[Crew, list[
 
 
 def group(cells: Sequence[Cell], workers: int) -> list[Group]:
-    """Split cells into groups of one model each: untouched models first, then the longest.
+    """Split cells into groups of one model each: base models first, then the longest.
 
     One worker gets one group for each model; several get groups small enough to share.
     """

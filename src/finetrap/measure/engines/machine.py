@@ -1,8 +1,8 @@
 """What this machine offers to workers: cores, memory, a GPU. Nothing here starts one of them.
 
-How many threads a model gets depends on the machine and the model alone, never on how much is still
-owed or on `--workers`: a sum in another number of threads is rounded otherwise in training, and a
-study that was interrupted is to end with the same answers.
+How many threads a model gets depends on the machine and the model alone, never on how much remains
+or on `--workers`: a sum in another number of threads is rounded otherwise in training, and a study
+that was interrupted is to end with the same answers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import NamedTuple
 from finetrap.records import ModelSpec
 
 BYTES_PER_PARAMETER = 24
-"""Full fine-tuning in fp32: weights, gradients, two moments, the untouched copy, and as much again
+"""Full fine-tuning in fp32: weights, gradients, two moments, the base weights, and as much again
 as one of them for activations."""
 BYTES_PER_WORKER = 2**30
 """Interpreter and libraries."""

@@ -1,4 +1,4 @@
-"""How long the owed cells will still take, from how long those that have ended took."""
+"""How long the remaining cells will take, from how long those that have ended took."""
 
 from __future__ import annotations
 

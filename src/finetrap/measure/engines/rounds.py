@@ -22,10 +22,10 @@ def run_study(
     emit: Emit,
     stopping: Stopping | None = None,
 ) -> tuple[Cell, ...]:
-    """Run what a study owes and return all of its cells.
+    """Run what remains of a study and return all of its cells.
 
-    Each round begins with an event: how many cells there are by now, how many are owed, and how
-    many searches go on. Cells that stay owed (a fault of the input, or another process has them)
+    Each round begins with an event: how many cells there are by now, how many remain, and how
+    many searches go on. Cells that still remain (a fault of the input, or another process has them)
     are left after a round that brought nothing. Raises FinetrapError, StoreError, and
     KeyboardInterrupt once `stopping` says so.
     """

@@ -223,7 +223,7 @@ def _base_last(cell: Cell) -> bool:
 
 
 def _remaining_row(told: CellForecast, number: int) -> dict[str, Any]:
-    """Return an owed cell's row; `round` counts from 1."""
+    """Return a remaining cell's row; `round` counts from 1."""
     return {
         **_cell_names(told.cell),
         "status": "owed",

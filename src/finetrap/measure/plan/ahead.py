@@ -1,6 +1,6 @@
 """What a study still has to run, round by round, with its searches supposed to go as is likeliest.
 
-A search names its next cells only when its trials are done. Here every trial that is owed is
+A search names its next cells only when its trials are done. Here every trial that remains is
 supposed to end with fewer bits the nearer it is to the rate around which the search starts, so that
 this rate is chosen: the cells come out of the rule that the run itself follows.
 """
@@ -22,11 +22,11 @@ class Ahead(NamedTuple):
     cells: tuple[Cell, ...]
     """All of them, those that are done as well."""
     rounds: tuple[tuple[Cell, ...], ...]
-    """What is owed: in the first round what can be named by now, then what searches will want."""
+    """What remains: in the first round what can be named by now, then what searches will want."""
 
 
 def look_ahead(study: Study, store: Store) -> Ahead:
-    """Return the cells of a study and the rounds in which the owed ones are run."""
+    """Return the cells of a study and the rounds in which the remaining ones are run."""
     supposed = _Supposed(study, store)
     rounds: list[tuple[Cell, ...]] = []
     while True:

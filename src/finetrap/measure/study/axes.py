@@ -66,7 +66,7 @@ def strategy_faults(name: str, merged: Mapping[str, Any]) -> list[str]:
         return faults
     faults = []
     if name == UNTOUCHED.name:
-        faults.append("zero-shot is the untouched model; give a trained strategy another name")
+        faults.append("zero-shot is the base model; give a trained strategy another name")
     if "learning_rate" not in merged:
         faults.append(f"no learning rate; write learning_rate in {place('strategy', name)}")
     if kind == "full" and merged.get("peft"):

@@ -9,7 +9,7 @@ from finetrap.records import Cell, ModelSpec, StrategySpec, Study, TaskRef, Trai
 
 
 def cells_of(study: Study) -> tuple[Cell, ...]:
-    """Return what has to be measured, each once: every untouched model first, then the grid.
+    """Return what has to be measured, each once: every base model first, then the grid.
 
     With a search these are the cells at the one rate that all share: `named_cells` has the rest.
     """

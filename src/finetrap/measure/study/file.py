@@ -219,7 +219,7 @@ class StudyTable(Table):
     name: str = Field(default="", min_length=1, description="a name")
     """Names the study in its report."""
     models: Names = Field(default=[], description=f"{_NAMES}, hub ids or folders")
-    """Catalog names, hub ids, folders or model files; each is also measured untouched."""
+    """Catalog names, hub ids, folders or model files; the base model is measured too."""
     tasks: Names = Field(default=[], description=_NAMES)
     """Trained on, then tested on."""
     strategies: Names = Field(default=[], description=_NAMES)

@@ -1,6 +1,6 @@
 """Which cells a study needs, those of its search for learning rates included, as far as is known.
 
-Trials are cells like others: owed, resumable, shared between studies. They are asked training
+Trials are cells like others: resumable, shared between studies. They are asked training
 problems that are held out from training, never the test. What is tried next, and which rate is
 chosen, follows from the trials on disk (trials.py), so a study is worked through in rounds: run
 what can be named, and ask again.
@@ -124,7 +124,7 @@ def _same(one: StrategySpec, other: StrategySpec) -> bool:
 
 
 def _base_on_dev(study: Study, model: ModelSpec, task: TaskRef) -> Cell:
-    """Return the untouched model on the dev problems, by which the trials' retention is told."""
+    """Return the base model on the dev problems, by which the trials' retention is told."""
     asked = cell(study, model, task, UNTOUCHED, None)
     budget = replace(asked.train, dev=study.train.dev)
     return replace(asked, split="dev", trained_on=task, train=budget)
