@@ -61,29 +61,15 @@ def test_axe_finds_nothing_serious(look, demo_report: Path, scheme: str, width: 
     assert len(found["passes"]) > 10, "axe looked at the page"
 
 
-def test_axe_finds_nothing_serious_without_javascript_in_use(look, demo_report: Path) -> None:
-    """The static sample of answers, which is hidden where the browser of answers works."""
-    axe = pytest.importorskip("axe_playwright_python", reason="axe-core is not installed")
-    page = look(demo_report).page
-    page.wait_for_selector("#answers[data-ready]")
-    page.evaluate(
-        f"() => {{ document.querySelector('#answer-samples').hidden = false; {OPEN_ALL} }}"
-    )
-    page.evaluate((Path(axe.__file__).parent / "axe.min.js").read_text("utf-8"))
-    found = page.evaluate("axe.run(document.querySelector('#answers'))")
-    assert [v["id"] for v in found["violations"] if v["impact"] in ("serious", "critical")] == []
-
-
 TEXTS = """() => {
     const seen = [], walker = document.createTreeWalker(document.querySelector("main"), 4);
-    const off = "#answer-samples, .entry, .filter, .choose, .chips, .pager, .more, .phone, "
+    const off = ".filter, .choose, .chips, .pager, .more, .phone, "
         + "script, style, svg, [hidden]";
     while (walker.nextNode())
         if (!walker.currentNode.parentElement.closest(off)) seen.push(walker.currentNode.data);
     return seen;
 }"""
-"""Every text of the page, but controls, charts, and what says in another way what is printed: the
-sample of answers, and the seeds and settings below a number of the main table."""
+"""Every text of the page, but controls and charts."""
 
 
 def words(text: str) -> list[str]:

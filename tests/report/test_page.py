@@ -89,19 +89,6 @@ def test_hostile_names_do_not_change_the_page(tmp_path: Path) -> None:
     assert "<em>" not in markdown
 
 
-def test_a_long_answer_is_clipped_with_a_count(tmp_path: Path) -> None:
-    found = grid(n=60)
-    wrong = "x" * 100_000
-    for index, done in enumerate(found):
-        found[index] = replace(
-            done,
-            answers=tuple(replace(a, completion=wrong, id="p" * 500 + a.id) for a in done.answers),
-        )
-    page = written(tmp_path, found)
-    assert page.stat().st_size < 600_000
-    assert "99,400 characters not shown" in page.read_text(encoding="utf-8")
-
-
 def test_every_number_of_an_effect_is_that_of_effects_csv(page: Path) -> None:
     with (page.parent / "effects.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

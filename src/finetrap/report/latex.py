@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from finetrap.report import wording
-from finetrap.report.arranged.main_table import Entry, MainTable
+from finetrap.report.arranged.main_table import MainTable
+from finetrap.report.arranged.panels import PanelArm
 from finetrap.text.visible import ascii_line
 
 _SPECIAL = {
@@ -68,7 +69,7 @@ def _latex_rows(main: MainTable) -> Iterator[str]:
             yield r"\midrule"
         model = escape(row.model) if row.first else ""
         label = " ".join(part for part in (row.label, _added_rate(row.label, row.rates)) if part)
-        entries = " & ".join(_latex_entry(entry) for entry in row.entries)
+        entries = " & ".join(map(_latex_entry, row.arms))
         yield rf"{model} & {escape(label)} & {entries} \\"
 
 
@@ -77,12 +78,12 @@ def _added_rate(label: str, rates: str) -> str:
     return rates if rates and not label.endswith(rates) else ""
 
 
-def _latex_entry(entry: Entry | None) -> str:
-    if entry is None:
+def _latex_entry(arm: PanelArm | None) -> str:
+    if arm is None:
         return "--- & "
-    line, effect = entry.arm.summary, entry.arm.effect
+    line, effect = arm.summary, arm.effect
     if line.level is None:
-        return f"{escape(entry.arm.ended or 'not run')} & "
+        return f"{escape(arm.ended or 'not run')} & "
     value = wording.number(line.level, line.measure)
     value = rf"\textbf{{{value}}}" if line.best else value
     if effect is None:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from finetrap.findings import Findings
 from finetrap.records import Run, Study
 from finetrap.report import latex, wording
-from finetrap.report.arranged import contents, judgements, main_table, panels, samples
+from finetrap.report.arranged import contents, judgements, main_table, panels
 from finetrap.report.arranged.panels import Panel
 from finetrap.report.browser import answers
 from finetrap.report.charts import forest, heat, rates, searches, sizes, trade_offs
@@ -50,7 +50,7 @@ def render(findings: Findings, runs: Sequence[Run], *, study: Study | None, comm
     drawn = [_draw_panel(p, i + 1, findings, by_key) for i, p in enumerate(arranged)]
     tried = _draw_searches(findings, arranged)
     by_size = sizes.size_charts(arranged, findings.cliffs)
-    main = main_table.arrange_table(arranged, findings, runs)
+    main = main_table.arrange_table(arranged)
     name = study.name if study else "runs"
     scope = contents.scope(arranged, groups, findings)
     context = {
@@ -71,12 +71,10 @@ def render(findings: Findings, runs: Sequence[Run], *, study: Study | None, comm
         "cliffs": findings.cliffs,
         "cases": judgements.diagnosis_rows(findings),
         "main": main,
-        "samples": samples.draw_samples(arranged, by_key),
         "answers": answers.pack(arranged, by_key),
         "failures": contents.failures(findings, by_key),
         "absent": contents.absent(findings, arranged, groups),
         "provenance": contents.provenance(runs, study),
-        "cells": findings.cells,
         "line_of": {id(effect): line for line, effect in enumerate(findings.effects)},
     }
     return Page(

@@ -1,4 +1,4 @@
-"""Models × strategies × tasks: the main table, and what stands behind each of its cells.
+"""Models × strategies × tasks: the main table.
 
 A line is one strategy at one setting (the rate that all share, or its tuned one), so that it runs
 through models and tasks even where a search chose other rates for them.
@@ -6,12 +6,9 @@ through models and tasks even where a search chose other rates for them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from finetrap.findings import Findings, Trial
-from finetrap.levels import CellRow
-from finetrap.records import Cell, Run
 from finetrap.report import wording
 from finetrap.report.arranged.panels import Panel, PanelArm, PanelKey
 
@@ -66,16 +63,6 @@ def _lines_of(setting: str, among: set[str]) -> list[str]:
     return [setting]
 
 
-class Entry(NamedTuple):
-    """One cell of the main table, and what it opens to."""
-
-    arm: PanelArm
-    trials: tuple[Trial, ...]
-    """The search that chose its learning rate."""
-    settings: tuple[tuple[str, str], ...]
-    """What it was trained with, by name."""
-
-
 class MainRow(NamedTuple):
     """One strategy of one model on every task; None where nothing was measured."""
 
@@ -83,7 +70,7 @@ class MainRow(NamedTuple):
     label: str
     rates: str
     """Learning rates, each with its setting."""
-    entries: tuple[Entry | None, ...]
+    arms: tuple[PanelArm | None, ...]
     first: bool
     """Of its model."""
 
@@ -97,24 +84,21 @@ class MainTable(NamedTuple):
     @property
     def any_best(self) -> bool:
         """Whether some strategy is shown to be the best anywhere."""
-        return any(e is not None and e.arm.summary.best for row in self.rows for e in row.entries)
+        return any(a is not None and a.summary.best for row in self.rows for a in row.arms)
 
 
-def arrange_table(panels: Sequence[Panel], findings: Findings, runs: Sequence[Run]) -> MainTable:
-    """Arrange every model × strategy × task, each with its search and settings."""
+def arrange_table(panels: Sequence[Panel]) -> MainTable:
+    """Arrange every model × strategy × task."""
     columns = list(dict.fromkeys((p.key.task, p.key.trained_on) for p in panels))
-    by_key = {run.cell.key: run.cell for run in runs}
     rows: list[MainRow] = []
     for model in dict.fromkeys(p.key.model for p in panels):
         own = [p for p in panels if p.key.model == model]
         by_column = {(p.key.task, p.key.trained_on): p for p in own}
         base = [p.base if (p := by_column.get(c)) else None for c in columns]
-        first = [_main_entry(arm, findings, by_key) if arm else None for arm in base]
-        rows.append(MainRow(model, "base model", "", tuple(first), True))
+        rows.append(MainRow(model, "base model", "", tuple(base), True))
         for line in lines(own):
             arms = [line.arms.get(p.key) if (p := by_column.get(c)) else None for c in columns]
-            entries = [_main_entry(arm, findings, by_key) if arm else None for arm in arms]
-            rows.append(MainRow(model, line.label, _line_rates(line), tuple(entries), False))
+            rows.append(MainRow(model, line.label, _line_rates(line), tuple(arms), False))
     titles = tuple(t if t == on else f"{t} (trained on {on})" for t, on in columns)
     return MainTable(titles, tuple(rows))
 
@@ -124,42 +108,3 @@ def _line_rates(line: Line) -> str:
     text = ", ".join(wording.rate(rate) for rate in rates)
     both = any(arm.key.setting == "fixed+tuned" for arm in line.arms.values())
     return f"{text} (fixed and tuned)" if both and line.setting == "fixed+tuned" else text
-
-
-def _main_entry(arm: PanelArm, findings: Findings, cells: Mapping[str, Cell]) -> Entry:
-    place = (arm.summary.model, arm.summary.trained_on)
-    trials = [
-        trial
-        for trial in findings.trials
-        if (trial.model, trial.task) == place
-        and arm.trains
-        and trial.strategy == arm.key.strategy.replace("+rewind", "")
-    ]
-    by_rate = sorted(trials, key=lambda trial: trial.learning_rate)
-    return Entry(arm, tuple(by_rate), tuple(_trained_with(arm.cells, cells)))
-
-
-def _trained_with(rows: Sequence[CellRow], cells: Mapping[str, Cell]) -> Iterator[tuple[str, str]]:
-    """Yield what the first of an arm's cells was trained and asked with."""
-    cell = next((cells[row.key] for row in rows if row.key in cells), None)
-    if cell is None:
-        return
-    spec, train = cell.strategy, cell.train.of(cell.strategy)
-    if spec.shots:
-        yield "examples in the prompt", str(spec.shots)
-    if spec.trains:
-        yield "learning rate", wording.rate(train.learning_rate)
-        yield "epochs", f"{train.epochs:g}"
-        yield "rows per step", str(train.batch)
-        yield "training problems", f"{train.problems:,}" if train.problems else "all"
-        yield "warm-up", f"{100 * train.warmup:g}% of the steps"
-    for name, value in (spec.peft or {}).items():
-        yield name, ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-    if spec.replay:
-        yield "replayed rows", f"{100 * spec.replay:g}%"
-    if spec.rewind:
-        yield "λ tried", ", ".join(f"{share:g}" for share in spec.rewind)
-    yield "longest answer", f"{cell.limits.max_new_tokens} tokens"
-    if spec.trains:
-        yield "trained in", cell.precision
-    yield "evaluated in", cell.limits.dtype

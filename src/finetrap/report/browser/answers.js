@@ -23,7 +23,6 @@ const OUTCOMES = [
 
 const section = document.getElementById("answers");
 const browser = document.getElementById("answer-browser");
-const samples = document.getElementById("answer-samples");
 const notice = document.getElementById("answer-notice");
 const field = name => browser.querySelector(`[name="${name}"]`);
 const [outcomeChips, flagChips] = browser.querySelectorAll(".chips");
@@ -398,11 +397,14 @@ async function unpack() {
   return JSON.parse(await new Response(stream).text());
 }
 
+function say(fault) {
+  notice.textContent = `${fault} They are in answers.jsonl of each run.`;
+  notice.hidden = false;
+}
+
 async function open() {
   if (typeof DecompressionStream === "undefined") {
-    notice.textContent = "This browser cannot unpack the answers: it is older than 2023 and has no "
-      + "DecompressionStream. A sample of them follows; a newer browser shows all.";
-    notice.hidden = false;
+    say("This browser cannot unpack the answers: it is older than 2023 and has no DecompressionStream.");
     return;
   }
   try {
@@ -410,12 +412,9 @@ async function open() {
     build();
     begin();
   } catch (fault) {
-    notice.textContent = `The answers in this file cannot be unpacked (${fault.message}): it may have been `
-      + "cut short when it was copied. A sample of them follows.";
-    notice.hidden = false;
+    say(`The answers in this file cannot be unpacked (${fault.message}): it may have been cut short when it was copied.`);
     return;
   }
-  samples.hidden = true;
   browser.hidden = false;
   section.dataset.ready = "answers";
 }
