@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from finetrap.errors import BadData, BadInput
+from finetrap.findings import Effect
 from finetrap.judge.logs import Scored, no_score, read_logged, refuse_scores
 from finetrap.stats.changes import accuracy_components, estimate, flips, judge_family
 from finetrap.text.numbers import counted
@@ -35,25 +36,55 @@ def compare_files(
         raise BadInput(f"margin {margin:g}: give points of accuracy above 0, at most 100")
     logs = read_scored(a, filter, metric), read_scored(b, filter, metric)
     before, after = map(predictions_of, logs)
-    ids = _paired_ids(str(a), before, str(b), after, common)
-    was = np.array([before[i] for i in ids], dtype=float)
-    now = np.array([[after[i]] for i in ids], dtype=float)
-    found = estimate(accuracy_components(was, now))
-    lost, gained = flips(was, now)
-    return {
+    ids = paired_ids(str(a), before, str(b), after, common)
+    found = judged_pair([before[i] for i in ids], [after[i] for i in ids], margin)
+    names = ("delta", "low", "high", "lost", "gained", "p", "verdict")
+    levels = {
         "metric": " against ".join(dict.fromkeys(log.metric for log in logs)),
         "usual_metric": any(log.usual for log in logs),
-        "n": len(ids),
-        "a": 100 * float(was.mean()),
-        "b": 100 * float(now.mean()),
-        "delta": 100 * found.delta,
-        "low": 100 * found.low,
-        "high": 100 * found.high,
-        "lost": int(lost[0]),
-        "gained": int(gained[0]),
-        "p": found.p,
-        "verdict": judge_family([found], margin / 100)[0].verdict,
+        "n": found.n,
+        "a": found.before,
+        "b": found.after,
     }
+    return {**levels, **{name: getattr(found, name) for name in names}}
+
+
+def judged_pair(was: Sequence[bool], now: Sequence[bool], margin: float) -> Effect:
+    """Judge the change from right answers before to those after, problem by problem.
+
+    `margin` is in points. Nothing is known of other seeds.
+    """
+    before, after = np.array(was, dtype=float), np.array(now, dtype=float)[:, None]
+    found = estimate(accuracy_components(before, after))
+    judged = judge_family([found], margin / 100)[0]
+    lost, gained = (int(count[0]) for count in flips(before, after))
+    levels = 100 * float(before.mean()), 100 * float(after.mean())
+    return Effect(
+        model="",
+        task="",
+        kind="task",
+        strategy="",
+        learning_rate=None,
+        setting="fixed",
+        against="zero-shot",
+        seeds=1,
+        n=len(before),
+        before=levels[0],
+        after=levels[1],
+        delta=100 * found.delta,
+        low=100 * found.low,
+        high=100 * found.high,
+        lost=lost,
+        gained=gained,
+        p=found.p,
+        p_adjusted=judged.p_adjusted,
+        margin=margin,
+        verdict=judged.verdict,
+        needed_n=None,
+        needed_seeds=None,
+        small=judged.small,
+        floor=max(levels) <= margin,
+    )
 
 
 def change_text(result: Mapping[str, Any]) -> str:
@@ -85,8 +116,8 @@ def predictions_of(log: Scored) -> dict[str, bool]:
     return {name: bool(row.correct) for name, row in log.rows.items()}
 
 
-def _paired_ids(
-    a: str, before: Mapping[str, bool], b: str, after: Mapping[str, bool], common: bool
+def paired_ids(
+    a: str, before: Mapping[str, object], b: str, after: Mapping[str, object], common: bool
 ) -> list[str]:
     """Return the ids that both files answer. Raises BadData if one file lacks some, or all."""
     shared = [i for i in before if i in after]

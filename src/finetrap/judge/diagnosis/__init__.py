@@ -18,27 +18,27 @@ from finetrap.errors import BadInput
 from finetrap.findings import Diagnosis, Effect, Findings, Suspect
 from finetrap.judge.arms import learning_rate, rate_settings, strategy_labels
 from finetrap.judge.diagnosis import outputs, training
-from finetrap.judge.diagnosis.case import Case, build_case, effects_of, trained_arms
+from finetrap.judge.diagnosis.case import Case, Ruling, build_case, effects_of, trained_arms
 from finetrap.judge.diagnosis.foreign import read_case
 from finetrap.levels import Setting
 from finetrap.records import Run, written_rate
 
-SUSPECTS: tuple[Callable[[Case], Suspect], ...] = (
-    outputs.noise,
-    training.rate_tried,
-    outputs.format_,
-    outputs.truncation,
-    training.template,
-    training.chat_template,
-    training.masking,
-    training.data,
-    training.leakage,
-    training.style,
-    training.labels,
-    training.forgetting,
-    outputs.arithmetic,
-    training.number_tokens,
-)
+SUSPECTS: dict[str, Callable[[Case], Ruling]] = {
+    "noise": outputs.noise,
+    "learning rate": training.rate_tried,
+    "format instead of ability": outputs.format_,
+    "truncation and missing EOS": outputs.truncation,
+    "template mismatch": training.template,
+    "chat template": training.chat_template,
+    "target masking": training.masking,
+    "too little or duplicated data": training.data,
+    "train-test overlap": training.leakage,
+    "style distance": training.style,
+    "labels": training.labels,
+    "forgetting": training.forgetting,
+    "arithmetic slips": outputs.arithmetic,
+    "number tokenisation": training.number_tokens,
+}
 """In the order in which they are shown."""
 
 
@@ -89,7 +89,7 @@ def diagnose_files(
 
 def examine(case: Case) -> tuple[Suspect, ...]:
     """Give every suspect its verdict."""
-    return tuple(suspect(case) for suspect in SUSPECTS)
+    return tuple(Suspect(name, *rule(case)) for name, rule in SUSPECTS.items())
 
 
 def suspects_document(diagnosis: Diagnosis) -> list[dict[str, Any]]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from finetrap.findings import Effect, Findings, Suspect
+from finetrap.findings import Effect, Findings
 from finetrap.judge.arms import learning_rate
 from finetrap.levels import Word
 from finetrap.records import Answer, Cell, Run, content_hash
@@ -123,19 +123,27 @@ def bits_of_all(answers: Sequence[Answer]) -> float | None:
     return gold_bits(answers) if all_scored(answers) else None
 
 
-def likely_cause(name: str, evidence: str, remedy: str) -> Suspect:
-    """Return the verdict that a suspect is a cause, with what to do."""
-    return Suspect(name, "likely cause", evidence, remedy)
+class Ruling(NamedTuple):
+    """What the records say of one suspect."""
+
+    verdict: Literal["likely cause", "ruled out", "not enough data"]
+    evidence: str
+    remedy: str = ""
 
 
-def ruled_out(name: str, evidence: str) -> Suspect:
-    """Return the verdict that a suspect is no cause."""
-    return Suspect(name, "ruled out", evidence, "")
+def likely_cause(evidence: str, remedy: str) -> Ruling:
+    """Rule that a suspect is a cause, and say what to do."""
+    return Ruling("likely cause", evidence, remedy)
 
 
-def not_enough_data(name: str, evidence: str) -> Suspect:
-    """Return the verdict that the records do not show it, and what is missing."""
-    return Suspect(name, "not enough data", evidence, "")
+def ruled_out(evidence: str) -> Ruling:
+    """Rule that a suspect is no cause."""
+    return Ruling("ruled out", evidence)
+
+
+def not_enough_data(evidence: str) -> Ruling:
+    """Rule that the records do not show it, and say what is missing."""
+    return Ruling("not enough data", evidence)
 
 
 # --- gathering cases from runs ----------------------------------------------------------------

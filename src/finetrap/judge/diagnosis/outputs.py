@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from finetrap.findings import Effect, Suspect
+from finetrap.findings import Effect
 from finetrap.judge.diagnosis import texts
 from finetrap.judge.diagnosis.case import (
     FEWEST,
     Case,
+    Ruling,
     is_right,
     likely_cause,
     not_enough_data,
@@ -25,25 +26,24 @@ FEWEST_EQUATIONS = 20
 _NO_TEXT = "no free-text answers of both sides to read"
 
 
-def noise(case: Case) -> Suspect:
+def noise(case: Case) -> Ruling:
     """Judge whether the result is worse at all."""
-    name = "noise"
     effect = case.accuracy or case.bits
     if effect is None:
-        return not_enough_data(name, _why_unjudged(case))
+        return not_enough_data(_why_unjudged(case))
     said = _change(effect)
     if effect.floor:
         second = case.bits
         said += f"; gold solutions: {_change(second)}" if second else ""
         if second and second.verdict == "harmed" and not second.small:
-            return ruled_out(name, said)
-        return not_enough_data(name, f"{said}; too few right answers to show a change")
+            return ruled_out(said)
+        return not_enough_data(f"{said}; too few right answers to show a change")
     if effect.verdict == "harmed":
-        return ruled_out(name, f"{said}; {_noise_floors(effect)}")
+        return ruled_out(f"{said}; {_noise_floors(effect)}")
     worse = effect.delta > 0 if effect.measure == "bits_per_byte" else effect.delta < 0
     if effect.verdict == "inconclusive" and worse:
-        return likely_cause(name, f"{said}; {_noise_floors(effect)}", _more_after(effect))
-    return not_enough_data(name, f"{said}: nothing worse is shown that noise would have to explain")
+        return likely_cause(f"{said}; {_noise_floors(effect)}", _more_after(effect))
+    return not_enough_data(f"{said}: nothing worse is shown that noise would have to explain")
 
 
 def _why_unjudged(case: Case) -> str:
@@ -80,11 +80,10 @@ def _more_after(effect: Effect) -> str:
     return "run more seeds and more test problems before explaining anything"
 
 
-def format_(case: Case) -> Suspect:
+def format_(case: Case) -> Ruling:
     """Judge whether right answers were lost between the completion and the scorer."""
-    name = "format instead of ability"
     if not case.free_text:
-        return not_enough_data(name, _NO_TEXT)
+        return not_enough_data(_NO_TEXT)
     unmarked = [percent_that(side, _right_but_unread) for side in (case.before, case.after)]
     strict = [percent_that(side, lambda a: bool(a.strict)) for side in (case.before, case.after)]
     said = (
@@ -94,12 +93,11 @@ def format_(case: Case) -> Suspect:
     )
     if case.explains(_right_but_unread):
         return likely_cause(
-            name,
             said,
             "train on solutions that end in `#### answer`; where another tool scored, score again "
             "with finetrap grade",
         )
-    return ruled_out(name, said)
+    return ruled_out(said)
 
 
 def _right_but_unread(answer: Answer) -> bool:
@@ -111,18 +109,17 @@ def _right_but_unread(answer: Answer) -> bool:
     return not texts.marks_answer(answer.completion) and texts.holds(answer.completion, answer.gold)
 
 
-def truncation(case: Case) -> Suspect:
+def truncation(case: Case) -> Ruling:
     """Judge whether completions end where their answer does."""
-    name = "truncation and missing EOS"
     if not case.free_text:
-        return not_enough_data(name, _NO_TEXT)
+        return not_enough_data(_NO_TEXT)
     known = any(a.stop != "none" for a in case.after)
     said = _endings(case, known)
     lost = [a for a in case.after if not is_right(a) and _is_unfinished(a)]
     spoiled = 100 * len(lost) / len(case.after) >= CUT_OFF and len(lost) >= FEWEST
     if case.explains(_is_unfinished) or spoiled:
-        return likely_cause(name, said, _ending_remedy(case, lost))
-    return ruled_out(name, said) if known else not_enough_data(name, said + "; no stop reasons")
+        return likely_cause(said, _ending_remedy(case, lost))
+    return ruled_out(said) if known else not_enough_data(said + "; no stop reasons")
 
 
 def _is_unfinished(answer: Answer) -> bool:
@@ -164,27 +161,25 @@ def _ending_remedy(case: Case, lost: list[Answer]) -> str:
     return f"the cap is too short: raise limits.max_new_tokens{cap}, for every strategy alike"
 
 
-def arithmetic(case: Case) -> Suspect:
+def arithmetic(case: Case) -> Ruling:
     """Judge whether wrong answers are miscalculated, or calculate a wrong plan rightly."""
-    name = "arithmetic slips"
     if not case.free_text:
-        return not_enough_data(name, _NO_TEXT)
+        return not_enough_data(_NO_TEXT)
     before, after = (_wrong_equations(side) for side in (case.before, case.after))
     said = f"wrong calculations: {before[0]} of {before[1]} before, {after[0]} of {after[1]} after"
     if after[1] < FEWEST_EQUATIONS:
-        return not_enough_data(name, f"{said}; fewer than {FEWEST_EQUATIONS} show nothing")
+        return not_enough_data(f"{said}; fewer than {FEWEST_EQUATIONS} show nothing")
     wrong = [a for a in case.after if not is_right(a)]
     slips = sum(map(_miscalculates, wrong))
     if wrong:
         said += f"; {slips} of {len(wrong)} wrong answers hold one, the others follow another plan"
     if case.explains(_miscalculates):
         return likely_cause(
-            name,
             said,
             "train on solutions with smaller steps, or let a tool calculate; if another suspect is "
             "a likely cause too, remove that one first",
         )
-    return ruled_out(name, said)
+    return ruled_out(said)
 
 
 def _miscalculates(answer: Answer) -> bool:

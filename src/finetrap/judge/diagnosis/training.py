@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from statistics import median
 
-from finetrap.findings import Suspect
 from finetrap.judge.arms import learning_rate
 from finetrap.judge.diagnosis import texts
 from finetrap.judge.diagnosis.case import (
     Case,
     Rate,
+    Ruling,
     bits_of_all,
     likely_cause,
     not_enough_data,
@@ -54,11 +54,10 @@ FEWEST_SWAPPED = 30
 _NO_TRAINING = "no record of the training, only outputs"
 
 
-def rate_tried(case: Case) -> Suspect:
+def rate_tried(case: Case) -> Ruling:
     """Judge the learning rate by other rates, by the loss and by the size of the updates."""
-    name = "learning rate"
     if not case.runs:
-        return not_enough_data(name, _NO_TRAINING)
+        return not_enough_data(_NO_TRAINING)
     own = learning_rate(case.runs[0].cell)
     against, neutral = _curve(case)
     against = _diverged(case) + against
@@ -68,15 +67,15 @@ def rate_tried(case: Case) -> Suspect:
     better = _better(case, own)
     if better:
         remedy = f"learning_rate = {written_rate(better.learning_rate)}"
-        return likely_cause(name, said, f"{remedy} instead of {written_rate(own)}")
+        return likely_cause(said, f"{remedy} instead of {written_rate(own)}")
     if against:
         below = f"learning_rate below {written_rate(own)} by a factor of ten"
-        return likely_cause(name, said, f"{below}, or [search] trials = 5")
+        return likely_cause(said, f"{below}, or [search] trials = 5")
     if not others:
-        return not_enough_data(name, "; ".join([f"only {written_rate(own)} was tried", *neutral]))
+        return not_enough_data("; ".join([f"only {written_rate(own)} was tried", *neutral]))
     if all(r.word == "harmed" or r.after <= case.margin for r in others):
-        return ruled_out(name, f"no other rate is unharmed; {said}")
-    return not_enough_data(name, f"no other rate is shown to be better; {said}")
+        return ruled_out(f"no other rate is unharmed; {said}")
+    return not_enough_data(f"no other rate is shown to be better; {said}")
 
 
 def _tried(r: Rate) -> str:
@@ -126,55 +125,50 @@ def _curve(case: Case) -> tuple[list[str], list[str]]:
     return against, neutral
 
 
-def template(case: Case) -> Suspect:
+def template(case: Case) -> Ruling:
     """Judge whether training and testing wrote their prompts alike."""
-    name = "template mismatch"
     trained, tested = case.first("train_template"), case.first("test_template")
     if not trained or not tested:
-        return not_enough_data(name, "templates unknown" if case.runs else _NO_TRAINING)
+        return not_enough_data("templates unknown" if case.runs else _NO_TRAINING)
     if trained["sha256"] == tested["sha256"]:
-        return ruled_out(name, f"trained and tested with {_shown(tested['text'])}")
+        return ruled_out(f"trained and tested with {_shown(tested['text'])}")
     return likely_cause(
-        name,
         f"trained with {_shown(trained['text'])}, tested with {_shown(tested['text'])}",
         "write training rows with the template that the model is asked in (prompt = ...)",
     )
 
 
-def chat_template(case: Case) -> Suspect:
+def chat_template(case: Case) -> Ruling:
     """Judge whether an answer follows the prompt as the chat template writes it."""
-    name = "chat template"
     faults = case.first("template_faults")
     if faults is None:
-        return not_enough_data(name, "templates unknown" if case.runs else _NO_TRAINING)
+        return not_enough_data("templates unknown" if case.runs else _NO_TRAINING)
     if not faults:
-        return ruled_out(name, "prompts end where an answer begins")
-    return likely_cause(name, "; ".join(faults), 'mend the template, or prompt = "plain"')
+        return ruled_out("prompts end where an answer begins")
+    return likely_cause("; ".join(faults), 'mend the template, or prompt = "plain"')
 
 
 def _shown(text: str) -> str:
     return f"`{ascii(text)[1:-1][:100]}`"
 
 
-def masking(case: Case) -> Suspect:
+def masking(case: Case) -> Ruling:
     """Judge whether the loss was on the whole solution, on its end and on nothing else."""
-    name = "target masking"
     shares, rows = case.evidence("eos_share"), case.first("rows") or []
     if not shares and not rows:
-        return not_enough_data(name, "no rendered rows" if case.runs else _NO_TRAINING)
+        return not_enough_data("no rendered rows" if case.runs else _NO_TRAINING)
     share = min(shares, default=1.0)
     faults = [fault for row in rows for fault in _mask_faults([bool(m) for _, m in row])][:1]
     if share < 1:
         faults.insert(0, f"the end token is in the loss of {100 * share:.0f}% of the rows")
     if faults:
         return likely_cause(
-            name,
             "; ".join(faults),
             "put the loss on the solution and the end token after it (a pad token that equals the "
             "end token is often masked with it)",
         )
     counts = ", ".join(f"{sum(m for _, m in row)} of {len(row)}" for row in rows) or "not shown"
-    return ruled_out(name, f"end token in the loss of all rows; tokens in the loss: {counts}")
+    return ruled_out(f"end token in the loss of all rows; tokens in the loss: {counts}")
 
 
 def _mask_faults(mask: list[bool]) -> list[str]:
@@ -188,31 +182,30 @@ def _mask_faults(mask: list[bool]) -> list[str]:
     return []
 
 
-def data(case: Case) -> Suspect:
+def data(case: Case) -> Ruling:
     """Judge whether there was enough to learn the task from, and not the rows."""
-    name = "too little or duplicated data"
     count = case.first("train_problems")
     if not count:
-        return not_enough_data(name, "training rows unknown" if case.runs else _NO_TRAINING)
+        return not_enough_data("training rows unknown" if case.runs else _NO_TRAINING)
     exact, near = case.first("exact_duplicates") or 0, case.first("near_duplicates") or 0
     said = f"{count:,} problems, {exact} repeated and {near} nearly"
     if exact + near >= DUPLICATES * count:
-        return likely_cause(name, said, "drop repeated rows; fewer epochs if none are left to add")
+        return likely_cause(said, "drop repeated rows; fewer epochs if none are left to add")
     if template(case).verdict == "likely cause":
-        return not_enough_data(name, f"{said}; the rows have another template than the test")
+        return not_enough_data(f"{said}; the rows have another template than the test")
     trained, tested = _trained_bits(case), bits_of_all(case.after)
     before = bits_of_all(case.before)
     if trained is None or tested is None or before is None:
-        return ruled_out(name, said)
+        return ruled_out(said)
     said += (
         f"; after training {trained:.3f} bits per byte on them, on test solutions {tested:.3f} "
         f"(base model {before:.3f})"
     )
     if tested - before >= BITS and trained <= MEMORISED * tested:
         return likely_cause(
-            name, f"{said}: learnt by heart", "more training problems or fewer train.epochs"
+            f"{said}: learnt by heart", "more training problems or fewer train.epochs"
         )
-    return ruled_out(name, said)
+    return ruled_out(said)
 
 
 def _trained_bits(case: Case) -> float | None:
@@ -237,33 +230,30 @@ def _bits_of_rows(rows: list[dict[str, float]] | None) -> float | None:
     return bits_per_byte(sum(row["nats"] for row in rows or []), size) if size else None
 
 
-def leakage(case: Case) -> Suspect:
+def leakage(case: Case) -> Ruling:
     """Judge whether test questions were trained on."""
-    name = "train-test overlap"
     found = case.first("overlap")
     if not found or not found.get("test"):
-        return not_enough_data(name, "training questions unknown" if case.runs else _NO_TRAINING)
+        return not_enough_data("training questions unknown" if case.runs else _NO_TRAINING)
     said = (
         f"{found['exact']} of {found['test']:,} test questions are training questions, "
         f"{found['near']} more nearly"
     )
     if found["exact"] + found["near"] > LEAKED * found["test"]:
         return likely_cause(
-            name,
             f"{said}: no reason for a worse result, but no gain here can be trusted",
             "drop them from the training set (finetrap overlap names them)",
         )
-    return ruled_out(name, said)
+    return ruled_out(said)
 
 
-def style(case: Case) -> Suspect:
+def style(case: Case) -> Ruling:
     """Judge whether the solutions are written as the model itself would write."""
-    name = "style distance"
     trained = _training_bits(case)
     own = _bits_of_rows(case.base.evidence.get("own_style")) if case.base else None
     if trained is None or own is None:
         return not_enough_data(
-            name, "likelihoods of the base model unknown" if case.runs else _NO_TRAINING
+            "likelihoods of the base model unknown" if case.runs else _NO_TRAINING
         )
     said = (
         f"training solutions take the base model {trained:.3f} bits per byte, its own answers "
@@ -273,15 +263,14 @@ def style(case: Case) -> Suspect:
         "labels do not fit their questions" if labels(case).verdict == "likely cause" else ""
     )
     if reason:
-        return not_enough_data(name, f"{said}; {reason}, so this says nothing of style")
+        return not_enough_data(f"{said}; {reason}, so this says nothing of style")
     if trained >= STYLE_RATIO * own and trained - own >= STYLE_BITS:
         return likely_cause(
-            name,
             said,
             "train on right solutions of the model's own (rejection sampling), or rewrite the data "
             "in its style; else a lower learning_rate or lora",
         )
-    return ruled_out(name, said)
+    return ruled_out(said)
 
 
 def _unreadable(case: Case) -> str:
@@ -294,19 +283,18 @@ def _unreadable(case: Case) -> str:
     return ""
 
 
-def labels(case: Case) -> Suspect:
+def labels(case: Case) -> Ruling:
     """Judge whether solutions belong to their questions, as far as the base model can tell.
 
     It can where it solves the task and finds right solutions of the test likely: then a solution is
     likelier after its own question than after another's, unless it was given the wrong one.
     """
-    name = "labels"
     own = [row["nats"] for row in case.first("untouched_loss") or []]
     swapped = case.first("swapped_nats") or []
     n = min(len(own), len(swapped))
     if n < FEWEST_SWAPPED:
         return not_enough_data(
-            name, f"{n} solutions scored after another question" if case.runs else _NO_TRAINING
+            f"{n} solutions scored after another question" if case.runs else _NO_TRAINING
         )
     right = sum(a < b for a, b in zip(own, swapped, strict=False))
     low, high = wilson(right, n)
@@ -316,15 +304,14 @@ def labels(case: Case) -> Suspect:
     )
     reason = _unreadable(case) or _cannot_judge(case)
     if reason:
-        return not_enough_data(name, f"{said}; {reason}")
+        return not_enough_data(f"{said}; {reason}")
     if high < FITTING:
         return likely_cause(
-            name,
             f"{said}, though the base model knows the task",
             "check that each row holds its own question's solution: a column was shuffled or joined"
             " wrongly",
         )
-    return ruled_out(name, said)
+    return ruled_out(said)
 
 
 def _cannot_judge(case: Case) -> str:
@@ -337,11 +324,10 @@ def _cannot_judge(case: Case) -> str:
     return ""
 
 
-def forgetting(case: Case) -> Suspect:
+def forgetting(case: Case) -> Ruling:
     """Judge what was lost elsewhere."""
-    name = "forgetting"
     if not case.probes:
-        return not_enough_data(name, "no probes were asked")
+        return not_enough_data("no probes were asked")
     by_verdict: dict[str, list[str]] = defaultdict(list)
     for e in case.probes:
         digits, unit = (3, " bits per byte") if e.measure == "bits_per_byte" else (1, "%")
@@ -350,36 +336,34 @@ def forgetting(case: Case) -> Suspect:
     shown = "; ".join(f"{word}: {', '.join(told)}" for word, told in by_verdict.items())
     if "harmed" in by_verdict:
         return likely_cause(
-            name,
             shown,
             "replay = 0.06, rewind (full+rewind, lora+rewind), or a lower learning_rate",
         )
     if set(by_verdict) == {"inconclusive"}:
-        return not_enough_data(name, shown)
-    return ruled_out(name, shown)
+        return not_enough_data(shown)
+    return ruled_out(shown)
 
 
-def number_tokens(case: Case) -> Suspect:
+def number_tokens(case: Case) -> Ruling:
     """Judge whether numbers of one length are always cut alike, so that digits can be aligned."""
-    name = "number tokenisation"
     rows = case.first("rows")
     if not rows:
-        return not_enough_data(name, "no rendered rows" if case.runs else _NO_TRAINING)
+        return not_enough_data("no rendered rows" if case.runs else _NO_TRAINING)
     cuts: dict[int, set[tuple[int, ...]]] = defaultdict(set)
     for row in rows:
         for length, ways in texts.chunks([text for text, _ in row]).items():
             cuts[length] |= ways
     long = {length: ways for length, ways in sorted(cuts.items()) if length > 1}
     if not long:
-        return not_enough_data(name, "no number of two digits in the rendered rows")
+        return not_enough_data("no number of two digits in the rendered rows")
     said = "; ".join(
         f"{length} digits as {' or '.join('+'.join(map(str, way)) for way in sorted(ways))}"
         for length, ways in long.items()
     )
     if all(len(ways) == 1 for ways in long.values()):
-        return ruled_out(name, said)
+        return ruled_out(said)
     if arithmetic(case).verdict != "likely cause":
-        return ruled_out(name, f"{said}: uneven, but calculations are not what went wrong")
+        return ruled_out(f"{said}: uneven, but calculations are not what went wrong")
     return likely_cause(
-        name, said, "a model whose tokenizer cuts digits evenly, or spaces between digits"
+        said, "a model whose tokenizer cuts digits evenly, or spaces between digits"
     )
