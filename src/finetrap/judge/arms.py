@@ -266,12 +266,6 @@ class Pairs:
         return mean if self.measure == "accuracy" else as_bits(mean)
 
 
-def percent_right(answers: Iterable[Answer]) -> float | None:
-    """Return the percentage of right answers among those that have a score; None without any."""
-    scored = [a.correct for a in answers if a.correct is not None]
-    return 100 * sum(scored) / len(scored) if scored else None
-
-
 def measures(arm: Arm) -> tuple[Measure, ...]:
     """Return what can be compared with this arm: right answers, and where a gold solution was
     scored for every problem its bits per byte; for prose, which has no right answer, only these.

@@ -18,7 +18,7 @@ from finetrap.judge.advice.noninferior import outright
 from finetrap.judge.arms import Comparison, Measure, comparisons, measures
 from finetrap.levels import VERDICTS, CellRow, Summary, Word
 from finetrap.records import Run
-from finetrap.stats.changes import ALPHA, wilson
+from finetrap.stats.changes import ALPHA, wilson_percent
 
 MEANS = (
     *("strict_rate", "no_answer_rate", "truncated_rate", "cut_rate"),
@@ -99,7 +99,7 @@ def _filled(blank: Summary, rows: Sequence[CellRow], p_best: float | None) -> Su
     problems = mean([row for row in rows if row.accuracy is not None], "n")
     if level is not None and problems:
         n = round(problems)
-        low, high = (100 * share for share in wilson(round(level * n / 100), n))
+        low, high = wilson_percent(round(level * n / 100), n)
     else:
         measure = "bits_per_byte"
         level = mean(rows, measure)

@@ -11,8 +11,9 @@ from pathlib import Path
 from finetrap.judge.arms import learning_rate, rate_settings, self_flips, strategy_labels
 from finetrap.levels import CellRow
 from finetrap.records import Answer, Run
-from finetrap.stats.changes import wilson
+from finetrap.stats.changes import wilson_percent
 from finetrap.stats.likelihood import gold_bits
+from finetrap.stats.retention import percent_of, percent_right
 
 _NOT_IN_TABLES = ("per_seed", "cells")
 """Fields that hold more than one value."""
@@ -28,7 +29,9 @@ def cell_rows(runs: Sequence[Run]) -> tuple[CellRow, ...]:
 
 
 def _cell_row(run: Run, label: str, setting: str) -> CellRow:
-    cell, costs = run.cell, run.costs
+    cell, costs, again = run.cell, run.costs, self_flips(run)
+    scored = [a.correct for a in run.answers if a.correct is not None]
+    low, high = wilson_percent(sum(scored), len(scored))
     return CellRow(
         key=cell.key,
         model=cell.model.name,
@@ -41,11 +44,13 @@ def _cell_row(run: Run, label: str, setting: str) -> CellRow:
         seed=cell.seed,
         status=run.status,
         n=len(run.answers),
-        **_accuracy(run.answers),
-        strict_rate=_points_of([a.strict for a in run.answers]),
-        no_answer_rate=_points_of([_if_written(a, a.rule == "none") for a in run.answers]),
-        truncated_rate=_points_of([_if_written(a, a.stop == "cap") for a in run.answers]),
-        cut_rate=_points_of([_if_written(a, a.cut is not None) for a in run.answers]),
+        accuracy=percent_right(run.answers),
+        low=low,
+        high=high,
+        strict_rate=percent_of(a.strict for a in run.answers),
+        no_answer_rate=percent_of(_if_written(a, a.rule == "none") for a in run.answers),
+        truncated_rate=percent_of(_if_written(a, a.stop == "cap") for a in run.answers),
+        cut_rate=percent_of(_if_written(a, a.cut is not None) for a in run.answers),
         bits_per_byte=gold_bits(run.answers),
         load_s=costs.load_s,
         train_s=costs.train_s,
@@ -55,15 +60,11 @@ def _cell_row(run: Run, label: str, setting: str) -> CellRow:
         trainable=costs.trainable,
         ship_bytes=costs.ship_bytes,
         split=cell.split,
-        self_flips=_points(self_flips(run)),
+        self_flips=None if again is None else 100 * again,
         kl_forward=_mean_divergence(run, 2),
         kl_reverse=_mean_divergence(run, 1),
         train_dtype=cell.precision or None,
     )
-
-
-def _points(share: float | None) -> float | None:
-    return None if share is None else 100 * share
 
 
 def _mean_divergence(run: Run, column: int) -> float | None:
@@ -75,23 +76,9 @@ def _mean_divergence(run: Run, column: int) -> float | None:
     return math.fsum(row[column] for row in rows) / len(rows) if rows else None
 
 
-def _accuracy(answers: Sequence[Answer]) -> dict[str, float | None]:
-    scored = [a.correct for a in answers if a.correct is not None]
-    if not scored:
-        return {"accuracy": None, "low": None, "high": None}
-    low, high = wilson(sum(scored), len(scored))
-    return {"accuracy": 100 * sum(scored) / len(scored), "low": 100 * low, "high": 100 * high}
-
-
 def _if_written(answer: Answer, value: bool) -> bool | None:
     """None for an answer that was scored by likelihood: nothing was written."""
     return None if answer.stop == "none" else value
-
-
-def _points_of(values: Iterable[bool | None]) -> float | None:
-    """Return the points of True among what is known."""
-    known = [value for value in values if value is not None]
-    return 100 * sum(known) / len(known) if known else None
 
 
 def columns(kind: type) -> tuple[str, ...]:

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from finetrap.findings import Trial
-from finetrap.judge.arms import percent_right
 from finetrap.records import Answer, Cell, Run, content_hash
 from finetrap.runs.trials import Point, Searched, searches_of
-from finetrap.stats.changes import wilson
-from finetrap.stats.retention import chance
+from finetrap.stats.changes import wilson_percent
+from finetrap.stats.retention import chance, percent_right
 
 
 def judged_trials(runs: Sequence[Run]) -> tuple[Trial, ...]:
@@ -34,7 +33,7 @@ def _trial(search: Searched, point: Point, base: Mapping[str, Run]) -> Trial:
     run, tried = search.runs[point], search.tried[point]
     cell, rate = run.cell, point[1]
     untrained = base.get(_dev_problems(cell))
-    low, high = wilson(tried.right, tried.n) if tried.n else (None, None)
+    low, high = wilson_percent(tried.right, tried.n)
     return Trial(
         model=cell.model.name,
         task=cell.task.name,
@@ -43,8 +42,8 @@ def _trial(search: Searched, point: Point, base: Mapping[str, Run]) -> Trial:
         share=point[0],
         status=run.status,
         accuracy=100 * tried.accuracy if tried.n else None,
-        low=None if low is None else 100 * low,
-        high=None if high is None else 100 * high,
+        low=low,
+        high=high,
         bits=tried.bits,
         retention=_retention(run, untrained),
         extended=cell.extends,

@@ -16,6 +16,7 @@ from finetrap.events import Told
 from finetrap.measure.strategies import Questions, Solver, ask
 from finetrap.records import Answer, Limits
 from finetrap.stats.likelihood import bits_per_byte
+from finetrap.stats.retention import percent_right
 from finetrap.text.scoring import GRADING
 
 Step = Mapping[str, Any]
@@ -89,11 +90,10 @@ def _step(
 
 def _level_reached(answers: Sequence[Answer]) -> dict[str, float | None]:
     """Return percent right (None for prose) and bits per byte (infinite for a wrecked model)."""
-    right = [answer.correct for answer in answers if answer.correct is not None]
     nats = [math.inf if answer.nats is None else answer.nats for answer in answers]
     size = sum(answer.bytes or 0 for answer in answers)
     return {
-        "accuracy": 100 * sum(right) / len(right) if right else None,
+        "accuracy": percent_right(answers),
         "bits": bits_per_byte(sum(nats), size) if size else math.inf,
     }
 

@@ -24,6 +24,17 @@ class Retention(NamedTuple):
     high: float
 
 
+def percent_of(values: Iterable[bool | None]) -> float | None:
+    """Return the percentage of True among what is known; None where nothing is."""
+    known = [value for value in values if value is not None]
+    return 100 * sum(known) / len(known) if known else None
+
+
+def percent_right(answers: Iterable[Answer]) -> float | None:
+    """Return the percentage of right answers among those that have a score; None without any."""
+    return percent_of(answer.correct for answer in answers)
+
+
 def chance(answers: Iterable[Answer]) -> float | None:
     """Return the accuracy of guessing: the mean of 1/choices, and 0 for open answers.
 

@@ -13,11 +13,11 @@ from finetrap.judge.arms import (
     Comparison,
     Measure,
     learning_rate,
-    percent_right,
     strategy_labels,
 )
 from finetrap.records import Run
 from finetrap.stats.likelihood import gold_bits
+from finetrap.stats.retention import percent_right
 
 
 @dataclass(frozen=True)
