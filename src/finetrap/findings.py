@@ -163,6 +163,8 @@ class Claim:
     setting: Setting
     verdict: Literal["supported", "contradicted", "inconclusive", "not tested"]
     evidence: str
+    analogue: bool = False
+    """Tested over miniature sizes: it is not the paper's own claim."""
 
 
 @dataclass(frozen=True)

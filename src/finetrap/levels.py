@@ -107,6 +107,8 @@ class Summary:
     kl_seeds: int = 0
     cells: tuple[str, ...] = ()
     """Keys of its cells, of seeds that failed too."""
+    name: str = ""
+    """The strategy's own, without the settings that tell it from others of that name."""
 
 
 class RewindStep(NamedTuple):

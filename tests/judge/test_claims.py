@@ -192,7 +192,7 @@ def test_miniature_sizes_get_an_analogue_that_says_so() -> None:
     below, above = fixed(measured, 1), fixed(measured, 2)
     assert (below.verdict, above.verdict) == ("supported", "supported")
     for claim in (below, above):
-        assert claim.statement.startswith("analogue over miniature sizes, not the paper's claim")
+        assert claim.analogue
         assert "300M" not in claim.statement
         assert "note:" not in claim.evidence
     assert "(a 0.1M)" in below.statement

@@ -34,9 +34,9 @@ _KINDS = ("prompt", "full", "peft")
 class Arm:
     """One strategy with one value of every setting, on one test."""
 
-    label: str
-    """The strategy's name, with the settings that tell it from others of that name."""
     spec: StrategySpec
+    variant: str
+    """The settings that tell it from others of its name: `r=8`; empty where none does."""
     learning_rate: float | None
     trained_on: str
     precision: str
@@ -50,6 +50,11 @@ class Arm:
     self_flips: float | None = None
     """Share of these problems whose outcome changed when the same model was asked again in another
     batch order; None where it was asked once."""
+
+    @property
+    def label(self) -> str:
+        """The strategy's name, with the settings that tell it from others of that name."""
+        return _label(self.spec.name, self.variant)
 
     @property
     def is_base(self) -> bool:
@@ -76,15 +81,16 @@ def comparisons(runs: Sequence[Run]) -> list[Comparison]:
     """
     settings = rate_settings(runs)
     runs = [run for run in runs if run.cell.key in settings]
-    labels = strategy_labels(runs)
+    variants = _variants(runs)
     tests: dict[tuple[str, bool, str, str], dict[str, Arm]] = defaultdict(dict)
-    for run in sorted(runs, key=lambda run: _run_order(run, labels[run.cell.key])):
+    for run in sorted(runs, key=lambda run: _run_order(run, variants[run.cell.key])):
         for test, probe, answers in _tests(run):
             identity = run.cell.identity()
             same = content_hash([identity["model"], identity["limits"], test])
             key = (run.cell.model.name, probe, test["name"], same)
             arm = tests[key].setdefault(
-                _setting(run.cell), _new_arm(run.cell, labels, settings[run.cell.key])
+                _setting(run.cell),
+                _new_arm(run.cell, variants[run.cell.key], settings[run.cell.key]),
             )
             if not probe and arm.self_flips is None:
                 arm.self_flips = self_flips(run)
@@ -111,10 +117,10 @@ def _tests(run: Run) -> Iterable[tuple[dict[str, Any], bool, tuple[Answer, ...]]
         yield probe, True, run.probes.get(probe["name"], ())
 
 
-def _run_order(run: Run, label: str) -> tuple[object, ...]:
+def _run_order(run: Run, variant: str) -> tuple[object, ...]:
     """Small models first; prompts, full fine-tuning, adapters; then by name, rate and seed."""
     cell = run.cell
-    rate = learning_rate(cell)
+    rate, label = learning_rate(cell), _label(cell.strategy.name, variant)
     return (
         cell.model.parameters or run.costs.parameters or 0,
         cell.model.name,
@@ -129,11 +135,11 @@ def _run_order(run: Run, label: str) -> tuple[object, ...]:
     )
 
 
-def _new_arm(cell: Cell, labels: Mapping[str, str], settings: tuple[Setting, ...]) -> Arm:
+def _new_arm(cell: Cell, variant: str, settings: tuple[Setting, ...]) -> Arm:
     trained_on = cell.trained_on.name if cell.trained_on else ""
     return Arm(
-        labels[cell.key],
         cell.strategy,
+        variant,
         learning_rate(cell),
         trained_on,
         cell.precision,
@@ -186,7 +192,7 @@ def _training_budget(cell: Cell) -> dict[str, Any]:
     return {**(cell.identity()["train"] or {}), "dtype": cell.precision or None}
 
 
-def strategy_labels(runs: Iterable[Run]) -> dict[str, str]:
+def strategy_labels(runs: Sequence[Run]) -> dict[str, str]:
     """Return, by cell key, the strategy's name plus the axes on which its namesakes differ.
 
     `lora` with ranks 4 and 8 becomes `lora[r=4]` and `lora[r=8]`; the learning rate and the task
@@ -194,20 +200,30 @@ def strategy_labels(runs: Iterable[Run]) -> dict[str, str]:
     like the strategy it is a trial of.
     """
     cells = {run.cell.key: run.cell for run in runs}
+    return {key: _label(cells[key].strategy.name, own) for key, own in _variants(runs).items()}
+
+
+def _label(name: str, variant: str) -> str:
+    return f"{name}[{variant}]" if variant else name
+
+
+def _variants(runs: Iterable[Run]) -> dict[str, str]:
+    """Return, by cell key, the settings on which a strategy differs from its namesakes."""
+    cells = {run.cell.key: run.cell for run in runs}
     namesakes: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
     settings = {key: _flat_settings(cell) for key, cell in cells.items()}
     trials_alone = all(cell.split == "dev" for cell in cells.values())
     for key, cell in cells.items():
         if cell.split == "test" or trials_alone:
             namesakes[cell.model.name, cell.strategy.name].append(settings[key])
-    labels = {}
+    found = {}
     for key, cell in cells.items():
         others = namesakes[cell.model.name, cell.strategy.name]
         names = sorted({name for other in others for name in other})
         axes = [n for n in names if len({other.get(n, "none") for other in others}) > 1]
-        own = ",".join(f"{n.rpartition('.')[2]}={settings[key].get(n, 'none')}" for n in axes)
-        labels[key] = f"{cell.strategy.name}[{own}]" if own else cell.strategy.name
-    return labels
+        own = (f"{n.rpartition('.')[2]}={settings[key].get(n, 'none')}" for n in axes)
+        found[key] = ",".join(own)
+    return found
 
 
 def _flat_settings(cell: Cell) -> dict[str, str]:

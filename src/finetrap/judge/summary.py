@@ -44,7 +44,9 @@ def summaries(
     """
     base: dict[tuple[str, str], list[CellRow]] = {}
     groups: Groups = {}
+    names: dict[str, str] = {}
     for row, run in zip(cells, runs, strict=True):
+        names[row.strategy] = run.cell.strategy.name
         if run.cell.split == "dev":
             continue
         if run.cell.strategy.is_base:
@@ -66,7 +68,7 @@ def summaries(
                 Summary(*place, name, rate, setting), own, best.get((place, (name, rate)))
             )
             found.append(with_verdicts(line, effects))
-    return tuple(found)
+    return tuple(replace(line, name=names[line.strategy]) for line in found)
 
 
 def tally(found: Iterable[Summary]) -> tuple[tuple[Word, int], ...]:

@@ -15,8 +15,8 @@ from finetrap.stats.changes import wilson_percent
 from finetrap.stats.likelihood import gold_bits
 from finetrap.stats.retention import percent_of, percent_right
 
-_NOT_IN_TABLES = ("per_seed", "cells")
-"""Fields that hold more than one value."""
+_NOT_IN_TABLES = ("per_seed", "cells", "name")
+"""Fields that hold more than one value, or a part of another."""
 
 
 def cell_rows(runs: Sequence[Run]) -> tuple[CellRow, ...]:

@@ -10,14 +10,14 @@ one setting are judged together, so that some wrong word appears in at most 5% o
     inconclusive   anything else; a difference that is only seen supports nothing
 
 Accuracy at the floor shows nothing. Where all models of a study are miniatures the analogous claim
-over their sizes is tested, and its statement says so; it is never the paper's.
+over their sizes is tested, and marked so; it is never the paper's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from finetrap.findings import Claim, Findings
 from finetrap.judge.arms import Arm, Comparison, comparisons
@@ -43,7 +43,7 @@ from finetrap.judge.paper.population import (
     Models,
     sized_models,
 )
-from finetrap.levels import Setting
+from finetrap.levels import Setting, Word
 from finetrap.records import Judge, Run, StrategySpec
 from finetrap.stats.changes import ALPHA
 
@@ -52,26 +52,24 @@ Saying = Literal["worse", "not worse", "the same", "better"]
 Verdict = Literal["supported", "contradicted", "inconclusive", "not tested"]
 
 _WORDS = {"harmed": "worse", "improved": "better"}
+_SHOWN: dict[Saying, tuple[Word, ...]] = {
+    "worse": ("harmed",),
+    "not worse": ("equivalent", "improved"),
+    "better": ("improved",),
+}
+"""Verdicts that show what a claim says; any other but inconclusive shows that it is not so."""
 
 
-class Kind(NamedTuple):
+@dataclass(frozen=True)
+class Kind:
     """One kind of arm that a claim speaks of."""
 
     name: str
-    kind: Literal["zero-shot", "5-shot", "full", "lora", "dora", "peft"]
+    is_one: Callable[[Arm], bool]
 
     def holds(self, arm: Arm) -> bool:
         """Say whether an arm is of this kind, as published: without rewinding or replay."""
-        spec = arm.spec
-        if spec.rewind or spec.replay:
-            return False
-        if self.kind == "zero-shot":
-            return arm.is_base
-        if self.kind == "5-shot":
-            return not spec.trains and spec.shots == 5
-        if self.kind in ("full", "peft"):
-            return spec.kind == self.kind
-        return _is_lora(spec, dora=self.kind == "dora")
+        return not arm.spec.rewind and not arm.spec.replay and self.is_one(arm)
 
 
 def _is_lora(spec: StrategySpec, *, dora: bool) -> bool:
@@ -86,12 +84,12 @@ def _is_lora(spec: StrategySpec, *, dora: bool) -> bool:
     )
 
 
-ZERO_SHOT = Kind("the base model, zero-shot", "zero-shot")
-FIVE_SHOT = Kind("5-shot prompting", "5-shot")
-FULL = Kind("full fine-tuning", "full")
-LORA = Kind("LoRA", "lora")
-DORA = Kind("DoRA", "dora")
-PEFT = Kind("an adapter", "peft")
+ZERO_SHOT = Kind("the base model, zero-shot", lambda arm: arm.is_base)
+FIVE_SHOT = Kind("5-shot prompting", lambda arm: not arm.spec.trains and arm.spec.shots == 5)
+FULL = Kind("full fine-tuning", lambda arm: arm.spec.kind == "full")
+LORA = Kind("LoRA", lambda arm: _is_lora(arm.spec, dora=False))
+DORA = Kind("DoRA", lambda arm: _is_lora(arm.spec, dora=True))
+PEFT = Kind("an adapter", lambda arm: arm.spec.kind == "peft")
 
 
 @dataclass(frozen=True)
@@ -188,15 +186,13 @@ def _claim(
     margins: Judge,
 ) -> Claim:
     lack = choice.lack or _lack(statement, gathered, choice, setting)
-    text = statement.text.format(who=choice.who)
-    if choice.analogue and lack and statement.test:
-        # No task of the miniature stands in for the one that is named.
-        text = statement.text.format(who=statement.who.who)
-    elif choice.analogue:
-        text = f"analogue over miniature sizes, not the paper's claim: {text}"
+    # No task of a miniature stands in for one that is named.
+    analogue = choice.analogue and not (lack and statement.test)
+    named = analogue or not choice.analogue
+    text = statement.text.format(who=choice.who if named else statement.who.who)
 
     def claim(verdict: Verdict, evidence: str) -> Claim:
-        return Claim(statement.id, text, setting, verdict, evidence)
+        return Claim(statement.id, text, setting, verdict, evidence, analogue)
 
     if lack:
         return claim("not tested", f"not tested: {lack}")
@@ -289,15 +285,10 @@ def _partners(
             if base.is_base or arm.trained_on == base.trained_on:
                 by_strategy.setdefault(arm.label, []).append((arm, base))
     for pairs in by_strategy.values():
-        alike = [p for p in pairs if _variant(p[0]) == _variant(p[1])] or pairs
+        alike = [p for p in pairs if p[0].variant == p[1].variant] or pairs
         if setting == "fixed":
             alike = [p for p in alike if p[0].learning_rate == p[1].learning_rate] or alike
         yield from alike
-
-
-def _variant(arm: Arm) -> str:
-    """Return what tells an arm from its namesakes: `[r=8]`."""
-    return arm.label.removeprefix(arm.spec.name)
 
 
 def _absence(arm: Arm, base: Arm) -> str:
@@ -332,11 +323,7 @@ def _stance_of(says: Saying, result: Result, margins: Judge, tests: int) -> int:
         return -1 if word != "inconclusive" and _more_than_margin(result, margins, tests) else 0
     if word == "inconclusive":
         return 0
-    if says == "worse":
-        return 1 if word == "harmed" else -1
-    if says == "not worse":
-        return -1 if word == "harmed" else 1
-    return 1 if word == "improved" else -1
+    return 1 if word in _SHOWN[says] else -1
 
 
 def _more_than_margin(result: Result, margins: Judge, tests: int) -> bool:

@@ -1,7 +1,7 @@
 """The models of a study by size and alignment: which of them a claim is about.
 
 Real models keep the paper's own lines (300M, 500M). Where every model is a miniature those lines
-mean nothing, and the analogous claim is about the sizes that there are; it is marked `analogue`.
+mean nothing, and the analogous claim is about the sizes that there are; it is marked so.
 """
 
 from __future__ import annotations
@@ -42,22 +42,27 @@ class ModelChoice(NamedTuple):
     """What the study would need; empty if the claim can be tested."""
 
 
+Belongs = Callable[[SizedModel, Sequence[int]], bool]
+"""Whether a model is one of those meant, among the sizes of its study, smallest first."""
+
+
 @dataclass(frozen=True)
 class Models:
     """A choice among models: the paper's, and its analogue where all are miniatures."""
 
     who: str
     needs: str
-    paper: Callable[[Sequence[SizedModel]], list[SizedModel]]
+    paper: Belongs
     analogue_who: str
-    analogue: Callable[[Sequence[SizedModel]], list[SizedModel]]
+    analogue: Belongs
 
     def choose(self, known: Sequence[SizedModel]) -> ModelChoice:
         """Choose among the models of a study; real ones if there are any."""
         unknown = [m.name for m in known if m.parameters is None]
         real = [m for m in known if m.parameters is None or m.parameters >= MINIATURE]
-        pick, who = (self.paper, self.who) if real else (self.analogue, self.analogue_who)
-        chosen = pick(real or known)
+        belongs, who = (self.paper, self.who) if real else (self.analogue, self.analogue_who)
+        sized = sorted({m.parameters for m in real or known if m.parameters is not None})
+        chosen = [m for m in real or known if belongs(m, sized)]
         lack = "" if chosen else f"needs {self.needs}"
         if lack and unknown:
             lack += f" (parameters unknown: {', '.join(unknown)})"
@@ -91,44 +96,17 @@ def _sized(model: SizedModel) -> str:
     return model.name if model.parameters is None else f"{model.name} {size_of(model.parameters)}"
 
 
-def _every(known: Sequence[SizedModel]) -> list[SizedModel]:
-    return list(known)
+def _below(model: SizedModel, sizes: Sequence[int]) -> bool:
+    return model.parameters is not None and model.parameters < SMALL_BELOW
 
 
-def _aligned(known: Sequence[SizedModel]) -> list[SizedModel]:
-    return [m for m in known if m.aligned]
+def _from(model: SizedModel, sizes: Sequence[int]) -> bool:
+    return model.parameters is not None and model.parameters >= LARGE_FROM
 
 
-def _below(known: Sequence[SizedModel]) -> list[SizedModel]:
-    return [m for m in known if m.parameters is not None and m.parameters < SMALL_BELOW]
-
-
-def _from(known: Sequence[SizedModel]) -> list[SizedModel]:
-    return [m for m in known if m.parameters is not None and m.parameters >= LARGE_FROM]
-
-
-def _sizes(known: Sequence[SizedModel]) -> list[int]:
-    return sorted({m.parameters for m in known if m.parameters is not None})
-
-
-def _lower_half(known: Sequence[SizedModel]) -> list[SizedModel]:
-    sizes = _sizes(known)
-    return [m for m in known if m.parameters in sizes[: len(sizes) // 2]]
-
-
-def _upper_half(known: Sequence[SizedModel]) -> list[SizedModel]:
-    sizes = _sizes(known)
-    return [m for m in known if m.parameters in sizes[(len(sizes) + 1) // 2 :]]
-
-
-def _smallest(known: Sequence[SizedModel]) -> list[SizedModel]:
-    sizes = _sizes(known)
-    return [m for m in known if m.parameters in sizes[:1]]
-
-
-def _smallest_as_published(known: Sequence[SizedModel]) -> list[SizedModel]:
+def _smallest_as_published(model: SizedModel, sizes: Sequence[int]) -> bool:
     low, high = PAPER_SMALLEST
-    return [m for m in _smallest(known) if m.parameters and low <= m.parameters <= high]
+    return model.parameters in sizes[:1] and low <= sizes[0] <= high
 
 
 SMALL = Models(
@@ -136,27 +114,33 @@ SMALL = Models(
     "a model under 300M parameters",
     _below,
     "the smaller half of this study's sizes ({sizes})",
-    _lower_half,
+    lambda model, sizes: model.parameters in sizes[: len(sizes) // 2],
 )
 LARGE = Models(
     "models from 500M parameters up",
     "a model from 500M parameters up",
     _from,
     "the larger half of this study's sizes ({sizes})",
-    _upper_half,
+    lambda model, sizes: model.parameters in sizes[(len(sizes) + 1) // 2 :],
 )
-ALL = Models("all models", "a model", _every, "all models of this study ({sizes})", _every)
+ALL = Models(
+    "all models",
+    "a model",
+    lambda model, sizes: True,
+    "all models of this study ({sizes})",
+    lambda model, sizes: True,
+)
 ALIGNED = Models(
     "aligned models",
     "an aligned (instruction-tuned) model",
-    _aligned,
+    lambda model, sizes: model.aligned,
     "this study's aligned models ({sizes})",
-    _aligned,
+    lambda model, sizes: model.aligned,
 )
 SMALLEST = Models(
     "the smallest model ({sizes})",
     "a smallest model of the paper's size, 100M to 200M parameters",
     _smallest_as_published,
     "the smallest size of this study ({sizes})",
-    _smallest,
+    lambda model, sizes: model.parameters in sizes[:1],
 )

@@ -49,6 +49,11 @@ class ClaimRow(NamedTuple):
         """Whether any setting could be tested."""
         return any(claim.verdict != "not tested" for claim in self.verdicts)
 
+    @property
+    def analogue(self) -> bool:
+        """Whether it is tested over miniature sizes instead of the paper's."""
+        return any(claim.analogue for claim in self.verdicts)
+
 
 def claim_rows(findings: Findings) -> list[ClaimRow]:
     """Join the settings of each claim."""

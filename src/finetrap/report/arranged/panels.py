@@ -252,20 +252,16 @@ def _in_order(findings: Findings, study: Study | None) -> list[Summary]:
         names += [model.name for model in study.models]
         names += [task.name for task in study.tasks]
         names += [strategy.name for strategy in study.strategies]
+    own = {line.strategy: line.name for line in findings.summary}
     mentions = [(e.model, e.task, e.strategy) for e in findings.effects]
     mentions += [(line.model, line.task, line.strategy) for line in findings.summary]
     for model, task, strategy in mentions:
-        names += [model, task, _stem(strategy)]
+        names += [model, task, own.get(strategy, strategy)]
     rank = {name: place for place, name in enumerate(dict.fromkeys(names))}
 
     def place(line: Summary) -> tuple[list[int], str, float]:
-        named = (line.model, line.task, line.trained_on, _stem(line.strategy))
+        named = (line.model, line.task, line.trained_on, line.name)
         ranks = [rank.get(name, len(rank)) for name in named]
         return ranks, line.strategy, line.learning_rate or 0.0
 
     return sorted(findings.summary, key=place)
-
-
-def _stem(strategy: str) -> str:
-    """Return a strategy's name; namesakes with other settings are called `lora[r=4]`."""
-    return strategy.partition("[")[0]
