@@ -310,6 +310,6 @@ def test_claims_are_a_table(tmp_path) -> None:
     claims = hold_claims(verdicts(measured), measured)
     write_csv(tmp_path / "claims.csv", Claim, claims)
     rows = list(csv.DictReader((tmp_path / "claims.csv").open(encoding="utf-8")))
-    assert list(rows[0]) == ["id", "statement", "setting", "verdict", "evidence"]
+    assert list(rows[0]) == ["id", "statement", "setting", "verdict", "evidence", "analogue"]
     assert [row["evidence"] for row in rows] == [claim.evidence for claim in claims]
     assert (tmp_path / "claims.csv").read_text(encoding="utf-8").isascii()

@@ -178,7 +178,7 @@ def _open_questions(choice: Choice, wishes: Wishes) -> Iterator[str]:
     if pick is None:
         yield _why_not(choice)
         return
-    if names := ", ".join(c.name for c, _ in choice.cheaper):
+    if names := ", ".join(c.name for c in choice.cheaper):
         yield f"whether {names}, cheaper, would be within {_margin(choice)} of the best"
     if not pick.arm.spec.trains:
         return

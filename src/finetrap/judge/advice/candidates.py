@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from finetrap.findings import Contender, Effect, Findings
+from finetrap.judge.advice.noninferior import Standing
 from finetrap.judge.arms import (
     Arm,
     Comparison,
@@ -43,6 +44,13 @@ class Candidate:
     """Against the base model, one for each test and measure."""
     barred: str = ""
     """The limit that it breaks, or is not known to keep; empty if none."""
+    standing: Standing | None = None
+    """Beside the others; None where it has no answers, is harmed, barred, or not at its rate."""
+
+    @property
+    def shown(self) -> bool:
+        """Whether it is shown to be within the margin of the best."""
+        return self.standing is not None and self.standing.shown
 
     @property
     def contender(self) -> Contender:
@@ -71,10 +79,6 @@ class Candidate:
         train = _mean_known(run.costs.train_s for run in self.runs if run.status == "done")
         evaluate = _mean_known(run.costs.eval_s for run in self.runs if run.status == "done")
         return tier, train, evaluate, self.name
-
-    def on(self, test: str, kind: str | None = None) -> list[Effect]:
-        """Return the effects on one test."""
-        return [e for e in self.effects if e.task == test and kind in (None, e.kind)]
 
     @property
     def telling(self) -> tuple[Effect, ...]:
@@ -135,7 +139,7 @@ def gather_candidates(
             and (e.learning_rate, e.trained_on) == (arm.learning_rate, arm.trained_on)
         }
         one = Candidate(arm, own, tuple(effects.values()))
-        found.append(Candidate(arm, own, one.effects, _barred(one, wishes)))
+        found.append(replace(one, barred=_barred(one, wishes)))
     return sorted(found, key=lambda candidate: candidate.cost)
 
 

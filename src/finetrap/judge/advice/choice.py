@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from finetrap.findings import Effect, Findings
 from finetrap.judge.advice.candidates import Candidate, Wishes, gather_candidates, overall_level
-from finetrap.judge.advice.noninferior import Standing, standings
+from finetrap.judge.advice.noninferior import standings
 from finetrap.judge.arms import Comparison, Measure, measures
 from finetrap.judge.pairwise import Contrast, contrast, declared
 from finetrap.records import Judge, Run
@@ -23,10 +23,11 @@ class Choice:
     """Bits per byte where the accuracy of all is at the floor."""
     floor: bool
     every: tuple[Candidate, ...]
-    rated: tuple[Candidate, ...]
-    """Those with answers, within the limits and not shown harmed; each at its tuned rate."""
-    standing: tuple[Standing, ...]
-    """Of each rated one."""
+
+    @property
+    def rated(self) -> tuple[Candidate, ...]:
+        """Those with answers, within the limits and not shown harmed; each at its tuned rate."""
+        return tuple(c for c in self.every if c.standing)
 
     @property
     def base(self) -> Candidate | None:
@@ -38,7 +39,7 @@ class Choice:
         """Those shown to be within the margin of the best; none if the floor hides everything."""
         if self.floor and self.measure == "accuracy":
             return ()
-        return tuple(c for c, s in zip(self.rated, self.standing, strict=True) if s.shown)
+        return tuple(c for c in self.every if c.shown)
 
     @property
     def pick(self) -> Candidate | None:
@@ -61,13 +62,14 @@ class Choice:
         return max(self.rated, key=self.merit, default=None)
 
     @property
-    def cheaper(self) -> tuple[tuple[Candidate, Standing], ...]:
+    def cheaper(self) -> tuple[Candidate, ...]:
         """Those cheaper than the pick that are shown neither as good as the best nor inferior."""
         pick = self.pick
         return tuple(
-            (c, s)
-            for c, s in zip(self.rated, self.standing, strict=True)
-            if not s.shown and not s.inferior and (pick is None or c.cost < pick.cost)
+            c
+            for c in self.every
+            if c.standing and not c.shown and not c.standing.inferior
+            if pick is None or c.cost < pick.cost
         )
 
     def gain(self, one: Candidate) -> list[Effect]:
@@ -83,8 +85,8 @@ class Choice:
 
     def unsettled(self) -> Contrast | None:
         """Return the contrast that most stands between these runs and an answer."""
-        if self.cheaper:
-            return self.cheaper[0][1].contrast
+        if self.cheaper and (standing := self.cheaper[0].standing):
+            return standing.contrast
         if self.pick is None and self.shown and not self.pays and self.base:
             return contrast(self.comparison, self.shown[0].arm, self.base.arm, self.measure)
         return None
@@ -95,12 +97,14 @@ def make_choice(
 ) -> Choice:
     """Rate every strategy of a comparison that was trained for its own task."""
     margins = declared(findings)
-    every = tuple(gather_candidates(findings, runs, comparison, wishes))
+    every = gather_candidates(findings, runs, comparison, wishes)
     free = [c for c in every if c.arm.answers and not c.barred and not c.harms]
-    rated = tuple(c for c in free if not _was_tuned(c, free))
+    fit = [c for c in free if not _was_tuned(c, free)]
     measure, floor = _deciding_measure(every)
-    standing = standings(comparison, [c.arm for c in rated], measure, margins)
-    return Choice(comparison, margins, measure, floor, every, rated, tuple(standing))
+    found = standings(comparison, [c.arm for c in fit], measure, margins)
+    standing = {id(c): one for c, one in zip(fit, found, strict=True)}
+    every = [replace(c, standing=standing.get(id(c))) for c in every]
+    return Choice(comparison, margins, measure, floor, tuple(every))
 
 
 def _was_tuned(one: Candidate, others: Sequence[Candidate]) -> bool:

@@ -11,7 +11,7 @@ Holm (1979) with one hypothesis fewer than arms: the best is not inferior to its
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from finetrap.judge.arms import Arm, Comparison, Measure, estimate_arms
 from finetrap.judge.pairwise import Contrast, contrast, in_margins, p_above
@@ -19,17 +19,14 @@ from finetrap.records import Judge
 from finetrap.stats.changes import ALPHA, Estimate, estimate
 
 
-@dataclass(frozen=True)
-class Standing:
+class Standing(NamedTuple):
     """What is shown of one arm beside all others; `p` are one-sided."""
 
     p: float
     """Of its being worse than the best by the margin or more."""
     p_adjusted: float
-    hardest: int | None
-    """The rival that it is hardest to be shown within the margin of; None without rivals."""
     contrast: Contrast | None
-    """Against that rival."""
+    """Against the rival that it is hardest to be shown within the margin of."""
     inferior: bool
     """Shown to be worse than some other arm by more than the margin."""
 
@@ -66,7 +63,7 @@ def _standing(
 ) -> Standing:
     rivals = [base for base in range(len(table)) if base != place]
     if not rivals:
-        return Standing(0.0, 0.0, None, None, False)
+        return Standing(0.0, 0.0, None, False)
     p, inferior = {}, False
     for base in rivals:
         if place not in table[base]:
@@ -78,7 +75,7 @@ def _standing(
         inferior |= (1 - p_above(found, -1.0)) * len(rivals) <= ALPHA
     hardest = max(p, key=lambda base: p[base])
     own = table[hardest].get(place)
-    return Standing(p[hardest], p[hardest], hardest, own[0] if own else None, inferior)
+    return Standing(p[hardest], p[hardest], own[0] if own else None, inferior)
 
 
 def _adjusted(found: Sequence[Standing]) -> list[Standing]:
@@ -89,9 +86,7 @@ def _adjusted(found: Sequence[Standing]) -> list[Standing]:
         left = max(len(found) - 1 - rank, 1)
         largest = max(largest, min(1.0, found[place].p * left))
         adjusted[place] = largest
-    return [
-        Standing(s.p, adjusted[i], s.hardest, s.contrast, s.inferior) for i, s in enumerate(found)
-    ]
+    return [one._replace(p_adjusted=adjusted[place]) for place, one in enumerate(found)]
 
 
 def outright(comparison: Comparison, arms: Sequence[Arm], measure: Measure) -> list[float]:
