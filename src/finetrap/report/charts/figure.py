@@ -74,8 +74,6 @@ class Chart:
     """SVG element coloured by the page."""
     standalone: str
     """Whole SVG file in the colours of the light page."""
-    narrow: Markup | None = None
-    """The same for a phone, where the figure was drawn for it too."""
     key: tuple[tuple[str, str], ...] = ()
     """Names beside the plot with the names of their colours: on a phone they lie out of sight."""
 
@@ -142,7 +140,7 @@ class Canvas:
         for verdict in (word for word in VERDICTS if word in occurring):
             self.mark(x, y, verdict)
             self.text(x + 9, y, verdict)
-            x += (28 if self.width > 400 else 20) + text_width(verdict)
+            x += 28 + text_width(verdict)
         return x
 
     def pixel(self, axes: Any, x: float, y: float) -> tuple[float, float]:

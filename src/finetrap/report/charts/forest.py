@@ -1,12 +1,8 @@
-"""The forest plot: what every strategy changed on its task, with margin, noise floor and seeds.
-
-Drawn twice: wide, and narrow for a phone, where a row's words stand above its interval.
-"""
+"""The forest plot: what every strategy changed on its task, with margin, noise floor and seeds."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from finetrap.findings import Effect
@@ -18,9 +14,9 @@ from finetrap.report.charts.figure import FONT, Canvas, Chart, colour, mark_styl
 MOST_ROWS = 36
 """Rows in one figure; a larger study gets several."""
 PLOT = 540.0
-"""Width of the wide figure's axes in pixels."""
-PHONE = 340.0
-"""Width of the narrow figure."""
+"""Width of the axes in pixels."""
+ROW, TOP, MARK = 26.0, 34.0, 13.0
+"""Height of a row, where the first one begins, and where in a row its interval lies, in pixels."""
 
 
 class ForestRow(NamedTuple):
@@ -45,20 +41,6 @@ class ForestRow(NamedTuple):
         if self.effect is None:
             return self.arm.ended or "not run"
         return wording.change(self.effect)
-
-
-class _Layout(NamedTuple):
-    """Where things stand, in pixels."""
-
-    narrow: bool
-    width: float
-    left: float
-    plot: float
-    row: float
-    """Height of a row."""
-    top: float
-    mark: float
-    """Height of the interval within its row."""
 
 
 def forests(panels: Sequence[Panel]) -> list[Chart]:
@@ -114,31 +96,21 @@ def _forest(
     right = 20 + max(text_width(row.numbers) for row in arms)
     # A heading reaches over the plot and may not be wider than all of it.
     width = max(left + PLOT + right, 24 + max(text_width(row.label, FONT + 1) for row in rows))
-    wide = _Layout(False, width, left, width - left - right, 26, 34, 13)
-    narrow = _Layout(True, PHONE, 8, PHONE - 16, 50, 76, 40)
-    chart = _draw_forest(rows, measure, limits, name, wide)
-    phone = _draw_forest(rows, measure, limits, f"{name}-narrow", narrow)
-    return replace(chart, narrow=phone.inline)
-
-
-def _draw_forest(
-    rows: Sequence[ForestRow], measure: str, limits: tuple[float, float], name: str, at: _Layout
-) -> Chart:
-    height = at.row * len(rows)
-    canvas = Canvas(at.width, at.top + height + 44)
-    axes = canvas.axes(at.left, at.top, at.plot, height)
+    height = ROW * len(rows)
+    canvas = Canvas(width, TOP + height + 44)
+    axes = canvas.axes(left, TOP, width - left - right, height)
     axes.set_xlim(*limits)
     axes.set_ylim(len(rows), 0)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
-    axes.locator_params(axis="x", nbins=5 if at.narrow else 9)
+    axes.locator_params(axis="x", nbins=9)
     axes.set_xlabel(f"change against the base model ({wording.unit(measure)})")
     axes.axvline(0, color=colour("muted"), linewidth=1, zorder=1)
     for index, row in enumerate(rows):
-        _row_words(canvas, row, at.top + at.row * index, at)
+        _row_words(canvas, row, TOP + ROW * index)
         if row.arm is not None:
-            _draw_interval(axes, row, index, at)
-    _forest_legend(canvas, [row for row in rows if row.arm], at)
+            _draw_interval(axes, row, index)
+    _forest_legend(canvas, [row for row in rows if row.arm])
     return canvas.chart(
         name,
         f"Change on the task against the base model, in {wording.unit(measure)}",
@@ -167,37 +139,18 @@ def _forest_caption(rows: Sequence[ForestRow], measure: str) -> str:
     return text + better
 
 
-def _row_words(canvas: Canvas, row: ForestRow, y: float, at: _Layout) -> None:
+def _row_words(canvas: Canvas, row: ForestRow, y: float) -> None:
     if row.arm is None:
-        # On a phone a long heading goes on in a second line, at the space nearest to its end.
-        parts = _broken(row.label, at.width - 16) if at.narrow else [row.label]
-        for line, part in enumerate(parts):
-            middle = y + at.row - 11 - 17 * (len(parts) - 1 - line)
-            canvas.text(8, middle, part, fontsize=FONT + 1, fontweight="bold")
+        canvas.text(8, y + ROW - 11, row.label, fontsize=FONT + 1, fontweight="bold")
         return
     style = {"color": colour("ink") if row.effect else colour("muted")}
-    if at.narrow:
-        canvas.text(8, y + 9, row.label)
-        canvas.text(8, y + 25, row.numbers, color=colour("muted"))
-    else:
-        canvas.text(8, y + at.mark, row.label)
-        canvas.text(canvas.width - 8, y + at.mark, row.numbers, ha="right", **style)
+    canvas.text(8, y + MARK, row.label)
+    canvas.text(canvas.width - 8, y + MARK, row.numbers, ha="right", **style)
 
 
-def _broken(text: str, width: float) -> list[str]:
-    """Break a heading into two lines where it is too wide for one."""
-    if text_width(text, FONT + 1) <= width or " " not in text:
-        return [text]
-    head, _, tail = text.rpartition(" ")
-    while " " in head and text_width(head, FONT + 1) > width:
-        head, _, more = head.rpartition(" ")
-        tail = f"{more} {tail}"
-    return [head, tail]
-
-
-def _draw_interval(axes: Any, row: ForestRow, index: int, at: _Layout) -> None:
+def _draw_interval(axes: Any, row: ForestRow, index: int) -> None:
     """Draw margin, noise floor, interval, seeds and mark of a row."""
-    y = index + at.mark / at.row
+    y = index + MARK / ROW
     band = {"height": 1, "color": colour("band"), "zorder": 0}
     axes.barh(index + 0.5, 2 * row.margin, left=-row.margin, **band)
     noise = row.panel.self_flips
@@ -223,16 +176,14 @@ def _seeds(row: ForestRow) -> list[float]:
     return [one.delta for one in effect.per_seed]
 
 
-def _forest_legend(canvas: Canvas, rows: Sequence[ForestRow], at: _Layout) -> None:
+def _forest_legend(canvas: Canvas, rows: Sequence[ForestRow]) -> None:
     effects = [row.effect for row in rows if row.effect]
     x, y = canvas.legend(e.verdict for e in effects), 14.0
-    if at.narrow:
-        x, y = 14.0, 36.0
     margins = list(dict.fromkeys(wording.margin(e) for e in effects))
     text = f"margin {margins[0]}" if len(margins) == 1 else "margin"
     canvas.line([x - 4, x + 10], [y, y], color=colour("band"), linewidth=11, solid_capstyle="butt")
     canvas.text(x + 16, y, text)
-    x, y = (14.0, 58.0) if at.narrow else (x + 36 + text_width(text), y)
+    x += 36 + text_width(text)
     canvas.line([x, x], [y - 7, y + 7], color=colour("muted"), linewidth=1, linestyle=":")
     canvas.text(x + 8, y, _noise(rows))
 
