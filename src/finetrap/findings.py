@@ -142,16 +142,12 @@ class Outcome:
     task: str
     strategy: str
     trained_on: str
-    fixed_rate: float | None
-    tuned_rate: float | None
-    fixed: Word | None
-    """Verdict at the fixed rate; None where it was not measured."""
-    tuned: Word | None
+    fixed: Effect | None
+    """The change at the fixed rate, of accuracy unless that is at the floor; None where it was not
+    measured, or at several rates."""
+    tuned: Effect | None
     outcome: Literal["no harm", "avoidable harm", "harm", "inconclusive"]
     reason: str
-    fixed_effect: Effect | None = None
-    """The change that the verdict is of: of accuracy unless that is at the floor."""
-    tuned_effect: Effect | None = None
 
 
 @dataclass(frozen=True)

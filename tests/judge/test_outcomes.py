@@ -15,6 +15,11 @@ SEARCH = [trial(FULL, 3e-4, 30, 2.0), trial(FULL, 1e-4, 60, 1.0)]
 """Chooses the slow rate; the strategy's own is the fixed one."""
 
 
+def words(found):
+    """Return the verdicts at the fixed and at the tuned rate."""
+    return tuple(side and side.verdict for side in (found.fixed, found.tuned))
+
+
 @pytest.mark.parametrize(
     ("fixed", "tuned", "outcome"),
     [
@@ -38,26 +43,26 @@ def test_both_settings_together_say_whether_harm_is_avoidable(fixed, tuned, outc
         ]
     )
     assert found.outcome == outcome
-    assert (found.fixed_rate, found.tuned_rate) == (3e-4, 1e-4)
-    assert (found.fixed, found.tuned) == (fixed, tuned)
+    assert (found.fixed.learning_rate, found.tuned.learning_rate) == (3e-4, 1e-4)
+    assert words(found) == (fixed, tuned)
     assert found.reason == f"fixed rate: {fixed} at 3e-4; tuned rate: {tuned} at 1e-4"
 
 
 def test_harm_that_the_searched_rate_avoids_is_avoidable():
     runs = simulated((FULL, -0.15), (SLOW, 0.0))
     (found,) = verdicts_on([*runs, *SEARCH], Judge(margin=3)).outcomes
-    assert (found.outcome, found.fixed, found.tuned) == ("avoidable harm", "harmed", "equivalent")
+    assert (found.outcome, *words(found)) == ("avoidable harm", "harmed", "equivalent")
 
 
 def test_without_a_search_harm_may_or_may_not_be_avoidable():
     (found,) = verdicts_on(simulated((FULL, -0.15))).outcomes
-    assert (found.outcome, found.fixed, found.tuned) == ("inconclusive", "harmed", None)
+    assert (found.outcome, *words(found)) == ("inconclusive", "harmed", None)
     assert "without a search" in found.reason
 
 
 def test_without_a_search_another_rate_of_the_grid_is_named():
     (found,) = verdicts_on(simulated((FULL, -0.15), (SLOW, 0.0)), Judge(margin=3)).outcomes
-    assert (found.outcome, found.fixed, found.fixed_rate) == ("inconclusive", None, None)
+    assert (found.outcome, found.fixed) == ("inconclusive", None)
     assert "equivalent at 1e-4, harmed at 3e-4; another rate avoided it" in found.reason
 
 
@@ -69,7 +74,7 @@ def test_without_a_search_no_harm_is_no_harm():
 def test_a_search_that_chose_the_fixed_rate_leaves_no_way_out():
     runs = [*simulated((SLOW, -0.15)), *SEARCH]
     (found,) = verdicts_on(runs).outcomes
-    assert (found.outcome, found.fixed, found.tuned) == ("harm", "harmed", "harmed")
+    assert (found.outcome, *words(found)) == ("harm", "harmed", "harmed")
     assert "chose the fixed rate" in found.reason
 
 
@@ -81,7 +86,7 @@ def test_at_the_floor_bits_per_byte_decide():
     runs += [run(SLOW, wrong, s, nats=nats + rng.normal(0, 0.3, 300)) for s in range(3)]
     findings = verdicts_on([*runs, *SEARCH])
     (found,) = findings.outcomes
-    assert (found.outcome, found.fixed, found.tuned) == ("avoidable harm", "harmed", "equivalent")
+    assert (found.outcome, *words(found)) == ("avoidable harm", "harmed", "equivalent")
     assert found.reason.count("by bits per byte: accuracy is at the floor") == 2
     behind = found.fixed_effect, found.tuned_effect
     assert [(e.measure, e.verdict) for e in behind] == [

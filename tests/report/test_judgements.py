@@ -69,9 +69,9 @@ def test_outcomes_stand_in_the_answer_with_both_rates(
     card = judgements.cards(arrange(findings, study()), findings)[0]
     assert card.outcomes[0].outcome == "avoidable harm", "the gravest first"
     own = card.outcomes[0]
-    at_fixed, at_tuned = own.fixed_effect, own.tuned_effect
-    assert (own.fixed_rate, own.fixed) == (3e-4, "harmed")
-    assert (own.tuned_rate, own.tuned) == (1e-5, "equivalent")
+    at_fixed, at_tuned = own.fixed, own.tuned
+    assert (own.fixed.learning_rate, own.fixed.verdict) == (3e-4, "harmed")
+    assert (own.tuned.learning_rate, own.tuned.verdict) == (1e-5, "equivalent")
     assert at_fixed is not None
     assert at_tuned is not None
     text = section(page, "answer")
@@ -202,7 +202,7 @@ def test_hostile_text_in_judgements_is_inert(tmp_path: Path) -> None:
     advice = Advice(
         "m", "t", Contender(HOSTILE), Contender(HOSTILE), *[(HOSTILE,)] * 2, HOSTILE, (HOSTILE,)
     )
-    outcome = Outcome("m", "t", named, "t", 3e-4, None, "harmed", None, "harm", HOSTILE)
+    outcome = Outcome("m", "t", named, "t", None, None, "harm", HOSTILE)
     own = effect(kind="task", task="t", strategy=named)
     shown = made_up(
         own,

@@ -17,22 +17,18 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from finetrap.findings import Effect, Outcome
-from finetrap.levels import Setting, Word
+from finetrap.levels import Setting
 from finetrap.records import written_rate
 
 _Outcome = Literal["no harm", "avoidable harm", "harm", "inconclusive"]
 UNHARMED = ("equivalent", "improved")
 
 
-class _Verdict(NamedTuple):
+class _Said(NamedTuple):
     """What one learning rate did."""
 
-    rate: float | None
-    word: Word
-    said: str
-    """The same in words."""
     effect: Effect
-    """The change that it is of."""
+    words: str
 
 
 def join_outcomes(effects: Iterable[Effect]) -> tuple[Outcome, ...]:
@@ -58,18 +54,14 @@ def _outcome(own: Sequence[Effect]) -> Outcome:
         task=first.task,
         strategy=first.strategy,
         trained_on=first.trained_on,
-        fixed_rate=fixed[0].rate if len(fixed) == 1 else None,
-        tuned_rate=tuned[0].rate if len(tuned) == 1 else None,
-        fixed=fixed[0].word if len(fixed) == 1 else None,
-        tuned=tuned[0].word if len(tuned) == 1 else None,
+        fixed=fixed[0].effect if len(fixed) == 1 else None,
+        tuned=tuned[0].effect if len(tuned) == 1 else None,
         outcome=outcome,
         reason=reason,
-        fixed_effect=fixed[0].effect if len(fixed) == 1 else None,
-        tuned_effect=tuned[0].effect if len(tuned) == 1 else None,
     )
 
 
-def _verdicts(own: Sequence[Effect], setting: Setting) -> list[_Verdict]:
+def _verdicts(own: Sequence[Effect], setting: Setting) -> list[_Said]:
     """Return one verdict for each learning rate of a setting."""
     here = [e for e in own if e.setting == setting]
     bits = {e.learning_rate: e for e in here if e.measure == "bits_per_byte"}
@@ -77,24 +69,24 @@ def _verdicts(own: Sequence[Effect], setting: Setting) -> list[_Verdict]:
     return [_verdict(e, bits.get(e.learning_rate)) for e in accuracy or bits.values()]
 
 
-def _verdict(effect: Effect, bits: Effect | None) -> _Verdict:
+def _verdict(effect: Effect, bits: Effect | None) -> _Said:
     """Return what accuracy says, or bits per byte where accuracy cannot show harm."""
     own, word = effect.learning_rate, effect.verdict
     place = f"{word} at {written_rate(own)}" + (" (within the margin)" if effect.small else "")
     if not effect.floor or word != "inconclusive":
-        return _Verdict(own, word, place, effect)
+        return _Said(effect, place)
     if bits is None:
-        return _Verdict(own, word, f"{place} (accuracy at the floor)", effect)
+        return _Said(effect, f"{place} (accuracy at the floor)")
     said = f"{bits.verdict} at {written_rate(own)} (by bits per byte: accuracy is at the floor)"
-    return _Verdict(own, bits.verdict, said, bits)
+    return _Said(bits, said)
 
 
-def _joined(fixed: Sequence[_Verdict], tuned: Sequence[_Verdict]) -> tuple[_Outcome, str]:
+def _joined(fixed: Sequence[_Said], tuned: Sequence[_Said]) -> tuple[_Outcome, str]:
     """Return the outcome and the reason for it."""
     seen = [*fixed, *tuned]
-    rates = len({v.rate for v in seen})
-    harmed = [v for v in seen if v.word == "harmed"]
-    unharmed = [v for v in seen if v.word in UNHARMED]
+    rates = len({v.effect.learning_rate for v in seen})
+    harmed = [v for v in seen if v.effect.verdict == "harmed"]
+    unharmed = [v for v in seen if v.effect.verdict in UNHARMED]
     reason = "; ".join(
         dict.fromkeys(
             _verdicts_in_words(fixed, "fixed rate") + _verdicts_in_words(tuned, "tuned rate")
@@ -115,6 +107,6 @@ def _joined(fixed: Sequence[_Verdict], tuned: Sequence[_Verdict]) -> tuple[_Outc
     return "inconclusive", reason + "; without a search nothing says whether another rate avoids it"
 
 
-def _verdicts_in_words(verdicts: Sequence[_Verdict], name: str) -> list[str]:
+def _verdicts_in_words(verdicts: Sequence[_Said], name: str) -> list[str]:
     """Word the verdicts of one setting."""
-    return [f"{name}: " + ", ".join(v.said for v in verdicts)] if verdicts else []
+    return [f"{name}: " + ", ".join(v.words for v in verdicts)] if verdicts else []
