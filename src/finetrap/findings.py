@@ -220,6 +220,13 @@ class Advice:
     owed: int = 0
     """Cells of the study that remain to be run."""
 
+    @property
+    def still_open(self) -> str:
+        """Everything that is left open, the cells that remain at the end."""
+        cells = "cell" if self.owed == 1 else "cells"
+        remaining = [f"{self.owed:,} {cells} of the study remaining"] * bool(self.owed)
+        return "; ".join([*self.open_questions, *remaining])
+
 
 @dataclass(frozen=True)
 class Missing:

@@ -169,8 +169,8 @@ def test_what_is_shipped_has_the_name_of_the_page() -> None:
 
 def test_runs_that_remain_are_counted_after_what_is_open() -> None:
     advice = Advice("m", "t", None, None, (), ("full or lora",), "", owed=2)
-    assert wording.still_open(advice) == "full or lora; 2 runs of the study remaining"
-    assert wording.still_open(replace(advice, owed=0)) == "full or lora"
+    assert advice.still_open == "full or lora; 2 cells of the study remaining"
+    assert replace(advice, owed=0).still_open == "full or lora"
 
 
 def test_strategies_with_the_very_same_numbers_share_a_clause() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from finetrap.findings import Advice, Contender, Effect, Missing
+from finetrap.findings import Contender, Effect, Missing
 from finetrap.records import written_rate
 from finetrap.text.numbers import counted
 from finetrap.text.visible import one_line
@@ -148,12 +148,6 @@ def shipped(one: Contender) -> str:
     if one.strategy == "zero-shot":
         return "the base model (zero-shot)"
     return arm(one.strategy, one.learning_rate, joint=" at ")
-
-
-def still_open(advice: Advice) -> str:
-    """Say what advice leaves open, the runs that remain at the end."""
-    left = [f"{counted(advice.owed, 'run')} of the study remaining"] * bool(advice.owed)
-    return "; ".join([*advice.open_questions, *left])
 
 
 def missing(one: Missing) -> str:

@@ -75,18 +75,12 @@ def advice_text(advice: Advice) -> str:
     lines = [f"{where}: {choice}: {'; '.join(advice.reasons)}"]
     if advice.runner_up:
         lines.append(f"  {'runner-up' if advice.ship else 'leading'}: {advice.runner_up}")
-    questions = [*advice.open_questions, *_remaining(advice)]
-    if questions:
-        lines.append(f"  open: {'; '.join(questions)}")
+    if advice.still_open:
+        lines.append(f"  open: {advice.still_open}")
     lines += [f"  would change it: {change}" for change in advice.would_change]
     if advice.next_command:
         lines.append(f"  next: {advice.next_command}")
     return "\n".join(lines)
-
-
-def _remaining(advice: Advice) -> list[str]:
-    cells = "cell" if advice.owed == 1 else "cells"
-    return [f"{advice.owed:,} {cells} of the study remaining"] if advice.owed else []
 
 
 def _problem_count(comparison: Comparison) -> int:

@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 from finetrap.findings import Findings, Trial
 from finetrap.report import wording
 from finetrap.report.charts import series
-from finetrap.report.charts.figure import LINE, Canvas, Chart, colour, text_width
+from finetrap.report.charts.figure import Canvas, Chart, colour, text_width
 from finetrap.text.visible import one_line
 
 DODGE = 0.012
 """Decades between the marks of neighbouring strategies that tried the same rate."""
 _CROSS = {"marker": "x", "markersize": 8, "markeredgewidth": 2}
-_PLOT, _GAP, _LEFT, _TOP, _HEIGHT = 300.0, 66.0, 58.0, 40.0, 270.0
 
 
 class SearchCurve(NamedTuple):
@@ -75,20 +74,17 @@ def search_chart(search: SearchCurves, strategies: Sequence[str], name: str) -> 
     """Draw dev accuracy and retention over the learning rate; `strategies` decide the colours."""
     labels = [curve.label for curve in search.curves]
     retained = any(t.retention is not None for t in search.trials)
-    edge = _LEFT + _PLOT + (_GAP + _PLOT) * retained
-    height = max(_HEIGHT, LINE * len(labels) + 10)
-    width = max(edge + 40 + max(text_width(text) for text in labels), 620)
-    canvas = Canvas(width, _TOP + height + 46)
+    canvas, (accuracy, *others) = series.plots(
+        labels, 270, 300, count=1 + retained, gap=66, top=40, least=620
+    )
     _search_legend(canvas, search)
-    accuracy = _tried_axes(canvas, _LEFT, height, search, "dev problems right (%)")
+    _rate_axis(accuracy, search, "dev accuracy (%)")
     accuracy.set_ylim(-8, 104)
     if search.base is not None:
         accuracy.axhline(search.base, color=colour("muted"), linewidth=1, linestyle=":")
-    kept = None
-    if retained:
-        kept = _tried_axes(
-            canvas, _LEFT + _PLOT + _GAP, height, search, "ability kept on probes (%)"
-        )
+    kept = others[0] if others else None
+    if kept is not None:
+        _rate_axis(kept, search, "probe accuracy retained (%)")
         most = max((t.retention for t in search.trials if t.retention is not None), default=100.0)
         kept.set_ylim(-8, max(104.0, most * 1.04))
         kept.axhline(100, color=colour("muted"), linewidth=1, linestyle=":")
@@ -110,15 +106,11 @@ def search_chart(search: SearchCurves, strategies: Sequence[str], name: str) -> 
     )
 
 
-def _tried_axes(
-    canvas: Canvas, left: float, height: float, search: SearchCurves, title: str
-) -> Any:
-    """Add one panel, its ticks at the rates that were tried."""
-    axes = canvas.axes(left, _TOP, _PLOT, height)
+def _rate_axis(axes: Any, search: SearchCurves, title: str) -> None:
+    """Put ticks at the rates that were tried."""
     rates = sorted({t.learning_rate for t in search.trials})
     series.log_axis(axes, {rate: wording.rate(rate) for rate in rates}, 1.5, "learning rate")
     axes.set_ylabel(title)
-    return axes
 
 
 def _draw_accuracy(axes: Any, curve: SearchCurve, shift: float, own: str) -> None:

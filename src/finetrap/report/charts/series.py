@@ -60,13 +60,30 @@ def mark(axes: Any, x: float, effect: Effect, own: str) -> None:
     axes.plot([x], [effect.delta], **style)
 
 
+def plots(
+    labels: Sequence[str],
+    height: float,
+    plot_width: float,
+    *,
+    count: int = 1,
+    gap: float = 0.0,
+    top: float = 12.0,
+    least: float = 0.0,
+) -> tuple[Canvas, list[Any]]:
+    """Make a canvas with axes of a width side by side and a column of labels at their right."""
+    left = 58.0
+    height = max(height, LINE * len(labels) + 10)
+    edge = left + count * (plot_width + gap) - gap
+    width = max(edge + 40 + max(text_width(text) for text in labels), least)
+    canvas = Canvas(width, top + height + 46)
+    places = [left + index * (plot_width + gap) for index in range(count)]
+    return canvas, [canvas.axes(place, top, plot_width, height) for place in places]
+
+
 def plot(labels: Sequence[str], height: float, plot_width: float) -> tuple[Canvas, Any]:
     """Make a canvas with axes of a width and a column of labels at their right."""
-    left, top = 58.0, 12.0
-    height = max(height, LINE * len(labels) + 10)
-    width = left + plot_width + 40 + max(text_width(text) for text in labels)
-    canvas = Canvas(width, top + height + 46)
-    return canvas, canvas.axes(left, top, plot_width, height)
+    canvas, (axes,) = plots(labels, height, plot_width)
+    return canvas, axes
 
 
 def label_column(canvas: Canvas, axes: Any, labels: Sequence[Label]) -> None:

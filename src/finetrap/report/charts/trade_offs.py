@@ -12,7 +12,7 @@ from finetrap.records import Run
 from finetrap.report import wording
 from finetrap.report.arranged.panels import Panel, PanelArm
 from finetrap.report.charts import series
-from finetrap.report.charts.figure import LINE, Canvas, Chart, text_width
+from finetrap.report.charts.figure import Chart
 
 MOST_POINTS = 1600
 """Points of all training curves of a chart together: keeps the file small."""
@@ -155,17 +155,12 @@ def cost_chart(panel: Panel, name: str) -> Chart | None:
     if not shown or not arms:
         return None
     labels = [a.label for a in arms]
-    plot, gap, left, top = 240.0, 44.0, 58.0, 12.0
-    height = max(220.0, LINE * len(labels) + 10)
-    edge = left + len(shown) * (plot + gap) - gap
-    width = edge + 36 + max(text_width(t) for t in labels)
-    canvas = Canvas(width, top + height + 46)
+    canvas, places = series.plots(labels, 220, 240, count=len(shown), gap=44)
     effects = [a.effect for a in arms if a.effect]
-    for index, cost in enumerate(shown):
-        axes = canvas.axes(left + index * (plot + gap), top, plot, height)
+    for axes, cost in zip(places, shown, strict=True):
         series.change_axis(axes, effects)
         where = _cost_axis(axes, [getattr(a.summary, cost.column) or 0.0 for a in arms], cost)
-        if index:
+        if axes is not places[0]:
             axes.tick_params(labelleft=False)
             axes.set_ylabel("")
         for arm, x in zip(arms, where, strict=True):
