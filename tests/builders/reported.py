@@ -249,7 +249,7 @@ def made_up(*effects: Effect, **others: object) -> Findings:
         for e in effects
         if e.kind != "probe"
     )
-    lines = [summary.with_verdicts(Summary(*arm), effects) for arm in arms]
+    lines = [summary.with_verdicts(Summary(*arm, name=arm[3]), effects) for arm in arms]
     return Findings(effects, (), summary=tuple(lines), **others)  # type: ignore[arg-type]
 
 

@@ -88,7 +88,7 @@ def test_at_the_floor_bits_per_byte_decide():
     (found,) = findings.outcomes
     assert (found.outcome, *words(found)) == ("avoidable harm", "harmed", "equivalent")
     assert found.reason.count("by bits per byte: accuracy is at the floor") == 2
-    behind = found.fixed_effect, found.tuned_effect
+    behind = found.fixed, found.tuned
     assert [(e.measure, e.verdict) for e in behind] == [
         ("bits_per_byte", "harmed"),
         ("bits_per_byte", "equivalent"),
