@@ -18,7 +18,8 @@ from finetrap.judge.advice.noninferior import outright
 from finetrap.judge.arms import Comparison, Measure, comparisons, measures
 from finetrap.levels import VERDICTS, CellRow, Summary, Word
 from finetrap.records import Run
-from finetrap.stats.changes import ALPHA, wilson_percent
+from finetrap.stats.changes import ALPHA
+from finetrap.stats.retention import wilson_percent
 
 MEANS = (
     *("strict_rate", "no_answer_rate", "truncated_rate", "cut_rate"),

@@ -11,9 +11,8 @@ from pathlib import Path
 from finetrap.judge.arms import learning_rate, rate_settings, self_flips, strategy_labels
 from finetrap.levels import CellRow
 from finetrap.records import Answer, Run
-from finetrap.stats.changes import wilson_percent
 from finetrap.stats.likelihood import gold_bits
-from finetrap.stats.retention import percent_of, percent_right
+from finetrap.stats.retention import percent_of, percent_right, wilson_percent
 
 _NOT_IN_TABLES = ("per_seed", "cells", "name")
 """Fields that hold more than one value, or a part of another."""

@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from finetrap.findings import Trial
 from finetrap.records import Answer, Cell, Run, content_hash
 from finetrap.runs.trials import Point, Searched, searches_of
-from finetrap.stats.changes import wilson_percent
-from finetrap.stats.retention import chance, percent_right
+from finetrap.stats.retention import chance, percent_right, wilson_percent
 
 
 def judged_trials(runs: Sequence[Run]) -> tuple[Trial, ...]:

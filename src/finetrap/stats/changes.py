@@ -44,14 +44,6 @@ def wilson(right: int, n: int, level: float = 0.95) -> tuple[float, float]:
     return low, high
 
 
-def wilson_percent(right: int, n: int) -> tuple[float, float] | tuple[None, None]:
-    """Return the interval in percent; None for both ends where nothing was counted."""
-    if not n:
-        return None, None
-    low, high = wilson(right, n)
-    return 100 * low, 100 * high
-
-
 def mcnemar_mid_p(lost: int, gained: int) -> float:
     """Return the two-sided mid-p of McNemar's test (Fagerland, Lydersen & Laake 2013).
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
 from finetrap.records import Answer
-from finetrap.stats.changes import ALPHA, Components, Estimate
+from finetrap.stats.changes import ALPHA, Components, Estimate, wilson
 
 Floats = NDArray[np.float64]
 
@@ -33,6 +33,14 @@ def percent_of(values: Iterable[bool | None]) -> float | None:
 def percent_right(answers: Iterable[Answer]) -> float | None:
     """Return the percentage of right answers among those that have a score; None without any."""
     return percent_of(answer.correct for answer in answers)
+
+
+def wilson_percent(right: int, n: int) -> tuple[float, float] | tuple[None, None]:
+    """Return the interval in percent; None for both ends where nothing was counted."""
+    if not n:
+        return None, None
+    low, high = wilson(right, n)
+    return 100 * low, 100 * high
 
 
 def chance(answers: Iterable[Answer]) -> float | None:
