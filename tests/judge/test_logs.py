@@ -243,6 +243,14 @@ def test_details_of_lighteval_are_read_and_regraded(tmp_path: Path, version: str
     assert list(graded(log)) == ids
 
 
+def test_a_question_that_a_task_asks_twice_is_two_problems(tmp_path: Path) -> None:
+    rows = lighteval_rows("0.9.2")
+    rows[3]["example"] = rows[0]["example"]
+    log = parquet(tmp_path / "details.parquet", rows)
+    assert list(graded(log)) == ["Question 0?", "Question 1?", "Question 2?", "Question 0? (2)"]
+    assert compare_files(log, log)["n"] == 4
+
+
 def test_choices_of_lighteval_are_compared_and_not_graded(tmp_path: Path) -> None:
     rows = [
         {
@@ -375,6 +383,10 @@ def test_a_sample_without_a_score_is_named(tmp_path: Path) -> None:
     samples[2]["scores"] = None
     with pytest.raises(BadData, match=r"sample 3: no `match`; it must be 0, 1"):
         read_scored(inspect_log(tmp_path / "log.json", samples))
+    samples[2]["error"] = {"message": "no connection"}
+    for kind in ("log.eval", "log.json"):
+        with pytest.raises(BadData, match="no `match`, as inspect failed on it"):
+            read_scored(inspect_log(tmp_path / kind, samples))
     samples[2]["scores"] = {"match": {"value": float("nan")}}
     with pytest.raises(BadData, match=r"samples/3_epoch_1.json: `match` is NaN"):
         read_scored(inspect_log(tmp_path / "log.eval", samples))

@@ -148,6 +148,8 @@ _ALLOWED = "it must be 0, 1, true or false"
 
 
 def _at_fault(row: Logged, name: str) -> str:
+    if name not in row.scores and row.values.get("error"):
+        return f"{row.place}: no `{name}`, as {row.tool or 'its tool'} failed on it"
     if name not in row.scores:
         return f"{row.place}: no `{name}`"
     value = row.scores[name]
@@ -205,21 +207,24 @@ def _gradable(row: Logged) -> dict[str, Any]:
 def _told_apart(rows: list[Logged]) -> list[Logged]:
     """Name what tells rows of one problem apart where their tool does not.
 
-    lm-eval before 0.4.7 logs a task's filters one after the other without their names; of inspect
-    one epoch alone is no choice.
+    lm-eval before 0.4.7 logs a task's filters one after the other without their names; lighteval
+    before 0.11 has a problem's text and no id; of inspect one epoch alone is no choice.
     """
     tool = rows[0].tool
     if tool == "inspect":
         alone = len({row.filter for row in rows}) == 1
         return [row._replace(filter=None if alone else f"epoch {row.filter}") for row in rows]
     times = set(Counter(row.id for row in rows).values())
-    if tool != "lm-eval" or len(times) > 1 or times == {1} or any(row.filter for row in rows):
+    unnamed = tool == "lm-eval" and len(times) == 1 and not any(row.filter for row in rows)
+    if times == {1} or not (unnamed or tool == "lighteval"):
         return rows
     seen: Counter[str] = Counter()
     numbered = []
     for row in rows:
         seen[row.id] += 1
-        numbered.append(row._replace(filter=str(seen[row.id])))
+        count = seen[row.id]
+        own = row.id if count == 1 else f"{row.id} ({count})"
+        numbered.append(row._replace(filter=str(count)) if unnamed else row._replace(id=own))
     return numbered
 
 

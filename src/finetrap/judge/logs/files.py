@@ -26,7 +26,7 @@ _LARGEST_SAMPLE = 2**27
 """Bytes of one unpacked sample."""
 _LARGEST_LOG = 2**32
 """Bytes of all of them."""
-_KEPT = ("id", "epoch", "target", "output", "scores", "choices", "attachments")
+_KEPT = ("id", "epoch", "target", "output", "scores", "choices", "attachments", "error")
 """What is kept of a sample: its events can be a thousand times as long."""
 _AVERAGES = {
     "_evaluate_version": "`evaluate.save` writes averages; give rows of `id`, `prediction` and "
