@@ -249,6 +249,9 @@ def test_a_question_that_a_task_asks_twice_is_two_problems(tmp_path: Path) -> No
     log = parquet(tmp_path / "details.parquet", rows)
     assert list(graded(log)) == ["Question 0?", "Question 1?", "Question 2?", "Question 0? (2)"]
     assert compare_files(log, log)["n"] == 4
+    rows = lighteval_rows("0.13.0")
+    with pytest.raises(BadData, match="row 5: id '3' a second time"):
+        read_scored(parquet(tmp_path / "details.parquet", [*rows, rows[3]]))
 
 
 def test_choices_of_lighteval_are_compared_and_not_graded(tmp_path: Path) -> None:

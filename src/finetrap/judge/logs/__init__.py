@@ -216,7 +216,8 @@ def _told_apart(rows: list[Logged]) -> list[Logged]:
         return [row._replace(filter=None if alone else f"epoch {row.filter}") for row in rows]
     times = set(Counter(row.id for row in rows).values())
     unnamed = tool == "lm-eval" and len(times) == 1 and not any(row.filter for row in rows)
-    if times == {1} or not (unnamed or tool == "lighteval"):
+    without_id = tool == "lighteval" and "doc" not in rows[0].values
+    if times == {1} or not (unnamed or without_id):
         return rows
     seen: Counter[str] = Counter()
     numbered = []
