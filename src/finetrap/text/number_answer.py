@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from finetrap.text import numbers
 from finetrap.text.numbers import NUMBER
@@ -105,13 +106,9 @@ def _hashed(body: str) -> Found:
     return False, None
 
 
-def _tagged(body: str) -> Found:
-    content = in_tag(body)
-    return content is not None, None if content is None else _inside(content)
-
-
-def _keyed(body: str) -> Found:
-    content = json_answer(body)
+def _only_in(place: Callable[[str], str | None], body: str) -> Found:
+    """Read the number in the last answer tag or answer key."""
+    content = place(body)
     return content is not None, None if content is None else _inside(content)
 
 
@@ -169,8 +166,8 @@ def _boxed(body: str) -> Found:
 
 _NUMBER_FINDERS: tuple[tuple[str, Callable[[str], Found]], ...] = (
     ("hash", _hashed),
-    ("tag", _tagged),
-    ("json", _keyed),
+    ("tag", partial(_only_in, in_tag)),
+    ("json", partial(_only_in, json_answer)),
     ("answer-is", _declared),
     ("boxed", _boxed),
 )

@@ -71,16 +71,13 @@ _MARKUP: tuple[tuple[str, re.Pattern[str], Replacement], ...] = (
     ("\\", re.compile(r"\\(?:text\w{0,6}|math\w{1,6}|mbox) ?\{([^{}]*)\}"), r"\1"),
     ("frac", re.compile(rf"(-?)[ ]?\\[dtc]?frac ?({_TERM}) ?({_TERM})"), _fraction),
     ("(-", re.compile(r"\((-\d{1,30}(?:\.\d{1,30})?)\)(?=[ ]?/)"), r"\1"),
-    ("\\", re.compile(r"\\(?:left|right)(?![a-zA-Z])"), ""),
     ("\\", re.compile(r"\\(?:times|cdot)\b"), "*"),
-    ("\\div", re.compile(r"\\div\b"), "/"),
     (
         "^",
         re.compile(r"(?<![\w.*×·^])(?<![*×·x] )(\d{1,9})\^(?:(\d{1,3})(?!\d)|\{(\d{1,3})\})"),
         _power,
     ),
-    ("\\circ", re.compile(r"(?<=\d)[ ]?\^[ ]?\{?[ ]?\\circ\b[ ]?\}?"), " "),
-    ("\\degree", re.compile(r"(?<=\d)[ ]?\\degrees?\b"), " "),
+    ("\\", re.compile(r"(?<=\d)[ ]?(?:\^[ ]?\{?[ ]?\\circ\b[ ]?\}?|\\degrees?\b)"), " "),
     ("°", re.compile(r"(?<=\d)[ ]?°"), " "),
     ("", re.compile(r"[23](?<=(?:[ \dckm]m|ft|in)[23])(?![\w.,]*\w)"), ""),
     ("O", re.compile(r"[234](?<=(?:CO|NO|SO|[ ]O)[234])(?!\w)"), ""),
@@ -159,6 +156,7 @@ _SCALED = re.compile(rf"(?:[ \u2009-]{{1,3}}{_WORD}(?:[ ]{_WORD})?|k|bn)\b", re.
 
 NUMBER = re.compile(
     r"""
+    (?=[-$€£¥\d.\u2009])                                    # what one begins with; for speed
     (?<![\d^])                                              # an exponent is not an answer
     (?P<sign>(?<![^\W_])(?<![)\]}%])-(?=[$€£¥\d.\u2009]))?  # 10-18 ends in 18, not in -18
     (?:[$€£¥][ ]?)?\u2009?

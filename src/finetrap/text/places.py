@@ -38,7 +38,7 @@ NOTHING = Extraction(None, "none", False)
 HASHES = re.compile(r"(?<!#)####(?!#)")
 _IS = "(?:is|are|was|(?:will|would|should|must) be)"
 ANSWER = re.compile(
-    rf"(?:\b(?:answers?|ans)\b[ *_]{{0,4}}(?P<verb>{_IS}\b[ *_]{{0,4}}:?|[:=])"
+    rf"(?=[arjо答คউస])(?:\b(?:answers?|ans)\b[ *_]{{0,4}}(?P<verb>{_IS}\b[ *_]{{0,4}}:?|[:=])"
     r"|\b(?:respuesta(?: final)? es|réponse(?: finale)? est|antwort (?:ist|lautet)"
     r"|ответ|jibu(?: ni)?|risposta è|resposta é)\b[ *_]{0,4}[:—-]?"
     r"|(?:答案|答え|คำตอบ|উত্তর|సమాధానం)[ *_]{0,4}(?:是|为|為|は|คือ|হল)?[ *_]{0,4}:?)",
