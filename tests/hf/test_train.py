@@ -262,6 +262,20 @@ def test_the_heads_loss_in_chunks_is_cross_entropy(chunk, trained):
         assert torch.allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
+def test_the_heads_gradient_in_a_pass_without_targets_is_zero():
+    hidden = torch.randn(0, 16, requires_grad=True)
+    weight = torch.randn(320, 16, requires_grad=True)
+    none = torch.zeros(0, dtype=torch.long)
+    torch.use_deterministic_algorithms(True)  # fills uninitialised memory with NaN
+    try:
+        total, losses = head.HeadLoss.apply(hidden, weight, none, torch.zeros(0))
+        total.backward()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert len(losses) == 0
+    assert torch.equal(weight.grad, torch.zeros_like(weight))
+
+
 def test_logits_that_are_more_than_a_product_are_left_to_the_model(tmp_path, model):
     capped = open_model(tiny.spec(write_gemma3(tmp_path)), Limits())
     assert capped._network.head is None

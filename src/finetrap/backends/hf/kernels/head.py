@@ -97,6 +97,8 @@ class HeadLoss(torch.autograd.Function):
         to_hidden = torch.empty_like(hidden)
         trained = ctx.needs_input_grad[1]
         to_weight = torch.empty_like(weight) if trained and into is None else None
+        if to_weight is not None and not len(targets):  # no chunk writes it
+            to_weight.zero_()
         for at in range(0, len(targets), rows):
             part = slice(at, at + rows)
             # 1. Logits of one chunk, which become their own gradient in place: [rows, vocabulary].

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +55,7 @@ class Adapter:
                 f"PEFT cannot put {config.peft_type.value} on {type(core).__name__}: {cause}; "
                 "change the strategy's [peft] table"
             ) from error
+        _refuse_tied(self.model, config)
         config.base_model_name_or_path, config.revision = source, revision
         self._folder = folder
         self._start: Path | None = None
@@ -90,7 +92,8 @@ class Adapter:
         """Merge the adapter into the weights where its method can be merged; return the result.
 
         Merging is rehearsed on a copy of each layer first, for a merge that fails half-way would
-        leave a model that is neither.
+        leave a model that is neither. A tensor of two modules is no place to merge into: what acts
+        at one of them would act at both.
         """
         tuner = self.model.base_model
         if not isinstance(tuner, BaseTuner) or not _can_merge(tuner):
@@ -169,8 +172,39 @@ def _moves_base_weights(config: Any) -> bool:
     return isinstance(start, str) and start.lower().startswith(MOVES_BASE_WEIGHTS)
 
 
+def on_shared_tensors(model: Any) -> list[BaseTunerLayer]:
+    """Return the adapted layers whose weights another module of the model computes with too."""
+    holders: Counter[int] = Counter(
+        id(p) for module in model.modules() for p in module.parameters(recurse=False)
+    )
+    return [
+        layer
+        for layer in model.modules()
+        if isinstance(layer, BaseTunerLayer)
+        and any(holders[id(p)] > 1 for p in layer.get_base_layer().parameters(recurse=False))
+    ]
+
+
+def _refuse_tied(model: Any, config: Any) -> None:
+    """Raise Unsupported for an adapter on one of the two places of a tied embedding and head."""
+    core = model.get_base_model()
+    ends = (core.get_input_embeddings(), core.get_output_embeddings())
+    found = [layer for layer in on_shared_tensors(core) if any(layer is end for end in ends)]
+    if found and not getattr(config, "ensure_weight_tying", False):
+        names = [name for name, module in core.named_modules() if module is found[0]]
+        tying = hasattr(config, "ensure_weight_tying")
+        raise Unsupported(
+            f"{config.peft_type.value} on '{names[0]}': {type(core).__name__} has one tensor as "
+            "embedding and head, and this adapter would train one of the two and change both when "
+            "it is merged; leave it out of target_modules"
+            + (", or say ensure_weight_tying = true" if tying else "")
+        )
+
+
 def _can_merge(tuner: BaseTuner) -> bool:
     layers = [m for m in tuner.modules() if isinstance(m, BaseTunerLayer)]
+    if on_shared_tensors(tuner):
+        return False
     try:
         tuner._check_merge_allowed()
         for layer in layers:

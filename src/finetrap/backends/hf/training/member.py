@@ -194,7 +194,7 @@ def update_ratio(optimizer: torch.optim.AdamW, rate: float) -> float | None:
 
 def _sample(tensor: Tensor) -> Tensor:
     """Return a view of evenly spread pieces of a large tensor, of a small one all."""
-    flat = tensor.detach().view(-1)
+    flat = tensor.detach().reshape(-1)  # a weight tied by PEFT is transposed
     if len(flat) <= SAMPLED:
         return flat
     apart = len(flat) // BLOCKS

@@ -16,6 +16,7 @@ from finetrap.backends.hf.kernels.norm import fewer_passes
 from finetrap.backends.hf.kernels.sums import Sum
 from finetrap.backends.hf.layout import Span
 from finetrap.backends.hf.network import Network
+from finetrap.backends.hf.training.adapters import on_shared_tensors
 from finetrap.backends.hf.training.embeddings import summed, widest
 from finetrap.backends.hf.training.half import Copies, Kept, halved
 from finetrap.backends.hf.training.lowrank import Merging, can_merge_each_step
@@ -80,7 +81,12 @@ def rounded(trainee: Trainee, kept: Kept) -> Passes:
 
 
 def _merges(trainee: Trainee) -> bool:
-    return trainee.adapter is not None and can_merge_each_step(trainee.adapter.model)
+    adapter = trainee.adapter
+    return (
+        adapter is not None
+        and can_merge_each_step(adapter.model)
+        and not on_shared_tensors(adapter.model)
+    )
 
 
 def cut(
