@@ -29,8 +29,7 @@ from finetrap.cli.options import (
     StudyFile,
     Voice,
     Workers,
-    parse_overrides,
-    study_file,
+    read_study,
 )
 from finetrap.cli.planned import show_timing, silently
 from finetrap.errors import BadData, BadInput
@@ -199,13 +198,10 @@ def status(
     Example: finetrap status style --runs runs
     """
     from finetrap import tasks
-    from finetrap.measure.study import reading as studies
     from finetrap.measure.study import search
 
     store = Store(runs)
-    cells, searches = search.named_cells(
-        studies.load_study(study_file(study), parse_overrides(overrides)), store
-    )
+    cells, searches = search.named_cells(read_study(study, overrides), store)
     known = store.statuses()
     rows = [{"key": c.key, "cell": c.slug, "status": known.get(c.key, "owed")} for c in cells]
     done = sum(r["status"] == "done" for r in rows)
@@ -247,9 +243,8 @@ def _run_to_the_end(
     Raises BadInput after the others, and Interrupted.
     """
     from finetrap.measure.engines import rounds
-    from finetrap.measure.study import reading as studies
 
-    plan = studies.load_study(study_file(file), parse_overrides(overrides))
+    plan = read_study(file, overrides)
     store = Store(runs)
     with _watched(voice, store) as watch:
         cells = rounds.run_study(

@@ -22,8 +22,7 @@ from finetrap.cli.options import (
     RunsFolder,
     Source,
     Voice,
-    parse_overrides,
-    study_file,
+    read_study,
 )
 from finetrap.errors import BadInput
 from finetrap.events import ReportWritten
@@ -328,14 +327,12 @@ def _judge_source(
 ) -> tuple[Findings, list[Run], Study | None]:
     """Judge a study's runs, or all there are."""
     from finetrap import judge
-    from finetrap.measure.study import reading as studies
     from finetrap.measure.study import search
 
-    store = Store(source.runs)
-    settings = parse_overrides(source.overrides)
-    if source.margin is not None:
-        settings["judge.margin"] = source.margin
-    plan = None if source.study is None else studies.load_study(study_file(source.study), settings)
+    store, plan = Store(source.runs), None
+    if source.study is not None:
+        margin = {} if source.margin is None else {"judge.margin": source.margin}
+        plan = read_study(source.study, source.overrides, **margin)
     cells = search.named_cells(plan, store)[0] if plan else None
     findings, measured = judge.judge_study(
         store, plan, cells=cells, margin=source.margin, wishes=wishes, command=command

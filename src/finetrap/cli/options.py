@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from finetrap.errors import BadInput
+
+if TYPE_CHECKING:
+    from finetrap.records import Study
 
 StudyFile = Annotated[
     Path, typer.Argument(metavar="STUDY", help="A study file (TOML), or a shipped study's name.")
@@ -80,11 +83,14 @@ class Source(NamedTuple):
         return shlex.join(["finetrap", "run", str(self.study), *settings, *runs])
 
 
-def study_file(study: Path) -> Path:
-    """Return a study's file: the path itself, or the shipped study of that name."""
-    from finetrap import miniature
+def read_study(study: Path, overrides: list[str] | None, **settings: object) -> Study:
+    """Read a study file, or the shipped study of that name, with what flags override.
 
-    return miniature.study(study.name) if str(study) in miniature.studies() else study
+    `settings` are those of flags that have a name of their own. Raises BadInput, BadStudy.
+    """
+    from finetrap import api
+
+    return api.load(study, {**parse_overrides(overrides), **settings})
 
 
 def parse_overrides(overrides: list[str] | None) -> dict[str, Any]:

@@ -17,9 +17,10 @@ from finetrap.cli.options import (
     RunsFolder,
     StudyFile,
     Workers,
-    parse_overrides,
-    study_file,
+    read_study,
 )
+from finetrap.terminal.words import duration
+from finetrap.text.numbers import counted
 from finetrap.text.visible import ascii_line
 
 if TYPE_CHECKING:
@@ -50,10 +51,9 @@ def plan(
     from finetrap import tasks
     from finetrap.judge import detectable
     from finetrap.measure.plan import plan_study
-    from finetrap.measure.study import reading as studies
     from finetrap.runs.store import Store
 
-    read, store = studies.load_study(study_file(study), parse_overrides(overrides)), Store(runs)
+    read, store = read_study(study, overrides), Store(runs)
     say = silently if as_json or quiet else show_timing
     found = plan_study(read, store, workers=workers, say=say)
     effects = detectable.smallest_effects(found.cells, found.asked, store.runs(set(found.statuses)))
@@ -167,14 +167,8 @@ def _sentence(found: StudyPlan) -> str:
         return text
     workers = max(r.at_once for r in found.rounds)
     return (
-        f"{text}: about {_duration(found.seconds)} with {workers} "
-        f"worker{'' if workers == 1 else 's'}; {most['part']} takes "
+        f"{text}: about {duration(found.seconds)} with {counted(workers, 'worker')}; "
+        f"{most['part']} takes "
         f"{100 * most['part_share']:.0f}%, the strategy {most['strategy']} "
         f"{100 * most['strategy_share']:.0f}%"
     )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.1f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
