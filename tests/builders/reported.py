@@ -9,6 +9,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from finetrap import judge, report
 from finetrap.findings import Effect, Findings
@@ -16,10 +17,7 @@ from finetrap.judge import summary, verdicts
 from finetrap.levels import Summary
 from finetrap.records import (
     Answer,
-    Cell,
     Costs,
-    Failure,
-    Limits,
     ModelSpec,
     Run,
     StrategySpec,
@@ -40,6 +38,10 @@ STRATEGIES = (
     StrategySpec("full", "full", learning_rate=3e-5),
     StrategySpec("lora", "peft", learning_rate=3e-4, peft={"peft_type": "LORA"}),
 )
+FULL, LORA = STRATEGIES[2], STRATEGIES[4]
+REWOUND = replace(FULL, name="full+rewind", rewind=(0.0, 0.5, 1.0))
+SIZE = 919_552
+PARAMETERS = {"mini-0.3m": 341_352, "mini-1m": SIZE}
 # Share of the problems right before, that become wrong, and that become right, on task and probes.
 PLANTED = {
     ("few-shot-5", None): ((0.02, 0.02), (0.00, 0.0)),
@@ -81,33 +83,32 @@ def answers(purpose: str, n: int, base: float, lost: float, gained: float) -> tu
     )
 
 
-def cell(model: str, task: str, strategy: StrategySpec, seed: int | None) -> Cell:
-    trains = strategy.name != "zero-shot"
-    return Cell(
-        model=ModelSpec(model, f"built-in/{model}", "sha256:0123", parameters=919_552),
-        task=TaskRef(task, "1"),
-        strategy=strategy,
-        train=TrainSpec(),
-        limits=Limits(),
-        seed=seed if trains else None,
-        trained_on=TaskRef(task, "1") if trains else None,
-        probes=(TaskRef("sums", "1"), TaskRef("sorting", "1"), TaskRef("prose", "1")),
-    )
+def model(name: str) -> ModelSpec:
+    return ModelSpec(name, f"built-in/{name}", "sha256:0123", parameters=SIZE)
 
 
-def run(model: str, task: str, strategy: StrategySpec, seed: int | None, n: int = 400) -> Run:
-    here = cell(model, task, strategy, seed)
-    name = f"{model}/{task}/{strategy.name}/{strategy.learning_rate}/{seed}"
+def run(
+    name: str,
+    task: str,
+    strategy: StrategySpec,
+    seed: int | None,
+    n: int = 400,
+    size: int = SIZE,
+) -> Run:
+    """A run of what is planted for its strategy, on its task and on three probes."""
+    origin = f"{name}/{task}/{strategy.name}/{strategy.learning_rate}/{seed}"
     on_task, on_probe = PLANTED.get((strategy.name, strategy.learning_rate), ((0, 0), (0, 0)))
     steps = [3.0 / (1 + 0.02 * i) for i in range(120)] if strategy.trains else None
-    return Run(
-        cell=here,
-        status="done",
-        answers=answers(name, n, 0.6, *on_task),
+    return runs.run(
+        strategy,
+        answers(origin, n, 0.6, *on_task),
+        seed,
+        model=model(name),
+        task=task,
         probes={
-            "sums": answers(name + "/sums", 200, 0.9, *on_probe),
-            "sorting": answers(name + "/sorting", 200, 0.8, on_probe[0] / 3, on_probe[1]),
-            "prose": prose(name if strategy.trains else 0, 70 + 40 * on_probe[0]),
+            "sums": answers(origin + "/sums", 200, 0.9, *on_probe),
+            "sorting": answers(origin + "/sorting", 200, 0.8, on_probe[0] / 3, on_probe[1]),
+            "prose": prose(origin if strategy.trains else 0, 70 + 40 * on_probe[0]),
         },
         costs=Costs(
             load_s=0.4,
@@ -115,32 +116,31 @@ def run(model: str, task: str, strategy: StrategySpec, seed: int | None, n: int 
             eval_s=21.0,
             peak_bytes=612_000_000,
             train_tokens=91_000 if strategy.trains else 0,
-            trainable={"full": 919_552, "peft": 32_768, "prompt": 0}[strategy.kind],
+            trainable={"full": SIZE, "peft": 32_768, "prompt": 0}[strategy.kind],
             ship_bytes={"full": 1_800_000, "peft": 140_000, "prompt": 0}[strategy.kind],
-            parameters=919_552,
+            parameters=size,
         ),
         evidence={"loss": steps} if steps else {},
         environment={"python": "3.11.2", "cores": 2, "packages": {"torch": "2.13.0"}},
     )
 
 
-def diverged(model: str, task: str, seed: int, message: str = "loss nan at step 7") -> Run:
-    strategy = StrategySpec("full", "full", learning_rate=3e-2)
-    failure = Failure("diverged", message, 7)
-    return Run(cell(model, task, strategy, seed), "diverged", failure=failure)
+def diverged(name: str, task: str, seed: int, message: str = "loss nan at step 7") -> Run:
+    strategy = replace(FULL, learning_rate=3e-2)
+    return runs.failed(strategy, seed, message=message, model=model(name), task=task)
 
 
 def grid(
     models: Sequence[str] = ("mini-1m",), tasks: Sequence[str] = ("school",), n: int = 400
 ) -> list[Run]:
     """A study of every strategy with three seeds, and a strategy that diverged on all of them."""
-    runs = []
-    for model, task in itertools.product(models, tasks):
-        runs.append(run(model, task, STRATEGIES[0], None, n))
+    found = []
+    for name, task in itertools.product(models, tasks):
+        found.append(run(name, task, STRATEGIES[0], None, n))
         for strategy, seed in itertools.product(STRATEGIES[1:], (0, 1, 2)):
-            runs.append(run(model, task, strategy, seed, n))
-        runs += [diverged(model, task, seed) for seed in (0, 1, 2)]
-    return runs
+            found.append(run(name, task, strategy, seed, n))
+        found += [diverged(name, task, seed) for seed in (0, 1, 2)]
+    return found
 
 
 def study() -> Study:
@@ -161,15 +161,6 @@ SEARCHED = {
     "mini-1m": {"full": ((1e-5, 3e-5, 9e-5), 1e-5), "lora": ((1e-4, 3e-4, 9e-4), 3e-4)},
 }
 """The rates that each model's search tried, and the one to be chosen."""
-PARAMETERS = {"mini-0.3m": 341_352, "mini-1m": 919_552}
-FULL, LORA = STRATEGIES[2], STRATEGIES[4]
-REWOUND = replace(FULL, name="full+rewind", rewind=(0.0, 0.5, 1.0))
-
-
-def resized(found: Run) -> Run:
-    """The same run, with the size of its model."""
-    size = PARAMETERS[found.cell.model.name]
-    return replace(found, costs=replace(found.costs, parameters=size))
 
 
 def way(base: float, loss: float) -> dict[str, object]:
@@ -191,50 +182,48 @@ def way(base: float, loss: float) -> dict[str, object]:
     return {"chosen": 0.5, "path": path}
 
 
-def trial(model: str, strategy: StrategySpec, rate: float, chosen: float, share: float) -> Run:
+def trial(name: str, strategy: StrategySpec, rate: float, chosen: float, share: float) -> Run:
     """A trial: best at the chosen rate, worse above it, diverged far above."""
-    here = replace(
-        cell(model, "school", replace(strategy, learning_rate=rate), 90210),
-        split="dev",
-        extends=share == 1.0 and strategy is FULL and rate == chosen == 1e-5,
-    )
-    here = replace(here, train=replace(here.train, share=share))
+    here = {
+        "train": TrainSpec(share=share),
+        "extends": share == 1.0 and strategy is FULL and rate == chosen == 1e-5,
+    }
+    common: dict[str, Any] = {"model": model(name), "task": "school"}
     if rate > 8 * chosen:
-        return Run(here, "diverged", failure=Failure("diverged", "loss nan at step 7", 7))
+        failed = runs.failed(replace(strategy, learning_rate=rate), 90210, **common)
+        return runs.on_dev(failed, **here)
     right = 0.8 if rate == chosen else 0.6 if rate < chosen else 0.3
     kept = min(1.0, 0.9 * (chosen / rate) ** 0.3)
-    return Run(
-        here,
-        "done",
-        tuple(replace(answer(i, i < 200 * right), nats=4.0 / right) for i in range(200)),
-        {"sums": tuple(answer(i, i < 200 * kept) for i in range(200)), "prose": prose(0, 70)},
-    )
+    found = tuple(replace(answer(i, i < 200 * right), nats=4.0 / right) for i in range(200))
+    probes = {"sums": tuple(answer(i, i < 200 * kept) for i in range(200)), "prose": prose(0, 70)}
+    return runs.on_dev(runs.trial(strategy, rate, found, probes=probes, **common), **here)
 
 
 def searched(models: Sequence[str] = ("mini-0.3m", "mini-1m")) -> list[Run]:
     """A study with a search: full fine-tuning harms at 3e-4, not at its tuned rate or rewound."""
-    runs = []
-    for model in models:
-        asked = cell(model, "school", STRATEGIES[0], None)
+    found = []
+    for name in models:
         untouched = tuple(answer(i, i < 120) for i in range(200))
         sums = {"sums": tuple(answer(i, i < 198) for i in range(200)), "prose": prose(0, 70)}
-        runs.append(Run(replace(asked, split="dev"), "done", untouched, sums))
-        base = run(model, "school", STRATEGIES[0], None)
+        asked = runs.run(STRATEGIES[0], untouched, model=model(name), task="school", probes=sums)
+        found.append(runs.on_dev(asked))
+        size = PARAMETERS[name]
+        base = run(name, "school", STRATEGIES[0], None, size=size)
         flips = {"n": 400, "flips": 2, "changed_texts": 3}
-        runs.append(resized(replace(base, evidence={"self_flips": flips})))
+        found.append(replace(base, evidence={"self_flips": flips}))
         for strategy in (FULL, LORA):
-            rates, chosen = SEARCHED[model][strategy.name]
+            rates, chosen = SEARCHED[name][strategy.name]
             halved = len(rates) > 3
             for rate in rates:
                 share = 0.5 if halved and rate != chosen else 1.0
-                runs.append(trial(model, strategy, rate, chosen, share))
-        tuned = replace(FULL, learning_rate=SEARCHED[model]["full"][1])
+                found.append(trial(name, strategy, rate, chosen, share))
+        tuned = replace(FULL, learning_rate=SEARCHED[name]["full"][1])
         for strategy, seed in itertools.product((FULL, tuned, LORA, REWOUND), (0, 1, 2)):
-            done = resized(run(model, "school", strategy, seed))
+            done = run(name, "school", strategy, seed, size=size)
             rows = [["p00000", 0.5, 0.25], ["p00001", 1.5, 0.75]]
             back = {"rewind": way(60.0, 40.0)} if strategy.rewind else {}
-            runs.append(replace(done, evidence={**done.evidence, "divergence": rows, **back}))
-    return runs
+            found.append(replace(done, evidence={**done.evidence, "divergence": rows, **back}))
+    return found
 
 
 def judged(runs: Sequence[Run]) -> Findings:

@@ -126,19 +126,33 @@ def run(
     return Run(cell, status, right if made else answers(right, nats), probes or {}, **changes)
 
 
-def failed(strategy: StrategySpec, seed: int, status: Status = "diverged", **changes: Any) -> Run:
-    failure = Failure(status, "loss nan at step 3", 3)
+def failed(
+    strategy: StrategySpec,
+    seed: int,
+    status: Status = "diverged",
+    message: str = "loss nan at step 7",
+    **changes: Any,
+) -> Run:
+    failure = Failure(status, message, 7)
     return run(strategy, (), seed, status=status, failure=failure, **changes)
 
 
 def trial(
-    strategy: StrategySpec, rate: float, right: int = 50, bits: float = 1.0, **others: Any
+    strategy: StrategySpec,
+    rate: float,
+    right: int | tuple[Answer, ...] = 50,
+    bits: float = 1.0,
+    **others: Any,
 ) -> Run:
     """A trial of a search: 100 dev problems of which `right` are right, at these bits per byte."""
-    flags = [1] * right + [0] * (100 - right)
     nats = BYTES * bits * math.log(2)
-    done = run(replace(strategy, learning_rate=rate), flags, 90210, nats=nats, **others)
-    return replace(done, cell=replace(done.cell, split="dev"))
+    found = right if isinstance(right, tuple) else answers([1] * right + [0] * (100 - right), nats)
+    return on_dev(run(replace(strategy, learning_rate=rate), found, 90210, **others))
+
+
+def on_dev(found: Run, **changes: Any) -> Run:
+    """The same run on the dev split, with further changes of its cell."""
+    return replace(found, cell=replace(found.cell, split="dev", **changes))
 
 
 def runs(
