@@ -8,13 +8,13 @@ from transformers import AutoModelForCausalLM
 
 from finetrap import tasks
 from finetrap.backends import Completion
-from finetrap.backends.hf import layout, open_model
+from finetrap.backends.hf import open_model
 from finetrap.backends.hf.asking import generate as decoding
-from finetrap.backends.hf.network import Network
 from finetrap.measure.strategies import Solver, ask
 from finetrap.measure.study import models
 from finetrap.records import Limits
 from finetrap.text import prompts
+from tests.builders.reading import reading, steps
 
 CAP = 48
 SPEC = models.resolve("mini-0.3m", Path(), {})
@@ -27,9 +27,11 @@ class Ids:
 
     def __init__(self, ends: frozenset[int]) -> None:
         self.ends = ends
+        self.ended = 0
 
     def check(self, written: list[int]) -> Completion | None:
         if written[-1] in self.ends or len(written) == self.cap:
+            self.ended += 1
             return Completion(" ".join(map(str, written)), len(written), "eos")
         return None
 
@@ -51,10 +53,11 @@ def rows(model) -> list[list[int]]:
     return [model.tokens.prompt(text) for text in texts]
 
 
-def written(model, rows: list[list[int]], batch: int) -> list[list[int]]:
-    done = decoding.generate(
-        model._network, rows, Ids(model.tokens.ends), filler=model.tokens.filler, batch=batch
-    )
+def written(
+    model, rows: list[list[int]], batch: int, endings: Ids | None = None
+) -> list[list[int]]:
+    endings = endings or Ids(model.tokens.ends)
+    done = decoding.generate(model._network, rows, endings, filler=model.tokens.filler, batch=batch)
     return [[int(i) for i in one.text.split()] for one in done]
 
 
@@ -93,144 +96,115 @@ def test_tokens_are_the_same_whatever_the_batch(model, rows):
         assert written(model, few, batch=batch) == expected
 
 
-def test_rows_of_unlike_length_are_read_apart_and_written_together(model, rows, monkeypatch):
+def test_rows_of_unlike_length_are_read_apart_and_written_together(model, rows):
     few = rows[:60]
     expected = written(model, few, batch=1)
-    read: list[tuple[int, int]] = []
-    stepped: list[int] = []
-    plain, step = Network.begin, Network.step
-
-    def noted(self, ids, keep, *rest):
-        read.append((int(keep.int().argmax(1).add(1).sum()), keep.numel()))
-        return plain(self, ids, keep, *rest)
-
-    def counted(self, ids, *rest):
-        stepped.append(len(ids))
-        return step(self, ids, *rest)
-
-    monkeypatch.setattr(layout, "ENOUGH", 1)
-    monkeypatch.setattr(Network, "begin", noted)
-    monkeypatch.setattr(Network, "step", counted)
-    assert written(model, few, batch=60) == expected
+    with reading(model._base) as passes:
+        assert written(model, few, batch=60) == expected
+    read = [one.tokens for one in passes if not one.is_step]
     assert len(read) > 2
-    tokens, places = map(sum, zip(*read, strict=True))
-    assert tokens > 0.87 * places
-    assert stepped[0] > 50
+    assert sum(map(len, few)) > 0.87 * sum(read)
+    assert steps(passes)[0] > 50
 
 
-def test_golds_are_scored_on_the_way_and_change_no_token(model, monkeypatch):
+def test_golds_are_scored_on_the_way_and_change_no_token(model):
     problems = tasks.load(tasks.reference("school")).test[:50]
     asked = [prompts.prompt(p.question, (), None) for p in problems]
     golds = [*(p.solution for p in problems[:-1]), ""]
     settings = {"max_new_tokens": CAP, "stops": prompts.STOPS}
     plain = model.generate(asked, **settings, batch=16)
     nats = model.score(list(zip(asked, golds, strict=True)), batch=16)
-    read: list[int] = []
-    begin = Network.begin
-
-    def noted(self, ids, *rest):
-        read.append(ids.numel())
-        return begin(self, ids, *rest)
-
-    monkeypatch.setattr(Network, "begin", noted)
-    for batch, most in ((1, decoding.LOGITS), (16, decoding.LOGITS), (50, 64 * 512)):
-        monkeypatch.setattr(decoding, "LOGITS", most)
+    for batch in (1, 16, 50):
         told: dict[int, float] = {}
 
         def scored(number: int, value: float, told: dict[int, float] = told) -> None:
             assert number not in told
             told[number] = value
 
-        read.clear()
-        done = model.generate(asked, **settings, batch=batch, golds=golds, scored=scored)
+        with reading(model._base) as passes:
+            done = model.generate(asked, **settings, batch=batch, golds=golds, scored=scored)
         assert done == plain
         assert [told[number] for number in range(len(asked))] == pytest.approx(nats, abs=1e-4)
         tokens = sum(sum(pair) for pair in model.lengths(list(zip(asked, golds, strict=True))))
-        assert sum(read) < 1.1 * tokens, "a prompt is read once for both"
-        assert batch < 50 or len(read) > 10, "no more logits at once than allowed"
+        read = sum(one.tokens for one in passes if not one.is_step)
+        assert read < 1.1 * tokens, "a prompt is read once for both"
 
 
-def test_the_next_prompt_takes_a_finished_rows_slot(model, rows, monkeypatch):
-    widths: list[tuple[int, int]] = []
-    step = Network.step
+def test_golds_on_the_way_keep_no_more_logits_at_once_than_allowed(model, rows):
+    few = rows[:20]
+    gold = few[0][:8]
+    told: dict[int, float] = {}
 
-    def counted(self, ids, mask, *rest):
-        widths.append((len(ids), mask.shape[1]))
-        return step(self, ids, mask, *rest)
+    def read(most: int) -> int:
+        golds = decoding.Golds([gold] * len(few), told.__setitem__)
+        with reading(model._base) as passes:
+            decoding.generate(
+                model._network, few, Ids(model.tokens.ends), filler=model.tokens.filler, batch=20,
+                golds=golds, logits=most,
+            )  # fmt: skip
+        return sum(not one.is_step for one in passes)
 
-    monkeypatch.setattr(Network, "step", counted)
-    found = written(model, rows, batch=16)
+    usual = read(decoding.LOGITS)
+    nats = dict(told)
+    assert read(16 * model._network.vocabulary) >= 10 > usual
+    assert told == pytest.approx(nats, abs=1e-4)
+
+
+def test_the_next_prompt_takes_a_finished_rows_slot(model, rows):
+    with reading(model._base) as passes:
+        found = written(model, rows, batch=16)
+    widths = [(one.rows, one.before + 1) for one in passes if one.is_step]
     assert len(found) == len(rows)
     assert all(found)
-    steps = sum(len(row) - 1 for row in found)
+    needed = sum(len(row) - 1 for row in found)
     full = [slots for slots, _ in widths if slots == 16]
-    assert sum(full) > 0.9 * steps - 16 * CAP
-    assert sum(slots for slots, _ in widths) < 1.1 * steps
+    assert sum(full) > 0.9 * needed - 16 * CAP
+    assert sum(slots for slots, _ in widths) < 1.1 * needed
     longest = max(len(row) for row in rows) + CAP
     assert max(width for _, width in widths) < 2 * longest, "unread columns are forgotten"
 
 
-def test_a_batch_that_exhausts_the_memory_is_halved_and_loses_nothing(model, rows, monkeypatch):
+def test_a_batch_that_exhausts_the_memory_is_halved_and_loses_nothing(model, rows):
     few = rows[:40]
     expected = written(model, few, batch=40)
-    step, sizes, calls = Network.step, [], []
+    endings = Ids(model.tokens.ends)
+    with reading(model._base, lambda one: one.is_step and one.rows > 10 and full()) as passes:
 
-    def small(self, ids, *rest):
-        sizes.append(len(ids))
-        calls.append(None)
-        if len(ids) > 10 and len(calls) > 20:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-        return step(self, ids, *rest)
+        def full() -> bool:
+            return len(steps(passes)) > 20
 
-    ended: list[int] = []
-    check = Ids.check
-
-    def noted(self, row):
-        done = check(self, row)
-        ended.extend([1] if done else [])
-        return done
-
-    monkeypatch.setattr(Network, "step", small)
-    monkeypatch.setattr(Ids, "check", noted)
-    assert written(model, few, batch=40) == expected
-    assert len(ended) == len(few), "no finished row is written again"
-    assert min(sizes) <= 10 < max(sizes)
+        assert written(model, few, batch=40, endings=endings) == expected
+    assert endings.ended == len(few), "no finished row is written again"
+    assert min(steps(passes)) <= 10 < max(steps(passes))
 
 
-def test_no_answer_in_fp32_changes_where_memory_cuts_the_batch(model, monkeypatch):
+def test_no_answer_in_fp32_changes_where_memory_cuts_the_batch(model):
     problems = tasks.load(tasks.reference("school")).test[:30]
     solver = Solver(model)
     whole = ask(solver, "math", problems, Limits(max_new_tokens=CAP, batch=30))
-    monkeypatch.setattr(decoding, "decoding_rows", lambda *_: 7)
-    cut = ask(solver, "math", problems, Limits(max_new_tokens=CAP, batch=30))
+    with reading(model._base, lambda one: one.is_step and one.rows > 7):
+        cut = ask(solver, "math", problems, Limits(max_new_tokens=CAP, batch=30))
     assert cut == whole
 
 
 def test_a_batch_in_bf16_is_the_one_of_the_key_or_none(rows, monkeypatch):
     half = open_model(SPEC, Limits(dtype="bf16"))
-    sizes: list[int] = []
-    step = Network.step
-
-    def noted(self, ids, *rest):
-        sizes.append(len(ids))
-        if len(sizes) > 3:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-        return step(self, ids, *rest)
-
-    monkeypatch.setattr(Network, "step", noted)
-    with pytest.raises(MemoryError, match=r"40 rows .* write batch = 20 in \[limits\]"):
+    with (
+        reading(half._base, lambda one: one.is_step and len(steps(passes)) > 3) as passes,
+        pytest.raises(MemoryError, match=r"40 rows .* write batch = 20 in \[limits\]"),
+    ):
         written(half, rows[:40], batch=40)
-    assert sizes[0] == 40
+    assert steps(passes) == [40] * 4
     monkeypatch.setattr(decoding, "free_bytes", lambda device: 2**20)
-    with pytest.raises(MemoryError, match="write batch = 1 in"):
+    with (
+        reading(half._base) as passes,
+        pytest.raises(MemoryError, match="write batch = 1 in"),
+    ):
         written(half, rows[:40], batch=40)
-    assert len(sizes) == 4, "it is refused before it starts"
+    assert not steps(passes), "it is refused before it starts"
 
 
-def test_memory_that_not_even_one_row_fits_in_is_a_failure(model, rows, monkeypatch):
-    def exhausted(self, *rest):
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-
-    monkeypatch.setattr(Network, "step", exhausted)
-    with pytest.raises(RuntimeError, match="DefaultCPUAllocator"):
+def test_memory_that_not_even_one_row_fits_in_is_a_failure(model, rows):
+    none = reading(model._base, lambda one: one.is_step)
+    with none, pytest.raises(RuntimeError, match="DefaultCPUAllocator"):
         written(model, rows[:4], batch=4)

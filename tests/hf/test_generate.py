@@ -6,10 +6,10 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from finetrap.backends.hf import HFModel, open_model
-from finetrap.backends.hf.network import Network
 from finetrap.errors import BadModel, ContextTooLong
 from finetrap.records import Limits
 from tests.builders import tiny
+from tests.builders.reading import reading, steps
 from tests.builders.tiny import FAMILIES
 
 PROMPTS = [
@@ -104,15 +104,11 @@ def test_ids_of_the_generation_config_end_a_completion_and_nothing_else_of_it_ac
     assert (ended.stop, ended.tokens) == ("eos", written.index(third) + 1)
 
 
-def test_finished_rows_leave_the_batch(model, monkeypatch):
-    rows = []
-    step = Network.step
-    monkeypatch.setattr(
-        Network, "step", lambda self, ids, *rest: rows.append(len(ids)) or step(self, ids, *rest)
-    )
+def test_finished_rows_leave_the_batch(model):
     first = sorted({text[0] for text in texts(model)})[: len(PROMPTS) // 2]
-    rows.clear()
-    done = model.generate(PROMPTS, max_new_tokens=CAP, stops=first, batch=16)
+    with reading(model._base) as passes:
+        done = model.generate(PROMPTS, max_new_tokens=CAP, stops=first, batch=16)
+    rows = steps(passes)
     late = sum(c.tokens > 1 for c in done)
     assert late < len(PROMPTS)
     assert rows[0] == late

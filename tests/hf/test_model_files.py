@@ -24,7 +24,7 @@ def opened(folder: Path, cache: Path) -> subprocess.CompletedProcess[str]:
         "import sys, torch; sys.path.insert(0, sys.argv[2]);"
         "from tests.builders.tiny import spec;"
         "from pathlib import Path; from finetrap.backends.hf import load;"
-        "load.load(spec(Path(sys.argv[1])), torch.device('cpu')); print('opened')"
+        "load.load_checkpoint(spec(Path(sys.argv[1])), torch.device('cpu')); print('opened')"
     )
     return subprocess.run(
         [sys.executable, "-c", code, str(folder), str(Path(__file__).parents[2])],

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from finetrap.backends.hf import open_model
-from finetrap.backends.hf.kernels import onednn
+from finetrap.backends.hf.kernels import onednn, private
 from finetrap.backends.hf.kernels.onednn import multiplying, product
 from finetrap.records import Limits
 from tests.builders import tiny
@@ -96,16 +96,13 @@ def test_layers_are_themselves_afterwards_even_after_a_fault():
     assert "forward" not in vars(model[0])
 
 
-def test_nothing_is_packed_for_few_tokens_or_where_memory_is_short(monkeypatch):
-    packed = []
-    whole = onednn._forward
-    monkeypatch.setattr(onednn, "_forward", lambda *a: packed.append(a[1]) or whole(*a))
-    model = layer(torch.float32)
-    for tokens in (onednn.ENOUGH - 1, onednn.ENOUGH):
-        with multiplying(model, tokens, ROOM):
-            pass
-    with multiplying(model, onednn.ENOUGH, model[0].weight.nbytes - 1):
-        pass
+def test_nothing_is_packed_for_few_tokens_or_where_memory_is_short():
+    model, packed = layer(torch.float32), []
+    short = model[0].weight.nbytes - 1
+    enough = onednn.ENOUGH
+    for tokens, room in ((enough - 1, ROOM), (enough, ROOM), (enough, short)):
+        with multiplying(model, tokens, room) as are:
+            packed.append(are)
     assert packed == [False, True, False]
 
 
@@ -116,7 +113,7 @@ def test_small_weights_and_other_processors_are_left_to_torch(monkeypatch):
     model = layer(torch.float32)
     with multiplying(model):
         assert "forward" in vars(model[0])
-    monkeypatch.setattr(onednn, "_types", frozenset)
+    monkeypatch.setenv(private.SWITCH, "1")
     with multiplying(model):
         assert "forward" not in vars(model[0])
 
@@ -130,16 +127,16 @@ def test_a_model_answers_as_with_torchs_products(tmp_path, monkeypatch, dtype):
     )
     prompts, pairs = [text[:60] for text in tiny.TEXTS], [(t[:20], t[20:]) for t in tiny.TEXTS]
 
-    def answers() -> tuple[list[str], list[float]]:
-        done = model.generate(prompts, max_new_tokens=20, stops=(), batch=2)
-        return [c.text for c in done], model.score(pairs, batch=2)
+    def answers(tokens: int) -> tuple[list[str], list[float]]:
+        """Few tokens are multiplied as the weights lie, many by packed weights."""
+        with multiplying(model._network.core, tokens, 2**30) as packed:
+            assert packed == (tokens >= onednn.ENOUGH)
+            done = model.generate(prompts, max_new_tokens=20, stops=(), batch=2)
+            return [c.text for c in done], model.score(pairs, batch=2)
 
-    monkeypatch.setattr(onednn, "ENOUGH", 10**9)
-    apart = answers()
-    monkeypatch.setattr(onednn, "ENOUGH", 0)
-    packed = answers()
-    monkeypatch.setattr(onednn, "_types", frozenset)
-    torchs = answers()
+    apart, packed = answers(0), answers(onednn.ENOUGH)
+    monkeypatch.setenv(private.SWITCH, "1")
+    torchs = answers(0)
     if dtype == "bf16":  # two tokens that are nearly as likely may change places
         assert packed[1] == pytest.approx(torchs[1], rel=1e-2)
         return
