@@ -134,9 +134,8 @@ def test_some_cells_failed_is_1_and_the_others_are_done(tmp_path):
 def test_bad_input_names_what_is_wrong(arguments, said, folder, monkeypatch, capsys):
     monkeypatch.chdir(written(folder))
     for flags in ([], ["--json"]):
-        monkeypatch.setattr("sys.argv", ["finetrap", *arguments, *flags])
         with pytest.raises(SystemExit) as stop:
-            main()
+            main([*arguments, *flags])
         err = capsys.readouterr().err
         assert stop.value.code == 2, err
         assert err.startswith("finetrap: ") or flags

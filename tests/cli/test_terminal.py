@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from contextlib import redirect_stdout
 from dataclasses import replace
 from typing import Any
 
@@ -49,18 +50,15 @@ class Terminal(io.StringIO):
         return True
 
 
-def shown(
-    monkeypatch: pytest.MonkeyPatch, out: io.StringIO, *, as_json: bool = False, quiet: bool = False
-) -> str:
-    monkeypatch.setattr("sys.stdout", out)
-    with Progress(as_json=as_json, quiet=quiet) as progress:
+def shown(out: io.StringIO, *, as_json: bool = False, quiet: bool = False) -> str:
+    with redirect_stdout(out), Progress(as_json=as_json, quiet=quiet) as progress:
         for event in EVENTS:
             progress.emit(event)
     return out.getvalue()
 
 
-def test_a_file_gets_a_line_for_each_phase_and_no_escape_codes(monkeypatch):
-    text = shown(monkeypatch, io.StringIO())
+def test_a_file_gets_a_line_for_each_phase_and_no_escape_codes():
+    text = shown(io.StringIO())
     assert text.isascii()
     assert "\x1b" not in text
     assert "\r" not in text
@@ -75,13 +73,13 @@ def test_a_file_gets_a_line_for_each_phase_and_no_escape_codes(monkeypatch):
     ]
 
 
-def test_quiet_prints_nothing(monkeypatch):
-    assert shown(monkeypatch, io.StringIO(), quiet=True) == ""
-    assert shown(monkeypatch, Terminal(), quiet=True) == ""
+def test_quiet_prints_nothing():
+    assert shown(io.StringIO(), quiet=True) == ""
+    assert shown(Terminal(), quiet=True) == ""
 
 
-def test_json_is_one_event_a_line_with_the_interval_of_what_is_right(monkeypatch):
-    lines = shown(monkeypatch, Terminal(), as_json=True).splitlines()
+def test_json_is_one_event_a_line_with_the_interval_of_what_is_right():
+    lines = shown(Terminal(), as_json=True).splitlines()
     events = [json.loads(line) for line in lines]
     assert [e["event"] for e in events] == [*(e.name for e in EVENTS), "study-end"]
     rows = next(e for e in events if e["event"] == "rows")
@@ -130,8 +128,8 @@ def test_training_shows_step_loss_and_tokens_per_second():
     assert state.cells["a"].detail == "step 3/25  loss 0.812  18,200 tokens/s"
 
 
-def test_a_running_study_never_shows_a_verdict(monkeypatch):
-    text = shown(monkeypatch, io.StringIO()) + shown(monkeypatch, io.StringIO(), as_json=True)
+def test_a_running_study_never_shows_a_verdict():
+    text = shown(io.StringIO()) + shown(io.StringIO(), as_json=True)
     for word in ("harmed", "improved", "equivalent", "inconclusive"):
         assert word not in text
 

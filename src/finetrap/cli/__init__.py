@@ -78,9 +78,9 @@ def overview(
     print(f"\nfinetrap VERB --help says more. {CODES}")
 
 
-def main() -> None:
-    """Run the command line and exit with its code."""
-    arguments, code = sys.argv[1:], 0
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line, or these arguments, and exit with its code."""
+    arguments, code = sys.argv[1:] if arguments is None else arguments, 0
     command = typer.main.get_command(app)
     listen()
     try:
