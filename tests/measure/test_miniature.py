@@ -125,6 +125,7 @@ def test_few_shot_is_at_most_ten_points_below_zero_shot_on_a_known_family(family
     assert accuracy(5) >= zero - 10
 
 
+@pytest.mark.full  # tens of seconds for problems that the checkpoints were made of
 def test_pretraining_runs_from_nothing_and_writes_its_log(tmp_path):
     from finetrap.miniature import pretrain
 
