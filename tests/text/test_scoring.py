@@ -184,7 +184,7 @@ def test_a_looping_completion_of_20_kilobytes_is_graded_at_once(gold):
         assert time.process_time() - start < 0.5, f"{piece!r} repeated"
 
 
-@pytest.mark.parametrize("piece", ["1", "#### 1 ", "\nQ: a", "<|im_end|>"])
+@pytest.mark.parametrize("piece", ["1", "#### 1 ", "\nQ: a", "<|im_end|>", "one. ", "\n3."])
 def test_a_megabyte_is_graded_at_once_as_completion_and_as_gold(piece):
     text = (piece * 1_000_000)[:1_000_000]
     start = time.process_time()

@@ -125,8 +125,8 @@ def _spelled_number(match: re.Match[str]) -> str:
     """Write a spelled number in digits, unless it is the pronoun one."""
     whole = part = 0
     before = match.string[max(0, match.start() - 20) : match.start()]
-    ones = match[0].casefold() == "one" and len(match.string.strip(" \n.*_")) > 3
-    if ones and not _ONE.search(before):
+    alone = match.string[:20].strip(" \n.*_").casefold() == "one"
+    if match[0].casefold() == "one" and not alone and not _ONE.search(before):
         return match[0]
     for word in re.split(r"[ -](?:and )?", match[0].casefold()):
         if word == "thousand":
