@@ -2,7 +2,7 @@
 
 A source is `toy:` and settings, for example `toy:base=0.6,full=-0.2,few-shot-5=0.05,sd=0.01`:
 
-    base         share of problems that the untouched model solves (0.5)
+    base         share of problems that the base model solves (0.5)
     STRATEGY     what a strategy adds to that share (0); `few-shot-N` is what N exemplars add,
                  `STRATEGY:RATE` what it adds at one learning rate (`full:0.0003=-0.4`)
     sd           standard deviation of that addition from seed to seed (0)
@@ -230,7 +230,7 @@ class ToyModel:
     def divergence(
         self, pairs: Sequence[tuple[str, str]], *, batch: int
     ) -> list[tuple[float, float]]:
-        """Return numbers that grow with the planted effect and vanish for an untouched model."""
+        """Return numbers that grow with the planted effect and vanish for a base model."""
         name, _ = self._solver("")
         return [
             (moved, moved / 2)
@@ -342,7 +342,7 @@ class ToyModel:
         return self._share * found
 
     def _solver(self, prompt: str) -> tuple[str, str]:
-        """Return the name and seed of whatever was done to the model, empty if untouched."""
+        """Return the name and seed of whatever was done to the model, empty for the base model."""
         if self._trained is not None:
             return self._trained.trained_as.name.lower(), self._seed
         shots = prompt.count("Question:") - _asks(prompt)

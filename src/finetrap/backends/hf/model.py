@@ -1,4 +1,4 @@
-"""A transformers model behind the seam: opened, asked, trained, saved, and made untouched again."""
+"""A transformers model behind the seam: opened, asked, trained, saved, and made the base again."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from finetrap.backends.hf.training.member import (
     seeded,
     trainable,
 )
-from finetrap.backends.hf.weights import Originals, WayBack, cast, sharing_copy, untouched_copy
+from finetrap.backends.hf.weights import Originals, WayBack, base_copy, cast, sharing_copy
 from finetrap.errors import BadInput
 from finetrap.records import Limits, ModelSpec, Precision, StrategySpec, TrainSpec
 
@@ -169,7 +169,7 @@ class HFModel:
         seed: int,
         progress: Progress | None = None,
     ) -> Training:
-        """Train the untouched model as the strategy says; a failed training leaves it untouched.
+        """Train the base model as the strategy says; a failed training leaves the base weights.
 
         Raises Diverged, Unsupported, ContextTooLong, and BadInput for settings that cannot be used.
         """
@@ -186,19 +186,19 @@ class HFModel:
     def divergence(
         self, pairs: Sequence[tuple[str, str]], *, batch: int
     ) -> list[tuple[float, float]]:
-        """Return KL(this‖untouched) and KL(untouched‖this) on each continuation, nats per token.
+        """Return KL(this‖base) and KL(base‖this) on each continuation, nats per token.
 
-        The untouched weights are loaded a second time for it.
+        The base weights are loaded a second time for it.
         """
         if not self._changed:
             return [(0.0, 0.0)] * len(pairs)
-        other = Network(untouched_copy(self._base, self._originals.kept))
+        other = Network(base_copy(self._base, self._originals.kept))
         spans = [layout.join(self.tokens, *pair) for pair in pairs]
         with multiplying(self._network.core), multiplying(other.core):
             return divergence(self._network, other, spans, filler=self.tokens.filler, batch=batch)
 
     def rewind(self, share: float) -> None:
-        """Go to `share` of the way from the untouched to the trained weights. Raises Unsupported.
+        """Go to `share` of the way from the base to the trained weights. Raises Unsupported.
 
         An untrained model is at both ends at once.
         """
@@ -235,7 +235,7 @@ class HFModel:
         return self.parameters * self._stored_bytes
 
     def reset(self) -> None:
-        """Return to the untouched weights, exactly."""
+        """Return to the base weights, exactly."""
         if self._changed:
             self._originals.restore()
             cast(self._base, self._dtype)
@@ -261,7 +261,7 @@ class HFModel:
         return sum(len(spans[i].ids) for i in seen)
 
     def _start(self, rows: Sequence[Row], strategy: StrategySpec) -> None:
-        """Make the untouched weights ready to be trained, in fp32."""
+        """Make the base weights ready to be trained, in fp32."""
         if not rows:
             raise BadInput(f"strategy '{strategy.name}' trains and there is no training row")
         self.reset()

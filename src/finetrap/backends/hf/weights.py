@@ -1,4 +1,4 @@
-"""A model's weights: the untouched ones kept aside, and every place on the way back to them."""
+"""A model's weights: those of the base kept aside, and every place on the way back to them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from finetrap.errors import Unsupported
 
 
 class Originals:
-    """The untouched tensors of a model, kept on the CPU once something is about to change them."""
+    """The base model's tensors, kept on the CPU once something is about to change them."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         self._model = model
@@ -100,9 +100,9 @@ def cast(model: torch.nn.Module, dtype: torch.dtype) -> None:
 
 
 class WayBack:
-    """Weights between the untouched and the trained ones: θ₀ + λ(θ − θ₀).
+    """Weights between the base and the trained ones: θ₀ + λ(θ − θ₀).
 
-    Raises Unsupported where the trained model is not the untouched one with other weights.
+    Raises Unsupported where the trained model is not the base model with other weights.
     """
 
     def __init__(self, trained: torch.nn.Module, originals: Mapping[str, Tensor]) -> None:
@@ -110,23 +110,23 @@ class WayBack:
         found = dict(tensors(trained))
         if found.keys() != originals.keys():
             raise Unsupported(
-                "only merged weights can go back towards the untouched model, and this method's "
+                "only merged weights can go back towards the base model, and this method's "
                 "adapter stays beside them; leave `rewind` to full fine-tuning or a method that "
                 "merges, such as LoRA"
             )
         for name, tensor in found.items():
-            untouched = originals[name].to(tensor.device)
-            if not torch.equal(untouched.to(tensor.dtype), tensor):
+            base = originals[name].to(tensor.device)
+            if not torch.equal(base.to(tensor.dtype), tensor):
                 self._ends.append((tensor, originals[name], tensor.detach().to("cpu", copy=True)))
 
     @torch.no_grad()
     def go(self, share: float) -> None:
         """Set the weights to this share of the way; 0 and 1 are exact."""
-        for tensor, untouched, trained in self._ends:
+        for tensor, base, trained in self._ends:
             if share in (0.0, 1.0):
-                tensor.copy_(trained if share else untouched)
+                tensor.copy_(trained if share else base)
             else:
-                tensor.copy_(torch.lerp(untouched.float(), trained.float(), share))
+                tensor.copy_(torch.lerp(base.float(), trained.float(), share))
 
 
 @contextmanager
@@ -144,8 +144,8 @@ def laid_aside(model: torch.nn.Module, kept: Callable[[Tensor], Tensor | None]) 
             weight.data = same.to(device=device, dtype=torch.float32)
 
 
-def untouched_copy(model: Any, originals: Mapping[str, Tensor]) -> Any:
-    """Return a second model, beside the one at hand, with the untouched weights."""
+def base_copy(model: Any, originals: Mapping[str, Tensor]) -> Any:
+    """Return a second model, beside the one at hand, with the base weights."""
     other = copy.deepcopy(model)
     for name, tensor in tensors(other):
         tensor.data = originals[name].to(device=tensor.device, dtype=tensor.dtype, copy=True)

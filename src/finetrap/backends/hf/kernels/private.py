@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -25,8 +26,12 @@ REORDER = "mkldnn._reorder_linear_weight"
 HAS_BF16 = "mkldnn._is_mkldnn_bf16_supported"
 
 
+@cache
 def operator(name: str) -> Callable[..., Any] | None:
-    """Return a private operator of torch, None where the plain path is to be taken."""
+    """Return a private operator of torch, None where the plain path is to be taken.
+
+    Looked up once for a process, and so is the environment.
+    """
     if os.environ.get(SWITCH):
         return None
     space, _, own = name.partition(".")

@@ -80,7 +80,7 @@ class Adapter:
         """Write the adapter so that PeftModel.from_pretrained on the plain base model restores it.
 
         An adapter that moved the base weights is written as the LoRA of twice its rank that equals
-        the change from the untouched weights.
+        the change from the base weights.
         """
         target = self._folder / "adapter"
         start = str(self._start) if self._start else None

@@ -18,7 +18,7 @@ from finetrap.backends.hf.kernels.sums import Sum
 from finetrap.backends.hf.network import Network
 
 Kept = Callable[[Tensor], Tensor | None]
-"""Finds the untouched copy of a weight, None where there is none."""
+"""Finds the kept copy of a base weight, None where there is none."""
 
 
 def halved(core: Any, kept: Kept = lambda _: None) -> Any:

@@ -54,7 +54,7 @@ class Passes(NamedTuple):
 def exact(trainee: Trainee, kept: Kept) -> Passes:
     """Return passes in fp32; an adapter that can be is merged once a step.
 
-    A frozen weight needs no second copy where `kept` finds the untouched one.
+    A frozen weight needs no second copy where `kept` finds the base one.
     """
     network = trainee.network
     if _merges(trainee):
