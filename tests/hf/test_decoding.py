@@ -29,7 +29,7 @@ class Ids:
         self.ends = ends
         self.ended = 0
 
-    def check(self, written: list[int]) -> Completion | None:
+    def check(self, written: list[int], after: int | None = None) -> Completion | None:
         if written[-1] in self.ends or len(written) == self.cap:
             self.ended += 1
             return Completion(" ".join(map(str, written)), len(written), "eos")

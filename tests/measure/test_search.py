@@ -95,8 +95,8 @@ def test_the_harmful_shared_rate_is_avoided_by_the_tuned_one(done):
     assert set(tuned.values()) == rates - {3e-4}
     findings = verdicts.verdicts_on(store.runs())
     (outcome,) = [o for o in findings.outcomes if o.strategy == "full"]
-    assert outcome.fixed == "harmed"
-    assert (outcome.tuned, outcome.outcome) == ("equivalent", "avoidable harm")
+    assert outcome.fixed.verdict == "harmed"
+    assert (outcome.tuned.verdict, outcome.outcome) == ("equivalent", "avoidable harm")
     assert {t.learning_rate for t in findings.trials if t.strategy == "full"} >= {1e-5, 3e-5, 9e-5}
 
 

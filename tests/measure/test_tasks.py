@@ -237,7 +237,7 @@ def test_svamp_solutions_are_equations_with_their_results(shared_data):
         ("The number is 2x + 3.", None),
         ("They meet at 3:30.", None),
         ("The length is 2\\sqrt{3}.", None),
-        ("It is 2^10.", None),
+        ("It is 2^10.", "1024"),
         ("The total is 28. That was easy!", None),
         ("There is no solution.", None),
         ("**", None),
