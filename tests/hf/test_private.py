@@ -32,14 +32,6 @@ SMALL = {
 """What makes the demo a matter of seconds."""
 
 
-@pytest.fixture
-def operators_anew():
-    """What was looked up in one environment is forgotten before and after each test."""
-    private.operator.cache_clear()
-    yield
-    private.operator.cache_clear()
-
-
 def drawn(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)))
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from finetrap.backends.hf import open_model
-from finetrap.backends.hf.kernels import onednn, private
+from finetrap.backends.hf.kernels import onednn
 from finetrap.backends.hf.kernels.onednn import multiplying, product
 from finetrap.records import Limits
 from tests.builders import tiny
@@ -106,20 +106,20 @@ def test_nothing_is_packed_for_few_tokens_or_where_memory_is_short():
     assert packed == [False, True, False]
 
 
-def test_small_weights_and_other_processors_are_left_to_torch(monkeypatch):
+def test_small_weights_and_other_processors_are_left_to_torch(switch_operators_off):
     model = layer(torch.float32, outputs=OUT - 1)
     with multiplying(model):
         assert "forward" not in vars(model[0])
     model = layer(torch.float32)
     with multiplying(model):
         assert "forward" in vars(model[0])
-    monkeypatch.setenv(private.SWITCH, "1")
+    switch_operators_off()
     with multiplying(model):
         assert "forward" not in vars(model[0])
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
-def test_a_model_answers_as_with_torchs_products(tmp_path, monkeypatch, dtype):
+def test_a_model_answers_as_with_torchs_products(tmp_path, switch_operators_off, dtype):
     supported({"fp32": torch.float32, "bf16": torch.bfloat16}[dtype])
     model = open_model(
         tiny.spec(tiny.write_llama(tmp_path, intermediate_size=2 * onednn.LEAST // 32)),
@@ -135,7 +135,7 @@ def test_a_model_answers_as_with_torchs_products(tmp_path, monkeypatch, dtype):
             return [c.text for c in done], model.score(pairs, batch=2)
 
     apart, packed = answers(0), answers(onednn.ENOUGH)
-    monkeypatch.setenv(private.SWITCH, "1")
+    switch_operators_off()
     torchs = answers(0)
     if dtype == "bf16":  # two tokens that are nearly as likely may change places
         assert packed[1] == pytest.approx(torchs[1], rel=1e-2)
