@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 
 from finetrap.records import Run, Status
 
-Phase = Literal["load", "before", "train", "rewind", "answer", "after"]
+Phase = Literal["load", "before", "train", "rewind", "answer", "again", "after"]
 Part = Literal["answers", "solutions", "texts"]
 Told = Callable[[Part, "bool | None"], None]
 """Called once for each row of a part, as it is done: for an answer, with whether it is right."""
@@ -84,16 +84,16 @@ class PhaseBegins(Event):
     """the cell's key"""
     phase: Phase
     """`load` the model; `before`: score the training solutions with the base model; `train`;
-    `rewind`: interpolate towards the base weights; `answer` a test; `after`: measure how far it
-    moved"""
+    `rewind`: interpolate towards the base weights; `answer` a test; `again`: ask the base model
+    some of its problems again, to see whether it varies; `after`: measure how far it moved"""
     model: str | None = None
     """of `load`: the model"""
     problems: int | None = None
-    """of `train` and `answer`: how many"""
+    """of `train`, `answer` and `again`: how many"""
     steps: int | None = None
     """of `rewind`: how many"""
     task: str | None = None
-    """of `answer`: the task or probe"""
+    """of `answer` and `again`: the task or probe"""
 
     def as_json(self) -> dict[str, Any]:
         """Return the event without the fields that other phases have."""

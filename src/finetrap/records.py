@@ -339,6 +339,8 @@ class Costs:
     load_s: float | None = None
     train_s: float | None = None
     eval_s: float | None = None
+    again_s: float | None = None
+    """Of asking the base model some problems again, to see whether it varies."""
     peak_bytes: int | None = None
     """Most memory the process held while this cell ran."""
     train_tokens: int | None = None

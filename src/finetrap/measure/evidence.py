@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 
 from finetrap import tasks
 from finetrap.backends import Interpolating, Model, Row, interpolating
-from finetrap.events import Told
+from finetrap.events import Teller, Told
 from finetrap.measure.strategies import (
     Questions,
     Solver,
@@ -31,6 +32,9 @@ MOST_SWAPPED = 200
 """Of them, those scored after another's question too."""
 MOST_DIVERGED = 100
 """Test problems whose gold solutions tell how far a model has moved."""
+AGAIN = 1 / 10
+"""Share of the test problems that the base model is asked again, to see whether it varies."""
+LEAST_AGAIN = 20
 MOST_TEXT = 2000
 """Characters of a problem that are kept to be read beside its answers."""
 _PLACEHOLDERS = ("{question}", "{solution}")
@@ -58,18 +62,35 @@ def before_training(
     }
 
 
+def asked_again(problems: Sequence[Problem]) -> list[Problem]:
+    """Return the problems that the base model is asked again: a tenth, and 20 if there are."""
+    count = max(LEAST_AGAIN, math.ceil(AGAIN * len(problems)))
+    return list(tasks.sample(problems, count, purpose="evidence/again", seed=0))
+
+
+def variation(
+    solver: Solver, cell: Cell, asked: Questions, answers: Sequence[Answer], tell: Teller
+) -> dict[str, Any]:
+    """Say how much the base model differs from itself; of other cells, and of trials, nothing.
+
+    Some problems are asked again, and all of them if a single text differs.
+    """
+    if not cell.strategy.is_base or cell.split == "dev" or asked.kind != "math":
+        return {}
+    problems = asked_again(asked.problems)
+    found = _self_flips(solver, problems, cell, answers, tell)
+    if found["changed_texts"] and len(problems) < len(answers):
+        found = _self_flips(solver, list(asked.problems), cell, answers, tell)
+    return {"self_flips": found}
+
+
 def after_training(
-    solver: Solver,
-    cell: Cell,
-    asked: Questions,
-    answers: Sequence[Answer],
-    told: Told | None = None,
+    solver: Solver, cell: Cell, asked: Questions, answers: Sequence[Answer]
 ) -> dict[str, Any]:
     """Gather what only the model as it was asked can tell; nothing for a trial.
 
     Of a trained model how far it has moved from the base model; of the base model what
-    everyone was asked, how much it differs from itself when it is asked again, and how likely it
-    finds its own answers.
+    everyone was asked, and how likely it finds its own answers.
     """
     if cell.split == "dev":
         return {}
@@ -84,7 +105,6 @@ def after_training(
         return {"problems": problems}
     return {
         "problems": problems,
-        "self_flips": _self_flips(solver, asked, cell.limits, answers, told),
         "own_style": _own_style(solver, asked.problems, answers, cell.limits),
     }
 
@@ -138,22 +158,24 @@ def _divergence(
 
 
 def _self_flips(
-    solver: Solver,
-    asked: Questions,
-    limits: Limits,
-    answers: Sequence[Answer],
-    told: Told | None,
+    solver: Solver, problems: list[Problem], cell: Cell, answers: Sequence[Answer], tell: Teller
 ) -> dict[str, int]:
-    """Ask everything once more, in another order and in smaller batches, and count what changed."""
-    problems = list(asked.problems)
+    """Ask problems again, in another order and in smaller batches, and count what changed."""
+    tell.phase("again", task=cell.task.name, problems=len(problems))
+    told = tell.rows("again", cell.task.name, len(problems))
     Random("evidence/self-flips").shuffle(problems)
-    smaller = replace(limits, batch=max(1, limits.batch // 2))
-    found = solve(solver, problems, smaller, told)
-    again = {problem.id: solved for problem, solved in zip(problems, found, strict=True)}
+    smaller = replace(cell.limits, batch=max(1, cell.limits.batch // 2))
+    first = {answer.id: answer for answer in answers}
+    pairs = [
+        (first[problem.id], completion.text, grade.correct)
+        for problem, (completion, grade) in zip(
+            problems, solve(solver, problems, smaller, told), strict=True
+        )
+    ]
     return {
-        "n": len(answers),
-        "flips": sum(a.correct != again[a.id][1].correct for a in answers),
-        "changed_texts": sum(a.completion != again[a.id][0].text for a in answers),
+        "n": len(pairs),
+        "flips": sum(before.correct != correct for before, _, correct in pairs),
+        "changed_texts": sum(before.completion != text for before, text, _ in pairs),
     }
 
 

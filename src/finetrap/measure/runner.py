@@ -88,17 +88,18 @@ def run_cell(cell: Cell, session: Session, meter: Meter, emit: Emit) -> Run:
         }
     read = loaded.model.tokens_read - read
 
+    with meter.phase("again"):
+        varied = evidence.variation(solver, cell, asked, answers, tell)
     with meter.phase("evidence"):
         tell.phase("after")
-        told = tell.rows("after", cell.task.name, len(asked.problems))
-        after = evidence.after_training(solver, cell, asked, answers, told)
+        after = evidence.after_training(solver, cell, asked, answers)
     return Run(
         cell=cell,
         status="done",
         answers=answers,
         probes=probes,
         costs=_costs(cell, solver, meter, read),
-        evidence={**evidence.collect(solver, train, asked), **before, **rewound, **after},
+        evidence={**evidence.collect(solver, train, asked), **before, **rewound, **varied, **after},
         environment=environment(),
     )
 
@@ -120,6 +121,7 @@ def _costs(cell: Cell, solver: Solver, meter: Meter, eval_tokens: int) -> Costs:
         load_s=meter.seconds.get("load"),
         train_s=solver.train_s,
         eval_s=meter.seconds.get("eval"),
+        again_s=meter.seconds["again"] if cell.strategy.is_base else None,
         peak_bytes=meter.peak_bytes(),
         train_tokens=trained,
         eval_tokens=eval_tokens,

@@ -68,7 +68,10 @@ def phase(event: PhaseBegins) -> str:
         return f"rewind: testing {event.steps} interpolations"
     if event.phase == "answer":
         return f"answering {event.problems:,} problems of {ascii_line(event.task or '')}"
-    return "measuring noise, or how far it has moved"
+    if event.phase == "again":
+        task = ascii_line(event.task or "")
+        return f"asking {event.problems:,} problems of {task} again, to see whether answers vary"
+    return "measuring how far it has moved, or how likely its own answers are"
 
 
 def step(event: StepDone) -> str:

@@ -84,9 +84,9 @@ class Counter:
             return self._training(cell, solver, asked, work)
         if cell.split == "dev" or shots or asked.kind != "math":
             return work
-        return work._replace(
-            again=(work.answers[0]._replace(batch=max(1, cell.limits.batch // 2)),)
-        )
+        some = asked._replace(problems=tuple(evidence.asked_again(asked.problems)))
+        smaller = replace(cell.limits, batch=max(1, cell.limits.batch // 2))
+        return work._replace(again=(self.asked(solver, work.answers[0].sort, some, smaller),))
 
     def _training(self, cell: Cell, solver: Solver, asked: Questions, work: Work) -> Work:
         learned = self.problems.trained(cell)
