@@ -16,14 +16,18 @@ from finetrap.errors import opening
 
 FORMAT = 2
 """Version of the files in a run folder; every earlier one is read (docs/protocol.md)."""
-PROTOCOL = 2
+PROTOCOL = 3
 """Version of prompts, training and decoding, which decide completions and likelihoods: a change
 makes every committed cell owed again. Grading has a version of its own (text/scoring.py)."""
 
 TaskKind = Literal["math", "choice", "continuation", "prose"]
 Split = Literal["test", "dev"]
 Status = Literal["done", "diverged", "oom", "failed"]
-StopReason = Literal["eos", "stop", "cap", "none"]
+StopReason = Literal["eos", "stop", "loop", "cap", "none"]
+"""How a completion ended: by its end token, a stop string, a cycle, the limit
+on new tokens; `none` where nothing was written."""
+UNENDED: frozenset[StopReason] = frozenset({"loop", "cap"})
+"""How completions end that did not come to an end by themselves."""
 Precision = Literal["fp32", "bf16"]
 Keep = Literal["adapters", "all", "none"]
 """Which weights stay in the runs folder: adapters alone, whole models too, or none."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from finetrap.judge.arms import learning_rate, rate_settings, self_flips, strategy_labels
 from finetrap.levels import CellRow
-from finetrap.records import Answer, Run
+from finetrap.records import UNENDED, Answer, Run
 from finetrap.stats.likelihood import gold_bits
 from finetrap.stats.retention import percent_of, percent_right, wilson_percent
 
@@ -48,7 +48,7 @@ def _cell_row(run: Run, label: str, setting: str) -> CellRow:
         high=high,
         strict_rate=percent_of(a.strict for a in run.answers),
         no_answer_rate=percent_of(_if_written(a, a.rule == "none") for a in run.answers),
-        truncated_rate=percent_of(_if_written(a, a.stop == "cap") for a in run.answers),
+        truncated_rate=percent_of(_if_written(a, a.stop in UNENDED) for a in run.answers),
         cut_rate=percent_of(_if_written(a, a.cut is not None) for a in run.answers),
         bits_per_byte=gold_bits(run.answers),
         load_s=costs.load_s,

@@ -23,7 +23,7 @@ from finetrap.measure.strategies import (
     solve,
     training_rows,
 )
-from finetrap.records import Answer, Cell, Limits, Problem, content_hash
+from finetrap.records import UNENDED, Answer, Cell, Limits, Problem, content_hash
 from finetrap.text import overlap, prompts
 
 MOST_SCORED = 1000
@@ -184,7 +184,7 @@ def _own_style(
 ) -> list[dict[str, float]]:
     """Score the model's own completions, those that ended by themselves."""
     asked = {p.id: p.question for p in problems}
-    ended = [a for a in answers if a.completion.strip() and a.stop != "cap"]
+    ended = [a for a in answers if a.completion.strip() and a.stop not in UNENDED]
     chosen = ended[:MOST_DIVERGED]
     pairs = [(solver.prompt(asked[a.id]), a.completion) for a in chosen]
     nats = solver.model.score(pairs, batch=limits.batch)

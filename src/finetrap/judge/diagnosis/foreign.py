@@ -17,7 +17,7 @@ from finetrap.records import Answer, StopReason
 from finetrap.text.golds import GoldCount, count_golds
 from finetrap.text.scoring import grade
 
-_STOPS = ("eos", "stop", "cap")
+_STOPS = ("eos", "stop", "loop", "cap")
 
 
 def read_case(

@@ -14,7 +14,7 @@ from finetrap.judge.diagnosis.case import (
     percent_that,
     ruled_out,
 )
-from finetrap.records import Answer
+from finetrap.records import UNENDED, Answer
 from finetrap.text.scoring import grade
 
 CUT_OFF = 20.0
@@ -125,13 +125,13 @@ def truncation(case: Case) -> Ruling:
 def _is_unfinished(answer: Answer) -> bool:
     """Whether a text was cut, repeats itself, or goes on after its answer."""
     text = answer.completion
-    return answer.stop == "cap" or texts.goes_on(text) or texts.loops(text)
+    return answer.stop in UNENDED or texts.goes_on(text) or texts.loops(text)
 
 
 def _endings(case: Case, known: bool) -> str:
     signs = {
         "hit the token limit": lambda a: a.stop == "cap",
-        "loop": lambda a: texts.loops(a.completion),
+        "loop": lambda a: a.stop == "loop" or texts.loops(a.completion),
         "keep generating after their answer": lambda a: texts.goes_on(a.completion),
     }
     shown = list(signs.items()) if known else list(signs.items())[1:]

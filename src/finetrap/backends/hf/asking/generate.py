@@ -29,6 +29,12 @@ from finetrap.records import StopReason
 IDLE = 1 / 16
 """Share of finished rows at which they are replaced or taken out: either moves keys and values,
 which costs about what the finished rows cost in as many steps."""
+PERIOD = 64
+"""Tokens of the longest cycle that is looked for."""
+REPEATED = 4
+"""Times that a cycle must have been written, and more often where it is short:"""
+LOOPED = 64
+"""tokens that all its repetitions must span."""
 
 
 class Endings:
@@ -54,21 +60,21 @@ class Endings:
         `after` is the last token of its prompt.
         """
         ended, capped = written[-1] in self._tokens.ends, len(written) >= self.cap
-        if ended or capped or self._is_candidate(written[-1]):
-            return self._complete(written, after, ended, capped)
+        reason: StopReason | None = "eos" if ended else "cap" if capped else None
+        if reason is None and in_cycle(written, self.cap):
+            reason = "loop"
+        if reason or self._is_candidate(written[-1]):
+            return self._complete(written, after, reason)
         return None
 
     def _complete(
-        self, written: list[int], after: int | None, ended: bool, capped: bool
+        self, written: list[int], after: int | None, reason: StopReason | None
     ) -> Completion | None:
-        text = self._tokens.text(written[:-1] if ended else written, after)
+        text = self._tokens.text(written[:-1] if reason == "eos" else written, after)
         places = [at for at in map(text.find, self._stops) if at >= 0]
         if places:
             return Completion(text[: min(places)], len(written), "stop")
-        if ended or capped:
-            reason: StopReason = "eos" if ended else "cap"
-            return Completion(text, len(written), reason)
-        return None
+        return Completion(text, len(written), reason) if reason else None
 
     def _is_candidate(self, token: int) -> bool:
         if not self._last:
@@ -79,6 +85,22 @@ class Endings:
             known = self._any_token or "\ufffd" in piece or not self._last.isdisjoint(piece)
             self._candidates[token] = known
         return known
+
+
+def in_cycle(written: Sequence[int], cap: int) -> bool:
+    """Whether a row only repeats what it wrote, and stands where the cap would have cut it.
+
+    Greedy decoding rarely leaves a cycle that it has gone through often. Waiting until whole cycles
+    are left to the cap keeps the end of the text, where an answer is looked for, as it would be.
+    """
+    left = cap - len(written)
+    return any(
+        left % period == 0
+        and written[-1] == written[-1 - period]
+        and written[-span:] == written[-span - period : -period]
+        for period in range(1, min(PERIOD, len(written) // REPEATED) + 1)
+        if (span := max(LOOPED, REPEATED * period) - period) + period <= len(written)
+    )
 
 
 class Golds:
