@@ -101,6 +101,23 @@ class PhaseBegins(Event):
 
 
 @dataclass(frozen=True)
+class Resumed(Event):
+    """A cell goes on where a process before this one was stopped."""
+
+    names = ("resumed",)
+    key: str
+    """the cell's key"""
+    phase: Phase
+    """as in `phase`"""
+    done: int
+    """training steps, or rows of a test, that are done already"""
+    of: int
+    """how many there are in all"""
+    task: str | None = None
+    """the task or probe; null for training steps"""
+
+
+@dataclass(frozen=True)
 class StepDone(Event):
     """A training step was taken."""
 
@@ -317,6 +334,10 @@ class Teller:
         """Tell that a phase begins."""
         self._told, self._tokens = {}, 0
         self.emit(PhaseBegins(self.key, phase, model, problems, steps, task))
+
+    def resumed(self, phase: Phase, done: int, of: int, task: str | None = None) -> None:
+        """Tell that a phase goes on."""
+        self.emit(Resumed(self.key, phase, done, of, task))
 
     def step(self, event: str, facts: Mapping[str, Any]) -> None:
         """Tell a training step, with the tokens per second since the last one that was told."""

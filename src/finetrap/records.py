@@ -29,8 +29,8 @@ on new tokens; `none` where nothing was written."""
 UNENDED: frozenset[StopReason] = frozenset({"loop", "cap"})
 """How completions end that did not come to an end by themselves."""
 Precision = Literal["fp32", "bf16"]
-Keep = Literal["adapters", "all", "none"]
-"""Which weights stay in the runs folder: adapters alone, whole models too, or none."""
+Weights = Literal["adapters", "all", "none"]
+"""Adapters alone, whole models too, or none."""
 
 
 @dataclass(frozen=True)
@@ -271,6 +271,16 @@ class Judge:
 
 
 @dataclass(frozen=True)
+class Keep:
+    """What stays on disk beside answers; not in any key."""
+
+    weights: Weights = "adapters"
+    """Which stay in the runs folder."""
+    checkpoints: float | None = 300.0
+    """Seconds of training after which it is kept, until its cell is committed; None: never."""
+
+
+@dataclass(frozen=True)
 class Search:
     """How every trained strategy's learning rate is searched for, the same for all."""
 
@@ -301,7 +311,7 @@ class Study:
     search: Search | None = None
     """None measures every strategy at the rates it was given."""
     judge: Judge = Judge()
-    keep: Keep = "adapters"
+    keep: Keep = Keep()
     source: str = ""
     """The study file's text, kept for the report."""
 

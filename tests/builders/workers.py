@@ -15,6 +15,7 @@ from finetrap.events import CellBegins, Emit, cell_ends
 from finetrap.records import (
     Cell,
     Costs,
+    Keep,
     Limits,
     ModelSpec,
     Run,
@@ -45,7 +46,7 @@ def study_cells(seeds: int = 4) -> list[Cell]:
     return [cell(ZERO, None), *(cell(seed=seed) for seed in range(seeds))]
 
 
-def fake_group(cells: Sequence[Cell], store: Store, keep: str, emit: Emit) -> None:
+def fake_group(cells: Sequence[Cell], store: Store, keep: Keep, emit: Emit) -> None:
     """Do what a runner does, with what should happen written into the strategy's name."""
     for member in cells:
         with store.lock(member.key) as mine:

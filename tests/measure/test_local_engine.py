@@ -26,6 +26,7 @@ from finetrap.measure.study.cells import cells_of
 from finetrap.records import (
     Cell,
     Failure,
+    Keep,
     Limits,
     ModelSpec,
     StrategySpec,
@@ -53,7 +54,7 @@ class Events(list[Event]):
 def run(cells: Sequence[Cell], root: Path, workers: int | None) -> tuple[Store, Events]:
     store, events = Store(root), Events()
     local.run_cells(
-        cells, store, keep="none", workers=workers, emit=events.append, run_group=fake_group
+        cells, store, keep=Keep("none"), workers=workers, emit=events.append, run_group=fake_group
     )
     return store, events
 
@@ -89,7 +90,7 @@ def test_a_killed_worker_costs_the_cell_it_was_at_and_no_other(tmp_path: Path) -
 
 def test_workers_stay_from_round_to_round_and_leave_at_the_end(tmp_path: Path) -> None:
     cells, store, pids = study_cells(8), Store(tmp_path), set()
-    with local.ready(store, keep="none", workers=2, run_group=fake_group) as run_owed:
+    with local.ready(store, keep=Keep("none"), workers=2, run_group=fake_group) as run_owed:
         for part in (cells[:4], cells[4:]):
             run_owed(part, lambda event: None)
             assert store.owed(part) == ()
@@ -123,7 +124,7 @@ def test_a_worker_opens_a_model_once_for_all_its_groups(tmp_path: Path) -> None:
     groups = local.group(cells_of(plan), workers=2)
     assert len(groups) > 2
     for members in groups:
-        run_group(members, store, "none", lambda event: None, session)
+        run_group(members, store, Keep("none"), lambda event: None, session)
     assert store.owed(cells_of(plan)) == ()
     assert len(opened) == 1
 
@@ -146,7 +147,7 @@ def test_a_planted_study_runs_to_the_end_through_the_real_runner(tmp_path: Path)
     )
     cells = cells_of(plan)
     store, events = Store(tmp_path / "runs"), Events()
-    local.run_cells(cells, store, keep="adapters", workers=2, emit=events.append)
+    local.run_cells(cells, store, keep=Keep(), workers=2, emit=events.append)
     assert store.owed(cells) == ()
     found = {(r.cell.strategy.name, r.status) for r in store.runs()}
     assert found == {
@@ -185,7 +186,7 @@ def test_a_worker_that_cannot_start_is_an_error_and_not_an_endless_loop(
         local.run_cells(
             [cell()],
             Store(tmp_path),
-            keep="none",
+            keep=Keep("none"),
             workers=2,
             emit=lambda _: None,
             run_group=unstartable,
@@ -232,12 +233,13 @@ PARENT = """
 import sys
 from pathlib import Path
 from finetrap.measure.engines import local
+from finetrap.records import Keep
 from finetrap.runs.store import Store
 from tests.builders.workers import fake_group, waiting_cell
 if __name__ == "__main__":
     cells = [waiting_cell(Path(sys.argv[1]))]
     store = Store(sys.argv[2])
-    local.run_cells(cells, store, keep="none", workers=2, emit=print, run_group=fake_group)
+    local.run_cells(cells, store, keep=Keep("none"), workers=2, emit=print, run_group=fake_group)
 """
 
 

@@ -13,7 +13,7 @@ from finetrap.judge import verdicts
 from finetrap.measure.runner import run_group
 from finetrap.measure.study import reading
 from finetrap.measure.study.cells import cells_of
-from finetrap.records import Judge
+from finetrap.records import Judge, Keep
 from finetrap.runs.store import Store
 
 MIXED = {"few-shot-5": 0.0, "full": -0.12, "lora": 0.12, "dora": 0.0}
@@ -43,7 +43,7 @@ def judged(folder: Path, number: int, truth: Mapping[str, float], sd: float = 0.
     }
     plan = reading.check(table, at="planted", base=base)
     store = Store(base / "runs")
-    run_group(cells_of(plan), store, "none", lambda event: None)
+    run_group(cells_of(plan), store, Keep("none"), lambda event: None)
     return verdicts.verdicts_on(store.runs(), replace(Judge(), margin=MARGIN))
 
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from finetrap.errors import Unsupported
 from finetrap.records import Limits, ModelSpec, StopReason, StrategySpec, TrainSpec
+from finetrap.runs.unfinished import Checkpoint
 
 Progress = Callable[[str, Mapping[str, Any]], None]
 """Called after each training step, as `step` with `step`, `steps`, `loss` and `tokens`."""
@@ -112,8 +113,13 @@ class Model(Protocol):
         train: TrainSpec,
         seed: int,
         progress: Progress | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Training:
-        """Change this model as the strategy says. Raises Diverged, Unsupported, ContextTooLong."""
+        """Change this model as the strategy says. Raises Diverged, Unsupported, ContextTooLong.
+
+        A backend that can go on from a `checkpoint`, and writes it, ends with the very same numbers
+        as without; one that cannot leaves it alone.
+        """
 
     def save(self, folder: Path, *, whole: bool) -> None:
         """Write `adapter/` in PEFT's format, or with `whole` also `model/` as safetensors."""

@@ -37,6 +37,7 @@ from typing import Any, TypeVar
 from finetrap.backends import Completion, Progress, Row, Scored, Training, Written
 from finetrap.errors import BadModel, Diverged, nearest
 from finetrap.records import Limits, ModelSpec, StopReason, StrategySpec, TrainSpec, content_hash
+from finetrap.runs.unfinished import Checkpoint
 
 _T = TypeVar("_T")
 PREFIX = "toy:"
@@ -204,6 +205,7 @@ class ToyModel:
         train: TrainSpec,
         seed: int,
         progress: Progress | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Training:
         """Take on the strategy's planted ability. Raises Diverged or what else is planted."""
         self._trained, self._seed, self._share = strategy, str(seed), 1.0
@@ -212,8 +214,11 @@ class ToyModel:
         self._end_badly(steps)
         losses = [0.5 + 2.0 * math.exp(-4.0 * step / steps) for step in range(steps)]
         tokens = self.training_tokens(rows, strategy, train, seed)
-        for step, loss in enumerate(losses, start=1):
+        done = checkpoint.step if checkpoint else 0
+        for step, loss in list(enumerate(losses, start=1))[done:]:
             time.sleep(self.plan.settings["seconds"] / steps)
+            if checkpoint and (step == steps or checkpoint.due()):
+                checkpoint.write(step, steps, {}, ())
             if progress is not None:
                 facts = {"step": step, "steps": steps, "loss": loss, "tokens": tokens // steps}
                 progress("step", facts)

@@ -104,6 +104,12 @@ def environment() -> dict[str, Any]:
     return facts
 
 
+def computed_by() -> dict[str, Any]:
+    """Return what may round otherwise: a cell does not go on where another of these was."""
+    facts = environment()
+    return {name: facts.get(name) for name in ("processor", "packages", "threads", "gpu")}
+
+
 def _processor() -> str:
     try:
         with open("/proc/cpuinfo") as info:

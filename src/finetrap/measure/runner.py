@@ -11,6 +11,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 
 from finetrap.errors import BadInput, Diverged, out_of_memory
 from finetrap.events import CellBegins, CellRefused, Emit, Teller, cell_ends
@@ -20,6 +21,7 @@ from finetrap.measure.session import Session
 from finetrap.measure.strategies import Questions, Solver
 from finetrap.records import Answer, Cell, Costs, Failure, Keep, Run, Status
 from finetrap.runs.store import Store
+from finetrap.runs.unfinished import NOWHERE, Unfinished
 
 
 def run_group(
@@ -32,26 +34,36 @@ def run_group(
     group.
     """
     session = session or Session()
-    for cell in cells:
+    for number, cell in enumerate(cells, start=1):
         with store.lock(cell.key) as mine:
             if not mine or not store.owed([cell]):
                 continue
             emit(CellBegins(cell.key, cell.slug))
+            unfinished = store.unfinished(cell, keep)
             try:
-                run = attempt(cell, session, emit)
+                run = attempt(cell, session, emit, unfinished)
             except BadInput as fault:
                 emit(CellRefused(cell.key, cell.slug, str(fault)))
                 continue
             weights = session.loaded.weights(cell, keep) if session.loaded else None
             store.commit(run, weights=weights)
+            for heir in _same_training(cell, store.owed(cells[number:])):
+                unfinished.hand_on(store.unfinished(heir, keep))
+            unfinished.remove()
             emit(cell_ends(run))
 
 
-def attempt(cell: Cell, session: Session, emit: Emit) -> Run:
+def _same_training(cell: Cell, others: Sequence[Cell]) -> list[Cell]:
+    """Return the next cell, if there is one, that needs the training of this one."""
+    found = (other for other in others if other.training_key() == cell.training_key())
+    return list(islice(found, 1)) if cell.strategy.trains else []
+
+
+def attempt(cell: Cell, session: Session, emit: Emit, unfinished: Unfinished = NOWHERE) -> Run:
     """Run a cell inside the one boundary that turns a failure into a recorded run."""
     meter = Meter()
     try:
-        return run_cell(cell, session, meter, emit)
+        return run_cell(cell, session, meter, emit, unfinished)
     except BadInput:
         session.clear()
         raise
@@ -65,12 +77,14 @@ def attempt(cell: Cell, session: Session, emit: Emit) -> Run:
         return _failed(cell, status, Failure(cause, f"{fault}\n{detail}".strip()), session, meter)
 
 
-def run_cell(cell: Cell, session: Session, meter: Meter, emit: Emit) -> Run:
-    """Measure one cell: load, adapt, ask, and tell what it cost."""
+def run_cell(
+    cell: Cell, session: Session, meter: Meter, emit: Emit, unfinished: Unfinished = NOWHERE
+) -> Run:
+    """Measure one cell, or what is left of it: load, adapt, ask, and tell what it cost."""
     tell = Teller(emit, cell.key)
     with meter.phase("load"):
         asked = session.problems.asked(cell)
-        loaded = session.open(cell, tell)
+        loaded = session.open(cell, tell, unfinished)
         train = session.problems.trained(cell)
     with meter.phase("evidence"):
         before = loaded.before_training(cell, train, tell)

@@ -9,9 +9,11 @@ from typing import Any
 from finetrap.backends import Interpolating, Model, open_model
 from finetrap.events import Teller
 from finetrap.measure import evidence, rewind, strategies
+from finetrap.measure.meter import computed_by
 from finetrap.measure.problems import Problems, dev_cell
 from finetrap.measure.strategies import Solver, Trained
 from finetrap.records import Cell, Keep, Limits, ModelSpec, content_hash
+from finetrap.runs.unfinished import NOWHERE, Checkpoint, Unfinished
 
 Opener = Callable[[ModelSpec, Limits], Model]
 
@@ -25,8 +27,11 @@ class Session:
         self._opener = opener
         self._opened_as: object = None
 
-    def open(self, cell: Cell, tell: Teller) -> LoadedModel:
-        """Return the cell's model: the base model, or as the last cell left it for this one."""
+    def open(self, cell: Cell, tell: Teller, unfinished: Unfinished = NOWHERE) -> LoadedModel:
+        """Return the cell's model: the base model, or as the last cell left it for this one.
+
+        `unfinished` holds what is done of the cell, before and from now on.
+        """
         wanted = (cell.model.source, cell.model.revision, cell.model.prompt, cell.limits.dtype)
         if self.loaded is None or self._opened_as != wanted:
             self.clear()
@@ -34,6 +39,7 @@ class Session:
             self.loaded = LoadedModel(self._opener(cell.model, cell.limits))
             self._opened_as = wanted
         self.loaded.keep_only(cell)
+        self.loaded.unfinished = unfinished
         return self.loaded
 
     def clear(self) -> None:
@@ -46,6 +52,7 @@ class LoadedModel:
 
     def __init__(self, model: Model) -> None:
         self.model = model
+        self.unfinished = NOWHERE
         self._solver: Solver | None = None
         self._training_key = ""
         """Of the cell that the solver was made for."""
@@ -81,6 +88,7 @@ class LoadedModel:
         if cell.strategy.trains:
             tell.phase("train", problems=len(train.problems) + len(train.replayed))
         self._training_key = cell.training_key()
+        checkpoint = self._checkpoint(tell) if cell.strategy.trains else None
         self._solver = strategies.adapt(
             self.model,
             train.problems,
@@ -89,8 +97,17 @@ class LoadedModel:
             cell.seed,
             tell.step,
             train.replayed,
+            checkpoint,
         )
         return self._solver
+
+    def _checkpoint(self, tell: Teller) -> Checkpoint | None:
+        """Return where the training is kept; say if it goes on from there."""
+        made = content_hash([self._training_key, computed_by()])
+        checkpoint = self.unfinished.checkpoint(made)
+        if checkpoint and checkpoint.step:
+            tell.resumed("train", checkpoint.step, checkpoint.steps)
+        return checkpoint
 
     def rewind(
         self, solver: Solver, cell: Cell, problems: Problems, tell: Teller
@@ -119,9 +136,9 @@ class LoadedModel:
 
     def weights(self, cell: Cell, keep: Keep) -> Callable[[Path], None] | None:
         """Return what writes the trained weights into a run folder, None where none are kept."""
-        if keep == "none" or not cell.strategy.trains:
+        if keep.weights == "none" or not cell.strategy.trains:
             return None
-        whole = keep == "all"
+        whole = keep.weights == "all"
         if cell.strategy.kind == "full" and not whole:
             return None
         return lambda folder: self.model.save(folder, whole=whole)

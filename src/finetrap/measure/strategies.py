@@ -19,6 +19,7 @@ from finetrap.backends import Completion, Model, Progress, Row, Scored, Training
 from finetrap.errors import BadInput, ContextTooLong
 from finetrap.events import Part, Told
 from finetrap.records import Answer, Limits, Problem, StrategySpec, TaskKind, TrainSpec
+from finetrap.runs.unfinished import Checkpoint
 from finetrap.text import prompts, scoring
 
 
@@ -69,6 +70,7 @@ def adapt(
     seed: int | None,
     progress: Progress | None = None,
     replayed: Sequence[Problem] = (),
+    checkpoint: Checkpoint | None = None,
 ) -> Solver:
     """Turn the base model into the strategy's solver; a trained one changes the model.
 
@@ -82,8 +84,9 @@ def adapt(
     start = time.perf_counter()
     rows = training_rows([*train, *replayed], model)
     with naming([*train, *replayed]):
-        training = model.train(rows, strategy, budget, seed, progress)
-    return Solver(model, training=training, train_s=round(time.perf_counter() - start, 3))
+        training = model.train(rows, strategy, budget, seed, progress, checkpoint)
+    spent = time.perf_counter() - start + (checkpoint.earlier_s if checkpoint else 0.0)
+    return Solver(model, training=training, train_s=round(spent, 3))
 
 
 def draw_shots(train: Sequence[Problem], count: int, seed: int | None) -> tuple[prompts.Shot, ...]:

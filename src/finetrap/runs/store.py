@@ -3,6 +3,7 @@
 RUNS/<slug>--<key>/        a committed run (runfolder.py)
 RUNS/.studies/<name>.json  what was last asked for under that name, and the keys it needs
 RUNS/.locks/<key>          held with flock while a process measures that cell
+RUNS/.cells/<key>/         what is done of that cell as long as it is not committed (unfinished.py)
 RUNS/.tmp-…                a run being written
 """
 
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from finetrap.errors import StoreError
-from finetrap.records import FORMAT, Cell, Run, Status, Study
+from finetrap.records import FORMAT, Cell, Keep, Run, Status, Study
 from finetrap.runs.folder import (
     PROTOCOLS,
     file_stem,
@@ -32,6 +33,7 @@ from finetrap.runs.folder import (
     with_choices,
     write_run,
 )
+from finetrap.runs.unfinished import Unfinished
 
 _FOLDER = re.compile(r"[^.].*--([0-9a-f]{64})")
 
@@ -164,8 +166,14 @@ class Store:
         finally:
             os.close(handle)
 
+    def unfinished(self, cell: Cell, keep: Keep) -> Unfinished:
+        """Return what is done of a cell that is not committed; hold its lock meanwhile."""
+        return Unfinished(self.root / ".cells" / cell.key, keep.checkpoints)
+
     def sweep(self) -> None:
-        """Remove hidden folders that dead processes left half-written."""
+        """Remove hidden folders that dead processes left half-written, and what was done of cells
+        that are committed by now or that no study asks for any more."""
+        self._sweep_cells()
         for hidden in self.root.glob(".tmp-*"):
             with suppress(OSError):
                 handle = os.open(hidden, os.O_RDONLY)
@@ -174,6 +182,18 @@ class Store:
                         shutil.rmtree(hidden, ignore_errors=True)
                 finally:
                     os.close(handle)
+
+    def _sweep_cells(self) -> None:
+        found = list((self.root / ".cells").glob("*"))
+        if not found:
+            return
+        studies, committed = self.remembered(), self.statuses()
+        asked = {key for note in studies for key in note["keys"]}
+        for folder in found:
+            if folder.name in committed or (studies and folder.name not in asked):
+                with self.lock(folder.name) as mine:
+                    if mine:
+                        shutil.rmtree(folder, ignore_errors=True)
 
     def _folders(self) -> dict[str, Path]:
         """Return the folder of every committed key, by name."""

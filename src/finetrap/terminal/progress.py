@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import Self
 
-from finetrap.events import ENDINGS, CrewBegins, Event, PhaseBegins, RoundBegins, StudyEnds
+from finetrap.events import (
+    ENDINGS,
+    CrewBegins,
+    Event,
+    PhaseBegins,
+    Resumed,
+    RoundBegins,
+    StudyEnds,
+)
 from finetrap.terminal import words
 from finetrap.terminal.state import State
 
@@ -86,6 +94,8 @@ class Progress:
         elif isinstance(event, PhaseBegins) and self._display is None and _is_told(event, state):
             cell = state.cells[event.key]
             self._line(f"{self._count()}{cell.name}: {cell.phase}")
+        elif isinstance(event, Resumed) and event.key in state.cells:
+            self._line(f"{self._count()}{state.cells[event.key].name}: {words.resumed(event)}")
         if isinstance(event, RoundBegins) and event.owed:
             self._open_display()
 

@@ -11,6 +11,7 @@ from finetrap.events import (
     CrewBegins,
     Event,
     PhaseBegins,
+    Resumed,
     RowsDone,
     StepDone,
 )
@@ -72,6 +73,13 @@ def phase(event: PhaseBegins) -> str:
         task = ascii_line(event.task or "")
         return f"asking {event.problems:,} problems of {task} again, to see whether answers vary"
     return "measuring how far it has moved, or how likely its own answers are"
+
+
+def resumed(event: Resumed) -> str:
+    """Say where a cell goes on."""
+    if event.task is None:
+        return f"training resumed after step {event.done:,} of {event.of:,}"
+    return f"{ascii_line(event.task)} resumed after {event.done:,} of {event.of:,}"
 
 
 def step(event: StepDone) -> str:

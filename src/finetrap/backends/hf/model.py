@@ -44,6 +44,7 @@ from finetrap.backends.hf.training.member import (
 from finetrap.backends.hf.weights import Originals, WayBack, base_copy, cast, sharing_copy
 from finetrap.errors import BadInput
 from finetrap.records import Limits, ModelSpec, Precision, StrategySpec, TrainSpec
+from finetrap.runs.unfinished import Checkpoint
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -168,6 +169,7 @@ class HFModel:
         train: TrainSpec,
         seed: int,
         progress: Progress | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Training:
         """Train the base model as the strategy says; a failed training leaves the base weights.
 
@@ -177,7 +179,7 @@ class HFModel:
         try:
             with seeded(seed):
                 trainee = self._prepare(rows, strategy, train, seed)
-                self._fit(trainee, train.dtype, progress)
+                self._fit(trainee, train.dtype, progress, checkpoint)
             return self._finish(trainee, rows)
         except BaseException:
             self.reset()
@@ -298,7 +300,11 @@ class HFModel:
         return adapter
 
     def _fit(
-        self, trainee: Trainee, precision: Precision | None, progress: Progress | None
+        self,
+        trainee: Trainee,
+        precision: Precision | None,
+        progress: Progress | None,
+        checkpoint: Checkpoint | None,
     ) -> None:
         """Train with passes in one precision. Raises Unsupported for bf16 that PEFT cannot do."""
         kept, filler = self._originals.same, self.tokens.filler
@@ -312,6 +318,7 @@ class HFModel:
                 merging=way.merging,
                 together=way.together,
                 progress=progress,
+                checkpoint=checkpoint,
             )
 
     def _finish(self, trainee: Trainee, rows: Sequence[Row]) -> Training:

@@ -24,7 +24,16 @@ from pydantic import (
 )
 
 from finetrap.errors import nearest
-from finetrap.records import Judge, Keep, Limits, Precision, Search, Study, TrainSpec
+from finetrap.records import (
+    Judge,
+    Keep,
+    Limits,
+    Precision,
+    Search,
+    Study,
+    TrainSpec,
+    Weights,
+)
 
 Location = tuple[int | str, ...]
 T = TypeVar("T", bound="Table")
@@ -169,10 +178,20 @@ class JudgeTable(Table):
 
 
 class KeepTable(Table):
-    """`[keep]`: which weights stay in the runs folder."""
+    """`[keep]`: what stays on disk beside answers."""
 
-    weights: Keep = Field(default=Study.keep, description='"adapters", "all" or "none"')
-    """Adapters alone, whole models too, or none."""
+    weights: Weights = Field(default=Keep.weights, description='"adapters", "all" or "none"')
+    """Adapters alone, whole models too, or none, in the runs folder."""
+    checkpoints: Annotated[str, Field(pattern=r"^(never|[1-9]\d{0,5} ?(s|min|h))$")] = Field(
+        default="5 min", description='a time such as "5 min", "30 s" or "1 h", or "never"'
+    )
+    """Training time after which it is kept, to go on there if it is stopped."""
+
+    def spec(self) -> Keep:
+        """Return the record."""
+        found = re.fullmatch(r"(\d+) ?(s|min|h)", self.checkpoints)
+        seconds = float(found[1]) * {"s": 1, "min": 60, "h": 3600}[found[2]] if found else None
+        return Keep(self.weights, seconds)
 
 
 class StrategyTable(Table):

@@ -82,7 +82,7 @@ def check(table: Mapping[str, Any], *, at: str, base: Path, source: str = "") ->
         replay_task=reading.replay_task(),
         search=reading.search(),
         judge=form.judge.spec(),
-        keep=form.keep.weights,
+        keep=form.keep.spec(),
         source=source,
     )
     reading.leftovers()

@@ -11,10 +11,12 @@ from finetrap.backends import Progress
 from finetrap.backends.hf.kernels.head import HeadLoss
 from finetrap.backends.hf.layout import Span, Tree, in_one_row, padded
 from finetrap.backends.hf.network import Network
+from finetrap.backends.hf.training import kept
 from finetrap.backends.hf.training.half import Copies
 from finetrap.backends.hf.training.lowrank import Merging
 from finetrap.backends.hf.training.member import Member
 from finetrap.backends.hf.training.passes import activation_bytes, cut, token_bytes
+from finetrap.runs.unfinished import Checkpoint
 
 LOGITS = 2**26
 """Logits held at once (256 MiB in fp32; their gradient takes as much again)."""
@@ -28,21 +30,32 @@ def fit(
     merging: Merging | Copies | None = None,
     together: bool = False,
     progress: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> None:
     """Train a member to its last step, or to the one at which it diverges.
 
-    `merging` is what is computed once a step from its weights. `together` is `Passes`'s.
+    `merging` is what is computed once a step from its weights. `together` is `Passes`'s. It goes on
+    from what the `checkpoint` has, which is written anew when it is due, at the end, and where the
+    training is interrupted.
     """
-    for step in range(1, len(member.batches) + 1):
+    done = kept.restore(member, checkpoint) if checkpoint else 0
+    steps = len(member.batches)
+    for step in range(done + 1, steps + 1):
         if merging:
             merging.refresh()
         rows = member.rows(step)
         loss = accumulate(network, rows, filler, together=together)
         member.update(step, loss)
+        if checkpoint and not member.fault and (step == steps or checkpoint.due()):
+            kept.keep(member, step, checkpoint)
         if progress:
-            tokens = sum(len(span.ids) for span in rows)
-            facts = {"step": step, "steps": len(member.batches), "loss": loss}
-            progress("step", {**facts, "tokens": tokens})
+            facts = {"step": step, "steps": steps, "loss": loss}
+            try:
+                progress("step", {**facts, "tokens": sum(len(span.ids) for span in rows)})
+            except KeyboardInterrupt:
+                if checkpoint and not member.fault and step < steps:
+                    kept.keep(member, step, checkpoint)
+                raise
         if member.fault:
             return
 

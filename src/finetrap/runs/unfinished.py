@@ -1,0 +1,183 @@
+"""What is done of a cell that is not committed, so that it goes on where its process died.
+
+RUNS/.cells/<key>/training   the last checkpoint of its training, replaced as a whole
+
+Each file says what made it. What another cell, version or machine made, and what is torn, is never
+used. Nothing here makes a cell fail: where it cannot be written, the cell goes on without it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+VERSION = 1
+"""Of these files."""
+MOST = 0.02
+"""Share of training time that checkpoints may take: where one takes long, they are rarer."""
+_CHUNK = 2**24
+_SUM = 8
+"""Hexadecimal digits of a checksum."""
+
+
+class Unfinished:
+    """The folder of one cell; without one nothing is kept."""
+
+    def __init__(self, folder: Path | None = None, every: float | None = None) -> None:
+        self._folder = folder
+        self._every = every
+
+    def checkpoint(self, made: str) -> Checkpoint | None:
+        """Return where a training is kept, every so many seconds; None where it is not."""
+        if self._folder is None or self._every is None:
+            return None
+        return Checkpoint(self._folder / "training", made, self._every)
+
+    def hand_on(self, heir: Unfinished) -> None:
+        """Leave a finished training to another cell that needs the same one."""
+        if self._folder is not None and heir._folder is not None:
+            with suppress(OSError):
+                heir._folder.mkdir(parents=True, exist_ok=True)
+                (self._folder / "training").replace(heir._folder / "training")
+
+    def remove(self) -> None:
+        """Remove all of it, once nothing needs it."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+NOWHERE = Unfinished()
+"""Of a cell that is not gone on with."""
+
+
+class Checkpoint:
+    """The last state of a training, in one file.
+
+    A line of JSON, whatever bytes the backend needs, and the CRC-32 of both. `made` names the
+    training and what computes it.
+    """
+
+    def __init__(
+        self,
+        place: Path,
+        made: str,
+        every: float,
+        most: float = MOST,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._place, self._made, self._clock = place, made, clock
+        self._every, self._most = every, most
+        self._start = self._last = clock()
+        self._cost = 0.0
+        self._head, self._at = _checked_head(place, made)
+
+    @property
+    def step(self) -> int:
+        """Training steps that are taken; 0 where nothing is kept."""
+        return int(self._head["step"]) if self._head else 0
+
+    @property
+    def steps(self) -> int:
+        """Steps that there are in all, where any are kept."""
+        return int(self._head["steps"]) if self._head else 0
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the backend wrote beside its bytes."""
+        facts: Mapping[str, Any] = self._head["facts"] if self._head else {}
+        return facts
+
+    @property
+    def earlier_s(self) -> float:
+        """Seconds that other processes trained up to the step that is kept."""
+        return float(self._head["seconds"]) if self._head else 0.0
+
+    def due(self) -> bool:
+        """Say whether it is time to write the next one."""
+        return self._clock() - self._last >= max(self._every, self._cost / self._most)
+
+    def write(
+        self, step: int, steps: int, facts: Mapping[str, Any], blocks: Iterable[memoryview]
+    ) -> None:
+        """Replace what is kept; a process that dies meanwhile leaves the old or the new."""
+        begin = self._clock()
+        head = {
+            "version": VERSION,
+            "made": self._made,
+            "step": step,
+            "steps": steps,
+            "seconds": self.earlier_s + begin - self._start,
+            "facts": facts,
+        }
+        draft = self._place.with_name("training.new")
+        try:
+            self._place.parent.mkdir(parents=True, exist_ok=True)
+            with draft.open("wb") as file:
+                _write_summed(file, [memoryview(json.dumps(head).encode() + b"\n"), *blocks])
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self._place)
+            _sync_folder(self._place.parent)
+        except OSError:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+        self._last = self._clock()
+        self._cost = self._last - begin
+
+    @contextmanager
+    def reading(self) -> Any:
+        """Open the bytes that were written, from their start."""
+        with self._place.open("rb") as file:
+            file.seek(self._at)
+            yield file
+
+
+def _checked_head(place: Path, made: str) -> tuple[dict[str, Any] | None, int]:
+    """Return a checkpoint's first line and where its bytes start; None if it is not to be used."""
+    try:
+        with place.open("rb") as file:
+            head = json.loads(file.readline())
+            at = file.tell()
+            if head["version"] != VERSION or head["made"] != made or not _is_whole(file):
+                return None, 0
+            return head, at
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, 0
+
+
+def _is_whole(file: BinaryIO) -> bool:
+    """Hold all bytes of a file against the checksum at its end."""
+    left = os.fstat(file.fileno()).st_size - _SUM
+    file.seek(0)
+    total = 0
+    while left > 0:
+        part = file.read(min(left, _CHUNK))
+        if not part:
+            return False
+        total = zlib.crc32(part, total)
+        left -= len(part)
+    return file.read() == b"%08x" % total
+
+
+def _write_summed(file: BinaryIO, blocks: Iterable[memoryview]) -> None:
+    total = 0
+    for block in blocks:
+        for at in range(0, len(block), _CHUNK):
+            total = zlib.crc32(block[at : at + _CHUNK], total)
+            file.write(block[at : at + _CHUNK])
+    file.write(b"%08x" % total)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
