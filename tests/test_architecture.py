@@ -15,7 +15,7 @@ from tests.builders.commands import HEAVY, loaded_by
 SOURCE = Path(__file__).parents[1] / "src"
 FILES = sorted(SOURCE.glob("finetrap/**/*.py"))
 
-GROUND = ("errors", "records", "levels", "findings", "events")
+GROUND = ("errors", "references", "records", "levels", "findings", "events")
 """Nouns, errors and events: what everything may import."""
 SHARED = (*GROUND, "stats", "runs", "text")
 """What both halves may import."""
@@ -24,7 +24,8 @@ MEASURING = ("measure", *PLUG_INS)
 JUDGING = ("judge", "report")
 ALLOWED = {
     "errors": (),
-    "records": ("errors",),
+    "references": (),
+    "records": ("errors", "references"),
     "levels": (),
     "findings": ("levels", "records"),
     "events": ("records",),

@@ -13,6 +13,8 @@ from functools import cached_property
 from typing import Any, Literal
 
 from finetrap.errors import opening
+from finetrap.references import ModelSpec as ModelSpec
+from finetrap.references import TaskRef as TaskRef
 
 FORMAT = 2
 """Version of the files in a run folder; every earlier one is read (docs/protocol.md)."""
@@ -56,35 +58,6 @@ class Problem:
     def named(self) -> str:
         """Return what a message calls it: its place, else its id, and its first words."""
         return f"{self.place or f'problem {self.id}'} ({opening(self.question or self.solution)})"
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """A model as a study names it."""
-
-    name: str
-    source: str
-    """Hub id or folder. Not in the key: the revision says which weights these are."""
-    revision: str
-    """Commit on the hub, or `sha256:…` over a folder's files."""
-    backend: str = "hf"
-    prompt: Literal["auto", "plain", "chat"] = "auto"
-    """`auto`: the tokenizer's chat template where it has one, else plain text."""
-    parameters: int | None = None
-    """Number of parameters where the catalog states it."""
-
-
-@dataclass(frozen=True)
-class TaskRef:
-    """A task as a study names it."""
-
-    name: str
-    revision: str
-    """Pinned hub commit, generator version, or `sha256:…` over a local file."""
-    source: str | None = None
-    """Local file or folder; None for the hub or a generator. Not in the key."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """Column names of user data and the like."""
 
 
 @dataclass(frozen=True)
@@ -213,18 +186,14 @@ class Cell:
             del train["dtype"]
         return {
             "protocol": self.protocol,
-            "model": {
-                "name": self.model.name,
-                "revision": self.model.revision,
-                "prompt": self.model.prompt,
-            },
-            "task": _task_identity(self.task),
-            "trained_on": _task_identity(self.trained_on) if self.trained_on else None,
+            "model": self.model.identity(),
+            "task": self.task.identity(),
+            "trained_on": self.trained_on.identity() if self.trained_on else None,
             "strategy": {**asdict(self.strategy), "rewind": list(self.strategy.rewind)},
             "train": train,
             "seed": self.seed,
-            "probes": [_task_identity(p) for p in self.probes],
-            "replayed": _task_identity(self.replayed) if self.replayed else None,
+            "probes": [p.identity() for p in self.probes],
+            "replayed": self.replayed.identity() if self.replayed else None,
             "split": self.split,
             "limits": limits,
         }
@@ -408,7 +377,3 @@ def written_rate(learning_rate: float | None) -> str:
         return f"{learning_rate:g}"
     digits, exponent = f"{learning_rate:.3e}".split("e")
     return f"{float(digits):g}e{int(exponent)}"
-
-
-def _task_identity(task: TaskRef) -> dict[str, Any]:
-    return {"name": task.name, "revision": task.revision, "options": dict(task.options)}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from finetrap import catalog
-from finetrap.backends.hf.source import folder_revision
+from finetrap.backends.hf.source import content_revision
 from finetrap.errors import BadInput, BadStudy
 from finetrap.measure.study import axes
 from finetrap.measure.study.cells import cells_of
@@ -221,7 +221,7 @@ def test_a_local_folder_is_named_by_its_name_and_known_by_its_content(tmp_path: 
 def test_a_file_that_only_changes_its_name_changes_the_revision(tmp_path: Path) -> None:
     one, two = checkpoint(tmp_path / "a"), checkpoint(tmp_path / "b")
     (two / "model.safetensors").rename(two / "other.safetensors")
-    assert folder_revision(one) != folder_revision(two)
+    assert content_revision(one) != content_revision(two)
 
 
 def test_a_hub_id_can_be_pinned_and_told_its_prompt(tmp_path: Path) -> None:

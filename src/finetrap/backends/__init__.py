@@ -157,6 +157,15 @@ class Counting(Model, Protocol):
         """Return the tokens that `train` would see, without training. Raises ContextTooLong."""
 
 
+@runtime_checkable
+class Derived(Model, Protocol):
+    """A model that was made of something else than a checkpoint."""
+
+    @property
+    def made_from(self) -> Mapping[str, str]:
+        """What its weights came from, each with a name: for people to read; empty if nothing."""
+
+
 def interpolating(model: Model) -> Interpolating:
     """Return the model as one that has two ends. Raises Unsupported."""
     if isinstance(model, Interpolating):

@@ -87,7 +87,7 @@ def run(
 
 
 def try_strategies(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Catalog name, hub id or folder.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="As in a study's `models`.")],
     train: Annotated[Path, typer.Option(help="Your problems: JSON lines, CSV, Parquet …")],
     test: Annotated[
         Path | None, typer.Option(help="Test problems; default: a seeded fifth of the first.")

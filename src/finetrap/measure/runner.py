@@ -9,10 +9,12 @@ the trained solver where they differ only in what they are tested on.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
+from finetrap.backends import Derived, Model
 from finetrap.errors import BadInput, Diverged, out_of_memory
 from finetrap.events import CellBegins, CellRefused, Emit, Teller, cell_ends
 from finetrap.measure import evidence, strategies
@@ -114,8 +116,14 @@ def run_cell(
         probes=probes,
         costs=_costs(cell, solver, meter, read),
         evidence={**evidence.collect(solver, train, asked), **before, **rewound, **varied, **after},
-        environment=environment(),
+        environment={**environment(), **_made_from(loaded.model)},
     )
+
+
+def _made_from(model: Model) -> Mapping[str, Any]:
+    """Say what the weights came from, where that is more than a checkpoint."""
+    made_from = model.made_from if isinstance(model, Derived) else {}
+    return {"model": dict(made_from)} if made_from else {}
 
 
 def _ask(

@@ -1,4 +1,4 @@
-"""Open a causal language model and its tokenizer, from a folder or from the hub.
+"""Open a causal language model and its tokenizer: a folder, a .gguf file, an adapter, a hub id.
 
 Whatever is missing is named before transformers is asked, because it would otherwise guess: a
 folder without tokenizer files can yield an empty tokenizer, a checkpoint with holes random weights.
@@ -8,8 +8,10 @@ Code that comes with a model never runs: whoever hands over weights does not han
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, NamedTuple
@@ -17,9 +19,11 @@ from typing import Any, NamedTuple
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging
+from transformers.utils import is_gguf_available, logging
 
-from finetrap.errors import BadModel, NotFinite
+from finetrap.backends.hf import source
+from finetrap.backends.hf.training.adapters import merged_into
+from finetrap.errors import BadModel, MissingPackage, NotFinite
 from finetrap.records import ModelSpec
 
 TOKENIZER_FILES = (
@@ -49,31 +53,64 @@ class Opened(NamedTuple):
     tokenizer: Any
     stored_bytes: int
     """Bytes of one parameter in the checkpoint."""
+    made_from: Mapping[str, str] = {}
+    """What the weights came from, where that is more than a checkpoint: for people to read."""
 
 
 def load_checkpoint(spec: ModelSpec, device: torch.device) -> Opened:
-    """Open the model that `spec` names, in fp32.
+    """Open the model that `spec` names, in fp32; an adapter is merged into its base.
 
-    Raises BadModel, saying what is missing, and NotFinite for weights that hold NaN or infinity.
+    Raises BadModel, saying what is missing, NotFinite for weights that hold NaN or infinity, and
+    MissingPackage for a .gguf file without the package that reads it.
     """
-    folder = Path(spec.source).expanduser()
-    if folder.is_dir():
-        _check_folder(folder)
-        source, revision = str(folder), None
+    place = Path(spec.source).expanduser()
+    where: dict[str, Any] = {"pretrained_model_name_or_path": str(place)}
+    if source.is_gguf(place):
+        where = _in_gguf(place)
+    elif (place / source.ADAPTER).is_file():
+        return _with_adapter(spec, place, device)
+    elif place.is_dir():
+        _check_folder(place)
     elif _looks_like_a_path(spec.source):
         raise BadModel(
             f"model '{spec.name}': there is no folder '{spec.source}'; give the path of a "
             "checkpoint folder or a hub id such as 'HuggingFaceTB/SmolLM2-135M'"
         )
     else:
-        source, revision = spec.source, spec.revision
+        where = {"pretrained_model_name_or_path": spec.source, "revision": spec.revision}
     try:
         with quiet():
-            return _from_pretrained(spec, source, revision, device)
+            return _from_pretrained(spec, where, device)
     except torch.OutOfMemoryError:
         raise
     except FAULTS as error:
-        raise BadModel(_explain(spec, error, on_hub=not folder.is_dir())) from error
+        raise BadModel(_explain(spec, error, on_hub="revision" in where)) from error
+
+
+def _in_gguf(file: Path) -> dict[str, Any]:
+    """Return where transformers finds a model in one file. Raises MissingPackage."""
+    if not is_gguf_available():
+        raise MissingPackage(
+            f"{file.name} is read with the package gguf, which is not installed: "
+            "pip install 'finetrap[gguf]'"
+        )
+    return {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+
+
+def _with_adapter(spec: ModelSpec, folder: Path, device: torch.device) -> Opened:
+    """Open an adapter's base and merge the adapter into it; its own tokenizer goes first."""
+    base = ModelSpec(spec.base, spec.base, spec.base_revision) if spec.base else None
+    base = base or source.stated_base(folder)
+    opened = load_checkpoint(replace(base, name=spec.name, prompt=spec.prompt), device)
+    with quiet():
+        network = merged_into(opened.network, folder)
+        tokenizer = opened.tokenizer
+        if any((folder / name).is_file() for name in TOKENIZER_FILES):
+            tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    _check_finite(network)
+    method = source.adapter_settings(folder).get("peft_type", "")
+    facts = {**opened.made_from, "adapter": f"{method}, merged into {base.source}"}
+    return Opened(network.eval().requires_grad_(False), tokenizer, opened.stored_bytes, facts)
 
 
 def context_length(config: Any, tokenizer: Any) -> int | None:
@@ -86,22 +123,17 @@ def context_length(config: Any, tokenizer: Any) -> int | None:
     return int(limit) if limit is not None and limit < 10**9 else None
 
 
-def _from_pretrained(
-    spec: ModelSpec, source: str, revision: str | None, device: torch.device
-) -> Opened:
-    pinned: dict[str, Any] = {"trust_remote_code": False}
-    if revision:
-        pinned["revision"] = revision
-    config = AutoConfig.from_pretrained(source, **pinned)
-    tokenizer = AutoTokenizer.from_pretrained(source, **pinned)
+def _from_pretrained(spec: ModelSpec, where: Mapping[str, Any], device: torch.device) -> Opened:
+    pinned: dict[str, Any] = {**where, "trust_remote_code": False}
+    config = AutoConfig.from_pretrained(**pinned)
+    tokenizer = AutoTokenizer.from_pretrained(**pinned)
     stored = getattr(config, "dtype", None) or torch.float32
     network, report = AutoModelForCausalLM.from_pretrained(
-        source,
+        **pinned,
         config=config,
         dtype=torch.float32,
         attn_implementation="sdpa",
         output_loading_info=True,
-        **pinned,
     )
     if missing := sorted(report["missing_keys"]):
         raise BadModel(
@@ -110,7 +142,27 @@ def _from_pretrained(
             "the weights belong together?"
         )
     _check_finite(network)
-    return Opened(network.eval().requires_grad_(False).to(device), tokenizer, stored.itemsize)
+    facts = _unpacked(network, Path(spec.source)) if "gguf_file" in where else {}
+    network = network.eval().requires_grad_(False).to(device)
+    return Opened(network, tokenizer, stored.itemsize, facts)
+
+
+def _unpacked(network: Any, file: Path) -> dict[str, str]:
+    """Make what came from a .gguf file an ordinary model, and say how the file holds it.
+
+    transformers marks it as quantised although its weights are plain fp32 by now, so that it could
+    be neither trained nor saved.
+    """
+    from gguf import GGMLQuantizationType
+    from transformers.integrations.gguf.reader import GgufHeader
+
+    for mark in ("hf_quantizer", "is_quantized", "quantization_method"):
+        network.__dict__.pop(mark, None)
+    network.config.__dict__.pop("quantization_config", None)
+    types = GgufHeader.from_file(str(file)).ggml_types.values()
+    counts = Counter(GGMLQuantizationType(number).name for number in types)
+    held = ", ".join(f"{name} ({count} tensors)" for name, count in counts.most_common())
+    return {"weights": f"GGUF: {held}"}
 
 
 def _check_finite(network: torch.nn.Module) -> None:
@@ -130,12 +182,7 @@ def _check_finite(network: torch.nn.Module) -> None:
 
 
 def _check_folder(folder: Path) -> None:
-    """Name an adapter, which transformers would put on by itself, or what a checkpoint lacks."""
-    if (folder / "adapter_config.json").is_file():
-        raise BadModel(
-            f"model folder '{folder}' holds an adapter (adapter_config.json); finetrap opens whole "
-            "models: merge it (PEFT's merge_and_unload) and save model and tokenizer in a folder"
-        )
+    """Name what a checkpoint lacks. Raises BadModel."""
     lacks = None
     if not (folder / "config.json").is_file():
         lacks = "config.json"
@@ -168,7 +215,7 @@ def _explain(spec: ModelSpec, error: Exception, *, on_hub: bool) -> str:
             "numbers, which would run as code; save the weights as safetensors"
         )
     if not on_hub:
-        return f"model folder '{spec.source}' cannot be opened: {cause}"
+        return f"model '{spec.source}' cannot be opened: {cause}"
     return (
         f"model '{spec.name}': '{spec.source}' at revision '{spec.revision}' cannot be had from "
         f"the hub: {cause}; either give a checkpoint folder as the model's source, or connect to "

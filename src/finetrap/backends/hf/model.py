@@ -68,7 +68,7 @@ class HFModel:
 
     def __init__(self, spec: ModelSpec, opened: Opened, dtype: torch.dtype) -> None:
         self._spec, self._base, self._dtype = spec, opened.network, dtype
-        self._stored_bytes = opened.stored_bytes
+        self._stored_bytes, self.made_from = opened.stored_bytes, opened.made_from
         generation = getattr(self._base, "generation_config", None)
         self.tokens = Tokens(
             opened.tokenizer,

@@ -1,8 +1,9 @@
-"""From a folder or a hub id to the weights that are meant; nothing here imports torch."""
+"""From a folder, a file or a hub id to the weights that are meant; nothing here imports torch."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -17,71 +18,148 @@ PREFIX = ""
 """A source that no other backend claims is one of these."""
 PACKAGE = "package:"
 """A source inside the installed package."""
+ADAPTER = "adapter_config.json"
+"""What a folder with an adapter holds, and no other."""
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_AT_REVISION = re.compile(r"([\w.-]+/[\w.-]+)@([\w./-]+)")
 _PARTS = (".safetensors", ".bin", ".json", ".txt", ".model", ".jinja", ".tiktoken")
 """Weights, configuration and tokenizer: what decides a model's numbers."""
 
 
 def named(entry: str, base: Path) -> tuple[str, str] | None:
-    """Return the name and the source of a folder or a hub id, None for anything else."""
-    folder = base / Path(entry).expanduser()
-    if folder.is_dir():
-        return folder.resolve().name, str(folder)
+    """Return the name and the source of a folder, a .gguf file or a hub id (`id@revision` too),
+    None for anything else. Raises BadModel."""
+    place = base / Path(entry).expanduser()
+    if place.is_dir() or is_gguf(place):
+        return place.resolve().name, str(place)
+    if entry.endswith(".gguf"):
+        raise BadModel(f"no file {place.resolve()}; give the path of a .gguf file")
     if entry.startswith((".", "/", "~")):
-        raise BadModel(f"no folder {folder.resolve()}; give one that save_pretrained wrote")
-    return (entry, entry) if _HUB_ID.fullmatch(entry) else None
+        raise BadModel(f"no folder {place.resolve()}; give one that save_pretrained wrote")
+    known = _HUB_ID.fullmatch(entry) or _AT_REVISION.fullmatch(entry)
+    return (entry, entry) if known else None
+
+
+def is_gguf(place: Path) -> bool:
+    """Whether a path is that of a model in one GGUF file."""
+    return place.suffix == ".gguf" and place.is_file()
 
 
 def spec(name: str, source: str, settings: Mapping[str, Any], home: Path) -> ModelSpec:
-    """Return the model of a source; its path starts from `home`. Raises BadModel, BadInput."""
-    folder = _folder(source, home)
-    if folder is None:
-        revision = settings.get("revision", "main")
+    """Return the model of a source; its path starts from `home`. Raises BadModel, BadInput.
+
+    `settings` may hold the `base` of an adapter, as a ModelSpec; that of an adapter's folder is
+    else the one that the folder names, and that of an adapter on the hub is found on opening.
+    """
+    place, base = _place(source, home), settings.get("base")
+    if place is None:
+        source, stated = _split(source)
+        if stated and "revision" in settings:
+            raise BadModel(f"'{source}@{stated}' has its revision: remove `revision`")
+        revision = stated or settings.get("revision", "main")
     elif "revision" in settings:
-        raise BadModel(f"{folder} is a folder: its content is its revision; remove `revision`")
+        kind = "folder" if place.is_dir() else "file"
+        raise BadModel(f"{place} is a {kind}: its content is its revision; remove `revision`")
     else:
-        source, revision = str(folder), folder_revision(folder)
+        source, revision = str(place), content_revision(place)
+        if (place / ADAPTER).is_file():
+            base = base or stated_base(place)
+        elif base is not None:
+            raise BadModel(f"{place} is a whole model, no adapter (no {ADAPTER}); remove `base`")
+        if base is not None and base.base:
+            raise BadModel(
+                f"{place}: its base '{base.source}' is an adapter too; merge that one into a "
+                "checkpoint folder first (PEFT's merge_and_unload)"
+            )
     return ModelSpec(
         name,
         source,
         revision,
         prompt=settings.get("prompt", "auto"),
         parameters=settings.get("parameters"),
+        base=base.source if base else "",
+        base_revision=base.revision if base else "",
     )
 
 
-def _folder(source: str, home: Path) -> Path | None:
-    """Return the folder that a source means, None for a hub id. Raises BadModel."""
+def _place(source: str, home: Path) -> Path | None:
+    """Return the folder or file that a source means, None for a hub id. Raises BadModel."""
     if source.startswith(PACKAGE):
         inside = source.removeprefix(PACKAGE)
-        folder = Path(str(files("finetrap").joinpath(inside)))
+        place = Path(str(files("finetrap").joinpath(inside)))
         missing = f"this installation has no {inside}: install finetrap again, or build it anew"
     else:
-        folder = (home / Path(source).expanduser()).resolve()
-        if not folder.exists() and _HUB_ID.fullmatch(source) and not source.startswith("."):
+        place = (home / Path(source).expanduser()).resolve()
+        on_hub = _HUB_ID.fullmatch(source) or _AT_REVISION.fullmatch(source)
+        if not place.exists() and on_hub and not source.startswith("."):
             return None
-        missing = f"{folder} has no config.json: give a folder that save_pretrained wrote"
-    if not (folder / "config.json").is_file():
-        raise BadModel(missing)
-    return folder
+        missing = (
+            f"{place} has no config.json and no {ADAPTER}: give a folder that save_pretrained "
+            "wrote, or a .gguf file"
+        )
+    if is_gguf(place) or any((place / name).is_file() for name in ("config.json", ADAPTER)):
+        return place
+    raise BadModel(missing)
 
 
-def folder_revision(folder: Path) -> str:
-    """Return `sha256:…` over the names and bytes of a checkpoint's files."""
+def _split(source: str) -> tuple[str, str]:
+    """Split `id@revision`; the revision is empty where there is none."""
+    name, _, revision = source.partition("@")
+    return name, revision
+
+
+def stated_base(folder: Path) -> ModelSpec:
+    """Return the model that an adapter's own folder names as its base. Raises BadModel."""
+    told = adapter_settings(folder)
+    stated = str(told.get("base_model_name_or_path") or "")
+    try:
+        revision = told.get("revision")
+        pinned = {"revision": revision} if revision and _is_on_hub(stated) else {}
+        return spec(stated, stated, pinned, Path())
+    except BadModel as fault:
+        raise BadModel(
+            f"{folder} is an adapter, and its base '{stated}' ({ADAPTER}) is not at hand; write "
+            'base = "FOLDER or hub id" under [model.NAME], NAME as the model is called in `models`'
+        ) from fault
+
+
+def _is_on_hub(source: str) -> bool:
+    return bool(_HUB_ID.fullmatch(source)) and not Path(source).exists()
+
+
+def adapter_settings(folder: Path) -> dict[str, Any]:
+    """Return an adapter's own configuration. Raises BadModel."""
+    try:
+        told = json.loads((folder / ADAPTER).read_bytes())
+    except (OSError, ValueError) as error:
+        raise BadModel(f"{folder / ADAPTER} cannot be read: {error}") from error
+    if not isinstance(told, dict):
+        raise BadModel(f"{folder / ADAPTER} is no table of settings; save the adapter again")
+    return told
+
+
+def content_revision(place: Path) -> str:
+    """Return `sha256:…` of a .gguf file, or over the names and bytes of a folder's files."""
+    if place.is_file():
+        return f"sha256:{_hash_of(place)}"
     parts = sorted(
         path
-        for path in folder.iterdir()
+        for path in place.iterdir()
         if path.suffix in _PARTS and not path.name.startswith(".") and path.is_file()
     )
     digest = hashlib.sha256()
     for path in parts:
-        try:
-            state = path.stat()
-            content = _file_hash(path, state.st_mtime_ns, state.st_size)
-        except OSError as error:
-            raise BadInput(f"{path}: {error.strerror}; the model cannot be read") from error
-        digest.update(f"{path.name}\0{content}\n".encode())
+        digest.update(f"{path.name}\0{_hash_of(path)}\n".encode())
     return f"sha256:{digest.hexdigest()}"
+
+
+def _hash_of(path: Path) -> str:
+    """Return the SHA-256 of a file. Raises BadInput."""
+    try:
+        state = path.stat()
+        return _file_hash(path, state.st_mtime_ns, state.st_size)
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}; the model cannot be read") from error
 
 
 @lru_cache(maxsize=4096)

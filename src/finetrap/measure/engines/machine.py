@@ -106,7 +106,9 @@ def parameters(model: ModelSpec) -> int:
     """Return a model's number of parameters: as stated, or at most what its files can hold."""
     if model.parameters is not None:
         return model.parameters
-    folder = Path(model.source)
+    folder = Path(model.base or model.source)
+    if folder.suffix == ".gguf" and folder.is_file():
+        return 2 * folder.stat().st_size  # of four bits each
     if not folder.is_dir():
         return UNKNOWN_PARAMETERS
     return sum(p.stat().st_size for p in folder.iterdir() if p.suffix in _WEIGHTS) // 2

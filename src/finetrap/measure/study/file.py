@@ -222,8 +222,11 @@ class ModelTable(Table):
 
     about: str = Field(default="", description="a sentence")
     """What it is, for `finetrap list`."""
-    source: str = Field(default="", min_length=1, description="a hub id or a folder")
+    source: str = Field(default="", min_length=1, description="a hub id, a folder or a .gguf file")
     revision: str = Field(default="", min_length=1, description="a commit on the hub")
+    base: str = Field(
+        default="", min_length=1, description="the model that an adapter belongs to, as in `models`"
+    )
     prompt: Literal["auto", "plain", "chat"] = Field(
         default="auto", description='"auto", "plain" or "chat"'
     )
@@ -237,8 +240,9 @@ class StudyTable(Table):
 
     name: str = Field(default="", min_length=1, description="a name")
     """Names the study in its report."""
-    models: Names = Field(default=[], description=f"{_NAMES}, hub ids or folders")
-    """Catalog names, hub ids, folders or model files; the base model is measured too."""
+    models: Names = Field(default=[], description=f"{_NAMES}, hub ids, folders or .gguf files")
+    """Catalog names, hub ids (`id@revision`), checkpoint or adapter folders, .gguf files, or model
+    files; the base model is measured too."""
     tasks: Names = Field(default=[], description=_NAMES)
     """Trained on, then tested on."""
     strategies: Names = Field(default=[], description=_NAMES)

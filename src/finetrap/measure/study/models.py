@@ -18,11 +18,16 @@ def resolve(entry: str, base: Path, settings: Mapping[str, Any]) -> ModelSpec:
     """Return the model that a study means by `entry`; paths start from the folder `base`.
 
     An entry is a catalog name, a model file (.toml), or what a backend knows: a source with its
-    prefix, a local folder, a hub id. `settings` are what `[model.NAME]` says, and with `source`
-    define a model of that name. Raises BadModel, BadStudy for a model file with errors.
+    prefix, a local folder or .gguf file, a hub id. `settings` are what `[model.NAME]` says, and
+    with `source` define a model of that name.
+
+    Raises BadModel, BadStudy for a model file with errors.
     """
     name, table, home = _name_and_table(entry, base, settings)
+    below, start = (settings, base) if "base" in settings else (table, home)
     settings = {**table, **settings}
+    if "base" in below:
+        settings["base"] = resolve(below["base"], start, {})
     source = settings.get("source", name)
     return backend_of(source).spec(name, source, settings, home)
 
@@ -47,8 +52,8 @@ def _name_and_table(
     found = backend_of(entry).named(entry, base)
     if found is None:
         raise BadModel(
-            f"no model '{entry}': neither in the catalog ({', '.join(known)}) nor a folder nor a "
-            f"hub id like org/name{nearest(entry, known)}"
+            f"no model '{entry}': neither in the catalog ({', '.join(known)}) nor a folder, a "
+            f".gguf file or a hub id like org/name{nearest(entry, known)}"
         )
     name, source = found
     pinned = next((table for table in known.values() if table.get("source") == source), None)
@@ -59,7 +64,7 @@ def _from_file(path: Path) -> tuple[str, dict[str, Any], Path]:
     table, _ = read_toml(path)
     model, faults = checked_model(table, path.name)
     if not model.source:
-        faults.append(f"{path.name}: source: missing; give a hub id or a folder")
+        faults.append(f"{path.name}: source: missing; give a hub id, a folder or a .gguf file")
     if faults:
         raise BadStudy(str(path), faults)
     return path.stem, table, path.parent

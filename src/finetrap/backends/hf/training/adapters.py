@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from finetrap.backends.hf.network import Network
 from finetrap.catalog import NEEDS_MORE, OWN_KEYS, check_peft
-from finetrap.errors import BadInput, Unsupported, nearest
+from finetrap.errors import BadInput, BadModel, Unsupported, nearest
 
 MOVES_BASE_WEIGHTS = ("pissa", "olora")
 """LoRA initialisations that take the adapter's first value out of the base weights."""
@@ -95,12 +95,62 @@ class Adapter:
         leave a model that is neither. A tensor of two modules is no place to merge into: what acts
         at one of them would act at both.
         """
-        tuner = self.model.base_model
-        if not isinstance(tuner, BaseTuner) or not _can_merge(tuner):
-            return self.network
-        self.merged = True
+        core = _merged(self.model)
+        self.merged = core is not None
+        return self.network if core is None else Network(core)
+
+
+def merged_into(network: Any, folder: Path) -> Any:
+    """Merge an adapter that lies in a folder into a model, and return the result.
+
+    Raises BadModel where the two do not fit, or the method's adapter stays beside the weights.
+    """
+    place = folder / SAFETENSORS_WEIGHTS_NAME
+    if not place.is_file():
+        raise BadModel(f"{folder} has no {place.name}; save the adapter again, as safetensors")
+    kept = load_file(place)
+    _resize_embeddings(network, kept)
+    try:
         with _calm():
-            return Network(tuner.merge_and_unload())
+            model = peft.PeftModel.from_pretrained(network, str(folder))
+            held = peft.get_peft_model_state_dict(model)
+            strangers = sorted(kept.keys() - held.keys())
+            core = None if strangers else _merged(model)
+    except (*REFUSALS, RuntimeError) as error:
+        cause = " ".join((str(error).strip() or type(error).__name__).split())[:300]
+        raise BadModel(
+            f"adapter '{folder}' does not go on {type(network).__name__}: {cause}; is its base the "
+            "model that it was trained on?"
+        ) from error
+    if strangers:
+        raise BadModel(
+            f"adapter '{folder}' has {len(strangers)} tensors that {type(network).__name__} has no "
+            f"place for, such as '{strangers[0]}'; is its base the model that it was trained on?"
+        )
+    if core is None:
+        raise BadModel(
+            f"adapter '{folder}' ({model.active_peft_config.peft_type.value}) stays beside the "
+            "weights and cannot be merged into them, so it is no model by itself"
+        )
+    return core
+
+
+def _resize_embeddings(network: Any, kept: Mapping[str, torch.Tensor]) -> None:
+    """Give a base the rows of an adapter that was trained with added tokens."""
+    embedding = network.get_input_embeddings()
+    name = next(name for name, module in network.named_modules() if module is embedding)
+    own = kept.get(f"base_model.model.{name}.weight")
+    if own is not None and len(own) != len(embedding.weight):
+        network.resize_token_embeddings(len(own), mean_resizing=False)
+
+
+def _merged(model: Any) -> Any | None:
+    """Merge PEFT's model; None where its method's adapter stays beside the weights."""
+    tuner = model.base_model
+    if not isinstance(tuner, BaseTuner) or not _can_merge(tuner):
+        return None
+    with _calm():
+        return tuner.merge_and_unload()
 
 
 def adapter_bytes(folder: Path) -> int:
