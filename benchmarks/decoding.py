@@ -75,7 +75,7 @@ def zero_shot(
 ) -> Asked:
     """Return a study's zero-shot prompts, each with the counter of its planned length."""
     model = countdown(shape, cache, data)
-    texts = [prompts.plain_prompt(row["question"]) for row in gsm8k("test", data)[:problems]]
+    texts = [prompts.PLAIN.prompt(row["question"]) for row in gsm8k("test", data)[:problems]]
     plans = zip(texts, lengths(problems), endings(problems, mixed=mixed), strict=True)
     rows = [
         (model.plant(text, length, ending), length + (2 if ending == "string" else 1))

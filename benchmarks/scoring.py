@@ -72,7 +72,7 @@ def _hellaswag(problem: Problem) -> Item:
 
 
 def _arc(problem: Problem) -> Item:
-    context = prompts.plain_prompt(problem.question)
+    context = prompts.PLAIN.prompt(problem.question)
     return tuple((context, prompts.plain_target(choice)) for choice in problem.choices)
 
 

@@ -23,6 +23,7 @@ from typing import Any
 
 from finetrap.errors import BadData
 from finetrap.records import ModelSpec
+from finetrap.references import PromptSpec
 
 CACHE = Path("~/.cache/finetrap-benchmarks")
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -136,7 +137,7 @@ def commit(unfinished: Path, kept: Path) -> None:
 
 def spec(path: Path) -> ModelSpec:
     """Return the checkpoint as a study would name it; its prompts are plain."""
-    return ModelSpec(path.name, str(path), f"seed-{SEED}", prompt="plain")
+    return ModelSpec(path.name, str(path), f"seed-{SEED}", prompt=PromptSpec("plain"))
 
 
 def _network(shape: Shape) -> Any:

@@ -125,7 +125,7 @@ def rows(count: int, folder: Path, data: str | None) -> tuple[tuple[str, str], .
     Random(f"benchmark/training/{SEED}").shuffle(drawn)
     found = []
     for row in drawn:
-        pair = prompts.plain_prompt(row["question"]), prompts.plain_target(row["answer"])
+        pair = prompts.PLAIN.prompt(row["question"]), prompts.plain_target(row["answer"])
         if len(encoded(pair, tokenizer)["input_ids"]) <= LONGEST:
             found.append(pair)
         if len(found) == count:

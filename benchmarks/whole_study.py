@@ -70,7 +70,8 @@ class Cells:
         """Return what the peer's script is told of one cell."""
         train = self.problems.trained(cell).problems
         own = cell.strategy
-        shots = () if own.trains else strategies.draw_shots(train, own.shots, cell.seed)
+        count, prompt = 0 if own.trains else own.shots, cell.model.prompt
+        shots = strategies.exemplars(prompt, train, count, cell.seed)
         return {
             "model": cell.model.source,
             "trained": str(self.folder / cell.training_key()),
@@ -117,10 +118,10 @@ def _test(
     return {
         "name": name,
         "kind": kind,
-        "texts": [prompts.plain_prompt(p.question, shots) for p in problems],
+        "texts": [prompts.PLAIN.prompt(p.question, shots) for p in problems],
         "golds": [p.answer for p in problems],
         "targets": [prompts.plain_target(p.solution) for p in problems],
-        "stops": list(prompts.STOPS),
+        "stops": list(prompts.PLAIN.stops),
         "new_tokens": cell.limits.max_new_tokens,
     }
 
@@ -131,7 +132,7 @@ def _training(cell: Cell, train: Sequence[Problem]) -> dict[str, Any]:
 
     schedule = schedule_of(cell.strategy, cell.train)
     batches = schedule.batches(len(train), cell.seed or 0)
-    rows = [(prompts.plain_prompt(p.question), prompts.plain_target(p.solution)) for p in train]
+    rows = [(prompts.PLAIN.prompt(p.question), prompts.plain_target(p.solution)) for p in train]
     return {
         "rows": [rows[i] for batch in batches for i in batch],
         "rates": [schedule.rate(step, len(batches)) for step in range(1, len(batches) + 1)],

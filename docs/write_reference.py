@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import typer
 
-from finetrap import catalog, cli, miniature, records, tasks
+from finetrap import catalog, cli, miniature, records, references, tasks
 from finetrap.measure.study import file as studyfile
 from finetrap.measure.study.file import Table
 
@@ -49,6 +49,13 @@ SECTIONS = (
         "same keys. A list is an axis of the grid: one strategy for each value.",
         studyfile.StrategyTable,
         records.StrategySpec,
+    ),
+    Section(
+        "[prompt]",
+        "How every model is asked: the same in training, in tests and in exemplars. `[model.NAME]` "
+        "may hold a table `prompt` with these keys for one model.",
+        studyfile.PromptTable,
+        references.PromptSpec,
     ),
     Section(
         "[model.NAME]",
@@ -121,7 +128,7 @@ def _meaning(section: Section, name: str) -> str:
 def _meanings() -> dict[tuple[str, str], str]:
     """Return the docstring below every field of the records and of the forms."""
     found = {}
-    for module in (records, studyfile):
+    for module in (records, references, studyfile):
         for kind in ast.parse(Path(module.__file__ or "").read_text("utf-8")).body:
             if not isinstance(kind, ast.ClassDef):
                 continue
@@ -173,6 +180,7 @@ def _names() -> Iterator[str]:
     for title, entries in (
         ("Models", {name: table["about"] for name, table in catalog.models().items()}),
         ("Strategies", {name: table["about"] for name, table in catalog.strategies().items()}),
+        ("Prompts", {name: table["about"] for name, table in catalog.presets().items()}),
         ("Tasks", {name: f"kind: {kind}" for name, kind in tasks.names().items()}),
         ("Shipped studies", {name: _first_comment(name) for name in miniature.studies()}),
     ):

@@ -45,6 +45,7 @@ class Written(TypedDict, total=False):
     search: Mapping[str, Any] | None
     judge: Mapping[str, Any]
     keep: Mapping[str, Any]
+    prompt: Mapping[str, Any]
     strategy: Tables
     model: Tables
     data: Mapping[str, str | os.PathLike[str]]

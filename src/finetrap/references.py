@@ -1,10 +1,47 @@
-"""What a study names: models and tasks, and which of them decide a cell's key."""
+"""What a study names: models, prompts and tasks, and which of them decide a cell's key."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+Format = Literal["auto", "plain", "chat"]
+
+
+@dataclass(frozen=True)
+class PromptSpec:
+    """How a model is asked; what is left out keeps finetrap's own form."""
+
+    format: Format = "auto"
+    """`auto`: the tokenizer's chat template where it has one, else plain text."""
+    system: str = ""
+    """The system message of a chat; plain prompts begin with it."""
+    template: str | None = None
+    """Text around `{question}`, of choices also `{options}`; in a chat the user's message."""
+    answer_prefix: str = ""
+    """What every answer begins with: a part of the prompt, never trained or graded."""
+    stops: tuple[str, ...] | None = None
+    """Texts that end an answer; else those with which a plain prompt's next problem begins."""
+    exemplars: tuple[tuple[str, str], ...] = ()
+    """Questions with worked answers that few-shot takes in this order, instead of drawing them
+    from the training problems."""
+
+    def identity(self) -> str | dict[str, Any]:
+        """Return its part of a cell's key: the format alone, unless it says more."""
+        if self == PromptSpec(self.format):
+            return self.format
+        stops = None if self.stops is None else list(self.stops)
+        return {**asdict(self), "stops": stops, "exemplars": [list(e) for e in self.exemplars]}
+
+    @classmethod
+    def read(cls, written: str | dict[str, Any]) -> PromptSpec:
+        """Return the prompt that was written as JSON; older runs hold the format alone."""
+        if isinstance(written, str):
+            return cls(written)  # type: ignore[arg-type]
+        stops = written["stops"]
+        exemplars = tuple((question, answer) for question, answer in written["exemplars"])
+        return cls(**{**written, "stops": stops and tuple(stops), "exemplars": exemplars})
 
 
 @dataclass(frozen=True)
@@ -18,8 +55,7 @@ class ModelSpec:
     revision: str
     """Commit on the hub, or `sha256:…` over a folder's files or a .gguf file."""
     backend: str = "hf"
-    prompt: Literal["auto", "plain", "chat"] = "auto"
-    """`auto`: the tokenizer's chat template where it has one, else plain text."""
+    prompt: PromptSpec = PromptSpec()
     parameters: int | None = None
     """Number of parameters where the catalog states it."""
     base: str = ""
@@ -39,7 +75,7 @@ class ModelSpec:
         return {
             "name": self.name,
             "revision": self.revision,
-            "prompt": self.prompt,
+            "prompt": self.prompt.identity(),
             **({"base": base} if base else {}),
             **({"trust_remote_code": True} if self.trust_remote_code else {}),
         }

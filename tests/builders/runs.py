@@ -25,9 +25,10 @@ from finetrap.records import (
     TaskRef,
     TrainSpec,
 )
+from finetrap.references import PromptSpec
 from tests.builders.simulated import study
 
-MINI = ModelSpec("mini", "mini", "r1", prompt="plain", parameters=1_000_000)
+MINI = ModelSpec("mini", "mini", "r1", prompt=PromptSpec("plain"), parameters=1_000_000)
 ZERO = StrategySpec("zero-shot", "prompt")
 SHOTS = StrategySpec("few-shot-5", "prompt", shots=5)
 FULL = StrategySpec("full", "full", learning_rate=3e-4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -98,7 +99,7 @@ def write_qwen2(folder: Path, *, chat: bool = True, **changes: int) -> Path:
     return write(folder, model, tokenizer(chat=chat))
 
 
-def spec(folder: Path, **changes: str) -> ModelSpec:
+def spec(folder: Path, **changes: Any) -> ModelSpec:
     return ModelSpec(**{"name": "tiny", "source": str(folder), "revision": "sha256:0", **changes})
 
 

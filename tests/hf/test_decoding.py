@@ -47,7 +47,7 @@ def rows(model) -> list[list[int]]:
     texts = []
     for name in ("school", "market"):
         for number, problem in enumerate(tasks.load(tasks.reference(name)).test[:100]):
-            text = prompts.prompt(problem.question, (), None)
+            text = prompts.PLAIN.prompt(problem.question)
             cut = number * 7 % len(problem.solution)
             texts.append((text, text + problem.solution[:cut], problem.question[:cut])[number % 3])
     return [model.tokens.prompt(text) for text in texts]
@@ -109,9 +109,9 @@ def test_rows_of_unlike_length_are_read_apart_and_written_together(model, rows):
 
 def test_golds_are_scored_on_the_way_and_change_no_token(model):
     problems = tasks.load(tasks.reference("school")).test[:50]
-    asked = [prompts.prompt(p.question, (), None) for p in problems]
+    asked = [prompts.PLAIN.prompt(p.question) for p in problems]
     golds = [*(p.solution for p in problems[:-1]), ""]
-    settings = {"max_new_tokens": CAP, "stops": prompts.STOPS}
+    settings = {"max_new_tokens": CAP, "stops": prompts.PLAIN.stops}
     plain = model.generate(asked, **settings, batch=16)
     nats = model.score(list(zip(asked, golds, strict=True)), batch=16)
     for batch in (1, 16, 50):

@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM
 from finetrap.backends.hf import HFModel, open_model
 from finetrap.errors import BadModel, ContextTooLong
 from finetrap.records import Limits
+from finetrap.references import PromptSpec
 from tests.builders import tiny
 from tests.builders.reading import reading, steps
 from tests.builders.tiny import FAMILIES
@@ -167,10 +168,10 @@ def test_a_chat_prompt_holds_its_special_tokens_and_ends_with_its_turn(tmp_path)
 
 def test_plain_prompts_can_be_asked_of_a_chat_model_but_not_the_other_way(tmp_path):
     chat = tiny.write_llama(tmp_path / "chat", chat=True)
-    assert open_model(tiny.spec(chat, prompt="plain"), Limits()).chat is None
+    assert open_model(tiny.spec(chat, prompt=PromptSpec("plain")), Limits()).form.chat is None
     plain = tiny.write_llama(tmp_path / "plain")
     with pytest.raises(BadModel, match="no chat template"):
-        open_model(tiny.spec(plain, prompt="chat"), Limits())
+        open_model(tiny.spec(plain, prompt=PromptSpec("chat")), Limits())
 
 
 def test_a_template_that_writes_the_date_is_told_the_same_date_every_day(tmp_path):
@@ -178,7 +179,7 @@ def test_a_template_that_writes_the_date_is_told_the_same_date_every_day(tmp_pat
     (folder / "chat_template.jinja").write_text(
         "{{ strftime_now('%Y-%m-%d') }}" + tiny.CHAT_TEMPLATE, encoding="utf-8"
     )
-    rendered = open_model(tiny.spec(folder), Limits()).chat([{"role": "user", "content": "a"}])
+    rendered = open_model(tiny.spec(folder), Limits()).form.chat([{"role": "user", "content": "a"}])
     assert rendered.startswith("2024-07-26")
 
 

@@ -1,5 +1,7 @@
 """One text has one tokenisation, in training, scoring and generating, in every family."""
 
+from typing import Any
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -10,10 +12,11 @@ from finetrap.backends.hf.layout import join
 from finetrap.backends.hf.tokens import Tokens
 from finetrap.backends.hf.training.member import examples, rendered
 from finetrap.records import Limits, StrategySpec, TrainSpec
+from finetrap.references import PromptSpec
 from finetrap.text import prompts
 from tests.builders import tiny, tokenizers
 
-SHOTS = ((), (("How many?", "It is 5.\n#### 5"),))
+SHOTS = ((), (prompts.Shot("How many?", "It is 5.\n#### 5"),))
 QUESTION, SOLUTION = "Tom has 3 apples and buys 4 more.", "Tom has 7 apples.\n#### 7"
 LOSSLESS = [name for name in tokenizers.FAMILIES if name != "word piece"]
 """Word pieces forget spaces."""
@@ -21,14 +24,15 @@ LOSSLESS = [name for name in tokenizers.FAMILIES if name != "word piece"]
 
 def tokens(name: str, *, chat: bool) -> Tokens:
     words = tokenizers.family(name, chat=chat)
-    return Tokens(words, prompt="auto", context=None, vocabulary=len(words))
+    return Tokens(words, form="auto", context=None, vocabulary=len(words))
 
 
 def asked(words: Tokens, shots: tuple[prompts.Shot, ...] = ()) -> tuple[str, str]:
-    return prompts.prompt(QUESTION, shots, words.chat), prompts.target(SOLUTION, words.chat)
+    form = prompts.Form(chat=words.chat)
+    return form.prompt(QUESTION, shots), form.target(SOLUTION)
 
 
-def open_tiny(folder, words, **settings: str) -> HFModel:
+def open_tiny(folder, words, **settings: Any) -> HFModel:
     with torch.random.fork_rng():
         torch.manual_seed(7)
         config = LlamaConfig(**tiny.shape(vocab_size=len(words)), tie_word_embeddings=True)
@@ -155,5 +159,5 @@ def test_a_template_that_does_not_lead_to_an_answer_is_named(tmp_path, template,
     named = found.evidence["template_faults"]
     assert len(named) == len(faults)
     assert all(fault in name for fault, name in zip(faults, named, strict=True))
-    plain = open_tiny(tmp_path, words, prompt="plain")
+    plain = open_tiny(tmp_path, words, prompt=PromptSpec("plain"))
     assert plain.tokens.template_faults == ()

@@ -13,6 +13,7 @@ from finetrap.judge.paper.population import aligned, sized_models
 from finetrap.judge.tables import write_csv
 from finetrap.judge.verdicts import verdicts_on as verdicts
 from finetrap.records import Judge, ModelSpec, Run
+from finetrap.references import Format, PromptSpec
 from tests.builders.runs import (
     DORA,
     FULL,
@@ -29,8 +30,8 @@ from tests.builders.runs import (
 MARGIN = Judge(margin=4)
 
 
-def model(name: str, parameters: int | None, prompt: str = "plain") -> ModelSpec:
-    return ModelSpec(name, name, f"r-{name}", prompt=prompt, parameters=parameters)  # type: ignore[arg-type]
+def model(name: str, parameters: int | None, prompt: Format = "plain") -> ModelSpec:
+    return ModelSpec(name, name, f"r-{name}", prompt=PromptSpec(prompt), parameters=parameters)
 
 
 SMALL, LARGE = model("small-135m", 135_000_000), model("qwen2.5-0.5b", 494_032_768)

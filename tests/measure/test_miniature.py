@@ -11,6 +11,7 @@ from finetrap.measure.study import models
 from finetrap.miniature import FOLDER, world
 from finetrap.records import Limits, StrategySpec, TrainSpec
 from finetrap.text import prompts
+from finetrap.text.prompts import Shot
 from tests.builders.cases import standing_for_all
 
 SIZES = ("mini-0.1m", "mini-0.3m", "mini-1m", "mini-3m")
@@ -78,7 +79,9 @@ def test_the_longest_five_shot_prompt_fits_the_context_with_its_answer():
         task = tasks.load(tasks.reference(name))
         longest = sorted(task.train, key=lambda p: len(known.encode(p.question)))[-5:]
         asked = max(task.test[:200], key=lambda p: len(known.encode(p.question)))
-        prompt = prompts.plain_prompt(asked.question, [(p.question, p.solution) for p in longest])
+        prompt = prompts.PLAIN.prompt(
+            asked.question, [Shot(p.question, p.solution) for p in longest]
+        )
         assert len(known.encode(prompt)) + 64 <= limit["max_position_embeddings"], name
 
 

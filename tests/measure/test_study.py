@@ -14,9 +14,10 @@ from finetrap.backends.hf.source import content_revision
 from finetrap.errors import BadInput, BadStudy
 from finetrap.measure.study import axes
 from finetrap.measure.study.cells import cells_of
-from finetrap.measure.study.file import checked_model, checked_strategy
+from finetrap.measure.study.faults import checked_model, checked_strategy
 from finetrap.measure.study.toml import parse_value
 from finetrap.records import Cell, TrainSpec
+from finetrap.references import PromptSpec
 from tests.builders.studies import checkpoint, faults, load, small
 
 STARTER = """
@@ -228,7 +229,43 @@ def test_a_hub_id_can_be_pinned_and_told_its_prompt(tmp_path: Path) -> None:
     own = '[model."org/name"]\nrevision = "abc"\nprompt = "chat"'
     (spec,) = load(tmp_path, small(models='["org/name"]', own=own)).models
     assert (spec.name, spec.source, spec.revision) == ("org/name", "org/name", "abc")
-    assert spec.prompt == "chat"
+    assert spec.prompt == PromptSpec("chat")
+
+
+def test_a_prompt_that_says_no_more_than_its_format_leaves_the_key_as_it_was(tmp_path) -> None:
+    plain = "[model.mini-1m]\nprompt = 'plain'"
+    before = cells_of(load(tmp_path, small(models='["mini-1m"]')))
+    for own in (plain, "[prompt]\nformat = 'plain'", "[model.mini-1m.prompt]\nformat = 'plain'"):
+        assert cells_of(load(tmp_path, small(models='["mini-1m"]', own=own))) == before
+    assert {cell.identity()["model"]["prompt"] for cell in before} == {"plain"}
+
+
+def test_what_a_prompt_says_is_in_the_key_and_a_model_has_the_last_word(tmp_path) -> None:
+    own = "[prompt]\nsystem = 'Be brief.'\nformat = 'chat'\n[model.mini-1m.prompt]\nsystem = 'Go.'"
+    study = load(tmp_path, small(models='["mini-1m", "mini-3m"]', own=own))
+    assert [m.prompt for m in study.models] == [
+        PromptSpec("chat", "Go."),
+        PromptSpec("chat", "Be brief."),
+    ]
+    (one, other) = {json.dumps(c.identity()["model"]) for c in cells_of(study)}
+    assert one != other
+    assert "Go." in one + other
+
+
+def test_several_templates_are_an_axis_and_the_base_model_is_asked_by_each(tmp_path) -> None:
+    own = "[prompt]\ntemplate = ['{question}', 'Solve: {question}']"
+    found = cells_of(load(tmp_path, small(models='["mini-1m"]', own=own)))
+    plain = cells_of(load(tmp_path, small(models='["mini-1m"]')))
+    assert len(found) == 2 * len(plain)
+    base = [cell.model.prompt.template for cell in found if cell.strategy.is_base]
+    assert base == ["{question}", "Solve: {question}"]
+
+
+def test_exemplars_of_a_prompt_are_the_same_for_every_seed(tmp_path) -> None:
+    own = '[prompt]\npreset = "lm-eval-gsm8k-cot"\n[strategy.few-shot-5]\nshots = 8'
+    study = load(tmp_path, small(models='["mini-1m"]', strategies='["few-shot-5"]', own=own))
+    (shown,) = (c for c in cells_of(study) if c.strategy.shots)
+    assert (shown.seed, shown.trained_on) == (None, None)
 
 
 def test_the_hub_id_of_a_catalog_model_is_pinned_as_there(tmp_path: Path) -> None:
@@ -242,7 +279,7 @@ def test_a_model_is_also_a_file_or_a_table_with_a_source(tmp_path: Path) -> None
     (tmp_path / "files" / "ours.toml").write_text('source = "./weights"\nprompt = "plain"\n')
     own = '[model.half]\nsource = "toy:base=0.5"'
     plan = load(tmp_path, small(models='["files/ours.toml", "half"]', own=own))
-    assert [(m.name, m.backend, m.prompt) for m in plan.models] == [
+    assert [(m.name, m.backend, m.prompt.format) for m in plan.models] == [
         ("ours", "hf", "plain"),
         ("half", "toy", "auto"),
     ]
@@ -294,7 +331,7 @@ def test_flags_override_the_file_before_it_is_checked(tmp_path: Path) -> None:
     plan = load(tmp_path, STARTER, overrides)
     assert (plan.seeds, plan.train.epochs, plan.judge.margin) == ((5,), 2, 1.5)
     assert next(s for s in plan.strategies if s.name == "few-shot-5").shots == 4
-    assert plan.models[0].prompt == "plain"
+    assert plan.models[0].prompt == PromptSpec("plain")
     assert "train.epochs = 2" in plan.source
     with pytest.raises(BadStudy, match=re.escape("[train] epochs: found -1")):
         load(tmp_path, STARTER, {"train.epochs": -1})

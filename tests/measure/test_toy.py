@@ -16,11 +16,13 @@ from finetrap.measure.runner import attempt
 from finetrap.measure.session import Session
 from finetrap.miniature import world
 from finetrap.records import Cell, Limits, ModelSpec, StrategySpec, TaskRef, TrainSpec
+from finetrap.references import PromptSpec
 from finetrap.text import prompts
+from finetrap.text.prompts import Shot
 
 FULL = StrategySpec("full", "full", learning_rate=3e-4)
 LORA = StrategySpec("lora", "peft", learning_rate=1e-3, peft={"peft_type": "LORA"})
-ROWS = [Row(prompts.prompt(f"What is {i} + 1?"), f" #### {i + 1}") for i in range(40)]
+ROWS = [Row(prompts.PLAIN.prompt(f"What is {i} + 1?"), f" #### {i + 1}") for i in range(40)]
 QUESTIONS = [(f"What is {a} + {b}?", str(a + b)) for a in range(10, 60) for b in range(10, 50)]
 
 
@@ -30,8 +32,8 @@ def model(source: str = "base=0.6") -> toy.ToyModel:
     return opened
 
 
-def right(opened: toy.ToyModel, shots: tuple[prompts.Shot, ...] = ()) -> list[bool]:
-    asked = [prompts.prompt(question, shots) for question, _ in QUESTIONS]
+def right(opened: toy.ToyModel, shots: tuple[Shot, ...] = ()) -> list[bool]:
+    asked = [prompts.PLAIN.prompt(question, shots) for question, _ in QUESTIONS]
     done = opened.generate(asked, max_new_tokens=32, stops=(), batch=8)
     return [c.text.endswith(f"#### {gold}") for c, (_, gold) in zip(done, QUESTIONS, strict=True)]
 
@@ -43,7 +45,7 @@ def trained(opened: toy.ToyModel, strategy: StrategySpec = FULL, seed: int = 0) 
 
 def test_planted_ability_and_effects_are_measured_within_sampling_error() -> None:
     source = "base=0.6,full=-0.2,few-shot-2=0.1,churn=0.1"
-    shots = (("What is 1 + 1?", "#### 2"), ("What is 2 + 2?", "#### 4"))
+    shots = (Shot("What is 1 + 1?", "#### 2"), Shot("What is 2 + 2?", "#### 4"))
     assert mean(right(model(source))) == pytest.approx(0.6, abs=0.04)
     assert mean(right(model(source), shots)) == pytest.approx(0.7, abs=0.04)
     assert mean(right(trained(model(source)))) == pytest.approx(0.4, abs=0.04)
@@ -68,7 +70,7 @@ def test_seeds_scatter_by_the_planted_deviation() -> None:
 def test_damage_on_a_word_leaves_the_other_questions_alone() -> None:
     opened = trained(model("base=0.9,full@sums=-0.5"))
     assert mean(right(opened)) == pytest.approx(0.9, abs=0.04)
-    asked = [prompts.prompt(f"Sums: {question}") for question, _ in QUESTIONS]
+    asked = [prompts.PLAIN.prompt(f"Sums: {question}") for question, _ in QUESTIONS]
     texts = [c.text for c in opened.generate(asked, max_new_tokens=32, stops=(), batch=8)]
     hits = [t.endswith(f"#### {g}") for t, (_, g) in zip(texts, QUESTIONS, strict=True)]
     assert mean(hits) == pytest.approx(0.4, abs=0.05)
@@ -78,7 +80,7 @@ def test_likelihood_prefers_the_right_choice_where_generation_is_right() -> None
     opened = model("base=0.5")
     solved = right(opened)
     for (question, gold), is_right in list(zip(QUESTIONS, solved, strict=True))[:200]:
-        context = prompts.prompt(question)
+        context = prompts.PLAIN.prompt(question)
         good, bad = opened.score([(context, f" {gold}"), (context, f" {int(gold) + 3}")], batch=2)
         assert (good / len(gold) < bad / len(str(int(gold) + 3))) == is_right
 
@@ -127,7 +129,7 @@ def test_training_reports_its_steps_and_a_falling_loss() -> None:
 
 def test_a_short_cap_cuts_the_answer() -> None:
     (cut,) = model("base=1").generate(
-        [prompts.prompt("What is 1 + 1?")], max_new_tokens=2, stops=(), batch=1
+        [prompts.PLAIN.prompt("What is 1 + 1?")], max_new_tokens=2, stops=(), batch=1
     )
     assert (cut.tokens, cut.stop) == (2, "cap")
 
@@ -166,12 +168,12 @@ def test_a_source_with_a_fault_is_refused(source: str, said: str) -> None:
 
 def test_a_toy_has_no_chat_template() -> None:
     with pytest.raises(BadModel, match="chat template"):
-        open_model(ModelSpec("toy", "toy:", toy.VERSION, "toy", "chat"), Limits())
+        open_model(ModelSpec("toy", "toy:", toy.VERSION, "toy", PromptSpec("chat")), Limits())
 
 
 def test_answers_are_told_as_they_are_found() -> None:
     opened, told = model(), []
-    asked = [prompts.prompt(question) for question, _ in QUESTIONS[:9]]
+    asked = [prompts.PLAIN.prompt(question) for question, _ in QUESTIONS[:9]]
     done = opened.generate(
         asked, max_new_tokens=32, stops=(), batch=4, written=lambda *row: told.append(row)
     )
@@ -181,7 +183,7 @@ def test_answers_are_told_as_they_are_found() -> None:
 class Least:
     """A model that does what a backend has to, and no more."""
 
-    NAMES = ("parameters", "chat", "tokens_read", "ship_bytes")
+    NAMES = ("parameters", "form", "tokens_read", "ship_bytes")
     METHODS = ("generate", "score", "train", "save", "reset")
 
     def __init__(self, full: toy.ToyModel) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 from finetrap.errors import Unsupported
 from finetrap.records import Limits, ModelSpec, StopReason, StrategySpec, TrainSpec
 from finetrap.runs.unfinished import Checkpoint
+from finetrap.text.prompts import Form
 
 Progress = Callable[[str, Mapping[str, Any]], None]
 """Called after each training step, as `step` with `step`, `steps`, `loss` and `tokens`."""
@@ -64,8 +65,8 @@ class Model(Protocol):
     """
 
     parameters: int
-    chat: Callable[[Sequence[Mapping[str, str]]], str] | None
-    """Renders messages up to where the assistant starts to write; None: plain prompts."""
+    form: Form
+    """Writes its prompts, and what follows them."""
 
     @property
     def tokens_read(self) -> int:

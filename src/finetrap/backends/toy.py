@@ -38,6 +38,7 @@ from finetrap.backends import Completion, Progress, Row, Scored, Training, Writt
 from finetrap.errors import BadModel, Diverged, nearest
 from finetrap.records import Limits, ModelSpec, StopReason, StrategySpec, TrainSpec, content_hash
 from finetrap.runs.unfinished import Checkpoint
+from finetrap.text.prompts import PLAIN, Form
 
 _T = TypeVar("_T")
 PREFIX = "toy:"
@@ -141,23 +142,21 @@ def spec(name: str, source: str, settings: Mapping[str, Any], home: Path) -> Mod
     """Return the toy model of a source. Raises BadModel."""
     parameters = int(parse(source).settings["parameters"])
     revision = f"{VERSION}:{content_hash(source)[:16]}"
-    return ModelSpec(name, source, revision, "toy", settings.get("prompt", "auto"), parameters)
+    return ModelSpec(name, source, revision, "toy", parameters=parameters)
 
 
 def open_model(spec: ModelSpec, limits: Limits) -> ToyModel:
     """Open the toy model that the spec's source describes. Raises BadModel."""
-    if spec.prompt == "chat":
+    if spec.prompt.format == "chat":
         raise BadModel(f'{spec.name}: a toy model has no chat template; use prompt = "plain"')
-    return ToyModel(parse(spec.source))
+    return ToyModel(parse(spec.source), Form(spec.prompt))
 
 
 class ToyModel:
     """Implements `finetrap.backends.Model` with planted answers."""
 
-    chat = None
-
-    def __init__(self, plan: Planted) -> None:
-        self.plan = plan
+    def __init__(self, plan: Planted, form: Form = PLAIN) -> None:
+        self.plan, self.form = plan, form
         self.parameters = int(plan.settings["parameters"])
         self._trained: StrategySpec | None = None
         self._seed = ""

@@ -1,4 +1,4 @@
-"""Models and strategies as data: one TOML file each, and the folder is the registry.
+"""Models, strategies and prompts as data: one TOML file each, and the folder is the registry.
 
 Which PEFT methods can be trained from their configuration alone is decided here, without torch, so
 that a study is refused before anything runs.
@@ -80,6 +80,11 @@ def strategies() -> dict[str, dict[str, Any]]:
 def models() -> dict[str, dict[str, Any]]:
     """Return every model file's table, by name."""
     return {name: dict(table) for name, table in _tables("models").items()}
+
+
+def presets() -> dict[str, dict[str, Any]]:
+    """Return every prompt file's table, by name."""
+    return {name: dict(table) for name, table in _tables("prompts").items()}
 
 
 def strategy(name: str) -> dict[str, Any]:

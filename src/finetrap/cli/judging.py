@@ -177,7 +177,8 @@ def _published(model: str) -> Advice:
     from finetrap.measure.study import models
 
     spec = models.resolve(model, Path.cwd(), {})
-    aligned = None if spec.prompt == "auto" else spec.prompt == "chat"
+    style = spec.prompt.format
+    aligned = None if style == "auto" else style == "chat"
     return published_advice(spec.name, spec.parameters, aligned)
 
 
@@ -281,7 +282,7 @@ def grade(
 
 
 def list_names(as_json: AsJson = False, quiet: Quiet = False) -> None:
-    """List what a study can name (models, strategies, tasks) and the shipped studies.
+    """List what a study can name (models, strategies, prompts, tasks) and the shipped studies.
 
     Example: finetrap list
     """
@@ -290,6 +291,7 @@ def list_names(as_json: AsJson = False, quiet: Quiet = False) -> None:
     names: dict[str, dict[str, str]] = {
         "models": {n: t.get("about", "") for n, t in catalog.models().items()},
         "strategies": {n: t.get("about", "") for n, t in catalog.strategies().items()},
+        "prompts": {n: t.get("about", "") for n, t in catalog.presets().items()},
         "tasks": dict(tasks.names()),
         "studies": dict.fromkeys(miniature.studies(), "shipped with the package"),
     }

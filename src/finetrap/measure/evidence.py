@@ -37,7 +37,7 @@ AGAIN = 1 / 10
 LEAST_AGAIN = 20
 MOST_TEXT = 2000
 """Characters of a problem that are kept to be read beside its answers."""
-_PLACEHOLDERS = ("{question}", "{solution}")
+_SOLUTION = "{solution}"
 
 
 def before_training(
@@ -111,10 +111,10 @@ def after_training(
 
 def collect(solver: Solver, train: Trained, asked: Questions) -> dict[str, Any]:
     """Gather what the training problems and the training itself tell."""
-    chat = solver.model.chat
+    form = solver.model.form
     evidence: dict[str, Any] = {
-        "test_template": _template(chat),
-        "exemplars": [content_hash(shot) for shot in solver.shots],
+        "test_template": _template(form, asked.problems[0]),
+        "exemplars": [content_hash([s.question, s.solution]) for s in solver.shots],
     }
     if solver.training is None:
         return evidence
@@ -122,7 +122,7 @@ def collect(solver: Solver, train: Trained, asked: Questions) -> dict[str, Any]:
     leaked = overlap.find(_questions(train.problems), _questions(asked.problems))
     return {
         **evidence,
-        "train_template": _as_trained(train.problems[0], rows[0]),
+        "train_template": _as_trained(form, train.problems[0], rows[0]),
         "train_problems": len(train.problems),
         "replayed_problems": len(train.replayed),
         **duplicates([p.question + "\n" + p.solution for p in train.problems]),
@@ -214,17 +214,19 @@ def normalised(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.lower()))
 
 
-def _template(chat: prompts.Chat | None) -> Mapping[str, str]:
+def _template(form: prompts.Form, problem: Problem) -> Mapping[str, str]:
     """Render a placeholder problem, for a person to read, with its hash."""
-    return _text_and_hash(
-        prompts.prompt(_PLACEHOLDERS[0], (), chat) + prompts.target(_PLACEHOLDERS[1], chat)
-    )
+    asked = form.prompt(prompts.QUESTION, (), problem.choices)
+    shown = asked.replace(prompts.lettered(problem.choices) or "\0", prompts.OPTIONS)
+    return _text_and_hash(shown + form.target(_SOLUTION, problem.choices))
 
 
-def _as_trained(problem: Problem, row: Row) -> Mapping[str, str]:
+def _as_trained(form: prompts.Form, problem: Problem, row: Row) -> Mapping[str, str]:
     """Return a row that was trained on with placeholders for what is the problem's own."""
-    asked = row.prompt.replace(problem.question, _PLACEHOLDERS[0])
-    return _text_and_hash(asked + row.target.replace(problem.solution, _PLACEHOLDERS[1]))
+    asked = row.prompt.replace(prompts.lettered(problem.choices) or "\0", prompts.OPTIONS)
+    answer = form.answer(problem.solution, problem.choices)
+    shown = asked.replace(problem.question, prompts.QUESTION)
+    return _text_and_hash(shown + row.target.replace(answer, _SOLUTION))
 
 
 def _text_and_hash(text: str) -> Mapping[str, str]:

@@ -19,6 +19,7 @@ from finetrap.backends import Completion, Model, Progress, Row, Scored, Training
 from finetrap.errors import BadInput, ContextTooLong
 from finetrap.events import Part, Told
 from finetrap.records import Answer, Limits, Problem, StrategySpec, TaskKind, TrainSpec
+from finetrap.references import PromptSpec
 from finetrap.runs.unfinished import Checkpoint
 from finetrap.text import prompts, scoring
 
@@ -33,13 +34,13 @@ class Solver:
     train_s: float | None = None
     """Seconds that the training took."""
 
-    def prompt(self, question: str) -> str:
+    def prompt(self, question: str, choices: Sequence[str] = ()) -> str:
         """Write the prompt of a question, exemplars first."""
-        return prompts.prompt(question, self.shots, self.model.chat)
+        return self.model.form.prompt(question, self.shots, choices)
 
-    def target(self, solution: str) -> str:
+    def target(self, solution: str, choices: Sequence[str] = ()) -> str:
         """Write the gold solution as it would follow the prompt."""
-        return prompts.target(solution, self.model.chat)
+        return self.model.form.target(solution, choices)
 
     @property
     def prefix(self) -> str:
@@ -78,7 +79,7 @@ def adapt(
     Raises Diverged if the loss stops being finite, BadInput if there are too few training problems.
     """
     if not strategy.trains:
-        return Solver(model, draw_shots(train, strategy.shots, seed))
+        return Solver(model, exemplars(model.form.spec, train, strategy.shots, seed))
     if not train or seed is None:
         raise BadInput(f"strategy '{strategy.name}' needs training problems and a seed")
     start = time.perf_counter()
@@ -89,21 +90,34 @@ def adapt(
     return Solver(model, training=training, train_s=round(spent, 3))
 
 
-def draw_shots(train: Sequence[Problem], count: int, seed: int | None) -> tuple[prompts.Shot, ...]:
-    """Draw exemplars from the training problems, the same for every test problem."""
+def exemplars(
+    prompt: PromptSpec, train: Sequence[Problem], count: int, seed: int | None
+) -> tuple[prompts.Shot, ...]:
+    """Return the prompt's own exemplars, else draw them from the training problems.
+
+    They are the same for every test problem.
+    """
+    if prompt.exemplars:
+        if count > len(prompt.exemplars):
+            raise BadInput(
+                f"{count} exemplars are asked for and the prompt holds {len(prompt.exemplars)}; "
+                "use fewer shots, or a prompt without exemplars"
+            )
+        return tuple(prompts.Shot(*shown) for shown in prompt.exemplars[:count])
     if count > len(train):
         raise BadInput(
             f"{count} exemplars are asked for and the task has {len(train)} training problems; "
             "use fewer shots or more training problems"
         )
     chosen = Random(f"exemplars/train/{seed}/{count}").sample(list(train), count)
-    return tuple((p.question, p.solution) for p in chosen)
+    return tuple(prompts.Shot(p.question, p.solution, p.choices) for p in chosen)
 
 
 def training_rows(train: Sequence[Problem], model: Model) -> list[Row]:
     """Write training problems exactly as they are asked at test time, and prose as it stands."""
+    form = model.form
     return [
-        Row(prompts.prompt(p.question, (), model.chat), prompts.target(p.solution, model.chat))
+        Row(form.prompt(p.question, (), p.choices), form.target(p.solution, p.choices))
         if p.question
         else Row("", p.solution)
         for p in train
@@ -144,9 +158,17 @@ def scored_pairs(
         return [(solver.prompt(p.question), solver.target(p.solution)) for p in problems]
     if kind == "prose":
         return [(solver.prefix, p.solution) for p in problems]
-    asked = solver.prompt if kind == "choice" else lambda question: solver.prefix + question
-    follow = solver.target if kind == "choice" else prompts.plain_target
-    return [(asked(p.question), follow(choice)) for p in problems for choice in p.choices]
+    if kind == "choice":
+        return [
+            (solver.prompt(p.question, p.choices), solver.target(choice, p.choices))
+            for p in problems
+            for choice in p.choices
+        ]
+    return [
+        (solver.prefix + p.question, prompts.plain_target(choice))
+        for p in problems
+        for choice in p.choices
+    ]
 
 
 def each(told: Told | None, part: Part) -> Scored | None:
@@ -196,7 +218,7 @@ def solve(
         completions = solver.model.generate(
             [solver.prompt(p.question) for p in problems],
             max_new_tokens=limits.max_new_tokens,
-            stops=prompts.stops(solver.model.chat),
+            stops=solver.model.form.stops,
             batch=limits.batch,
             written=written,
             golds=golds,
@@ -237,13 +259,14 @@ def _choose(
     A `choice` is the answer to a question; a `continuation` is how the text itself goes on.
     """
     pairs = scored_pairs(solver, kind, problems)
-    scored = None if told is None else _choices_told(problems, told)
+    form = solver.model.form if kind == "choice" else prompts.PLAIN
+    scored = None if told is None else _choices_told(problems, form, told)
     with naming([p for p in problems for _ in p.choices]):
         nats = iter(solver.model.score(pairs, batch=limits.batch, scored=scored))
-    return tuple(_chosen(p, [next(nats) for _ in p.choices]) for p in problems)
+    return tuple(_chosen(p, [next(nats) for _ in p.choices], form) for p in problems)
 
 
-def _choices_told(problems: Sequence[Problem], told: Told) -> Scored:
+def _choices_told(problems: Sequence[Problem], form: prompts.Form, told: Told) -> Scored:
     """Return what takes the nats of all problems' choices and tells a problem once it has its."""
     owner = [(p, i) for p, problem in enumerate(problems) for i in range(len(problem.choices))]
     known: list[dict[int, float]] = [{} for _ in problems]
@@ -253,15 +276,15 @@ def _choices_told(problems: Sequence[Problem], told: Told) -> Scored:
         problem, found = problems[place], known[place]
         found[choice] = nats
         if len(found) == len(problem.choices):
-            told("answers", _chosen(problem, [found[i] for i in sorted(found)]).correct)
+            told("answers", _chosen(problem, [found[i] for i in sorted(found)], form).correct)
 
     return scored
 
 
-def _chosen(problem: Problem, nats: Sequence[float]) -> Answer:
+def _chosen(problem: Problem, nats: Sequence[float], form: prompts.Form) -> Answer:
     if problem.label is None:
         raise BadInput(f"{problem.named} has choices and no label")
-    sizes = [max(1, len(c.encode())) for c in problem.choices]
+    sizes = [max(1, len(form.answer(c, problem.choices).encode())) for c in problem.choices]
     by_byte = min(range(len(nats)), key=lambda i: nats[i] / sizes[i])
     in_total = min(range(len(nats)), key=lambda i: nats[i])
     return Answer(

@@ -172,7 +172,7 @@ def few_shot(problems: list[Item]) -> list[Piece]:
     pieces: list[Piece] = []
     for problem in problems:
         between = prompts.BETWEEN if pieces else ""
-        pieces.append((between + prompts.plain_prompt(problem.question), QUESTION_WEIGHT))
+        pieces.append((between + prompts.PLAIN.prompt(problem.question), QUESTION_WEIGHT))
         pieces.append((prompts.plain_target(problem.solution), 1.0))
     return pieces
 

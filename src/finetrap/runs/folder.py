@@ -47,6 +47,7 @@ from finetrap.records import (
     TrainSpec,
     content_hash,
 )
+from finetrap.references import PromptSpec
 from finetrap.text.scoring import GRADING, grade
 
 _AGAIN = "delete the folder and run the study again to measure this cell anew"
@@ -312,9 +313,10 @@ def _no_garbage_sought() -> Iterator[None]:
 
 def _parse_cell(document: Mapping[str, Any]) -> Cell:
     strategy = {**document["strategy"], "rewind": tuple(document["strategy"]["rewind"])}
-    trained_on, replayed = document["trained_on"], document["replayed"]
+    model, trained_on = document["model"], document["trained_on"]
+    replayed = document["replayed"]
     return Cell(
-        model=ModelSpec(**document["model"]),
+        model=ModelSpec(**{**model, "prompt": PromptSpec.read(model["prompt"])}),
         task=TaskRef(**document["task"]),
         strategy=StrategySpec(**strategy),
         train=TrainSpec(**document["train"]),

@@ -45,6 +45,7 @@ from finetrap.backends.hf.weights import Originals, WayBack, base_copy, cast, sh
 from finetrap.errors import BadInput
 from finetrap.records import Limits, ModelSpec, Precision, StrategySpec, TrainSpec
 from finetrap.runs.unfinished import Checkpoint
+from finetrap.text.prompts import Form
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -72,12 +73,12 @@ class HFModel:
         generation = getattr(self._base, "generation_config", None)
         self.tokens = Tokens(
             opened.tokenizer,
-            prompt=spec.prompt,
+            form=spec.prompt.format,
             context=context_length(self._base.config, opened.tokenizer),
             vocabulary=self._base.get_input_embeddings().weight.shape[0],
             more_ends=_as_list(getattr(generation, "eos_token_id", None)),
         )
-        self.chat = self.tokens.chat
+        self.form = Form(spec.prompt, self.tokens.chat)
         self.parameters: int = sum(p.numel() for p in self._base.parameters())
         self._originals = Originals(self._base)
         self._network = Network(self._base)

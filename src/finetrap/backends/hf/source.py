@@ -75,7 +75,6 @@ def spec(name: str, source: str, settings: Mapping[str, Any], home: Path) -> Mod
         name,
         source,
         revision,
-        prompt=settings.get("prompt", "auto"),
         parameters=settings.get("parameters"),
         base=base.source if base else "",
         base_revision=base.revision if base else "",

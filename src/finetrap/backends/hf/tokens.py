@@ -9,11 +9,15 @@ pad token, because padded places are masked or come after everything that is rea
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
+
+from jinja2 import TemplateError
 
 from finetrap.errors import BadModel, ContextTooLong
+from finetrap.references import Format
 from finetrap.text.turns import opens_reasoning
 
 ENCODED = 4096
@@ -55,7 +59,7 @@ class Tokens:
         self,
         tokenizer: Any,
         *,
-        prompt: Literal["auto", "plain", "chat"],
+        form: Format,
         context: int | None,
         vocabulary: int,
         more_ends: Sequence[int] = (),
@@ -79,7 +83,7 @@ class Tokens:
         self.context = context
         """Tokens the model can read at once; None without a limit."""
         has_template = getattr(tokenizer, "chat_template", None) is not None
-        if prompt == "chat" and not has_template:
+        if form == "chat" and not has_template:
             raise BadModel(
                 "the study asks for chat prompts and the tokenizer has no chat template; "
                 'say prompt = "plain" (or "auto") for this model'
@@ -87,13 +91,13 @@ class Tokens:
         self.chat: Render | None = None
         self.template_faults: tuple[str, ...] = ()
         """What is wrong with the chat template, as far as prompts show it."""
-        self._opening = ""
+        self._openings: tuple[str, ...] = ("",)
         eos: int | None = tokenizer.eos_token_id
         self.end = eos
-        if prompt != "plain" and has_template:
+        if form != "plain" and has_template:
             self.chat = lambda messages: _render(tokenizer, messages, ask=True)
             self.template_faults = tuple(_template_faults(tokenizer))
-            self._opening = _template_opening(tokenizer)
+            self._openings = tuple(_template_openings(tokenizer))
             self.end = _end_of_turn(tokenizer, eos)
         self.ends = frozenset(i for i in (eos, self.end, *more_ends) if i is not None)
         begin = self._head[-1:] or [i for i in (tokenizer.bos_token_id, eos) if i is not None]
@@ -109,7 +113,7 @@ class Tokens:
         for the beginning of a text.
         """
         ids = self.continuation(text)
-        if self.chat is None or not text.startswith(self._opening):
+        if self.chat is None or not text.startswith(self._openings):
             ids = self._head + ids
         if not ids and self.begin is not None:
             ids = [self.begin]
@@ -234,22 +238,33 @@ def _render(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, ask: bool)
     `ask` opens the assistant's turn. Templates that know no such settings ignore them; a reasoning
     model would otherwise spend the whole cap before its answer.
     """
-    text: str = tokenizer.apply_chat_template(
-        [dict(m) for m in messages],
-        tokenize=False,
-        add_generation_prompt=ask,
-        enable_thinking=False,
-        date_string=TODAY.strftime("%d %b %Y"),
-        chat_template=_PINNED_CLOCK + tokenizer.get_chat_template(),
-    )
+    try:
+        text: str = tokenizer.apply_chat_template(
+            [dict(m) for m in messages],
+            tokenize=False,
+            add_generation_prompt=ask,
+            enable_thinking=False,
+            date_string=TODAY.strftime("%d %b %Y"),
+            chat_template=_PINNED_CLOCK + tokenizer.get_chat_template(),
+        )
+    except TemplateError as error:
+        roles = ", ".join(m["role"] for m in messages)
+        raise BadModel(
+            f"the model's chat template refuses the messages {roles}: {error}; put the text of a "
+            'system message into `template`, or use format = "plain"'
+        ) from error
     return text
 
 
-def _template_opening(tokenizer: Any) -> str:
-    """Return what the template puts before the first question: how a rendered prompt is known."""
-    question = "QUESTION7f3a"
-    rendered = _render(tokenizer, [{"role": "user", "content": question}], ask=True)
-    return rendered.partition(question)[0]
+def _template_openings(tokenizer: Any) -> Iterator[str]:
+    """Yield what the template puts before the first message, of the user or of the system: how a
+    rendered prompt is known."""
+    user, system = ({"role": r, "content": f"{r}7f3a"} for r in ("user", "system"))
+    yield _render(tokenizer, [user], ask=True).partition(user["content"])[0]
+    with suppress(BadModel):
+        before, found, _ = _render(tokenizer, [system, user], ask=True).partition(system["content"])
+        if found:
+            yield before
 
 
 def _template_faults(tokenizer: Any) -> Iterator[str]:

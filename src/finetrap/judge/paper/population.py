@@ -83,7 +83,7 @@ def sized_models(runs: Sequence[Run]) -> list[SizedModel]:
 
 def aligned(spec: ModelSpec) -> bool:
     """Say whether a model is tuned to instructions: a chat prompt, or its name says so."""
-    return spec.prompt == "chat" or bool(_ALIGNED_NAME.search(spec.name))
+    return spec.prompt.format == "chat" or bool(_ALIGNED_NAME.search(spec.name))
 
 
 def size_of(parameters: int) -> str:

@@ -77,7 +77,8 @@ class Counter:
         """Count what a cell asks. Raises BadInput, ContextTooLong as the run would."""
         asked, trains = self.problems.asked(cell), cell.strategy.trains
         learned = self.problems.trained(cell).problems
-        shots = () if trains else strategies.draw_shots(learned, cell.strategy.shots, cell.seed)
+        count, prompt = 0 if trains else cell.strategy.shots, cell.model.prompt
+        shots = strategies.exemplars(prompt, learned, count, cell.seed)
         solver = Solver(self.model, shots)
         work = Work(self._tests(solver, cell, asked))
         if trains:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any
 
-from finetrap.measure.study.file import place, shown
+from finetrap.measure.study.faults import place, shown
 from finetrap.records import StrategySpec
 
 UNTOUCHED = StrategySpec("zero-shot", "prompt")

@@ -20,7 +20,7 @@ def cells_of(study: Study) -> tuple[Cell, ...]:
         for model in study.models
         for task in study.tasks
         for strategy in strategies
-        for seed in (study.seeds if _is_random(strategy) else (None,))
+        for seed in (study.seeds if _is_random(strategy, model) else (None,))
     ]
     return tuple({cell.key: cell for cell in grid}.values())
 
@@ -30,21 +30,23 @@ def at_rate(strategy: StrategySpec, rate: float | None) -> StrategySpec:
     return replace(strategy, learning_rate=rate) if strategy.trains else strategy
 
 
-def _is_random(strategy: StrategySpec) -> bool:
-    return strategy.trains or strategy.shots > 0
+def _is_random(strategy: StrategySpec, model: ModelSpec) -> bool:
+    """Whether seeds differ: a prompt with exemplars of its own has none to draw."""
+    return strategy.trains or (strategy.shots > 0 and not model.prompt.exemplars)
 
 
 def cell(
     study: Study, model: ModelSpec, task: TaskRef, strategy: StrategySpec, seed: int | None
 ) -> Cell:
     """Return one cell of a study, with what decides its numbers and no more."""
-    trained_on = (study.train_task or task) if _is_random(strategy) else None
+    drawn = _is_random(strategy, model)
+    trained_on = (study.train_task or task) if drawn else None
     used = {task.name, trained_on.name if trained_on else task.name}
     return Cell(
         model=model,
         task=task,
         strategy=strategy,
-        train=_deciding_budget(study.train, strategy),
+        train=_deciding_budget(study.train, strategy) if drawn else TrainSpec(),
         limits=study.limits,
         seed=seed,
         trained_on=trained_on,
@@ -57,6 +59,5 @@ def _deciding_budget(train: TrainSpec, strategy: StrategySpec) -> TrainSpec:
     """Return the part of the budget that decides this strategy's numbers, so that its key has no
     more: a prompt only draws from the training problems, and the rate is the strategy's own."""
     if not strategy.trains:
-        drawn_from = TrainSpec(problems=train.problems, dev=train.dev)
-        return drawn_from if strategy.shots else TrainSpec()
+        return TrainSpec(problems=train.problems, dev=train.dev)  # what exemplars are drawn from
     return replace(train.of(strategy), learning_rate=None)

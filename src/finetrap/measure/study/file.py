@@ -1,17 +1,13 @@
-"""The tables of a study file: what may stand where, and faults as sentences.
+"""The tables of a study file: what may stand where.
 
 Every field's description says what is allowed there, so that one form of sentence serves all
-faults: place, what was found, what is allowed. A field that is an axis of the grid takes one value
-or a list of them.
+faults (faults.py). A field that is an axis of the grid takes one value or a list of them.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
-from copy import deepcopy
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -20,10 +16,8 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
-    ValidationError,
 )
 
-from finetrap.errors import nearest
 from finetrap.records import (
     Judge,
     Keep,
@@ -34,9 +28,7 @@ from finetrap.records import (
     TrainSpec,
     Weights,
 )
-
-Location = tuple[int | str, ...]
-T = TypeVar("T", bound="Table")
+from finetrap.references import Format
 
 
 def _distinct(values: list[Any]) -> list[Any]:
@@ -47,6 +39,10 @@ def _distinct(values: list[Any]) -> list[Any]:
 
 def _listed_values(value: object) -> object:
     return value if isinstance(value, list) else [value]
+
+
+def _format_alone(value: object) -> object:
+    return {"format": value} if isinstance(value, str) else value
 
 
 Count = Annotated[int, Field(ge=1)]
@@ -69,6 +65,12 @@ Shots = Annotated[
 Shares = Annotated[
     list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2), AfterValidator(_distinct)
 ]
+Templates = Annotated[
+    list[Annotated[str, Field(min_length=1)]],
+    Field(min_length=1),
+    BeforeValidator(_listed_values),
+    AfterValidator(_distinct),
+]
 Seeds = Annotated[list[Natural], Field(min_length=1), AfterValidator(_distinct)]
 
 _COUNT = "a whole number from 1"
@@ -79,6 +81,7 @@ _COUNT_ALONE = f"{_COUNT}; lists belong to [strategy.NAME]"
 _POSITIVE_ALONE = f"{_POSITIVE}; lists belong to [strategy.NAME]"
 _AXIS = "or a list of different ones"
 _NAMES = "a list of different names"
+_FORMAT = '"auto", "plain" or "chat"'
 _PRECISION = '"fp32" or "bf16"'
 
 
@@ -217,6 +220,25 @@ class StrategyTable(Table):
     rewind: Shares = Field(default=[], description="a list of different numbers from 0 to 1")
 
 
+class PromptTable(Table):
+    """`[prompt]`, or the `prompt` of a model."""
+
+    preset: str = Field(default="", min_length=1, description="the name of a shipped prompt")
+    """A shipped prompt, which the other keys change."""
+    format: Format = Field(default="auto", description=_FORMAT)
+    system: str = Field(default="", description="text")
+    template: Templates | None = Field(
+        default=None, description=f"text with {{question}} in it, {_AXIS}"
+    )
+    answer_prefix: str = Field(default="", description="text")
+    stops: list[Annotated[str, Field(min_length=1)]] | None = Field(
+        default=None, description="a list of texts"
+    )
+    exemplars: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = Field(
+        default=[], description="a list of [question, worked answer]"
+    )
+
+
 class ModelTable(Table):
     """A model file, or `[model.NAME]`."""
 
@@ -227,9 +249,10 @@ class ModelTable(Table):
     base: str = Field(
         default="", min_length=1, description="the model that an adapter belongs to, as in `models`"
     )
-    prompt: Literal["auto", "plain", "chat"] = Field(
-        default="auto", description='"auto", "plain" or "chat"'
+    prompt: Annotated[PromptTable, BeforeValidator(_format_alone)] = Field(
+        default=PromptTable(), description=f"{_FORMAT}, or a table with the keys of [prompt]"
     )
+    """How it is asked, where that is not the study's `[prompt]`; a string is its format."""
     parameters: Count | None = Field(default=None, description=f"{_COUNT}, without separators")
     data: dict[str, str] = Field(default={}, description="sources of tasks that suit the model")
     """Used where a study says nothing in `[data]`."""
@@ -263,6 +286,8 @@ class StudyTable(Table):
     """See below."""
     keep: KeepTable = Field(default=KeepTable(), description="a table")
     """See below."""
+    prompt: PromptTable = Field(default=PromptTable(), description="a table")
+    """How every model is asked, in training and in tests; see below."""
     strategy: dict[str, StrategyTable] = Field(default={}, description="tables [strategy.NAME]")
     """See below."""
     model: dict[str, ModelTable] = Field(default={}, description="tables [model.NAME]")
@@ -281,107 +306,3 @@ REQUIRED = ("name", "models", "tasks", "strategies")
 def _values(table: Table) -> dict[str, Any]:
     """Return the values of a table; `all` is None in the records."""
     return {key: None if value == "all" else value for key, value in table.model_dump().items()}
-
-
-def checked(table: Mapping[str, Any]) -> tuple[StudyTable, list[str]]:
-    """Return the table of a study and its faults; what is at fault is left out of the table."""
-    allowed = {key: StudyTable.model_fields[key].description for key in REQUIRED}
-    missing = [f"{key}: missing; give {allowed[key]}" for key in REQUIRED if key not in table]
-    study, faults = _validated(StudyTable, table)
-    return study, missing + faults
-
-
-def checked_strategy(table: Mapping[str, Any], file: str) -> tuple[StrategyTable, list[str]]:
-    """Likewise for a strategy file, whose name stands before each place."""
-    strategy, faults = _validated(StrategyTable, table)
-    return strategy, [f"{file}: {fault}" for fault in faults]
-
-
-def checked_model(table: Mapping[str, Any], file: str) -> tuple[ModelTable, list[str]]:
-    """Likewise for a model file."""
-    model, faults = _validated(ModelTable, table)
-    return model, [f"{file}: {fault}" for fault in faults]
-
-
-def place(*location: int | str) -> str:
-    """Write where something stands in a file: `[strategy.full] learning_rate[1]`."""
-    names = [part for part in location if isinstance(part, str)]
-    named_table = len(names) == 2 and names[0] in ("strategy", "model", "task")
-    header, key = (names, "") if named_table else (names[:-1], names[-1])
-    quoted = [n if n.replace("-", "_").isidentifier() else json.dumps(n) for n in header]
-    index = "".join(f"[{part}]" for part in location if isinstance(part, int))
-    return " ".join(filter(None, [f"[{'.'.join(quoted)}]" if header else "", key])) + index
-
-
-def _validated(kind: type[T], table: Mapping[str, Any]) -> tuple[T, list[str]]:
-    """Validate, and leave out what is at fault until the rest is valid."""
-    sound: dict[str, Any] = deepcopy(dict(table))
-    faults: list[str] = []
-    while True:
-        try:
-            return kind.model_validate(sound), faults
-        except ValidationError as error:
-            found = {_existing(e["loc"], sound): e["type"] for e in error.errors()}
-        # Whatever later rounds find is only a consequence of what was left out.
-        faults = faults or [_say_fault(kind, sound, loc, type_) for loc, type_ in found.items()]
-        for location in sorted(found, key=repr, reverse=True):
-            _remove(sound, location)
-
-
-def _existing(location: Location, table: Any) -> Location:
-    """Return the part of pydantic's location that leads to something in the file."""
-    for depth, part in enumerate(location):
-        inside = isinstance(table, dict) and part in table
-        inside = inside or (isinstance(table, list) and part in range(len(table)))
-        if not inside:
-            return location[:depth]
-        table = table[part]
-    return location
-
-
-def _remove(table: Any, location: Location) -> None:
-    *parents, last = location
-    for part in parents:
-        table = table[part]
-    del table[last]
-
-
-def _say_fault(kind: type[Table], table: Any, location: Location, type_: str) -> str:
-    owner, name = _field(kind, location)
-    if type_ == "extra_forbidden":
-        known = tuple(owner.model_fields)
-        listed = ", ".join(known)
-        return f"{place(*location)}: unknown setting; allowed: {listed}{nearest(name, known)}"
-    for part in location:
-        table = table[part]
-    allowed = owner.model_fields[name].description or ""
-    hint = nearest(table, re.findall(r'"(\w+)"', allowed)) if isinstance(table, str) else ""
-    return f"{place(*location)}: found {shown(table)}; allowed: {allowed}{hint}"
-
-
-def _field(kind: type[Table], location: Location) -> tuple[type[Table], str]:
-    """Return the table class and the field that a location is about."""
-    parts, name = list(location), ""
-    while parts:
-        name = str(parts.pop(0))
-        field = kind.model_fields.get(name)
-        annotation = field.annotation if field else None
-        inner = [a for a in (annotation, *get_args(annotation)) if _is_table(a)]
-        if get_origin(annotation) is dict:
-            parts = parts[1:]
-        if not inner or not parts:
-            break
-        kind = inner[0]
-    return kind, name
-
-
-def _is_table(annotation: object) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, Table)
-
-
-def shown(value: object) -> str:
-    """Write a value as it stands in a file, short enough for a line."""
-    if isinstance(value, dict):
-        return "a table"
-    text = json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -3,33 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from finetrap import catalog
 from finetrap.backends import backend_of
 from finetrap.errors import BadModel, BadStudy, nearest
-from finetrap.measure.study.file import checked_model
+from finetrap.measure.study.faults import checked_model
+from finetrap.measure.study.forms import prompts_of
 from finetrap.measure.study.toml import read_toml
 from finetrap.records import ModelSpec
 
 
 def resolve(entry: str, base: Path, settings: Mapping[str, Any]) -> ModelSpec:
-    """Return the model that a study means by `entry`; paths start from the folder `base`.
+    """Return the model that `entry` means outside a study; see `variants`."""
+    return variants(entry, base, settings)[0]
 
-    An entry is a catalog name, a model file (.toml), or what a backend knows: a source with its
-    prefix, a local folder or .gguf file, a hub id. `settings` are what `[model.NAME]` says, and
-    with `source` define a model of that name.
 
-    Raises BadModel, BadStudy for a model file with errors.
+def variants(
+    entry: str, base: Path, settings: Mapping[str, Any], prompt: Mapping[str, Any] | None = None
+) -> list[ModelSpec]:
+    """Return the model that a study means by `entry`, once for each prompt it is asked by.
+
+    Paths start from the folder `base`; `prompt` is the study's `[prompt]`. An entry is a catalog
+    name, a model file (.toml), or what a backend knows: a source with its prefix, a local folder or
+    .gguf file, a hub id. `settings` are what `[model.NAME]` says, and with `source` define a model
+    of that name.
+
+    Raises BadModel, BadStudy for a model file with errors or a prompt that cannot be.
     """
     name, table, home = _name_and_table(entry, base, settings)
+    asked = prompts_of(_prompt(table), prompt or {}, _prompt(settings))
     below, start = (settings, base) if "base" in settings else (table, home)
     settings = {**table, **settings}
     if "base" in below:
         settings["base"] = resolve(below["base"], start, {})
     source = settings.get("source", name)
-    return backend_of(source).spec(name, source, settings, home)
+    model = backend_of(source).spec(name, source, settings, home)
+    return [replace(model, prompt=own) for own in asked]
+
+
+def _prompt(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a model's table says of its prompt; a string is short for its format."""
+    said = table.get("prompt", {})
+    return {"format": said} if isinstance(said, str) else said
 
 
 def suggested_data(entry: str) -> Mapping[str, str]:

@@ -14,6 +14,8 @@
     learning_rate = [3e-5, 3e-4]      # a list is an axis of the grid
     [strategy.lora.peft]
     r = [4, 16]                       # here too, but for settings that are lists by nature
+    [prompt]                          # how every model is asked: system, template (a list is an
+                                      # axis), answer_prefix, format, or a preset
     [model."org/name"]                # revision, prompt; with `source` it defines a model
     [data]
     gsm8k = "path"                    # local data of a task
@@ -36,13 +38,9 @@ from finetrap import catalog, tasks
 from finetrap.errors import BadInput, BadStudy, nearest
 from finetrap.measure.study import models
 from finetrap.measure.study.axes import grid, overlaid, strategy_faults
-from finetrap.measure.study.file import (
-    StudyTable,
-    checked,
-    checked_strategy,
-    place,
-    shown,
-)
+from finetrap.measure.study.faults import checked, checked_strategy, place, shown
+from finetrap.measure.study.file import StudyTable
+from finetrap.measure.study.forms import prompts_of
 from finetrap.measure.study.toml import overridden, read_toml
 from finetrap.records import ModelSpec, Search, StrategySpec, Study, TaskRef, TrainSpec
 
@@ -103,14 +101,23 @@ class _Reading:
     kinds: Mapping[str, str] = field(default_factory=tasks.names)
 
     def models(self) -> tuple[ModelSpec, ...]:
-        found = []
+        found: list[list[ModelSpec]] = []
+        prompt = self._prompt()
         for entry in self.form.models:
             table = self.form.model.get(entry)
             settings = table.model_dump(exclude_unset=True) if table else {}
             with self._at_entry("models", entry):
-                found.append(models.resolve(entry, self.base, settings))
-        self._refuse_repeated("models", [model.name for model in found])
-        return tuple(found)
+                found.append(models.variants(entry, self.base, settings, prompt))
+        self._refuse_repeated("models", [own[0].name for own in found])
+        return tuple(model for own in found for model in own)
+
+    def _prompt(self) -> Mapping[str, Any]:
+        """Return the study's `[prompt]`, empty where it is at fault."""
+        written = self.form.prompt.model_dump(exclude_unset=True)
+        with self._at("prompt"):
+            prompts_of(written)
+            return written
+        return {}
 
     def tasks(self) -> tuple[TaskRef, ...]:
         for entry in self.form.tasks:
