@@ -15,7 +15,7 @@ from tests.builders.commands import HEAVY, loaded_by
 SOURCE = Path(__file__).parents[1] / "src"
 FILES = sorted(SOURCE.glob("finetrap/**/*.py"))
 
-GROUND = ("errors", "references", "records", "levels", "findings", "events")
+GROUND = ("errors", "references", "records", "levels", "findings", "events", "quota")
 """Nouns, errors and events: what everything may import."""
 SHARED = (*GROUND, "stats", "runs", "text")
 """What both halves may import."""
@@ -24,6 +24,7 @@ MEASURING = ("measure", *PLUG_INS)
 JUDGING = ("judge", "report")
 ALLOWED = {
     "errors": (),
+    "quota": (),
     "references": (),
     "records": ("errors", "references"),
     "levels": (),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import Required, TypedDict, Unpack
 
 from finetrap import miniature, records
-from finetrap.errors import BadInput, MissingPackage
+from finetrap.errors import MissingPackage
 from finetrap.findings import Effect, Findings, Trial
 from finetrap.levels import CellRow
 from finetrap.measure.study import reading as studies
@@ -99,8 +99,7 @@ def run(
         rounds.run_study(
             study, store, workers=workers, retry_failed=retry_failed, emit=progress.emit
         )
-    if progress.faults:
-        raise BadInput("\n".join(progress.faults))
+    progress.check()
     return Runs(runs, study)
 
 

@@ -1,4 +1,4 @@
-"""Every error finetrap raises on purpose.
+"""Every error finetrap raises on purpose, and whose fault the others are.
 
 FinetrapError
 ├── BadInput            what a person wrote cannot be used (exit code 2)
@@ -10,15 +10,23 @@ FinetrapError
 ├── NotFinite           a model whose weights hold NaN or infinity
 ├── MissingPackage      what was asked for needs a package that is not installed
 ├── Unsupported         a PEFT method that needs more than its configuration
-└── StoreError          a runs folder that cannot be read or written
+├── MachineFault        what the machine lacks: a cell that met it remains (exit code 3)
+│   └── MemoryTaken     memory that other programs hold
+└── StoreError          a runs folder that cannot be read
 
 A message says what was found, what is allowed and what to do next.
 """
 
 from __future__ import annotations
 
+import errno
+import os
+import re
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class FinetrapError(Exception):
@@ -86,8 +94,16 @@ class MissingPackage(FinetrapError, ImportError):
     """What was asked for needs an optional package; the message says how to install it."""
 
 
+class MachineFault(FinetrapError):
+    """The machine lacks something, which says nothing about a cell: the cell remains."""
+
+
+class MemoryTaken(MachineFault):
+    """There was too little memory, and other programs hold much of it."""
+
+
 class StoreError(FinetrapError):
-    """A runs folder cannot be read or written."""
+    """A runs folder cannot be read."""
 
 
 def opening(text: str) -> str:
@@ -104,10 +120,77 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
+def machine_fault(fault: BaseException, *places: str | Path) -> MachineFault | None:
+    """Return an error as the machine's fault if it is: disk, folder, rights, network, threads.
+
+    Every call that the system refused is one, but for memory. `places` are where was written, to
+    say how much is free there.
+    """
+    if isinstance(fault, MachineFault):
+        return fault
+    number = _refused(fault)
+    if number == errno.ENOMEM or (number is None and not _UNNUMBERED.search(str(fault))):
+        return None
+    told = number is not None and number > 0 and number != errno.ENOENT
+    what = os.strerror(number or 0) if told else str(fault)
+    named = getattr(fault, "filename", None)
+    where = f"{named}: " if named and told else ""
+    free = ", ".join(filter(None, map(_free, places)))
+    beside, remedy = f" (free: {free})" if free else "", _remedy(number, str(fault))
+    return MachineFault(f"{where}{what}{beside}; {remedy}, {AGAIN}")
+
+
 def out_of_memory(fault: BaseException) -> bool:
     """Tell an exhausted memory from other faults; torch's CPU allocator only says so in words."""
     return (
         isinstance(fault, MemoryError)
         or type(fault).__name__ == "OutOfMemoryError"
-        or "DefaultCPUAllocator" in str(fault)
+        or _refused(fault) == errno.ENOMEM
+        or _NO_MEMORY.search(str(fault)) is not None
     )
+
+
+AGAIN = "and give the same command again: what is measured is kept"
+_ELSEWHERE = "choose another place (--runs FOLDER; for temporary files TMPDIR=FOLDER)"
+_FULL = f"free space there, or {_ELSEWHERE}"
+_CLOSED = f"make it writable, or {_ELSEWHERE}"
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _FULL),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), _CLOSED),
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit on open files (ulimit -n)"),
+}
+_NUMBERED = re.compile(r"\(os error (\d+)\)")
+"""How libraries in Rust (safetensors, tokenizers) tell the number of an error of the system."""
+_WRITES = r"unexpected pos \d+ vs \d+|PytorchStreamWriter failed writing"
+_THREADS = "can't start new thread"
+_UNNUMBERED = re.compile(f"{_WRITES}|{_THREADS}")
+"""How torch says that a file was not written whole, and Python that no thread could start."""
+_NO_MEMORY = re.compile(
+    r"DefaultCPUAllocator|Cannot allocate memory|std::bad_alloc|CUDA error: out of memory|"
+    r"STATUS_ALLOC_FAILED|could not create a primitive(?! desc)"
+)
+"""The last is oneDNN's."""
+
+
+def _refused(fault: BaseException) -> int | None:
+    """Return the number of an error of the system, None for every other error."""
+    if isinstance(fault, OSError):
+        return fault.errno
+    told = _NUMBERED.search(str(fault))
+    return int(told.group(1)) if told else None
+
+
+def _remedy(number: int | None, said: str) -> str:
+    if number is None:
+        return "raise the limit on processes (ulimit -u)" if _THREADS in said else _FULL
+    if "temporary directory" in said:  # Python looked through all of them
+        return _FULL
+    return _REMEDIES.get(number, "put that right")
+
+
+def _free(place: str | Path) -> str:
+    """Say how much space is left where a place lies; nothing where that cannot be told."""
+    with suppress(OSError):
+        return f"{shutil.disk_usage(place).free / 1e6:,.1f} MB in {place}"
+    return ""

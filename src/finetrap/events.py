@@ -203,7 +203,33 @@ class CellRefused(Event):
     """the error, and what to do about it"""
 
 
-ENDINGS = (CellEnds, CellRefused)
+@dataclass(frozen=True)
+class CellLeft(Event):
+    """A cell was not measured through the machine's fault. It remains."""
+
+    names = ("cell-left",)
+    key: str
+    """the cell's key"""
+    slug: str
+    """its readable name"""
+    message: str
+    """what the machine lacked or did, and what to do about it"""
+
+
+@dataclass(frozen=True)
+class CellAgain(Event):
+    """A cell's process was killed, or had too little memory: it is tried once more, by itself."""
+
+    names = ("cell-again",)
+    key: str
+    """the cell's key"""
+    slug: str
+    """its readable name"""
+    message: str
+    """what became of its process"""
+
+
+ENDINGS = (CellEnds, CellRefused, CellLeft)
 """What ends a cell."""
 
 

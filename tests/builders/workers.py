@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from finetrap.errors import FinetrapError
-from finetrap.events import CellBegins, Emit, cell_ends
+from finetrap.errors import FinetrapError, MachineFault
+from finetrap.events import CellBegins, CellLeft, Emit, cell_ends
 from finetrap.records import (
     Cell,
     Costs,
@@ -56,6 +56,14 @@ def fake_group(cells: Sequence[Cell], store: Store, keep: Keep, emit: Emit) -> N
             fate, _, place = member.strategy.name.partition("@")
             if fate == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
+            if fate in ("once", "taken") and not Path(place).exists():
+                Path(place).write_text("tried")
+                if fate == "once":
+                    os.kill(os.getpid(), signal.SIGTERM)
+                emit(CellLeft(member.key, member.slug, "other processes hold 7 of 8 GB"))
+                continue
+            if fate == "full-disk":
+                raise MachineFault("No space left on device")
             if fate == "exit":
                 os._exit(3)
             if fate == "wait":

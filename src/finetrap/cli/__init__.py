@@ -1,6 +1,6 @@
 """The command line: each verb parses, calls one function, prints, and returns an exit code.
 
-Exit codes: 0 done, 1 some cells failed, 2 bad input, 130 interrupted.
+Exit codes: 0 done, 1 some cells failed, 2 bad input, 3 machine at fault, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import typer
 from finetrap import __version__
 from finetrap.cli import doing, judging, planned, regrading
 from finetrap.cli.interruption import Interrupted, listen
-from finetrap.errors import FinetrapError
+from finetrap.errors import FinetrapError, MachineFault
 from finetrap.events import ErrorMet
 from finetrap.terminal.progress import close_stdout
 
-CODES = "Exit codes: 0 done, 1 some cells failed, 2 bad input, 130 interrupted."
+CODES = "Exit codes: 0 done, 1 some cells failed, 2 bad input, 3 machine at fault, 130 interrupted."
 VERBS: dict[str, Callable[..., None]] = {
     "demo": doing.demo,
     "try": doing.try_strategies,
@@ -116,6 +116,7 @@ def _tell(fault: BaseException, arguments: Sequence[str]) -> int:
         message = f"{place}{fault.strerror or fault}; choose another place, or make this one usable"
     else:
         message = str(fault)
+        code = 3 if isinstance(fault, MachineFault) else 2
     line = json.dumps(ErrorMet(message).as_json()) if as_json else f"finetrap: {message}"
     print(line, file=sys.stderr)
     return code

@@ -240,7 +240,7 @@ def _run_to_the_end(
 ) -> bool:
     """Run a study's remaining cells; return whether all that it needs have answers.
 
-    Raises BadInput after the others, and Interrupted.
+    Raises BadInput and MachineFault after the others, and Interrupted.
     """
     from finetrap.measure.engines import rounds
 
@@ -270,7 +270,7 @@ class _Watch(NamedTuple):
 
 @contextmanager
 def _watched(voice: Voice, store: Store) -> Iterator[_Watch]:
-    """Show what runs inside. Raises BadInput for faults that were met, and Interrupted."""
+    """Show what runs inside. Raises BadInput or MachineFault for what was met, and Interrupted."""
     from finetrap.terminal import Progress
 
     try:
@@ -290,8 +290,7 @@ def _watched(voice: Voice, store: Store) -> Iterator[_Watch]:
             f"interrupted; saved in {store.root}: {saved} cells; remaining, with those that were "
             f"being measured: {owed}; to go on: {again}"
         ) from None
-    if progress.faults:
-        raise BadInput("\n".join(progress.faults))
+    progress.check()
 
 
 def _same_command() -> str:

@@ -12,6 +12,9 @@ from functools import cache
 from importlib import metadata
 from typing import Any
 
+from finetrap.errors import AGAIN, MemoryTaken
+from finetrap.quota import memory_free, memory_total, own_limit, resident
+
 PACKAGES = (
     "accelerate",
     "datasets",
@@ -22,6 +25,9 @@ PACKAGES = (
     "torch",
     "transformers",
 )
+
+OTHERS = 1 / 4
+"""Share of the memory from which on it was taken by others, where a cell found too little."""
 
 
 def flops(kind: str, parameters: int, trainable: int, trained: int, evaluated: int) -> float:
@@ -60,6 +66,30 @@ class Meter:
         if torch is not None and torch.cuda.is_available():
             return int(torch.cuda.max_memory_allocated())
         return _high_water_mark() if self._resettable else None
+
+
+def held_by_others() -> MemoryTaken | None:
+    """Return the fault of memory that ran out while other processes held `OTHERS` of it."""
+    free, total, own = _memory()
+    others = total - free - own
+    if others < OTHERS * total:
+        return None
+    held = f"other processes hold {others / 1e9:,.1f} of {total / 1e9:,.1f} GB of memory"
+    return MemoryTaken(
+        f"{held}, and the rest was too little; end them, or take fewer --workers, {AGAIN}"
+    )
+
+
+def _memory() -> tuple[int, int, int]:
+    """Return the bytes that are free, all there are, and what this process holds; of a GPU where
+    one is used."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        return int(free), int(total), int(torch.cuda.memory_reserved())
+    if own_limit() is not None:  # what others hold is no part of it
+        return 0, 0, 0
+    return memory_free(), memory_total(), resident()
 
 
 def _reset_peak() -> bool:

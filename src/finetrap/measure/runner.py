@@ -12,13 +12,22 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from finetrap.backends import Derived, Model
-from finetrap.errors import BadInput, Diverged, out_of_memory
-from finetrap.events import CellBegins, CellRefused, Emit, Teller, cell_ends
+from finetrap.errors import (
+    BadInput,
+    Diverged,
+    MachineFault,
+    MemoryTaken,
+    machine_fault,
+    out_of_memory,
+)
+from finetrap.events import CellBegins, CellLeft, CellRefused, Emit, Teller, cell_ends
 from finetrap.measure import evidence, strategies
-from finetrap.measure.meter import Meter, environment, flops
+from finetrap.measure.meter import Meter, environment, flops, held_by_others
 from finetrap.measure.session import Session
 from finetrap.measure.strategies import Questions, Solver
 from finetrap.records import Answer, Cell, Costs, Failure, Keep, Run, Status
@@ -31,9 +40,10 @@ def run_group(
 ) -> None:
     """Run what remains of cells that share a model, and commit each run.
 
-    A cell that another process holds is left to it. A fault of the input (BadInput) is told and
-    leaves its cell remaining: it is not a measurement. A `session` keeps what is open for the next
-    group.
+    A cell that another process holds is left to it. A fault of the input (BadInput), and memory
+    that others hold, are told and leave their cell remaining: they are no measurement. Any other
+    fault of the machine ends the study. A `session` keeps what is open for the next group. Raises
+    MachineFault.
     """
     session = session or Session()
     for number, cell in enumerate(cells, start=1):
@@ -43,9 +53,12 @@ def run_group(
             emit(CellBegins(cell.key, cell.slug))
             unfinished = store.unfinished(cell, keep)
             try:
-                run = attempt(cell, session, emit, unfinished)
+                run = attempt(cell, session, emit, unfinished, (store.root,))
             except BadInput as fault:
                 emit(CellRefused(cell.key, cell.slug, str(fault)))
+                continue
+            except MemoryTaken as fault:
+                emit(CellLeft(cell.key, cell.slug, str(fault)))
                 continue
             weights = session.loaded.weights(cell, keep) if session.loaded else None
             store.commit(run, weights=weights)
@@ -61,12 +74,22 @@ def _same_training(cell: Cell, others: Sequence[Cell]) -> list[Cell]:
     return list(islice(found, 1)) if cell.strategy.trains else []
 
 
-def attempt(cell: Cell, session: Session, emit: Emit, unfinished: Unfinished = NOWHERE) -> Run:
-    """Run a cell inside the one boundary that turns a failure into a recorded run."""
+def attempt(
+    cell: Cell,
+    session: Session,
+    emit: Emit,
+    unfinished: Unfinished = NOWHERE,
+    places: Sequence[Path] = (),
+) -> Run:
+    """Run a cell inside the one boundary that turns a failure into a recorded run.
+
+    What is no failure of the cell's is raised: BadInput, and MachineFault, which says how much is
+    free in `places`.
+    """
     meter = Meter()
     try:
         return run_cell(cell, session, meter, emit, unfinished)
-    except BadInput:
+    except (BadInput, MachineFault):
         session.clear()
         raise
     except Diverged as fault:
@@ -74,6 +97,10 @@ def attempt(cell: Cell, session: Session, emit: Emit, unfinished: Unfinished = N
         return replace(run, evidence=dict(fault.curve))
     except Exception as fault:
         status: Status = "oom" if out_of_memory(fault) else "failed"
+        others = held_by_others() if status == "oom" else None
+        if machine := others or machine_fault(fault, *places, gettempdir()):
+            session.clear()
+            raise machine from fault
         cause = type(fault).__name__
         detail = "".join(traceback.format_exception(fault))
         return _failed(cell, status, Failure(cause, f"{fault}\n{detail}".strip()), session, meter)
@@ -116,7 +143,7 @@ def run_cell(
         probes=probes,
         costs=_costs(cell, solver, meter, read),
         evidence={**evidence.collect(solver, train, asked), **before, **rewound, **varied, **after},
-        environment={**environment(), **_made_from(loaded.model)},
+        environment={**environment(), **_made_from(loaded.model), **session.tried},
     )
 
 

@@ -21,9 +21,16 @@ Opener = Callable[[ModelSpec, Limits], Model]
 class Session:
     """Keeps the last opened model and the loaded tasks for the next cell."""
 
-    def __init__(self, opener: Opener = open_model, problems: Problems | None = None) -> None:
+    def __init__(
+        self,
+        opener: Opener = open_model,
+        problems: Problems | None = None,
+        before: str | None = None,
+    ) -> None:
         self.problems = problems or Problems()
         self.loaded: LoadedModel | None = None
+        self.tried: dict[str, str] = {"tried_before": before} if before else {}
+        """What ended the process that first tried this session's cell, for its environment."""
         self._opener = opener
         self._opened_as: object = None
 

@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from finetrap.errors import StoreError
+from finetrap.errors import StoreError, machine_fault
 from finetrap.records import FORMAT, Cell, Keep, Run, Status, Study
 from finetrap.runs.folder import (
     PROTOCOLS,
@@ -61,7 +61,8 @@ class Store:
         """Write a run whole, or leave nothing; return its folder.
 
         `weights` is called with the folder being written, to put `adapter/` or `model/` into it.
-        The first whole commit of a key stands, a later one is dropped. Raises StoreError.
+        The first whole commit of a key stands, a later one is dropped. Raises MachineFault where it
+        cannot be written, StoreError where it would not be one.
         """
         folder = self.root / f"{run.cell.slug}--{run.cell.key}"
         if read_status(folder) is not None:
@@ -75,10 +76,10 @@ class Store:
                 self._set_aside(folder)
                 hidden.rename(folder)
                 _sync(self.root)
-        except OSError as error:
-            raise StoreError(
-                f"cannot write {folder}: {error}; free space or choose another runs folder"
-            ) from error
+        except Exception as error:
+            if fault := machine_fault(error, self.root):
+                raise fault from error
+            raise
         return folder
 
     def forget_failed(self, cells: Iterable[Cell]) -> None:
@@ -139,7 +140,7 @@ class Store:
             draft.write_text(json.dumps(note, ensure_ascii=False, indent=1) + "\n", "utf-8")
             draft.replace(place)
         except OSError as error:
-            raise StoreError(f"cannot write {place}: {error}") from error
+            raise machine_fault(error, self.root) or error from None
 
     def remembered(self) -> list[dict[str, Any]]:
         """Return the notes of `remember`, by the studies' names."""
@@ -160,7 +161,7 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(folder / key, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
-            raise StoreError(f"cannot write to {folder}: {error}") from error
+            raise machine_fault(error, self.root) or error from None
         try:
             yield _flock(handle, folder / key)
         finally:

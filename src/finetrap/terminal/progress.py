@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import Self
 
+from finetrap.errors import BadInput, MachineFault
 from finetrap.events import (
     ENDINGS,
+    CellAgain,
     CrewBegins,
     Event,
     PhaseBegins,
@@ -41,10 +43,13 @@ class Progress:
         self._crew = ""
         self._display: Display | None = None
 
-    @property
-    def faults(self) -> list[str]:
-        """Distinct faults of the input, each with the cells it kept from running."""
-        return self.state.faults
+    def check(self) -> None:
+        """Raise BadInput or MachineFault for what kept cells from being measured."""
+        state = self.state
+        if state.faults:
+            raise BadInput("\n".join([*state.faults, *state.unmeasured]))
+        if state.unmeasured:
+            raise MachineFault("\n".join(state.unmeasured))
 
     def __enter__(self) -> Self:
         return self
@@ -91,6 +96,8 @@ class Progress:
             left = state.left()
             hint = f"  (about {words.duration(left)} left)" if left and not self._display else ""
             self._line(self._count() + words.ending(event) + hint)
+        elif isinstance(event, CellAgain):
+            self._line(self._count() + words.again(event))
         elif isinstance(event, PhaseBegins) and self._display is None and _is_told(event, state):
             cell = state.cells[event.key]
             self._line(f"{self._count()}{cell.name}: {cell.phase}")

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 from finetrap.events import (
     ENDINGS,
+    CellAgain,
     CellBegins,
     CellEnds,
+    CellLeft,
     CellRefused,
     Event,
     PhaseBegins,
@@ -44,8 +46,10 @@ class State:
     searching: int = 0
     faults: list[str] = field(default_factory=list)
     """Distinct faults of the input, each with the cells it kept from running."""
+    unmeasured: list[str] = field(default_factory=list)
+    """Cells that remain through the machine's fault, each with what that was."""
     refused: int = 0
-    """Cells that were not run for them."""
+    """Cells that were not run for either."""
     cells: dict[str, CellState] = field(default_factory=dict)
     """Those being measured, by key."""
     stopping: bool = False
@@ -74,13 +78,19 @@ class State:
             self.owed = self.finished + event.owed
         elif isinstance(event, CellBegins):
             self.cells[event.key] = CellState(words.name(event))
+        elif isinstance(event, CellAgain):
+            self.cells.pop(event.key, None)
         elif isinstance(event, ENDINGS):
             self._end(event)
         elif isinstance(event, (PhaseBegins, StepDone, RowsDone)) and event.key in self.cells:
             _follow(self.cells[event.key], event)
 
-    def _end(self, event: CellEnds | CellRefused) -> None:
+    def _end(self, event: CellEnds | CellRefused | CellLeft) -> None:
         self.cells.pop(event.key, None)
+        if isinstance(event, CellLeft):
+            self.refused += 1
+            self.unmeasured.append(f"{words.name(event)}: {event.message}")
+            return
         if isinstance(event, CellRefused):
             self.refused += 1
             if event.message not in self.faults:

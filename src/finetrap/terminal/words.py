@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from finetrap.events import (
+    CellAgain,
     CellBegins,
     CellEnds,
+    CellLeft,
     CellRefused,
     CrewBegins,
     Event,
@@ -52,7 +54,7 @@ def accuracy(event: RowsDone | CellEnds) -> tuple[float, float, float] | None:
     return round(100 * event.right / n, 2), round(100 * low, 2), round(100 * high, 2)
 
 
-def name(event: CellBegins | CellEnds | CellRefused) -> str:
+def name(event: CellBegins | CellEnds | CellRefused | CellLeft | CellAgain) -> str:
     """Name a cell."""
     return ascii_line(event.slug, NAME)
 
@@ -95,8 +97,17 @@ def rows(event: RowsDone) -> str:
     return text if found is None else f"{text}  {_minutes_interval(found)} so far"
 
 
-def ending(event: CellEnds | CellRefused) -> str:
+def again(event: CellAgain) -> str:
+    """Say that a cell is tried once more."""
+    return (
+        f"{name(event)}: {ascii_line(event.message, MESSAGE)}; tried once more, alone, at the end"
+    )
+
+
+def ending(event: CellEnds | CellRefused | CellLeft) -> str:
     """Say how a cell ended."""
+    if isinstance(event, CellLeft):
+        return f"{name(event)}: remains (see below)"
     if isinstance(event, CellRefused):
         return f"{name(event)}: skipped: bad input (see below)"
     if event.status != "done":

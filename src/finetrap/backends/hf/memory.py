@@ -6,14 +6,14 @@ import ctypes
 import os
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from finetrap.quota import memory_free
+
 SHARE = 1 / 4
 """Of the free memory, for the rows of one batch: other workers and the system want some too."""
-_STAT = "/sys/fs/cgroup/memory.stat"
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 """Parameters of mallopt(3)."""
 _KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
@@ -55,18 +55,7 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         free: int = torch.cuda.mem_get_info(device)[0]
         return free
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for line in _file_lines("/proc/meminfo"):
-        if line.startswith("MemAvailable:"):
-            free = int(line.split()[1]) * 1024
-    limit = _file_lines("/sys/fs/cgroup/memory.max")[:1]
-    used = _file_lines("/sys/fs/cgroup/memory.current")[:1]
-    if limit and used and limit[0].isdecimal():
-        files = [
-            int(line.split()[1]) for line in _file_lines(_STAT) if line.startswith("inactive_file")
-        ]
-        free = min(free, int(limit[0]) - int(used[0]) + sum(files))
-    return max(0, free)
+    return memory_free()
 
 
 def too_large(batch: int, fits: int) -> MemoryError:
@@ -81,10 +70,3 @@ def release(device: torch.device) -> None:
     """Give memory that torch holds for reuse back to the GPU."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
-
-
-def _file_lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text().splitlines()
-    except OSError:
-        return []

@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from finetrap.quota import memory_total
 from finetrap.records import ModelSpec
 
 BYTES_PER_PARAMETER = 24
@@ -56,7 +57,7 @@ def this_machine() -> Machine:
     """Return what this process may use."""
     chosen = os.environ.get("OMP_NUM_THREADS", "")
     threads = int(chosen) if chosen.isdecimal() and int(chosen) else None
-    return Machine(cores(), memory(), has_gpu(), threads)
+    return Machine(cores(), memory_total(), has_gpu(), threads)
 
 
 def crew(model: ModelSpec, workers: int | None = None, on: Machine | None = None) -> Crew:
@@ -121,13 +122,6 @@ def cores() -> int:
     if quota.isdecimal() and period.isdecimal():
         return max(1, min(allowed or 1, int(quota) // int(period)))
     return allowed or 1
-
-
-def memory() -> int:
-    """Return the bytes of memory that this machine or container has in all."""
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = _control_group("memory.max")
-    return min(total, int(limit)) if limit.isdecimal() else total
 
 
 def faster_in_bf16(model: ModelSpec) -> bool:

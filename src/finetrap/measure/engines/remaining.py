@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from finetrap.events import CellBegins, CellEnds, CellRefused, Emit, Event
+from finetrap.events import CellAgain, CellBegins, CellEnds, CellLeft, CellRefused, Emit, Event
 from finetrap.measure.engines import local
 from finetrap.measure.engines.machine import crew
 from finetrap.records import Cell
@@ -34,8 +34,10 @@ class Remaining:
         """Pass an event on."""
         if isinstance(event, CellBegins):
             self._begun[event.key] = time.monotonic()
-        if isinstance(event, CellRefused):
+        if isinstance(event, CellRefused | CellLeft):
             self._owed.pop(event.key, None)
+        if isinstance(event, CellAgain):
+            self._begun.pop(event.key, None)
         if isinstance(event, CellEnds) and (cell := self._owed.pop(event.key, None)):
             self._note(cell, time.monotonic() - self._begun.pop(event.key, time.monotonic()))
             event = replace(event, left_s=round(self.seconds(), 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from finetrap.events import Emit, RoundBegins
+from finetrap.events import CellLeft, Emit, Event, RoundBegins
 from finetrap.measure.engines import local
 from finetrap.measure.engines.remaining import Remaining
 from finetrap.measure.engines.workers import Stopping
@@ -32,17 +32,24 @@ def run_study(
     if retry_failed:
         store.forget_failed(search.named_cells(study, store)[0])
     last: set[str] | None = None
+    left: set[str] = set()
+
+    def tell(event: Event) -> None:
+        if isinstance(event, CellLeft):
+            left.add(event.key)
+        emit(event)
+
     with local.ready(store, keep=study.keep, workers=workers, stopping=stopping) as run_owed:
         while True:
             cells, searching = search.named_cells(study, store)
             store.remember(study, cells)
-            owed = store.owed(cells)
+            owed = [cell for cell in store.owed(cells) if cell.key not in left]
             begin(cells, owed, searching, emit)
             keys = {cell.key for cell in owed}
             if not owed or keys == last:
                 return cells
             last = keys
-            run_owed(owed, Remaining(owed, workers, emit).emit)
+            run_owed(owed, Remaining(owed, workers, tell).emit)
 
 
 def begin(cells: Sequence[Cell], owed: Sequence[Cell], searching: int, emit: Emit) -> None:

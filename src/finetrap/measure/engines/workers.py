@@ -1,7 +1,9 @@
 """Worker processes: started, given groups of cells, listened to, and outlived.
 
-A worker that dies costs the cell it was at, which is recorded as failed; the rest of its group goes
-to a new worker. Workers end with their parent, however that ends.
+A worker that dies costs the cell it was at; the rest of its group goes to a new worker. That cell
+is tried once more, after all others and alone on the machine: what ended it may have been the
+memory of the others, or a person. What ends it there as well is recorded as its own, but for a
+signal that a person sent. Workers end with their parent, however that ends.
 """
 
 from __future__ import annotations
@@ -16,12 +18,21 @@ from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from finetrap.errors import FinetrapError
-from finetrap.events import ENDINGS, CellBegins, Emit, Event, cell_ends
+from finetrap.errors import AGAIN, FinetrapError, MachineFault
+from finetrap.events import (
+    ENDINGS,
+    CellAgain,
+    CellBegins,
+    CellLeft,
+    Emit,
+    Event,
+    cell_ends,
+)
 from finetrap.measure.engines.children import Child, start
 from finetrap.measure.engines.machine import Crew
 from finetrap.measure.meter import environment
-from finetrap.records import Cell, Failure, Keep, Run
+from finetrap.quota import kernel_kills
+from finetrap.records import Cell, Failure, Keep, Run, Status
 from finetrap.runs.store import Store
 
 RunGroup = Callable[[Sequence[Cell], Store, Keep, Emit], None]
@@ -66,23 +77,44 @@ class Pool:
         team: Crew,
         run_group: RunGroup | None = None,
         stopping: Stopping | None = None,
+        kills: Callable[[], int] = kernel_kills,
     ) -> None:
         self.store, self.keep, self.team = store, keep, team
         self.run_group, self.stopping = run_group, stopping
         self.workers: list[_Worker] = []
+        self.again: dict[str, tuple[Cell, str]] = {}
+        """Cells that are to be tried alone, by key, and what ended them."""
+        self.alone: Cell | None = None
+        """The one that is."""
         self.stopped = False
+        self.fault: FinetrapError | None = None
+        self.kills, self.kernel_kills = kills, kills()
 
     def run(self, groups: Iterable[Group], emit: Emit) -> None:
         """Work through all groups; the workers stay. Raises FinetrapError, KeyboardInterrupt."""
-        self.emit, self.waiting = emit, deque(groups)
+        self.emit = emit
+        self._work(groups, self.team.workers)
+        while self.again and not self.stopped:
+            self.close()
+            self.alone = next(iter(self.again.values()))[0]
+            self._work([(self.alone,)], 1)
+            self.close()
+            self.again.pop(self.alone.key)
+            self.alone = None
+        if self.fault:
+            raise self.fault
+        if self.stopped:
+            raise KeyboardInterrupt
+
+    def _work(self, groups: Iterable[Group], workers: int) -> None:
+        """Have each group run by a worker, so many at once."""
+        self.waiting = deque(groups)
         for worker in self.workers:
             self._assign(worker)
         while self.waiting or any(worker.members for worker in self.workers):
-            while self.waiting and len(self.workers) < self.team.workers:
+            while self.waiting and len(self.workers) < workers:
                 self._assign(self._start())
             self._listen()
-        if self.stopped:
-            raise KeyboardInterrupt
 
     def close(self, patience: float = 10.0) -> None:
         """Let the workers go, and end those that have not left after `patience` seconds each."""
@@ -96,7 +128,10 @@ class Pool:
         self.workers = []
 
     def _start(self) -> _Worker:
-        child = start(_serve, self.store, self.keep, self.run_group, threads=self.team.threads)
+        before = self.again[self.alone.key][1] if self.alone else None
+        child = start(
+            _serve, self.store, self.keep, self.run_group, before, threads=self.team.threads
+        )
         self.workers.append(_Worker(child))
         return self.workers[-1]
 
@@ -140,16 +175,22 @@ class Pool:
 
     def _take(self, worker: _Worker, kind: str, content: Any) -> None:
         worker.heard = True
-        if kind == "fault":
-            raise FinetrapError(content)
+        if kind == "fault":  # the others leave what they are at, as after Ctrl-C
+            self.fault = self.fault or content
+            worker.members, worker.current = (), None
+            self._stop()
+            return
         if kind == "free":
             worker.members, worker.current = (), None
             return
         if isinstance(content, CellBegins):
             worker.current = next(c for c in worker.members if c.key == content.key)
         elif isinstance(content, ENDINGS):
-            worker.current = None
+            cell, worker.current = worker.current, None
             worker.ended.add(content.key)
+            if isinstance(content, CellLeft) and cell and not self.alone:
+                self._try_again(cell, content.message)
+                return
         self.emit(content)
 
     def _replace(self, worker: _Worker) -> None:
@@ -167,31 +208,58 @@ class Pool:
                 'finetrap needs `if __name__ == "__main__":` around its call'
             )
         if worker.current is not None:
-            self._record_death(worker.current, cause)
             worker.ended.add(worker.current.key)
+            self._bury(worker.current, process.exitcode or 0, cause)
         rest = tuple(cell for cell in worker.members if cell.key not in worker.ended)
         if rest and not self.stopped:
             self.waiting.appendleft(rest)
 
-    def _record_death(self, cell: Cell, cause: str) -> None:
+    def _bury(self, cell: Cell, exit_code: int, cause: str) -> None:
+        """Have a cell whose worker died tried again; the second time, settle it."""
+        by_kernel = exit_code == -signal.SIGKILL and self.kills() > self.kernel_kills
+        self.kernel_kills += by_kernel
+        if by_kernel:
+            cause = "worker killed by the system, which was out of memory"
+        if not self.alone:
+            self._try_again(cell, cause)
+        elif by_kernel or -exit_code not in _SENT:
+            self._record(cell, "oom" if by_kernel else "failed", f"{cause}{_TWICE}")
+        else:
+            message = f"{cause}{_TWICE}; find out who sent it, {AGAIN}"
+            self.emit(CellLeft(cell.key, cell.slug, message))
+
+    def _try_again(self, cell: Cell, cause: str) -> None:
+        self.again[cell.key] = (cell, cause)
+        self.emit(CellAgain(cell.key, cell.slug, cause))
+
+    def _record(self, cell: Cell, status: Status, cause: str) -> None:
         with self.store.lock(cell.key) as mine:
             if mine and self.store.owed([cell]):
-                failure = Failure("worker-died", cause)
-                run = Run(cell, "failed", environment=environment(), failure=failure)
+                kind = "out-of-memory" if status == "oom" else "worker-died"
+                failure = Failure(kind, cause)
+                run = Run(cell, status, environment=environment(), failure=failure)
                 self.store.commit(run)
                 self.emit(cell_ends(run))
+
+
+_TWICE = ", and again when it was tried alone"
+_SENT = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+"""Signals that another process sends; the others are a crash."""
 
 
 def _cause(exit_code: int) -> str:
     if exit_code >= 0:
         return f"worker ended with exit code {exit_code}"
-    if -exit_code == signal.SIGKILL:
-        return "worker killed by signal 9: most often the machine ran out of memory"
     return f"worker killed by signal {-exit_code}"
 
 
-def _serve(pipe: Connection, store: Store, keep: Keep, run_group: RunGroup | None) -> None:
-    """Be a worker: run group after group until told that there is none."""
+def _serve(
+    pipe: Connection, store: Store, keep: Keep, run_group: RunGroup | None, before: str | None
+) -> None:
+    """Be a worker: run group after group until told that there is none.
+
+    `before` is what ended the first try of its only cell.
+    """
 
     def tell(kind: str, content: object = None) -> None:
         try:
@@ -204,21 +272,22 @@ def _serve(pipe: Connection, store: Store, keep: Keep, run_group: RunGroup | Non
         if pipe.poll():  # whatever comes before the group has ended asks to leave it
             raise KeyboardInterrupt
 
-    act = run_group or default_run_group()
+    act = run_group or default_run_group(before)
     while members := pipe.recv():
         try:
             act(members, store, keep, emit)
         except FinetrapError as fault:
-            tell("fault", str(fault))
+            known = MachineFault if isinstance(fault, MachineFault) else FinetrapError
+            tell("fault", known(str(fault)))
             return
         except KeyboardInterrupt:
             pass
         tell("free")
 
 
-def default_run_group() -> RunGroup:
+def default_run_group(before: str | None = None) -> RunGroup:
     """Return the runner's, with a session of its own, which serves the next group too."""
     from finetrap.measure.runner import run_group
     from finetrap.measure.session import Session
 
-    return partial(run_group, session=Session())
+    return partial(run_group, session=Session(before=before))

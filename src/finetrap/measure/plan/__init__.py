@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from finetrap.measure.engines.local import opened_as
-from finetrap.measure.engines.machine import Crew, crew, faster_in_bf16, has_gpu, memory
+from finetrap.measure.engines.machine import Crew, crew, faster_in_bf16, has_gpu
 from finetrap.measure.plan.ahead import Ahead, look_ahead
 from finetrap.measure.plan.calibration import Say, calibrate
 from finetrap.measure.plan.counting import signature
@@ -28,6 +28,7 @@ from finetrap.measure.plan.forecast import (
     timetable,
 )
 from finetrap.measure.problems import Problems
+from finetrap.quota import memory_total
 from finetrap.records import Cell, Status, Study
 from finetrap.runs.store import Store
 
@@ -88,7 +89,7 @@ class StudyPlan:
 
     def warnings(self) -> list[str]:
         """Say what will not fit."""
-        have = memory()
+        have = memory_total()
         if has_gpu() or self.bytes is None or self.bytes <= have:
             return []
         return [
