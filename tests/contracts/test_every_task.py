@@ -93,6 +93,16 @@ def test_the_revision_says_which_data_it_is(ref):
         assert ref.source not in ref.name
 
 
+def test_the_most_that_is_asked_of_a_task_bounds_tests_and_probes(ref):
+    name = ref.name.partition(":")[0]
+    found = tasks.load(tasks.reference(name, ref.source, {**ref.options, "test_problems": 2}))
+    assert tasks.probed(found, 1000, "test") == tasks.probed(found, 2, "test")
+    assert len(tasks.asked(found, None, "test", 0)) == min(2, len(found.test))
+    for wrong in (0, True, "2"):
+        with pytest.raises(BadInput, match="whole number from 1"):
+            tasks.reference(name, ref.source, {"test_problems": wrong})
+
+
 def test_an_unknown_option_is_refused(ref):
     with pytest.raises(BadInput, match="no_such_option"):
         tasks.reference(ref.name.partition(":")[0], ref.source, {"no_such_option": 1})

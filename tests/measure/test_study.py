@@ -12,14 +12,15 @@ import pytest
 from finetrap import catalog
 from finetrap.backends.hf.source import content_revision
 from finetrap.errors import BadInput, BadStudy
-from finetrap.measure.study import axes
+from finetrap.measure.study import axes, reading
 from finetrap.measure.study.cells import cells_of
 from finetrap.measure.study.faults import checked_model, checked_strategy
-from finetrap.measure.study.toml import parse_value
+from finetrap.measure.study.toml import parse_value, read_toml
 from finetrap.records import Cell, TrainSpec
 from finetrap.references import PromptSpec
 from tests.builders.studies import checkpoint, faults, load, small
 
+STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.toml"))
 STARTER = """
 name = "first"
 models = ["toy:base=0.6,full=-0.2"]
@@ -356,3 +357,11 @@ def test_flags_override_the_file_before_it_is_checked(tmp_path: Path) -> None:
 )
 def test_a_flag_is_read_as_toml_or_else_as_text(text: str, value: object) -> None:
     assert parse_value(text) == value
+
+
+@pytest.mark.parametrize("file", STUDIES, ids=[file.stem for file in STUDIES])
+def test_every_study_file_is_a_study_once_its_model_files_are_at_hand(file: Path) -> None:
+    table, _ = read_toml(file)
+    own = {name for name, model in table.get("model", {}).items() if "source" in model}
+    study = reading.load_study(file, {f'model."{name}".source': "toy:" for name in own})
+    assert (study.name, bool(cells_of(study))) == (file.stem, True)

@@ -7,14 +7,15 @@ A task file defines
     load(ref: TaskRef) -> Task
     OPTIONS: tuple[str, ...]                          the options it knows; may be left out
 
-and needs no other change; files whose name starts with an underscore are not tasks.
+and needs no other change; every task also has the option `test_problems`, the most of it that any
+test or probe asks. Files whose name starts with an underscore are not tasks.
 """
 
 from __future__ import annotations
 
 import pkgutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -29,6 +30,8 @@ from finetrap.text.golds import GoldCount, count_golds, described_golds
 
 DEV_PROBES = 100
 """Problems of each probe that settings are chosen on."""
+MOST = "test_problems"
+"""The option that bounds how much of a task is asked."""
 USER_DATA = "jsonl"
 """The task that names its file itself: `jsonl:PATH`."""
 
@@ -44,6 +47,14 @@ class Task:
     test: tuple[Problem, ...]
     left_out: int = 0
     """Rows without exactly one usable answer, or whose question is asked again in the test."""
+    most: int | None = None
+    """Problems that a test asks at most; None: as many as the study's limits say."""
+
+    def tested(self, count: int | None) -> tuple[Problem, ...]:
+        """Return the seeded subset that a test of at most so many problems asks."""
+        asked = [limit for limit in (count, self.most) if limit is not None]
+        most = min(asked, default=None)
+        return sample(self.test, most, purpose=f"{self.name}/test", seed=0)
 
 
 def counts(task: Task) -> dict[str, int]:
@@ -118,7 +129,10 @@ def reference(
         )
     place = str(source) if source is not None else path or None
     options = dict(options or {})
-    _refuse_unknown(task, options, getattr(module, "OPTIONS", ()))
+    _refuse_unknown(task, options, (*getattr(module, "OPTIONS", ()), MOST))
+    most = options.get(MOST)
+    if MOST in options and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
+        raise BadInput(f"{name}: {MOST} is {most!r}; it must be a whole number from 1")
     if task == USER_DATA:
         if place is None:
             raise BadInput(f"task '{name}' names no file; write {USER_DATA}:PATH")
@@ -138,7 +152,7 @@ def load(ref: TaskRef) -> Task:
             "data, or read the study again to measure on what is there now"
         )
     loaded: Task = module.load(ref)
-    return loaded
+    return replace(loaded, most=ref.options.get(MOST))
 
 
 def sample(
@@ -181,7 +195,7 @@ def training(task: Task, budget: TrainSpec) -> tuple[Problem, ...]:
 def asked(task: Task, count: int | None, split: Split, dev: int) -> tuple[Problem, ...]:
     """Return the problems that a cell asks: of the test, or those held out of training."""
     if split == "test":
-        return sample(task.test, count, purpose=f"{task.name}/test", seed=0)
+        return task.tested(count)
     problems = held_out(task.train, task.name, dev)[1]
     if not problems:
         raise BadInput(
@@ -198,7 +212,7 @@ def probed(task: Task, count: int | None, split: Split) -> tuple[Problem, ...]:
     Settings are chosen on up to 100 that no test of this size asks: of the test problems beyond
     the sample, else of the training problems; none where there are neither.
     """
-    chosen = sample(task.test, count, purpose=f"{task.name}/test", seed=0)
+    chosen = task.tested(count)
     if split == "test":
         return chosen
     tested = {problem.id for problem in chosen}
@@ -220,7 +234,7 @@ def _module(task: str) -> ModuleType:
 def _refuse_unknown(task: str, options: Mapping[str, Any], allowed: Sequence[str]) -> None:
     for option in options:
         if option not in allowed:
-            known = f"it knows {', '.join(allowed)}" if allowed else "it has no options"
+            known = f"it knows {', '.join(allowed)}"
             raise BadInput(
                 f"task '{task}' has no option '{option}'{nearest(option, allowed)}; {known}"
             )

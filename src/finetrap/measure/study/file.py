@@ -297,7 +297,7 @@ class StudyTable(Table):
     task: dict[str, dict[str, JsonValue]] = Field(
         default={}, description="tables [task.NAME] of options"
     )
-    """Options of a task, such as the columns of user data."""
+    """Options of a task: `test_problems`, the most of it that is asked, or columns of user data."""
 
 
 REQUIRED = ("name", "models", "tasks", "strategies")
