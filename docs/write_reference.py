@@ -61,7 +61,7 @@ SECTIONS = (
         "[model.NAME]",
         "Overrides a model, or with `source` defines one; a model file has the same keys.",
         studyfile.ModelTable,
-        records.ModelSpec,
+        references.ModelSpec,
     ),
 )
 RENAMED = {"task": "train_task", "replay_task": "replay_task"}

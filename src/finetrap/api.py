@@ -83,13 +83,15 @@ def run(
     *,
     workers: int | None = None,
     retry_failed: bool = False,
+    allow_code: bool = False,
     quiet: bool = False,
 ) -> Runs:
     """Run what remains of a study into the folder `runs`, and return the runs.
 
     What is there already is kept, so a call that was interrupted goes on where it was. A cell that
     failed does not raise: it is a row of `cells()`. `workers` counts processes, by default as many
-    as cores and memory allow. Raises BadInput for a model or data that cannot be used, at the end.
+    as cores and memory allow. `allow_code` runs code that comes with the study or its models, where
+    the study asks for it. Raises BadInput for a model or data that cannot be used, at the end.
     """
     from finetrap.measure.engines import rounds
     from finetrap.terminal import Progress
@@ -97,7 +99,12 @@ def run(
     store = Store(Path(runs))
     with Progress(as_json=False, quiet=quiet) as progress:
         rounds.run_study(
-            study, store, workers=workers, retry_failed=retry_failed, emit=progress.emit
+            study,
+            store,
+            workers=workers,
+            retry_failed=retry_failed,
+            emit=progress.emit,
+            allow_code=allow_code,
         )
     progress.check()
     return Runs(runs, study)

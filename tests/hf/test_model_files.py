@@ -42,7 +42,8 @@ def test_a_model_that_needs_its_own_code_is_refused_and_the_code_does_not_run(tm
     assert not (tmp_path / "mark").exists()
     assert done.returncode != 0
     assert "BadModel" in done.stderr
-    assert "runs no code that comes with a model; use a checkpoint" in done.stderr
+    assert "needs Python code of its own" in done.stderr
+    assert "trust_remote_code = true under [model.NAME] and run with --allow-code" in done.stderr
     assert "[y/N]" not in done.stdout
 
 
@@ -61,7 +62,6 @@ def test_code_of_the_base_of_an_adapter_does_not_run(tmp_path):
     done = opened(folder, tmp_path / "cache")
     assert done.returncode != 0
     assert "BadModel" in done.stderr
-    assert "adapter" in done.stderr
     assert not (tmp_path / "mark").exists()
 
 
@@ -79,8 +79,10 @@ def test_weights_that_are_a_program_do_not_run(tmp_path):
     folder = write_llama(tmp_path / "model")
     (folder / "model.safetensors").unlink()
     torch.save({"model.norm.weight": Touching(tmp_path / "mark")}, folder / "pytorch_model.bin")
-    with pytest.raises(BadModel, match="would run as code; save the weights as safetensors"):
+    with pytest.raises(BadModel, match=r"pickled weights alone .* write allow_pickle = true"):
         load.load_checkpoint(spec(folder), torch.device("cpu"))
+    with pytest.raises(BadModel, match="would run as code; save the weights as safetensors"):
+        load.load_checkpoint(spec(folder, allow_pickle=True), torch.device("cpu"))
     assert not (tmp_path / "mark").exists()
 
 
@@ -103,7 +105,16 @@ def test_weights_whose_sum_overflows_are_finite(tmp_path):
     load.load_checkpoint(spec(folder), torch.device("cpu"))
 
 
-def test_an_adapter_alone_is_no_model(tmp_path):
-    (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(BadModel, match="an adapter"):
-        load.load_checkpoint(spec(tmp_path), torch.device("cpu"))
+def test_pickled_weights_are_opened_where_that_is_allowed(tmp_path):
+    folder = write_llama(tmp_path)
+    before = load_file(folder / "model.safetensors")
+    torch.save(before, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    opened = load.load_checkpoint(spec(folder, allow_pickle=True), torch.device("cpu"))
+    assert torch.equal(opened.network.model.norm.weight, before["model.norm.weight"])
+
+
+def test_code_of_a_model_runs_where_that_is_allowed(tmp_path):
+    folder = with_code(tmp_path / "model", tmp_path / "mark", *MAPS, known=False)
+    load.load_checkpoint(spec(folder, trust_remote_code=True), torch.device("cpu"))
+    assert (tmp_path / "mark").exists()

@@ -17,6 +17,7 @@ import typer
 from finetrap.cli.interruption import Interrupted, interruptible
 from finetrap.cli.judging import report_to, wanted_limits
 from finetrap.cli.options import (
+    AllowCode,
     AsJson,
     MaxMemory,
     MinRetention,
@@ -72,6 +73,7 @@ def run(
     workers: Workers = None,
     overrides: Overrides = None,
     retry_failed: Retry = False,
+    allow_code: AllowCode = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -80,7 +82,9 @@ def run(
     Example: finetrap run style --runs runs
     """
     voice = Voice(as_json, quiet)
-    whole = _run_to_the_end(study, runs, workers, voice, overrides, retry_failed)
+    whole = _run_to_the_end(
+        study, runs, workers, voice, overrides, retry_failed, allow_code=allow_code
+    )
     voice.say(f"next: finetrap report {study} --runs {runs}")
     if not whole:
         raise typer.Exit(1)
@@ -106,6 +110,7 @@ def try_strategies(
     min_retention: MinRetention = None,
     must_ship_one_file: OneFile = False,
     workers: Workers = None,
+    allow_code: AllowCode = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -122,9 +127,11 @@ def try_strategies(
     if test is None:
         voice.say("no --test: one problem in five is held out, by its wording")
     say = show_timing if voice.aloud else silently
-    tryout = trying.prepare(wanted, out, store, minutes=budget, workers=workers, say=say)
+    tryout = trying.prepare(
+        wanted, out, store, minutes=budget, workers=workers, say=say, allow_code=allow_code
+    )
     voice.say(_plan_sentence(tryout, budget))
-    whole = _run_to_the_end(tryout.file, store.root, workers, voice)
+    whole = _run_to_the_end(tryout.file, store.root, workers, voice, allow_code=allow_code)
     wishes = wanted_limits(max_memory, min_retention, must_ship_one_file)
     source = Source(store.root, tryout.file)
     findings = report_to(source, out, voice, wishes=wishes)
@@ -237,6 +244,8 @@ def _run_to_the_end(
     voice: Voice,
     overrides: list[str] | None = None,
     retry_failed: bool = False,
+    *,
+    allow_code: bool = False,
 ) -> bool:
     """Run a study's remaining cells; return whether all that it needs have answers.
 
@@ -254,6 +263,7 @@ def _run_to_the_end(
             retry_failed=retry_failed,
             emit=watch.emit,
             stopping=watch.stopping,
+            allow_code=allow_code,
         )
     states = store.statuses()
     # A trial that failed is data of its search; a final run that failed is a hole in the study.

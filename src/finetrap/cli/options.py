@@ -28,6 +28,10 @@ Overrides = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override the study: train.epochs=2"),
 ]
 Retry = Annotated[bool, typer.Option("--retry-failed", help="Also run failed cells once more.")]
+AllowCode = Annotated[
+    bool,
+    typer.Option("--allow-code", help="Run code that comes with the study or its models."),
+]
 Root = Annotated[Path | None, typer.Option("--runs", help="Folder that relative paths start from.")]
 
 MaxMemory = Annotated[float | None, typer.Option(min=0, help="Gigabytes that a training may hold.")]

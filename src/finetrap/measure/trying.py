@@ -125,6 +125,7 @@ def prepare(
     minutes: float,
     workers: int | None,
     say: Callable[[str], None],
+    allow_code: bool = False,
 ) -> Tryout:
     """Write the largest study that fits the time to `folder`/study.toml, the smallest if none does.
 
@@ -132,7 +133,7 @@ def prepare(
     """
     folder.mkdir(parents=True, exist_ok=True)
     tried = [_study(wanted, size, folder) for size in SIZES]
-    plans = plan_studies(tried, store, workers=workers, say=say)
+    plans = plan_studies(tried, store, workers=workers, say=say, allow_code=allow_code)
     chosen = largest_within([plan.seconds for plan in plans], 60 * minutes)
     study, plan = _study(wanted, SIZES[chosen], folder), plans[chosen]
     fits = plan.seconds <= 60 * minutes

@@ -2,7 +2,8 @@
 
 Whatever is missing is named before transformers is asked, because it would otherwise guess: a
 folder without tokenizer files can yield an empty tokenizer, a checkpoint with holes random weights.
-Code that comes with a model never runs: whoever hands over weights does not hand over a program.
+Code that comes with a model runs only where the study says so and the command line allows it:
+whoever hands over weights does not hand over a program.
 """
 
 from __future__ import annotations
@@ -21,21 +22,12 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import is_gguf_available, logging
 
-from finetrap.backends.hf import source
+from finetrap.backends.hf import hub, source
 from finetrap.backends.hf.training.adapters import merged_into
 from finetrap.errors import BadModel, MissingPackage, NotFinite
 from finetrap.records import ModelSpec
 
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "vocab.json",
-    "vocab.txt",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "tekken.json",
-)
-WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
+PICKLED = "pytorch_model*.bin"
 
 
 FAULTS = (
@@ -65,12 +57,13 @@ def load_checkpoint(spec: ModelSpec, device: torch.device) -> Opened:
     """
     place = Path(spec.source).expanduser()
     where: dict[str, Any] = {"pretrained_model_name_or_path": str(place)}
+    facts: dict[str, str] = {}
     if source.is_gguf(place):
         where = _in_gguf(place)
     elif (place / source.ADAPTER).is_file():
         return _with_adapter(spec, place, device)
     elif place.is_dir():
-        _check_folder(place)
+        _check_folder(place, pickles=spec.allow_pickle)
     elif _looks_like_a_path(spec.source):
         raise BadModel(
             f"model '{spec.name}': there is no folder '{spec.source}'; give the path of a "
@@ -80,7 +73,11 @@ def load_checkpoint(spec: ModelSpec, device: torch.device) -> Opened:
         where = {"pretrained_model_name_or_path": spec.source, "revision": spec.revision}
     try:
         with quiet():
-            return _from_pretrained(spec, where, device)
+            if "revision" in where:
+                if folder := hub.adapter_folder(spec):
+                    return _with_adapter(spec, folder, device)
+                facts = hub.commit_facts(spec)
+            return _from_pretrained(spec, where, device, facts)
     except torch.OutOfMemoryError:
         raise
     except FAULTS as error:
@@ -101,11 +98,13 @@ def _with_adapter(spec: ModelSpec, folder: Path, device: torch.device) -> Opened
     """Open an adapter's base and merge the adapter into it; its own tokenizer goes first."""
     base = ModelSpec(spec.base, spec.base, spec.base_revision) if spec.base else None
     base = base or source.stated_base(folder)
-    opened = load_checkpoint(replace(base, name=spec.name, prompt=spec.prompt), device)
+    opened = load_checkpoint(
+        replace(spec, source=base.source, revision=base.revision, base="", base_revision=""), device
+    )
     with quiet():
         network = merged_into(opened.network, folder)
         tokenizer = opened.tokenizer
-        if any((folder / name).is_file() for name in TOKENIZER_FILES):
+        if any((folder / name).is_file() for name in source.TOKENIZER_FILES):
             tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     _check_finite(network)
     method = source.adapter_settings(folder).get("peft_type", "")
@@ -123,8 +122,10 @@ def context_length(config: Any, tokenizer: Any) -> int | None:
     return int(limit) if limit is not None and limit < 10**9 else None
 
 
-def _from_pretrained(spec: ModelSpec, where: Mapping[str, Any], device: torch.device) -> Opened:
-    pinned: dict[str, Any] = {**where, "trust_remote_code": False}
+def _from_pretrained(
+    spec: ModelSpec, where: Mapping[str, Any], device: torch.device, facts: Mapping[str, str]
+) -> Opened:
+    pinned: dict[str, Any] = {**where, "trust_remote_code": spec.trust_remote_code}
     config = AutoConfig.from_pretrained(**pinned)
     tokenizer = AutoTokenizer.from_pretrained(**pinned)
     stored = getattr(config, "dtype", None) or torch.float32
@@ -133,6 +134,7 @@ def _from_pretrained(spec: ModelSpec, where: Mapping[str, Any], device: torch.de
         config=config,
         dtype=torch.float32,
         attn_implementation="sdpa",
+        use_safetensors=None if spec.allow_pickle or "gguf_file" in where else True,
         output_loading_info=True,
     )
     if missing := sorted(report["missing_keys"]):
@@ -142,7 +144,8 @@ def _from_pretrained(spec: ModelSpec, where: Mapping[str, Any], device: torch.de
             "the weights belong together?"
         )
     _check_finite(network)
-    facts = _unpacked(network, Path(spec.source)) if "gguf_file" in where else {}
+    if "gguf_file" in where:
+        facts = _unpacked(network, Path(spec.source))
     network = network.eval().requires_grad_(False).to(device)
     return Opened(network, tokenizer, stored.itemsize, facts)
 
@@ -181,15 +184,20 @@ def _check_finite(network: torch.nn.Module) -> None:
         raise NotFinite(f"weights are not finite: {broken[0]}{more}; give another checkpoint")
 
 
-def _check_folder(folder: Path) -> None:
+def _check_folder(folder: Path, *, pickles: bool) -> None:
     """Name what a checkpoint lacks. Raises BadModel."""
     lacks = None
     if not (folder / "config.json").is_file():
         lacks = "config.json"
-    elif not any((folder / name).is_file() for name in TOKENIZER_FILES):
+    elif not any((folder / name).is_file() for name in source.TOKENIZER_FILES):
         lacks = "a tokenizer (tokenizer.json, tokenizer.model or vocab.json)"
-    elif not any(found for pattern in WEIGHT_FILES for found in folder.glob(pattern)):
-        lacks = "weights (*.safetensors or pytorch_model.bin)"
+    elif not any(folder.glob("*.safetensors")) and not (pickles and any(folder.glob(PICKLED))):
+        if any(folder.glob(PICKLED)):
+            raise BadModel(
+                f"model folder '{folder}' has pickled weights alone ({PICKLED}), which can hold a "
+                f"program. {hub.ALLOW_PICKLE}"
+            )
+        lacks = "weights (*.safetensors)"
     if lacks:
         raise BadModel(
             f"model folder '{folder}' has no {lacks}; a checkpoint folder holds config.json, "
@@ -206,21 +214,18 @@ def _explain(spec: ModelSpec, error: Exception, *, on_hub: bool) -> str:
     if "trust_remote_code" in str(error):
         return (
             f"model '{spec.name}': '{spec.source}' needs Python code of its own (`auto_map` in its "
-            "config.json or tokenizer_config.json), and finetrap runs no code that comes with a "
-            "model; use a checkpoint whose architecture and tokenizer transformers itself knows"
+            "config.json or tokenizer_config.json); use a checkpoint whose architecture and "
+            "tokenizer transformers itself knows, or, if you trust that code, write "
+            "trust_remote_code = true under [model.NAME] and run with --allow-code"
         )
     if isinstance(error, UnpicklingError):
         return (
             f"model '{spec.name}': a weights file of '{spec.source}' is damaged or holds more than "
             "numbers, which would run as code; save the weights as safetensors"
         )
-    if not on_hub:
-        return f"model '{spec.source}' cannot be opened: {cause}"
-    return (
-        f"model '{spec.name}': '{spec.source}' at revision '{spec.revision}' cannot be had from "
-        f"the hub: {cause}; either give a checkpoint folder as the model's source, or connect to "
-        "the network (and log in with `hf auth login` if the model is gated)"
-    )
+    if on_hub:
+        return hub.missing_model(spec, error)
+    return f"model '{spec.source}' cannot be opened: {cause}"
 
 
 @contextmanager

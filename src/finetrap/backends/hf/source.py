@@ -20,6 +20,15 @@ PACKAGE = "package:"
 """A source inside the installed package."""
 ADAPTER = "adapter_config.json"
 """What a folder with an adapter holds, and no other."""
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tekken.json",
+)
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _AT_REVISION = re.compile(r"([\w.-]+/[\w.-]+)@([\w./-]+)")
 _PARTS = (".safetensors", ".bin", ".json", ".txt", ".model", ".jinja", ".tiktoken")
@@ -52,6 +61,7 @@ def spec(name: str, source: str, settings: Mapping[str, Any], home: Path) -> Mod
     else the one that the folder names, and that of an adapter on the hub is found on opening.
     """
     place, base = _place(source, home), settings.get("base")
+    code = settings.get("trust_remote_code", False)
     if place is None:
         source, stated = _split(source)
         if stated and "revision" in settings:
@@ -61,7 +71,7 @@ def spec(name: str, source: str, settings: Mapping[str, Any], home: Path) -> Mod
         kind = "folder" if place.is_dir() else "file"
         raise BadModel(f"{place} is a {kind}: its content is its revision; remove `revision`")
     else:
-        source, revision = str(place), content_revision(place)
+        source, revision = str(place), content_revision(place, code=code)
         if (place / ADAPTER).is_file():
             base = base or stated_base(place)
         elif base is not None:
@@ -78,6 +88,8 @@ def spec(name: str, source: str, settings: Mapping[str, Any], home: Path) -> Mod
         parameters=settings.get("parameters"),
         base=base.source if base else "",
         base_revision=base.revision if base else "",
+        allow_pickle=settings.get("allow_pickle", False),
+        trust_remote_code=code,
     )
 
 
@@ -137,14 +149,16 @@ def adapter_settings(folder: Path) -> dict[str, Any]:
     return told
 
 
-def content_revision(place: Path) -> str:
-    """Return `sha256:…` of a .gguf file, or over the names and bytes of a folder's files."""
+def content_revision(place: Path, *, code: bool = False) -> str:
+    """Return `sha256:…` of a .gguf file, or over the names and bytes of a folder's files, with
+    `code` those of its Python files too."""
     if place.is_file():
         return f"sha256:{_hash_of(place)}"
+    deciding = (*_PARTS, ".py") if code else _PARTS
     parts = sorted(
         path
         for path in place.iterdir()
-        if path.suffix in _PARTS and not path.name.startswith(".") and path.is_file()
+        if path.suffix in deciding and not path.name.startswith(".") and path.is_file()
     )
     digest = hashlib.sha256()
     for path in parts:

@@ -8,6 +8,7 @@ from finetrap.events import CellLeft, Emit, Event, RoundBegins
 from finetrap.measure.engines import local
 from finetrap.measure.engines.remaining import Remaining
 from finetrap.measure.engines.workers import Stopping
+from finetrap.measure.permission import check_code
 from finetrap.measure.study import search
 from finetrap.records import Cell, Study
 from finetrap.runs.store import Store
@@ -21,14 +22,16 @@ def run_study(
     retry_failed: bool = False,
     emit: Emit,
     stopping: Stopping | None = None,
+    allow_code: bool = False,
 ) -> tuple[Cell, ...]:
     """Run what remains of a study and return all of its cells.
 
     Each round begins with an event: how many cells there are by now, how many remain, and how
     many searches go on. Cells that still remain (a fault of the input, or another process has them)
-    are left after a round that brought nothing. Raises FinetrapError, StoreError, and
-    KeyboardInterrupt once `stopping` says so.
+    are left after a round that brought nothing. Raises BadInput for code of others unless
+    `allow_code`, FinetrapError, StoreError, and KeyboardInterrupt once `stopping` says so.
     """
+    check_code(study, allowed=allow_code)
     if retry_failed:
         store.forget_failed(search.named_cells(study, store)[0])
     last: set[str] | None = None

@@ -15,6 +15,7 @@ from typing import Any
 
 from finetrap.measure.engines.local import opened_as
 from finetrap.measure.engines.machine import Crew, crew, faster_in_bf16, has_gpu
+from finetrap.measure.permission import check_code
 from finetrap.measure.plan.ahead import Ahead, look_ahead
 from finetrap.measure.plan.calibration import Say, calibrate
 from finetrap.measure.plan.counting import signature
@@ -160,9 +161,17 @@ def plan_study(study: Study, store: Store, *, workers: int | None = None, say: S
 
 
 def plan_studies(
-    studies: Sequence[Study], store: Store, *, workers: int | None = None, say: Say
+    studies: Sequence[Study],
+    store: Store,
+    *,
+    workers: int | None = None,
+    say: Say,
+    allow_code: bool = False,
 ) -> list[StudyPlan]:
-    """Plan studies of the same models, which are timed once for all."""
+    """Plan studies of the same models, which are timed once for all. Raises BadInput for code of
+    others unless `allow_code`."""
+    for study in studies:
+        check_code(study, allowed=allow_code)
     found = [look_ahead(study, store) for study in studies]
     asked = [_problems_asked(one.cells) for one in found]
     known = _calibrated(found, workers, say)

@@ -254,6 +254,10 @@ class ModelTable(Table):
     )
     """How it is asked, where that is not the study's `[prompt]`; a string is its format."""
     parameters: Count | None = Field(default=None, description=f"{_COUNT}, without separators")
+    allow_pickle: bool = Field(default=False, description="true or false")
+    """Works with --allow-code alone."""
+    trust_remote_code: bool = Field(default=False, description="true or false")
+    """Works with --allow-code alone."""
     data: dict[str, str] = Field(default={}, description="sources of tasks that suit the model")
     """Used where a study says nothing in `[data]`."""
 

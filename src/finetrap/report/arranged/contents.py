@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from finetrap.findings import Findings
 from finetrap.levels import CellRow
-from finetrap.records import FORMAT, PROTOCOL, Failure, Run, Study
+from finetrap.records import FORMAT, PROTOCOL, Failure, ModelSpec, Run, Study
 from finetrap.report import wording
 from finetrap.report.arranged.panels import Panel, PanelArm, ProbeGroup, cell_key
 from finetrap.text.numbers import counted
@@ -141,7 +141,7 @@ def provenance(runs: Sequence[Run], study: Study | None) -> Provenance:
     tasks += [*study.tasks, *study.probes] if study else []
     return Provenance(
         tuple((name, tuple(counts.most_common())) for name, counts in sorted(values.items())),
-        tuple(dict.fromkeys((m.name, _model_source(m.source), m.revision) for m in models)),
+        tuple(dict.fromkeys((m.name, _model_source(m), m.revision) for m in models)),
         tuple(dict.fromkeys((t.name, t.source or "", t.revision) for t in tasks)),
         PROTOCOL,
         FORMAT,
@@ -149,10 +149,15 @@ def provenance(runs: Sequence[Run], study: Study | None) -> Provenance:
     )
 
 
-def _model_source(source: str) -> str:
-    """Return where a model lies; one that is shipped lies where the package does."""
-    _, shipped, name = source.partition("/finetrap/miniature/")
-    return f"shipped with finetrap ({name})" if shipped else source
+def _model_source(model: ModelSpec) -> str:
+    """Return where a model lies, and what was allowed to open it; one that is shipped lies where
+    the package does."""
+    _, shipped, name = model.source.partition("/finetrap/miniature/")
+    parts = [f"shipped with finetrap ({name})" if shipped else model.source]
+    parts += [f"an adapter on {model.base}"] * bool(model.base)
+    parts += ["its own Python code was run"] * model.trust_remote_code
+    parts += ["pickled weights were allowed"] * model.allow_pickle
+    return ", ".join(parts)
 
 
 def _flat(environment: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
