@@ -25,8 +25,8 @@ from finetrap.stats.changes import (
     estimate,
     estimates,
     judge_family,
-    noise_floor,
 )
+from finetrap.stats.disagreement import noise_floor
 from finetrap.stats.power import Spread, accuracy_spread, equivalence_power, smallest, would_decide
 from finetrap.stats.retention import retained
 from tests.builders.simulated import mean_squares, study
@@ -159,18 +159,18 @@ def families(found: Squares, judged: Intervals) -> Iterator[list[Estimate]]:
     """Yield the estimates of each study as the judge takes them."""
     for i in range(len(found.centre)):
         columns = (found.delta[i], found.centre[i], judged.variance[i], judged.df[i])
-        yield [Estimate(*map(float, row), 1.0, None) for row in zip(*columns, strict=True)]
+        yield [Estimate(*map(float, row)) for row in zip(*columns, strict=True)]
 
 
 def faults(family: Sequence[Estimate], changes: Sequence[float]) -> tuple[bool, int]:
     """Return whether some verdict is wrong, and how many are right and decided."""
     wrong = decided = 0
     judged = judge_family(family, MARGIN)
-    for (verdict, small, _), truth in zip(judged, changes, strict=True):
+    for (verdict, _, _), truth in zip(judged, changes, strict=True):
         fault = (
             (verdict == "harmed" and truth >= 0)
             or (verdict == "improved" and truth <= 0)
-            or ((verdict == "equivalent" or small) and abs(truth) >= MARGIN)
+            or (verdict == "equivalent" and abs(truth) >= MARGIN)
         )
         wrong += fault
         decided += verdict != "inconclusive" and not fault

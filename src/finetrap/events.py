@@ -287,7 +287,11 @@ class ReportWritten(Event):
     diagnoses: Sequence[Mapping[str, Any]]
     """of what is harmed"""
     advice: Sequence[Mapping[str, Any]]
-    """what to ship"""
+    """what to ship, shown or provisionally"""
+    headlines: Sequence[Mapping[str, Any]]
+    """of each model and task, what was learned and what was lost"""
+    tally: Sequence[Mapping[str, Any]]
+    """the strategies with each verdict, and how many of them forget"""
     missing: Sequence[Any]
     """what could not be judged"""
     owed: int

@@ -5,10 +5,19 @@ Frozen records; nothing here reads a file or imports anything heavy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from finetrap.levels import CellRow, Detectable, Frontier, Setting, Summary, Word
+from finetrap.levels import (
+    CellRow,
+    Detectable,
+    Forgetting,
+    Frontier,
+    Setting,
+    Summary,
+    Tally,
+    Word,
+)
 from finetrap.records import written_rate
 
 
@@ -61,7 +70,8 @@ class Effect:
     """Task the strategy was trained on, or drew its exemplars from."""
     measure: Literal["accuracy", "bits_per_byte"] = "accuracy"
     small: bool = False
-    """Harmed or improved, but shown to be within the margin."""
+    """Equivalent, and shown to differ from zero: detectably worse or better, by less than the
+    margin."""
     noise_floor: float | None = None
     """Problems, in points, on which two seeds of this strategy disagree; None with one seed."""
     note: str = ""
@@ -79,7 +89,35 @@ class Effect:
     self_flips: float | None = None
     """Answers, in points, that the base model changes when it is asked again in another batch
     order; None where it was asked once. No smaller change is called harm or improvement."""
+    comparisons: int = 1
+    """Strategies judged together, over which the verdict is corrected."""
+    too_few: Literal["", "problems", "seeds"] = ""
+    """Where the interval is wider than ±25 points: what most of its variance comes from."""
+    opposed: bool = False
+    """Harmed by one measure and improved by the other."""
     per_seed: tuple[SeedChange, ...] = ()
+
+    @property
+    def remark(self) -> str:
+        """What the verdict's one word does not tell; empty where it tells all."""
+        parts = []
+        if self.small:
+            way = "worse" if self.harm > 0 else "better"
+            parts.append(f"detectably {way}, by less than the margin")
+        elif self.verdict == "inconclusive" and not self.floor:
+            parts += self._withheld()
+        return "; ".join([*parts, f"too few {self.too_few}"] if self.too_few else parts)
+
+    def _withheld(self) -> list[str]:
+        """Say why an interval that seems to tell something has no verdict."""
+        over = f"after correcting for {self.comparisons} comparisons"
+        if self.low > 0 or self.high < 0:
+            if abs(self.delta) <= (self.self_flips or 0.0):
+                return ["no larger than noise"]
+            return [f"not significant {over} (p = {self.p_adjusted:.3f})"]
+        if -self.margin < self.low and self.high < self.margin:
+            return [f"not shown to be within the margin {over}"]
+        return []
 
     @property
     def harm(self) -> float:
@@ -147,7 +185,10 @@ class Outcome:
     measured, or at several rates."""
     tuned: Effect | None
     outcome: Literal["no harm", "avoidable harm", "harm", "inconclusive"]
+    """On the task alone: `forgetting` says the rest."""
     reason: str
+    forgetting: Forgetting = field(default_factory=Forgetting)
+    """At any of these rates."""
 
 
 @dataclass(frozen=True)
@@ -219,6 +260,19 @@ class Advice:
     """Cells behind the strategy to ship."""
     owed: int = 0
     """Cells of the study that remain to be run."""
+    grade: Literal["shown", "provisional", ""] = ""
+    """`shown`: within the margin of the best. `provisional`: shown better than the base model, or
+    equivalent to it, and not shown worse than any other. Empty without a strategy to ship."""
+    above_base: float | None = None
+    """Lower end of its 95% interval over the base model, where it is shown better."""
+    below_best: float | None = None
+    """How far it may be below the best, at the end of a 95% interval; None without a rival."""
+    measure: Literal["accuracy", "bits_per_byte"] = "accuracy"
+    """What `above_base` and `below_best` are in: points, or bits per byte saved."""
+    forgetting: Forgetting | None = None
+    """Of the strategy to ship; None for a prompt."""
+    sources: tuple[str, ...] = ()
+    """Publications behind advice that nothing measured here supports."""
 
     @property
     def still_open(self) -> str:
@@ -226,6 +280,34 @@ class Advice:
         cells = "cell" if self.owed == 1 else "cells"
         remaining = [f"{self.owed:,} {cells} of the study remaining"] * bool(self.owed)
         return "; ".join([*self.open_questions, *remaining])
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The answer for one model and task in two facts: what was learned, and what was lost."""
+
+    model: str
+    task: str
+    badge: Literal["ship", "provisional", "keep", "no winner"]
+    """`keep`: the base model is the one to ship. `no winner`: nothing is shown, so it is kept."""
+    ship: Contender | None
+    strategy: Contender | None = None
+    """What the facts are about: the strategy to ship, else the trained one that scores best."""
+    verdict: Word | None = None
+    """Its verdict on the task."""
+    before: float | None = None
+    """Of the base model: percent right, or bits per byte."""
+    after: float | None = None
+    measure: Literal["accuracy", "bits_per_byte"] = "accuracy"
+    forgetting: Forgetting | None = None
+    """None for a prompt."""
+    solved: bool = True
+    """False where neither the base model nor any strategy is above the floor."""
+    right: int = 0
+    """Problems that the best of all solves, mean over seeds."""
+    problems: int = 0
+    detects: float | None = None
+    """Smallest change, in points, that these runs show with power .8."""
 
 
 @dataclass(frozen=True)
@@ -262,8 +344,10 @@ class Findings:
     advice: tuple[Advice, ...] = ()
     summary: tuple[Summary, ...] = ()
     """Every strategy over its seeds, by model and tasks."""
-    tally: tuple[tuple[Word, int], ...] = ()
-    """Verdicts on tasks against the base model, each with the number of strategies."""
+    headlines: tuple[Headline, ...] = ()
+    """The answer for every model and task, in two facts."""
+    tally: tuple[Tally, ...] = ()
+    """Verdicts on tasks against the base model."""
     frontiers: tuple[Frontier, ...] = ()
     cliffs: tuple[Cliff, ...] = ()
     """Size thresholds, by setting; none for a single size."""

@@ -17,6 +17,54 @@ VERDICTS: tuple[Word, ...] = get_args(Word)
 
 
 @dataclass(frozen=True)
+class Forgotten:
+    """A probe that a strategy is shown to have harmed."""
+
+    probe: str
+    delta: float
+    """Points, or bits per byte."""
+    measure: Literal["accuracy", "bits_per_byte"] = "accuracy"
+
+    def __str__(self) -> str:
+        """Write it as `sorting -13.5`."""
+        if self.measure == "accuracy":
+            return f"{self.probe} {self.delta:+.1f}"
+        return f"{self.probe} {self.delta:+.3f} bits per byte"
+
+
+@dataclass(frozen=True)
+class Forgetting:
+    """What a trained strategy did to everything but its task, as far as that is shown."""
+
+    probes: int = 0
+    """Tests beside the task that it was asked."""
+    lost: tuple[Forgotten, ...] = ()
+    """Those harmed, the worst in margins first."""
+    unclear: tuple[str, ...] = ()
+    """Those where nothing is shown."""
+
+    def __str__(self) -> str:
+        """Say it in a clause."""
+        if self.lost:
+            return f"forgets: {', '.join(map(str, self.lost))}"
+        if not self.probes:
+            return "forgetting not measured"
+        if self.unclear:
+            return f"forgetting inconclusive on {', '.join(self.unclear)}"
+        return "forgets nothing that was measured"
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many strategies have one verdict on their task."""
+
+    verdict: Word
+    strategies: int
+    forgetful: int
+    """Of them, those shown to have harmed a probe."""
+
+
+@dataclass(frozen=True)
 class CellRow:
     """One measured cell, a failed one too: a line of cells.csv; rates are percentages."""
 
@@ -89,7 +137,9 @@ class Summary:
     kept: float | None = None
     """What is left of the probes, measured as the `Frontier` of its model and tasks says."""
     worst_probe: str = ""
-    """The probe that was harmed most, in margins."""
+    """The probe with the gravest verdict; of several the one that lost most, in margins."""
+    forgetting: Forgetting | None = None
+    """None for a prompt, which changes no weights."""
     strict_rate: float | None = None
     no_answer_rate: float | None = None
     truncated_rate: float | None = None

@@ -84,7 +84,7 @@ def mean_squares(
     )
     return [
         [
-            Components(c, n, c, rows, seeds, *each, bound=1.0)
+            Components(c, n, c, rows, seeds, *each, lowest=-1.0, highest=1.0)
             for c, *each in zip(*columns, strict=True)
         ]
         for columns in zip(*(table.tolist() for table in (centre, *squares)), strict=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from finetrap.findings import Advice
-from finetrap.judge.advice.advise import Wishes, advice_document, advice_text, recommend
+from finetrap.judge.advice.advise import Wishes, advice_document, recommend
 from finetrap.judge.advice.candidates import gather_candidates
 from finetrap.judge.advice.noninferior import standings
 from finetrap.judge.arms import comparisons
@@ -16,6 +16,7 @@ from finetrap.judge.pairwise import declared
 from finetrap.judge.paper.prior import published_advice
 from finetrap.judge.verdicts import verdicts_on
 from finetrap.records import Judge, Limits, Run
+from finetrap.report import advice_text
 from tests.builders.runs import (
     DORA,
     FULL,
@@ -148,7 +149,9 @@ def test_harm_within_the_declared_margin_is_said_and_bars_nothing(lost, shipped)
     measured += [run(LORA, after, s, probes={"sums": answers(left)}) for s in range(3)]
     one = advised(measured)
     assert str(one.ship) == shipped
-    assert ("harmed within the margin: sums -1.2" in said(one.reasons)) == (lost == 12)
+    assert ("detectably worse, by less than the margin: sums -1.2" in said(one.reasons)) == (
+        lost == 12
+    )
 
 
 def test_what_exemplars_do_on_a_probe_is_not_harm_of_the_model() -> None:
@@ -172,7 +175,8 @@ def test_an_unshown_loss_beyond_the_margin_leaves_a_strategy_in_doubt() -> None:
         for r, level in zip(measured, (0.7, 0.5, 0.55, 0.5), strict=True)
     ]
     found = advised(noisy)
-    assert found.ship is None
+    assert (str(found.ship), found.grade) == ("lora at 3e-4", "provisional")
+    assert found.forgetting.unclear == ("school",)
     assert "may forget (school" in said(found.open_questions)
     assert "probe_problems" in found.next_command or "seeds" in found.next_command
 
@@ -254,24 +258,15 @@ def test_a_rewound_strategy_is_a_candidate_like_others() -> None:
     assert str(found.ship) == "full+rewind at 3e-4"
 
 
-def test_at_the_floor_bits_per_byte_decide() -> None:
-    def floored(bits: dict[str, float]) -> Advice:
-        measured = runs((LORA, 0.0), (FULL, 0.0), n=300, base=0.002, bits=bits)
-        return advised(measured)
-
-    found = floored({"lora": -4.0, "full": 4.0})
-    assert str(found.ship) == "lora at 3e-4"
-    assert "accuracy is at the floor, so bits per byte" in said(found.reasons)
+def test_a_strategy_at_the_floor_is_never_shipped() -> None:
+    measured = runs((LORA, 0.0), (FULL, 0.0), n=15, base=0.002, bits={"lora": -4.0, "full": 4.0})
+    found = advised(measured)
+    assert (found.ship, found.runner_up, found.grade) == (None, None, "")
+    assert found.reasons[0] == "no strategy solves this task (0 of 15)"
     assert "full at 3e-4 is harmed" in said(found.reasons)
-    assert str(floored({"lora": 4.0, "full": 4.0}).ship) == "zero-shot"
-
-
-def test_at_the_floor_without_likelihoods_nothing_can_be_told() -> None:
-    measured = runs((LORA, 0.0), n=300, base=0.002)
-    silent = [replace(r, answers=tuple(replace(a, nats=None) for a in r.answers)) for r in measured]
-    found = advised(silent)
-    assert found.ship is None
-    assert "no likelihoods" in said(found.open_questions)
+    # Where another strategy leaves the floor, those that stay there are no candidates.
+    one = advised(runs((SHOTS, 0.0), (LORA, 0.2), n=900, base=0.002))
+    assert str(one.ship) == "lora at 3e-4"
 
 
 def test_an_arm_that_diverged_is_ruled_out_and_said() -> None:
@@ -357,14 +352,26 @@ def test_where_a_search_chose_a_rate_the_other_is_no_rival() -> None:
 
 def test_advice_as_json_and_as_a_sentence() -> None:
     found = advised(runs((LORA, 0.2), (FULL, -0.2), n=900))
-    assert list(advice_document(found)) == [
-        *("ship", "runner_up", "reasons", "open_questions", "owed", "next_command")
-    ]
-    assert advice_text(found).startswith("mini on market: ship lora at 3e-4: ")
-    assert advice_text(found).isascii()
+    assert {"ship", "grade", "forgetting", "reasons", "next_command"} <= set(advice_document(found))
+    text = advice_text(found)
+    assert text.startswith("mini on market: Ship LoRA at 3e-4: at least ")
+    assert text.splitlines()[0].endswith("; forgetting not measured")
+    assert text.isascii()
     none = advised(runs((LORA, 0.02), n=40))
     assert advice_document(none)["ship"] is None
-    assert advice_text(none).startswith("mini on market: no clear winner yet: ")
+    assert advice_text(none).startswith("mini on market: No clear winner: keep the base model\n")
+
+
+def test_advice_is_a_line_and_at_most_four_bullets() -> None:
+    found = advised(runs((SHOTS, 0.0), (LORA, 0.2), (FULL, -0.1), n=300))
+    for one in (found, published_advice("smollm2-135m", 134_515_008, False)):
+        first, *bullets = advice_text(one).splitlines()
+        assert not first.startswith(" ")
+        assert 1 <= len(bullets) <= 4
+        assert all(b.startswith("  - ") for b in bullets)
+        longer = advice_text(one, verbose=True)
+        assert len(longer.splitlines()) > len(bullets) + 1
+    assert all(key in advice_text(found, verbose=True) for key in found.keys)
 
 
 def test_as_good_as_the_best_holds_for_the_true_best_in_most_studies() -> None:

@@ -75,7 +75,10 @@ def test_outcomes_stand_in_the_answer_with_both_rates(
     assert at_fixed is not None
     assert at_tuned is not None
     text = section(page, "answer")
-    assert f"avoidable harm harmed at 3e-4 {wording.change(at_fixed)}" in text
+    lost = wording.forgets(own.forgetting)
+    assert lost.startswith("forgets: sums")
+    said = f"avoidable harm on the task {lost} harmed at 3e-4 {wording.change(at_fixed)}"
+    assert said in text
     assert f"equivalent at 1e-5 {wording.change(at_tuned)}" in text
 
 

@@ -182,8 +182,11 @@ def test_strategies_with_the_very_same_numbers_share_a_clause() -> None:
     texts = [clause.text for clause in sentences.answer(panel).clauses]
     assert texts[0] == (
         "LoRA at 3e-4 and DoRA at 3e-4 left m on t equivalent (each 0.0 [−0.9,\u00a0+0.9] points)"
+        "; forgetting not measured"
     )
-    assert texts[1] == "IA³ at 3e-4 left it equivalent (0.0 [−1.0,\u00a0+0.9] points)"
+    assert texts[1] == (
+        "IA³ at 3e-4 left it equivalent (0.0 [−1.0,\u00a0+0.9] points); forgetting not measured"
+    )
 
 
 def test_the_answer_says_what_it_could_have_seen(findings: Findings, runs: list[Run]) -> None:

@@ -54,8 +54,9 @@ def task_effects(findings: Findings, measure: str = "accuracy") -> list[Effect]:
 
 def is_wrong(effect: Effect, truth: float) -> bool:
     """Say whether the verdict is one that the planted change of accuracy makes false."""
-    if effect.verdict == "equivalent" or effect.small:
-        return effect.measure == "accuracy" and abs(100 * truth) >= MARGIN
+    if effect.verdict == "equivalent":
+        beyond = effect.measure == "accuracy" and abs(100 * truth) >= MARGIN
+        return beyond or (effect.small and (truth == 0 or (effect.harm > 0) != (truth < 0)))
     if effect.verdict == "inconclusive":
         return False
     return truth == 0 or (effect.verdict == "harmed") != (truth < 0)

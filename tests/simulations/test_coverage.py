@@ -106,8 +106,9 @@ def some_verdict_is_wrong(
     return any(
         (judged.verdict == "harmed" and truth >= 0)
         or (judged.verdict == "improved" and truth <= 0)
-        or ((judged.verdict == "equivalent" or judged.small) and abs(truth) >= margin)
-        for judged, truth in zip(judge_family(family, margin), changes, strict=True)
+        or (judged.verdict == "equivalent" and abs(truth) >= margin)
+        or (judged.small and (truth == 0 or (truth > 0) != (found.centre > 0)))
+        for judged, found, truth in zip(judge_family(family, margin), family, changes, strict=True)
     )
 
 

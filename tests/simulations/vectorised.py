@@ -26,6 +26,8 @@ class Squares(NamedTuple):
 
     delta: Floats
     centre: Floats
+    base: Floats
+    """Accuracy before (studies × 1), at which intervals are cut."""
     rows: int
     seeds: int
     ms_rows: Floats
@@ -101,17 +103,19 @@ def squares(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Squares:
     total = by_row.sum(axis=-1)
     centre = total / (rows * k)
     correction = rows * k * centre**2
+    base = before.mean(axis=1)[:, None]
     all_squares = np.square(change).sum(axis=(-1, -2), dtype=np.float64) + 2 * k
     row_squares = (np.square(by_row).sum(axis=-1) + 2 * k * k) / k - correction
     ms_rows = row_squares / (rows - 1)
     if k == 1:
         nothing = np.full_like(centre, np.nan)
-        return Squares(total / n, centre, rows, k, ms_rows, nothing, nothing)
+        return Squares(total / n, centre, base, rows, k, ms_rows, nothing, nothing)
     seed_squares = np.square(by_seed).sum(axis=-1) / rows - correction
     rest = all_squares - correction - row_squares - seed_squares
     return Squares(
         total / (n * k),
         centre,
+        base,
         rows,
         k,
         ms_rows,
@@ -125,7 +129,7 @@ def intervals(found: Squares) -> Intervals:
     scale = found.rows * found.seeds
     if found.seeds == 1:
         df = np.full_like(found.centre, found.rows - 1)
-        return _intervals(found.centre, found.ms_rows / found.rows, df)
+        return _intervals(found, found.ms_rows / found.rows, df)
     k, mss, mse, msi = found.seeds, found.ms_seeds, found.ms_error, found.ms_rows
     variance = (msi + np.maximum(mss - mse, 0)) / scale
     top = msi + np.maximum(2 * mss - mse, 0)
@@ -144,7 +148,7 @@ def intervals(found: Squares) -> Intervals:
     bottom = (total / pool / scale) ** 2 / (pool * (k - 1)) + (msi / scale) ** 2 / (found.rows - 1)
     variance = np.where(steady, shared, variance)
     df = np.where(steady, np.maximum(shared**2 / bottom, k - 1), df)
-    return _intervals(found.centre, variance, df)
+    return _intervals(found, variance, df)
 
 
 def _ranks(values: Floats) -> NDArray[np.int64]:
@@ -161,9 +165,9 @@ def _pool_sizes(ms_seeds: Floats, k: int) -> NDArray[np.int64]:
     return sizes
 
 
-def _intervals(centre: Floats, variance: Floats, df: Floats) -> Intervals:
-    error = np.sqrt(variance)
+def _intervals(found: Squares, variance: Floats, df: Floats) -> Intervals:
+    centre, error = found.centre, np.sqrt(variance)
     half = stdtrit(df, 1 - ALPHA / 2) * error
     p = 2 * stdtr(df, -np.abs(centre) / error)
-    low, high = np.maximum(centre - half, -1), np.minimum(centre + half, 1)
+    low, high = np.maximum(centre - half, -found.base), np.minimum(centre + half, 1 - found.base)
     return Intervals(centre, variance, df, low, high, p)

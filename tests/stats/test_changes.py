@@ -15,17 +15,15 @@ from finetrap.stats.changes import (
     Estimate,
     accuracy_components,
     bits_components,
-    churn,
     estimate,
     estimates,
     family_rows,
-    flips,
     holm_shaffer,
     judge_family,
     mcnemar_mid_p,
-    noise_floor,
     wilson,
 )
+from finetrap.stats.disagreement import churn, flips, noise_floor
 from tests.builders.simulated import study
 
 probabilities = st.floats(0, 1, allow_nan=False)
@@ -78,8 +76,8 @@ def test_one_seed_is_bonett_price(answers):
     half = stdtrit(n + 1, 0.975) * error
     found = estimate(accuracy_components(before, after[:, None]))
     assert found.delta == pytest.approx((gained - lost) / n)
-    assert found.low == pytest.approx(max(-1, p21 - p12 - half))
-    assert found.high == pytest.approx(min(1, p21 - p12 + half))
+    assert found.low == pytest.approx(max(-before.mean(), p21 - p12 - half), abs=1e-12)
+    assert found.high == pytest.approx(min(1 - before.mean(), p21 - p12 + half), abs=1e-12)
 
 
 def test_mean_squares_equal_the_analysis_of_variance_of_statsmodels():
@@ -101,7 +99,7 @@ def test_mean_squares_equal_the_analysis_of_variance_of_statsmodels():
 
 
 def components(msi: float, mss: float, mse: float, seeds: int = 3, rows: int = 302) -> Components:
-    return Components(-0.05, rows - 2, -0.05, rows, seeds, msi, mss, mse, bound=1.0)
+    return Components(-0.05, rows - 2, -0.05, rows, seeds, msi, mss, mse, lowest=-1.0, highest=1.0)
 
 
 def test_own_variance_and_degrees_of_freedom_follow_the_formula():
@@ -148,12 +146,12 @@ def test_a_single_seed_borrows_nothing_from_its_sisters():
 
 
 def test_at_the_break_even_seed_sd_the_interval_reaches_zero():
-    found = Estimate(-0.05, -0.05, 1e-4, 301, 1.0, None)
+    found = Estimate(-0.05, -0.05, 1e-4, 301)
     sd = found.break_even_seed_sd()
     assert 0 < sd < 0.05
     wider = math.sqrt(found.variance + sd**2) * stdtrit(301, 0.975)
     assert wider == pytest.approx(0.05)
-    assert Estimate(-0.01, -0.01, 1e-4, 301, 1.0, None).break_even_seed_sd() == 0
+    assert Estimate(-0.01, -0.01, 1e-4, 301).break_even_seed_sd() == 0
 
 
 @given(st.lists(probabilities, min_size=1, max_size=8))
@@ -184,7 +182,7 @@ def families_of_estimates(draw):
     finite = st.floats(-0.2, 0.2)
     count = draw(st.integers(1, 5))
     return [
-        Estimate(c, c, draw(st.floats(1e-7, 1e-2)), draw(st.floats(2, 1000)), 1.0, None)
+        Estimate(c, c, draw(st.floats(1e-7, 1e-2)), draw(st.floats(2, 1000)))
         for c in [draw(finite) for _ in range(count)]
     ]
 
@@ -196,21 +194,22 @@ def test_p_interval_and_verdict_never_disagree(family, margin, rise_is_harm):
         family, judge_family(family, margin, rise_is_harm=rise_is_harm), strict=True
     ):
         assert judged.p_adjusted >= found.p
-        assert (judged.verdict in ("harmed", "improved")) == (judged.p_adjusted <= ALPHA)
+        shown = judged.verdict in ("harmed", "improved") or judged.small
+        assert shown == (judged.p_adjusted <= ALPHA)
         if judged.verdict in ("harmed", "improved"):
             rises = found.low > 0
             assert rises or found.high < 0
             assert (judged.verdict == "harmed") == (rises == rise_is_harm)
-        if judged.verdict == "equivalent" or judged.small:
+        if judged.verdict == "equivalent":
             assert -margin < found.low
             assert found.high < margin
         if found.low <= 0 <= found.high:
             assert found.p >= ALPHA * (1 - 1e-9)
 
 
-def test_a_clear_loss_within_the_margin_is_harm_and_small():
-    found = Estimate(-0.01, -0.01, 1e-6, 1000, 1.0, None)
-    assert judge_family([found], 0.02)[0][:2] == ("harmed", True)
+def test_a_clear_loss_within_the_margin_is_equivalent_and_small():
+    found = Estimate(-0.01, -0.01, 1e-6, 1000)
+    assert judge_family([found], 0.02)[0][:2] == ("equivalent", True)
     assert judge_family([found], 0.005)[0][:2] == ("harmed", False)
 
 
@@ -267,8 +266,8 @@ def test_families_of_one_problem_change_nothing():
 
 
 def test_at_the_floor_nothing_is_equivalent_and_what_is_rejected_stays():
-    same = Estimate(0.0, 0.0, 1e-6, 1000, 1.0, None)
-    worse = Estimate(-0.01, -0.01, 1e-6, 1000, 1.0, None)
+    same = Estimate(0.0, 0.0, 1e-6, 1000)
+    worse = Estimate(-0.03, -0.03, 1e-6, 1000)
     assert [j.verdict for j in judge_family([same, worse], 0.02)] == ["equivalent", "harmed"]
     floored = judge_family([same, worse], 0.02, floors=[True, True])
     assert [j.verdict for j in floored] == ["inconclusive", "harmed"]
@@ -277,7 +276,7 @@ def test_at_the_floor_nothing_is_equivalent_and_what_is_rejected_stays():
 
 
 def test_a_change_below_the_noise_is_neither_harm_nor_gain():
-    worse = Estimate(-0.03, -0.03, 1e-6, 1000, 1.0, None)
+    worse = Estimate(-0.03, -0.03, 1e-6, 1000)
     assert judge_family([worse], 0.02, noise=0.029)[0].verdict == "harmed"
     assert judge_family([worse], 0.02, noise=0.03)[0].verdict == "inconclusive"
     assert judge_family([worse], 0.04, noise=0.03)[0].verdict == "equivalent"

@@ -13,8 +13,8 @@ from finetrap.stats.changes import (
     estimate,
     estimates,
     judge_family,
-    noise_floor,
 )
+from finetrap.stats.disagreement import noise_floor
 from finetrap.stats.power import (
     Spread,
     accuracy_spread,

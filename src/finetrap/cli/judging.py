@@ -128,6 +128,9 @@ def advise(
     min_retention: MinRetention = None,
     must_ship_one_file: OneFile = False,
     overrides: Overrides = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Also everything that the advice is based on.")
+    ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -136,6 +139,7 @@ def advise(
     Example: finetrap advise smollm2-135m --runs runs --min-retention 95
     """
     from finetrap.judge.advice import advise as advising
+    from finetrap.report import advice_text
 
     wishes = wanted_limits(max_memory, min_retention, must_ship_one_file)
     source = Source(runs, study or Path("STUDY"), overrides)
@@ -149,12 +153,15 @@ def advise(
         if len(found) > 1:
             pairs = zip(found, documents, strict=True)
             documents = [{"model": a.model, "task": a.task, **document} for a, document in pairs]
-        sentences = list(map(advising.advice_text, found))
+        sentences = [advice_text(one, verbose=verbose) for one in found]
     elif model is None:
         raise BadInput(f"{runs} holds no judged runs; name a MODEL for what is published about it")
     else:
         known, owed = _published(model), 0
-        documents, sentences = [advising.advice_document(known)], [advising.advice_text(known)]
+        documents, sentences = (
+            [advising.advice_document(known)],
+            [advice_text(known, verbose=verbose)],
+        )
     document = documents if len(documents) > 1 else documents[0]
     Voice(as_json, quiet).result(document, _not_final(owed) + "\n".join(sentences))
 
@@ -349,7 +356,7 @@ def _findings_json(findings: Findings) -> dict[str, Any]:
     """
     names = (
         *("effects", "summary", "frontiers", "outcomes", "trials", "claims", "cliffs"),
-        *("detectable", "diagnoses", "advice"),
+        *("detectable", "diagnoses", "advice", "headlines", "tally"),
     )
     found = {name: [asdict(record) for record in getattr(findings, name)] for name in names}
     if findings.owed:
@@ -366,7 +373,7 @@ def _print_verdicts(findings: Findings) -> None:
     Of an unfinished study only accuracies: a verdict that is looked for again and again is found.
     """
     from finetrap import report as reports
-    from finetrap.judge.advice import advise as advising
+    from finetrap.report import wording
 
     if findings.owed:
         print(
@@ -382,7 +389,10 @@ def _print_verdicts(findings: Findings) -> None:
         sys.stdout.write(reports.verdict_text(findings))
     if findings.owed:
         return
+    for remark in reports.remarks(findings):
+        print(remark)
     for outcome in findings.outcomes:
-        print(f"{outcome.model} on {outcome.task}, {outcome.strategy}: {outcome.outcome}")
+        said = wording.outcome(outcome).replace("\u2212", "-")
+        print(f"{outcome.model} on {outcome.task}, {outcome.strategy}: {said}")
     for found in findings.advice:
-        print(advising.advice_text(found))
+        print(reports.advice_text(found))

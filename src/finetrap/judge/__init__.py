@@ -56,5 +56,10 @@ def concluded(
         claims=claims.hold_claims(found, runs),
     )
     limits = wishes or advise.Wishes()
-    advice = advise.recommend(found, runs, limits, study_command=command)
-    return replace(found, cliffs=cliff.cliffs(found, runs), advice=advice)
+    advised = advise.conclude(found, runs, limits, study_command=command)
+    return replace(
+        found,
+        cliffs=cliff.cliffs(found, runs),
+        advice=tuple(one.advice for one in advised),
+        headlines=tuple(one.headline for one in advised),
+    )

@@ -13,7 +13,8 @@ from finetrap.findings import Effect
 from finetrap.judge.arms import Arm, Comparison, Pairs, comparisons, pair
 from finetrap.levels import Detectable
 from finetrap.records import Cell, Run, content_hash
-from finetrap.stats.changes import ALPHA, Components, Estimate, estimates, noise_floor
+from finetrap.stats.changes import ALPHA, Components, Estimate, estimates
+from finetrap.stats.disagreement import noise_floor
 from finetrap.stats.power import POWER, SAFETY, Spread, accuracy_spread, difference_power
 
 FLIPS = 0.2

@@ -8,16 +8,8 @@ from typing import Any, Literal
 
 from finetrap.findings import Effect, SeedChange
 from finetrap.judge.arms import Arm, Comparison, LeftOut, Pairs
-from finetrap.stats.changes import (
-    ALPHA,
-    Components,
-    Estimate,
-    Judged,
-    churn,
-    flips,
-    mcnemar_mid_p,
-    noise_floor,
-)
+from finetrap.stats.changes import ALPHA, Components, Estimate, Judged, mcnemar_mid_p
+from finetrap.stats.disagreement import churn, flips, noise_floor
 from finetrap.stats.power import Sizing, Spread, accuracy_spread, bits_spread, would_decide
 from finetrap.stats.retention import retained
 from finetrap.text.numbers import counted
@@ -83,10 +75,9 @@ def _effect_line(family: Family, row: Measured, found: Estimate, judged: Judged)
         *_caveats(family, row, found, unit),
         *_floor_note(floor, 0.0 if family.bits else pairs.chance),
         *_noise_note(family, found, judged),
-        *_unadjusted(family, found, judged),
         *(_plan_note(plan, spread) if plan else ()),
     ]
-    return Effect(
+    effect = Effect(
         model=family.comparison.model,
         task=family.comparison.test,
         kind=_kind(family.comparison, arm),
@@ -113,8 +104,11 @@ def _effect_line(family: Family, row: Measured, found: Estimate, judged: Judged)
         small=judged.small,
         note="; ".join(notes),
         floor=floor,
+        comparisons=len(family.rows),
+        too_few=_too_few(found, family.bits),
         **_retention_fields(family, row, found),
     )
+    return _with_remark(effect)
 
 
 def _kind(comparison: Comparison, arm: Arm) -> Literal["task", "transfer", "probe"]:
@@ -223,15 +217,49 @@ def _noise_note(family: Family, found: Estimate, judged: Judged) -> list[str]:
     ]
 
 
-def _unadjusted(family: Family, found: Estimate, judged: Judged) -> list[str]:
-    """Explain an unadjusted interval that says more than the verdict."""
-    excludes_zero = found.p <= ALPHA < judged.p_adjusted
-    if judged.verdict == "inconclusive" and (excludes_zero or found.inside(family.margin)):
-        return [
-            "p and interval stand for this strategy alone; the verdict is corrected for "
-            f"{len(family.rows)} strategies"
-        ]
-    return []
+TOO_WIDE = 0.25
+"""Half the width of an interval of accuracy from which there is too little of something."""
+
+
+def _too_few(found: Estimate, bits: bool) -> Literal["", "problems", "seeds"]:
+    """Name what most of the variance of a wide interval comes from."""
+    if bits or found.half_width <= TOO_WIDE:
+        return ""
+    return "seeds" if found.seeds_share > 0.5 else "problems"
+
+
+def _with_remark(effect: Effect) -> Effect:
+    """Let the note, which every table has, say what the verdict's word does not."""
+    return replace(effect, note="; ".join(filter(None, (effect.remark, effect.note))))
+
+
+def opposed(effects: Sequence[Effect]) -> list[Effect]:
+    """Mark the pairs of which accuracy says one thing and bits per byte the opposite."""
+    said: dict[tuple[object, ...], dict[str, str]] = {}
+
+    def place(e: Effect) -> tuple[object, ...]:
+        solver = (e.model, e.trained_on, e.strategy, e.learning_rate, e.setting)
+        return (*solver, e.task, e.kind, e.against)
+
+    for e in effects:
+        said.setdefault(place(e), {})[e.measure] = e.verdict
+    found = []
+    for e in effects:
+        words = said[place(e)]
+        if sorted(words.values()) == ["harmed", "improved"]:
+            meaning = _OPPOSED[words["accuracy"]]
+            e = replace(e, opposed=True, note="; ".join(filter(None, (e.note, meaning))))
+        found.append(e)
+    return found
+
+
+_OPPOSED = {
+    "harmed": "accuracy fell while the gold solutions became likelier: it learned how the "
+    "solutions are written and solves fewer problems; accuracy is what counts",
+    "improved": "accuracy rose while the gold solutions became less likely: it solves more "
+    "problems in words of its own; accuracy is what counts",
+}
+"""What it means that accuracy was harmed or improved, and bits per byte the opposite."""
 
 
 def _plan_note(plan: Sizing, spread: Spread) -> list[str]:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from finetrap.findings import Effect, Outcome
+from finetrap.judge.forgetting import forgetting_of
 from finetrap.levels import Setting
 from finetrap.records import written_rate
 
@@ -33,19 +34,20 @@ class _Said(NamedTuple):
 
 def join_outcomes(effects: Iterable[Effect]) -> tuple[Outcome, ...]:
     """Join the verdicts against the base model of every trained strategy on every task."""
-    found: dict[tuple[str, str, str, str], list[Effect]] = {}
+    solvers: dict[tuple[str, str, str], list[Effect]] = {}
     for effect in effects:
-        if (
-            effect.kind != "probe"
-            and effect.against == "zero-shot"
-            and effect.learning_rate is not None
-        ):
-            key = (effect.model, effect.task, effect.strategy, effect.trained_on)
-            found.setdefault(key, []).append(effect)
-    return tuple(_outcome(own) for own in found.values())
+        if effect.against == "zero-shot" and effect.learning_rate is not None:
+            solver = (effect.model, effect.strategy, effect.trained_on)
+            solvers.setdefault(solver, []).append(effect)
+    found: dict[tuple[str, ...], tuple[list[Effect], list[Effect]]] = {}
+    for solver, every in solvers.items():
+        for effect in every:
+            if effect.kind != "probe":
+                found.setdefault((*solver, effect.task), ([], every))[0].append(effect)
+    return tuple(_outcome(own, every) for own, every in found.values())
 
 
-def _outcome(own: Sequence[Effect]) -> Outcome:
+def _outcome(own: Sequence[Effect], every: Sequence[Effect]) -> Outcome:
     fixed, tuned = _verdicts(own, "fixed"), _verdicts(own, "tuned")
     outcome, reason = _joined(fixed, tuned)
     first = own[0]
@@ -58,6 +60,7 @@ def _outcome(own: Sequence[Effect]) -> Outcome:
         tuned=tuned[0].effect if len(tuned) == 1 else None,
         outcome=outcome,
         reason=reason,
+        forgetting=forgetting_of(every, first.task),
     )
 
 
@@ -72,7 +75,7 @@ def _verdicts(own: Sequence[Effect], setting: Setting) -> list[_Said]:
 def _verdict(effect: Effect, bits: Effect | None) -> _Said:
     """Return what accuracy says, or bits per byte where accuracy cannot show harm."""
     own, word = effect.learning_rate, effect.verdict
-    place = f"{word} at {written_rate(own)}" + (" (within the margin)" if effect.small else "")
+    place = f"{word} at {written_rate(own)}" + (f" ({effect.remark})" if effect.remark else "")
     if not effect.floor or word != "inconclusive":
         return _Said(effect, place)
     if bits is None:

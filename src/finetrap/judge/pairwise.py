@@ -19,7 +19,8 @@ from finetrap.findings import Contender, Findings
 from finetrap.judge.arms import Arm, Comparison, Measure, Pairs, measures, pair
 from finetrap.levels import Setting
 from finetrap.records import Judge
-from finetrap.stats.changes import Components, Estimate, Judged, estimate, judge_family, noise_floor
+from finetrap.stats.changes import Components, Estimate, Judged, estimate, judge_family
+from finetrap.stats.disagreement import noise_floor
 from finetrap.stats.power import Spread, accuracy_spread, bits_spread
 
 TINY = 1e-9
@@ -134,7 +135,8 @@ def in_margins(own: Contrast, found: Estimate, margins: Judge) -> Estimate:
         delta=sign * found.delta / size,
         centre=sign * found.centre / size,
         variance=found.variance / size**2,
-        bound=found.bound / size,
+        lowest=found.lowest / size,  # Bits per byte have no ends that could change places.
+        highest=found.highest / size,
     )
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from finetrap.errors import BadData, BadInput
 from finetrap.findings import Effect
 from finetrap.judge.logs import Scored, no_score, read_logged, refuse_scores
-from finetrap.stats.changes import accuracy_components, estimate, flips, judge_family
+from finetrap.stats.changes import accuracy_components, estimate, judge_family
+from finetrap.stats.disagreement import flips
 from finetrap.text.numbers import counted
 from finetrap.text.visible import one_line
 

@@ -8,7 +8,6 @@ are never counted as independent, so n stays the number of problems.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +15,8 @@ from typing import Any
 from finetrap.findings import Effect
 from finetrap.judge.advice.noninferior import outright
 from finetrap.judge.arms import Comparison, Measure, comparisons, measures
-from finetrap.levels import VERDICTS, CellRow, Summary, Word
+from finetrap.judge.forgetting import forgetting_of, gravest
+from finetrap.levels import VERDICTS, CellRow, Summary, Tally
 from finetrap.records import Run
 from finetrap.stats.changes import ALPHA
 from finetrap.stats.retention import wilson_percent
@@ -72,10 +72,15 @@ def summaries(
     return tuple(replace(line, name=names[line.strategy]) for line in found)
 
 
-def tally(found: Iterable[Summary]) -> tuple[tuple[Word, int], ...]:
+def tally(found: Sequence[Summary]) -> tuple[Tally, ...]:
     """Count the verdicts against the base model, in the order of `VERDICTS`."""
-    counts = Counter(one.verdict for one in found if one.verdict)
-    return tuple((word, counts[word]) for word in VERDICTS if word in counts)
+    counts = []
+    for word in VERDICTS:
+        own = [one for one in found if one.verdict == word]
+        if own:
+            lost = sum(bool(one.forgetting and one.forgetting.lost) for one in own)
+            counts.append(Tally(word, len(own), lost))
+    return tuple(counts)
 
 
 def first_measure(effects: Sequence[Effect]) -> list[Effect]:
@@ -131,17 +136,25 @@ def mean(rows: Iterable[CellRow], column: str) -> float | None:
 
 
 def with_verdicts(line: Summary, effects: Sequence[Effect]) -> Summary:
-    """Add the verdict on the task, and which probe was harmed most, in units of its margin."""
-    own = [
+    """Add the verdict on the task, and what became of everything else."""
+    every = [
         e
-        for e in first_measure([e for e in effects if e.against == "zero-shot"])
-        if (e.model, e.strategy, e.learning_rate) == (line.model, line.strategy, line.learning_rate)
+        for e in effects
+        if e.against == "zero-shot"
+        and (e.model, e.strategy, e.learning_rate)
+        == (line.model, line.strategy, line.learning_rate)
         and (e.trained_on or e.task) == line.trained_on
         and e.setting in line.setting.split("+")
     ]
+    own = first_measure(every)
     on_task = (e.verdict for e in own if e.kind != "probe" and e.task == line.task)
-    worst = max((e for e in own if e.kind == "probe"), key=lambda e: e.harm, default=None)
-    return replace(line, verdict=next(on_task, None), worst_probe=worst.task if worst else "")
+    probes = [e for e in own if e.kind == "probe"]
+    return replace(
+        line,
+        verdict=next(on_task, None),
+        worst_probe=gravest(probes).task if probes else "",
+        forgetting=None if line.learning_rate is None else forgetting_of(every, line.task),
+    )
 
 
 def _bests(places: Iterable[Place], runs: Sequence[Run]) -> dict[tuple[Place, ArmName], float]:

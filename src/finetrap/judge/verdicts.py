@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from finetrap.findings import Effect, Findings, Missing
 from finetrap.judge.arms import Arm, Comparison, Measure, comparisons, estimate_arms, measures, pair
-from finetrap.judge.effects import Against, Family, Measured, effect_lines
+from finetrap.judge.effects import Against, Family, Measured, effect_lines, opposed
 from finetrap.judge.outcomes import join_outcomes
 from finetrap.judge.tables import cell_rows
 from finetrap.judge.trials import judged_trials
@@ -36,6 +36,7 @@ def verdicts_on(runs: Sequence[Run], margins: Judge | None = None) -> Findings:
             for measure in measures(base):
                 family = _family(comparison, base, against, measure, margins, missing)
                 found += _judge_family(family) if family else []
+    found = opposed(found)
     return Findings(
         tuple(found),
         cell_rows(runs),

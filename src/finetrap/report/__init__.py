@@ -17,9 +17,22 @@ from finetrap.findings import Claim, Effect, Findings, Trial
 from finetrap.judge.tables import write_csv
 from finetrap.levels import CellRow, Summary
 from finetrap.records import Run, Study
-from finetrap.report.console import verdict_rows, verdict_tables, verdict_text
+from finetrap.report.console import (
+    advice_text,
+    remarks,
+    verdict_rows,
+    verdict_tables,
+    verdict_text,
+)
 
-__all__ = ["verdict_rows", "verdict_tables", "verdict_text", "write_report"]
+__all__ = [
+    "advice_text",
+    "remarks",
+    "verdict_rows",
+    "verdict_tables",
+    "verdict_text",
+    "write_report",
+]
 
 
 def write_report(

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from finetrap.findings import Effect, Findings
+from finetrap.findings import Advice, Effect, Findings
 from finetrap.judge.summary import first_measure
 from finetrap.levels import Summary
 from finetrap.report import wording
@@ -88,6 +88,46 @@ def verdict_text(findings: Findings) -> str:
     return "\n".join(lines) + "\n"
 
 
+MOST_BULLETS = 4
+
+
+def advice_text(advice: Advice, *, verbose: bool = False) -> str:
+    """Return the advice as a line and at most four bullets; `verbose` adds what it is based on."""
+    where = f"{advice.model} on {advice.task}" if advice.task else advice.model
+    reasons = list(advice.reasons)
+    last = [f"open: {advice.still_open}"] * bool(advice.still_open)
+    last += [f"next: {advice.next_command}"] * bool(advice.next_command)
+    if not verbose:
+        bullets = [*reasons[: MOST_BULLETS - len(last)], *last]
+    else:
+        role = "runner-up" if advice.ship else "leading"
+        bullets = [
+            *reasons,
+            *([f"{role}: {advice.runner_up}"] if advice.runner_up else ()),
+            *last[:1],
+            *(f"would change it: {change}" for change in advice.would_change),
+            *last[1:],
+            *(f"source: {source}" for source in advice.sources),
+            *(f"run: {key}" for key in advice.keys),
+        ]
+    lines = [f"{where}: {wording.advised(advice)}", *(f"  - {bullet}" for bullet in bullets)]
+    return _ascii("\n".join(ascii_line(line, 2000) for line in map(_ascii, lines)))
+
+
+def remarks(findings: Findings) -> list[str]:
+    """Return a line for each verdict of the table that its one word does not tell in full."""
+    effects = first_measure([e for e in findings.effects if e.against == "zero-shot"])
+    found = []
+    for e in effects if not findings.owed else ():
+        if e.kind != "probe" and (e.remark or e.opposed):
+            who = f"{e.strategy} {wording.rate(e.learning_rate)}".rstrip()
+            change = f"{wording.signed(e.delta, e.measure)} {wording.unit(e.measure)}"
+            meaning = e.note.rpartition("; ")[2] if e.opposed else ""
+            told = "; ".join(filter(None, (e.remark, meaning)))
+            found.append(ascii_line(_ascii(f"{e.model} on {e.task}, {who}: {change}, {told}"), 400))
+    return list(dict.fromkeys(found))
+
+
 def _as_row(effect: Effect, worst: Effect | None) -> VerdictRow:
     verdict = effect.verdict + (" (small)" if effect.small else "")
     probe = ""
@@ -133,4 +173,4 @@ def _worst(effect: Effect, effects: Iterable[Effect], summary: Iterable[Summary]
 
 
 def _ascii(text: str) -> str:
-    return text.replace("\u2212", "-").replace("\u00a0", " ")
+    return text.replace("\u2212", "-").replace("\u00a0", " ").replace("\u2192", "->")

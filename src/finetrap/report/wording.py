@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 
-from finetrap.findings import Contender, Effect, Missing
+from finetrap.findings import Advice, Contender, Effect, Headline, Missing, Outcome
+from finetrap.levels import Forgetting, Forgotten
 from finetrap.records import written_rate
 from finetrap.text.numbers import counted
 from finetrap.text.visible import one_line
@@ -148,6 +149,139 @@ def shipped(one: Contender) -> str:
     if one.strategy == "zero-shot":
         return "the base model (zero-shot)"
     return arm(one.strategy, one.learning_rate, joint=" at ")
+
+
+def judged(effect: Effect) -> str:
+    """Write a verdict with what its word does not tell: `equivalent (detectably worse, …)`."""
+    return effect.verdict + (f" ({effect.remark})" if effect.remark else "")
+
+
+def forgets(found: Forgetting | None) -> str:
+    """Say what was lost off the task: `forgets: sorting −13.5`; nothing of a prompt."""
+    return "" if found is None else one_line(typeset(str(found)), 200)
+
+
+def beside(said: str, found: Forgetting | None) -> str:
+    """Let forgetting stand beside what is said of the task: `improved, but forgets: …`."""
+    if found is None:
+        return said
+    return f"{said}, but {forgets(found)}" if found.lost else f"{said}; {forgets(found)}"
+
+
+def outcome(found: Outcome) -> str:
+    """Say what became of the task at both rates, and of everything else."""
+    return beside(f"{found.outcome} on the task", found.forgetting)
+
+
+def badge(found: Headline) -> str:
+    """Write the answer in a few words: `Ship LoRA, provisionally`."""
+    if found.badge == "no winner" or found.ship is None:
+        return "No clear winner"
+    if found.badge == "keep":
+        return "Keep the base model"
+    later = ", provisionally" if found.badge == "provisional" else ""
+    return f"Ship {strategy_name(found.ship.strategy)}{later}"
+
+
+MOST_WORDS = 25
+"""In the sentence that tells what was learned and what was lost."""
+
+
+def what_was_learned(found: Headline) -> str:
+    """Say what the strategy did to its task, in a clause without its full stop."""
+    if not found.solved:
+        return f"No strategy solves this task ({found.right:,} of {found.problems:,})"
+    if found.strategy is None:
+        return "Only the base model has been measured"
+    who = capital(strategy_name(found.strategy.strategy))
+    change = _levels(found)
+    if found.verdict in _LEARNED:
+        return f"{who} {_LEARNED[found.verdict]} ({change})"
+    limit = ""
+    if found.detects is not None and not (found.forgetting and found.forgetting.lost):
+        limit = (
+            f": {counted(found.problems, 'problem')} can only show changes of "
+            f"{math.ceil(found.detects)} points or more"
+        )
+    return f"{who}: {change}, inconclusive{limit}"
+
+
+_LEARNED = {
+    "improved": "improved on the task",
+    "harmed": "made the task worse",
+    "equivalent": "left the task as it was",
+}
+
+
+def what_was_lost(found: Headline, room: int = MOST_WORDS) -> str:
+    """Say what it lost elsewhere, in a clause of at most so many words; nothing of a prompt."""
+    own = found.forgetting
+    if own is None:
+        return ""
+    if not own.lost:
+        if not own.probes:
+            return "forgetting was not measured"
+        return "forgetting is inconclusive" if own.unclear else "nothing measured was forgotten"
+    text, last = f"it cost {_cost(own.lost[0])}", len(own.lost) - 1
+    for place, one in enumerate(own.lost[1:], start=1):
+        same = one.measure == own.lost[place - 1].measure == "accuracy"
+        said = f" and {_cost(one, unit=not same)}"
+        if place > 1 or len((text + said).split()) > room - 3 * (place < last):
+            return f"{text} and {counted(last - place + 1, 'more probe')}"
+        text += said
+    return text
+
+
+def headline(found: Headline) -> str:
+    """Write the answer as one sentence: what was learned, and what was lost."""
+    first = what_was_learned(found)
+    room = MOST_WORDS - len(first.split()) - 1
+    second = what_was_lost(found, room)
+    if not second:
+        return f"{first}."
+    against = found.verdict == "improved" and found.forgetting and found.forgetting.lost
+    joint = f"{first} but {second.removeprefix('it ')}" if against else f"{first}; {second}"
+    end = ". No safe choice yet." if against and found.badge in ("keep", "no winner") else "."
+    return joint + (end if len((joint + end).split()) <= MOST_WORDS else ".")
+
+
+def _levels(found: Headline) -> str:
+    """Write the levels before and after: `2% → 93%`."""
+    if found.before is None or found.after is None:
+        return "failed"
+    if found.measure == "bits_per_byte":
+        return f"{number(found.before, found.measure)} → {number(found.after, found.measure)} bits"
+    near = max(found.before, found.after) < 10 or abs(found.after - found.before) < 2
+    before, after = (_fixed(value, 1 if near else 0) for value in (found.before, found.after))
+    return f"{before}% → {after}%"
+
+
+def _cost(one: Forgotten, *, unit: bool = True) -> str:
+    """Write a loss without its sign: `41 points on school`."""
+    if one.measure == "bits_per_byte":
+        size = f"{_fixed(abs(one.delta), 2)} bits per byte"
+    else:
+        points_lost = _fixed(abs(one.delta), 0 if abs(one.delta) >= 10 else 1)
+        size = f"{points_lost} points" if unit else points_lost
+    return f"{size} on {one_line(one.probe, 24)}"
+
+
+def advised(found: Advice) -> str:
+    """Write the advice as one line, with what is shown of it and what it forgets."""
+    if found.ship is None:
+        return "No clear winner: keep the base model"
+    if found.ship.strategy == "zero-shot":
+        return "Keep the base model"
+    text = f"Ship {shipped(found.ship)}" + ", provisionally" * (found.grade == "provisional")
+    unit_name = " points" if found.measure == "accuracy" else " bits per byte"
+    shown = []
+    if found.above_base is not None:
+        least = number(found.above_base, found.measure)
+        shown.append(f"at least {least}{unit_name} above the base model")
+        unit_name = ""
+    if found.below_best is not None:
+        shown.append(f"at most {number(found.below_best, found.measure)}{unit_name} below the best")
+    return beside(text + (f": {', '.join(shown)}" if shown else ""), found.forgetting)
 
 
 def missing(one: Missing) -> str:

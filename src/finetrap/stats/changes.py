@@ -73,8 +73,9 @@ class Components:
     ms_seeds: float | None
     """None with one seed, as is `ms_error`: nothing is known about other seeds."""
     ms_error: float | None
-    bound: float = math.inf
-    """No change is larger than this."""
+    lowest: float = -math.inf
+    highest: float = math.inf
+    """No change is possible beyond these: all that was right lost, all that was wrong gained."""
     design_effect: float = 1.0
     """Variance with families as rows over the variance with problems as rows, at least 1."""
 
@@ -108,9 +109,11 @@ def accuracy_components(
     Two pseudo-problems, one gained and one lost by every seed, keep the interval honest where few
     answers change (Bonett & Price 2012, which this is for one seed).
     """
-    change = np.asarray(after, dtype=float) - _per_seed_table(before)
+    change = np.asarray(after, dtype=float) - per_seed_table(before)
     pseudo = np.repeat([[1.0], [-1.0]], change.shape[1], axis=1)
-    return _analyse(change, np.ones(len(change)), families, pseudo, bound=1.0)
+    base = float(np.mean(np.asarray(before, dtype=float)))
+    found = _analyse(change, np.ones(len(change)), families, pseudo)
+    return replace(found, lowest=-base, highest=1 - base)
 
 
 def bits_components(
@@ -122,14 +125,14 @@ def bits_components(
     through its linearised share of the change (Cochran 1977, section 6.3). Raises BadData for fewer
     than two texts.
     """
-    change = as_bits(np.asarray(after, dtype=float) - _per_seed_table(before))
+    change = as_bits(np.asarray(after, dtype=float) - per_seed_table(before))
     if len(change) < 2:
         raise BadData(f"{len(change)} text: a change of bits per byte needs at least two texts")
     none = np.empty((0, change.shape[1]))
-    return _analyse(change, np.asarray(sizes, dtype=float), families, none, bound=math.inf)
+    return _analyse(change, np.asarray(sizes, dtype=float), families, none)
 
 
-def _per_seed_table(before: ArrayLike) -> Floats:
+def per_seed_table(before: ArrayLike) -> Floats:
     """Return a table that subtracts from one with a column per seed."""
     table = np.asarray(before, dtype=float)
     return table[:, None] if table.ndim == 1 else table
@@ -140,7 +143,6 @@ def _analyse(
     sizes: Floats,
     families: NDArray[np.int64] | None,
     pseudo: Floats,
-    bound: float,
 ) -> Components:
     """Analyse Σ values / Σ sizes, (n × k) over (n), with pseudo-problems of size 1."""
     delta = float(values.sum() / (values.shape[1] * sizes.sum()))
@@ -155,7 +157,7 @@ def _analyse(
         )
         if plain.ms_rows > 0:
             effect = max(1.0, found.ms_rows / found.rows / (plain.ms_rows / plain.rows))
-    return Components(delta, problems, **found._asdict(), bound=bound, design_effect=effect)
+    return Components(delta, problems, **found._asdict(), design_effect=effect)
 
 
 class _MeanSquares(NamedTuple):
@@ -191,9 +193,11 @@ class Estimate:
     variance: float
     """Squared standard error."""
     df: float
-    bound: float
-    seed_variance: float | None
+    seed_variance: float | None = None
     """Between seeds; shared with sister strategies where `shared` is above 1."""
+    seeds: int = 1
+    lowest: float = -math.inf
+    highest: float = math.inf
     shared: int = 1
     """Strategies whose seeds the seed variance comes from."""
     outlying: bool = False
@@ -205,14 +209,25 @@ class Estimate:
         return float(stdtrit(self.df, 1 - ALPHA / 2)) * math.sqrt(self.variance)
 
     @property
+    def seeds_share(self) -> float:
+        """Share of the variance that comes from seeds; none of it for a single checkpoint."""
+        if not self.seed_variance or not self.variance:
+            return 0.0
+        return min(1.0, self.seed_variance / self.seeds / self.variance)
+
+    @property
     def low(self) -> float:
-        """Lower end of the 95% interval, not adjusted for other strategies."""
-        return max(self.centre - self.half_width, -self.bound)
+        """Lower end of the 95% interval, not adjusted for other strategies.
+
+        Both ends are cut at what is possible on these problems. Cutting keeps the coverage of a
+        change that is cut likewise.
+        """
+        return max(self.centre - self.half_width, self.lowest)
 
     @property
     def high(self) -> float:
         """Upper end of the 95% interval."""
-        return min(self.centre + self.half_width, self.bound)
+        return min(self.centre + self.half_width, self.highest)
 
     @property
     def p(self) -> float:
@@ -311,7 +326,8 @@ def _pooled(own: Components, pool: Sequence[Components]) -> Estimate:
 def _estimate(
     own: Components, variance: float, df: float, seed_variance: float | None, shared: int = 1
 ) -> Estimate:
-    return Estimate(own.delta, own.centre, variance, df, own.bound, seed_variance, shared)
+    spread = variance, df, seed_variance, own.seeds
+    return Estimate(own.delta, own.centre, *spread, own.lowest, own.highest, shared)
 
 
 def holm_shaffer(
@@ -341,7 +357,7 @@ class Judged(NamedTuple):
 
     verdict: Word
     small: bool
-    """Harmed or improved, and shown to be within the margin."""
+    """Equivalent, and shown to differ from zero: a change that is there and does not matter."""
     p_adjusted: float
     """Of no change, adjusted for every strategy of the family."""
 
@@ -356,58 +372,22 @@ def judge_family(
 ) -> list[Judged]:
     """Give each strategy of a family its verdict: the only place where one is made.
 
-    A change is `harmed` or `improved` if the joint procedure rejects no change, and if it is above
-    `noise`, the share of answers that change when the base model is asked twice. Otherwise it
-    is `equivalent` if the procedure rejects a change of the margin, and the printed interval lies
-    within the margin too, so that no page shows an equivalence that sticks out of it. Where
-    `floors` says that nothing was there to be lost, equivalence shows nothing: it is
-    `inconclusive`.
+    A change is `equivalent` if the joint procedure rejects a change of the margin, and the printed
+    interval lies within the margin too, so that no page shows an equivalence that sticks out of it.
+    Otherwise it is `harmed` or `improved` if the procedure rejects no change, and if it is above
+    `noise`, the share of answers that change when the base model is asked twice. Where `floors`
+    says that nothing was there to be lost, equivalence shows nothing: it is `inconclusive`.
     """
     difference, equivalence = holm_shaffer(
         [e.p for e in family], [e.p_equivalence(margin) for e in family]
     )
     judged = []
     for i, found in enumerate(family):
-        within = equivalence[i] <= ALPHA and found.inside(margin)
+        differs = difference[i] <= ALPHA and abs(found.delta) > noise
         verdict: Word = "inconclusive"
-        if difference[i] <= ALPHA and abs(found.delta) > noise:
+        if equivalence[i] <= ALPHA and found.inside(margin):
+            verdict = "inconclusive" if floors and floors[i] else "equivalent"
+        elif differs:
             verdict = "harmed" if (found.centre > 0) == rise_is_harm else "improved"
-        elif within and not (floors and floors[i]):
-            verdict = "equivalent"
-        small = within and verdict in ("harmed", "improved")
-        judged.append(Judged(verdict, small, difference[i]))
+        judged.append(Judged(verdict, differs and verdict == "equivalent", difference[i]))
     return judged
-
-
-def flips(before: ArrayLike, after: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return, for each seed, the problems lost (right to wrong) and gained (wrong to right)."""
-    change = np.asarray(after, dtype=float) - _per_seed_table(before)
-    return (change < 0).sum(axis=0), (change > 0).sum(axis=0)
-
-
-def noise_floor(after: ArrayLike) -> float | None:
-    """Return the share of problems on which two seeds of one strategy disagree (0/1, n × k).
-
-    None with one seed. Flips against a baseline that are no more frequent than this are churn.
-    """
-    table = np.asarray(after, dtype=float)
-    return None if table.shape[1] < 2 else float(_disagreement(table).mean())
-
-
-def churn(before: ArrayLike, after: ArrayLike) -> tuple[float, float] | None:
-    """Return the share of flips beyond the noise floor, D − D_ss, and its standard error.
-
-    None with one seed or one problem. It describes how much changed, never whether that is harm.
-    """
-    table = np.asarray(after, dtype=float)
-    if min(table.shape) < 2:
-        return None
-    excess = np.abs(table - _per_seed_table(before)).mean(axis=1) - _disagreement(table)
-    return float(excess.mean()), float(excess.std(ddof=1) / math.sqrt(len(excess)))
-
-
-def _disagreement(table: Floats) -> Floats:
-    """Return, for each problem, the share of pairs of seeds of which one is right."""
-    seeds, right = table.shape[1], table.mean(axis=1)
-    pairs: Floats = 2 * right * (1 - right) * seeds / (seeds - 1)
-    return pairs

@@ -1,32 +1,44 @@
 """Which strategy to ship: the cheapest unharmed one that is as good as the best, or none.
 
-    every strategy → within the limits? → shown harmed? → shown within the margin of the best?
-                   → no doubt left about forgetting? → the cheapest that is left
+    every strategy → above the floor? → within the limits? → shown harmed?
+        shown        within the margin of the best, without a doubt about forgetting: the cheapest
+        provisional  else: better than the base model or equivalent to it, and not shown worse than
+                     any other on the task or a probe: the one that forgets least, then the cheapest
 
 A dearer strategy than the base model is shipped only where some strategy is shown to improve
-on it: a gain that is only seen ships nothing. Where accuracy is at the floor, bits per byte of the
-gold solutions decide, and the advice says so.
+on it. Where nothing is shown against the base model, or nothing solves the task, it is kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, NamedTuple
 
-from finetrap.findings import Advice, Contender, Effect, Findings
-from finetrap.judge.advice.candidates import Candidate, Wishes
+from finetrap.findings import Advice, Contender, Effect, Findings, Headline
+from finetrap.judge.advice.candidates import Candidate, Wishes, most_right
 from finetrap.judge.advice.choice import Choice, make_choice
+from finetrap.judge.advice.headline import make_headline
 from finetrap.judge.advice.nextrun import More, both, command, more_for, more_on_probes
 from finetrap.judge.arms import Comparison, comparisons
 from finetrap.records import Run
 from finetrap.stats.power import MOST_SEEDS
 
-__all__ = ["Wishes", "advice_document", "advice_text", "recommend"]
+__all__ = ["Advised", "Wishes", "advice_document", "conclude", "recommend"]
 
-JSON_KEYS = ("ship", "runner_up", "reasons", "open_questions", "owed", "next_command")
+JSON_KEYS = (
+    *("ship", "grade", "runner_up", "forgetting", "reasons", "open_questions", "owed"),
+    "next_command",
+)
 PROBE = "prose"
 """What is suggested to a study without probes: every model can be asked it."""
+
+
+class Advised(NamedTuple):
+    """What to ship of one model and task, and the answer in two facts."""
+
+    advice: Advice
+    headline: Headline
 
 
 def recommend(
@@ -36,6 +48,18 @@ def recommend(
     *,
     study_command: str = "",
 ) -> tuple[Advice, ...]:
+    """Advise on every model and task trained on, as `conclude` does."""
+    found = conclude(findings, runs, limits, study_command=study_command)
+    return tuple(one.advice for one in found)
+
+
+def conclude(
+    findings: Findings,
+    runs: Sequence[Run],
+    limits: Wishes | None = None,
+    *,
+    study_command: str = "",
+) -> tuple[Advised, ...]:
     """Advise on every model and task trained on, within the user's limits.
 
     `study_command` is what runs the study; the command to run next adds settings to it.
@@ -53,12 +77,14 @@ def recommend(
         own = [c for c in gathered if (c.model, c.test, c.probe) == (model, task, False)]
         if not own:
             reason = f"{task} was trained on and not tested"
-            found.append(Advice(model, task, None, None, (reason,), (reason,), again))
+            advice = Advice(model, task, None, None, (reason,), (reason,), again)
+            found.append(Advised(advice, Headline(model, task, "no winner", None)))
             continue
         # Of tests within unlike limits, the largest.
         asked = max(own, key=_problem_count)
-        choice = make_choice(findings, runs, asked, limits or Wishes())
-        found.append(_advice(choice, findings, runs, limits or Wishes(), again))
+        choice = make_choice(findings, runs, gathered, asked, limits or Wishes())
+        advice = _advice(choice, findings, runs, limits or Wishes(), again)
+        found.append(Advised(advice, make_headline(choice, findings)))
     return tuple(found)
 
 
@@ -66,21 +92,6 @@ def advice_document(advice: Advice) -> dict[str, Any]:
     """Return what `finetrap advise --json` prints."""
     document = asdict(advice)
     return {key: document[key] for key in JSON_KEYS}
-
-
-def advice_text(advice: Advice) -> str:
-    """Return the advice as a few lines for a terminal."""
-    where = f"{advice.model} on {advice.task}" if advice.task else advice.model
-    choice = f"ship {advice.ship}" if advice.ship else "no clear winner yet"
-    lines = [f"{where}: {choice}: {'; '.join(advice.reasons)}"]
-    if advice.runner_up:
-        lines.append(f"  {'runner-up' if advice.ship else 'leading'}: {advice.runner_up}")
-    if advice.still_open:
-        lines.append(f"  open: {advice.still_open}")
-    lines += [f"  would change it: {change}" for change in advice.would_change]
-    if advice.next_command:
-        lines.append(f"  next: {advice.next_command}")
-    return "\n".join(lines)
 
 
 def _problem_count(comparison: Comparison) -> int:
@@ -105,7 +116,7 @@ def _advice(
             f"more problems of this test or even {MOST_SEEDS} seeds would not settle it: the "
             "margin is too narrow"
         )
-    return Advice(
+    advice = Advice(
         model=model,
         task=task,
         ship=pick.contender if pick else None,
@@ -116,12 +127,30 @@ def _advice(
         would_change=tuple(_would_change(choice)),
         keys=tuple(r.cell.key for r in pick.runs if r.status == "done") if pick else (),
         owed=findings.owed,
+        grade=choice.grade,
+        measure=choice.measure,
+        forgetting=pick.forgetting if pick else None,
     )
+    if pick is None or pick.arm.is_base or pick.standing is None:
+        return advice
+    margin = choice.margins.margin if choice.measure == "accuracy" else choice.margins.bits_margin
+    gain, below = choice.gain(pick)[:1], pick.standing.below
+    return replace(
+        advice,
+        above_base=_least_gain(gain[0]) if gain and gain[0].verdict == "improved" else None,
+        below_best=None if below is None else below * margin,
+    )
+
+
+def _least_gain(effect: Effect) -> float:
+    return -effect.high if effect.measure == "bits_per_byte" else effect.low
 
 
 def _runner_up(choice: Choice) -> Contender | None:
     """Return the next cheapest as good as the best, else what looks best beside the pick."""
     others = [c for c in choice.shown if c is not choice.pick and not c.doubts]
+    if choice.floor:
+        return None
     if choice.pick is None:
         return choice.best.contender if choice.best else None
     others = others or [c for c in choice.rated if c is not choice.pick and not c.doubts]
@@ -132,13 +161,16 @@ def _runner_up(choice: Choice) -> Contender | None:
 
 def _reasons(choice: Choice) -> Iterator[str]:
     """Say why: what was measured, what is shown of it, and what was ruled out."""
-    if choice.floor:
-        decides = ", so bits per byte of the gold solutions decide"
-        yield "accuracy is at the floor" + (decides if choice.measure == "bits_per_byte" else "")
     pick, best = choice.pick, choice.best
-    if pick is None:
+    if choice.floor:
+        yield f"no strategy solves this task ({_most_right(choice)})"
+    elif pick is None:
+        if not choice.decided:
+            yield "nothing is shown against the base model, so it is kept"
         levels = ", ".join(_level_of(choice, c) for c in choice.rated)
         yield f"remaining candidates: {levels or 'nothing'}"
+    elif choice.grade == "provisional":
+        yield from _provisionally(choice, pick)
     elif len(choice.rated) == 1:
         yield f"{_level_of(choice, pick)} is all that is left"
     else:
@@ -148,11 +180,30 @@ def _reasons(choice: Choice) -> Iterator[str]:
         yield f"shown to be within {_margin(choice)} of the best{beside}, and cheapest"
     if pick and pick.slight_harms:
         places = ", ".join(f"{e.task} {_change_in_words(e)}" for e in pick.slight_harms)
-        yield f"harmed within the margin: {places}"
+        yield f"detectably worse, by less than the margin: {places}"
     if pick and pick.arm.failed and pick.arm.answers:
         planned = len(pick.arm.failed) + len(pick.arm.answers)
         yield f"{len(pick.arm.failed)} of its {planned} seeds failed"
     yield from filter(None, (_ruled_out(c) for c in choice.every))
+
+
+def _most_right(choice: Choice) -> str:
+    """Count the problems that the best solves: `0 of 15`."""
+    answered = [c.arm for c in choice.every if c.arm.answers]
+    right, problems = max((most_right(arm) for arm in answered), default=(0, 0))
+    return f"{right} of {problems}"
+
+
+def _provisionally(choice: Choice, pick: Candidate) -> Iterator[str]:
+    """Say what is shown of a choice that is not shown to be as good as the best."""
+    gain = choice.gain(pick)[:1]
+    if pick.arm.is_base:
+        yield f"no other is shown better than {_level_of(choice, pick)}"
+    elif gain:
+        shown = "better than" if gain[0].verdict == "improved" else "equivalent to"
+        change = _change_in_words(gain[0])
+        yield f"{_level_of(choice, pick)}, shown {shown} the base model ({change})"
+    yield "of those not shown worse than any other, it forgets least, then costs least"
 
 
 def _ruled_out(one: Candidate) -> str:
@@ -169,8 +220,9 @@ def _ruled_out(one: Candidate) -> str:
 def _open_questions(choice: Choice, wishes: Wishes) -> Iterator[str]:
     """Ask what the runs leave open."""
     pick = choice.pick
-    if pick is None:
+    if choice.sure is None and not choice.floor:
         yield _why_not(choice)
+    if pick is None:
         return
     if names := ", ".join(c.name for c in choice.cheaper):
         yield f"whether {names}, cheaper, would be within {_margin(choice)} of the best"
@@ -195,8 +247,6 @@ def _why_not(choice: Choice) -> str:
     """Say why nothing can be advised."""
     if not choice.rated:
         return "no strategy is unharmed and within the limits"
-    if choice.floor and choice.measure == "accuracy":
-        return "accuracy cannot show a difference, and the gold solutions have no likelihoods"
     if not choice.shown:
         return f"no strategy is shown to be within {_margin(choice)} of the best"
     first = choice.shown[0]
@@ -216,7 +266,8 @@ def _next_run(choice: Choice, runs: Sequence[Run]) -> More:
     pick = choice.pick
     if pick and _unprobed(pick):
         more = both(more, More(probe=PROBE))
-    doubtful = [e for c in choice.shown for e in c.doubts] if pick is None else pick.open
+    doubtful = [e for c in choice.shown for e in c.doubts] if choice.sure is None else []
+    doubtful += pick.open if pick else []
     return both(more, more_on_probes(doubtful, runs))
 
 

@@ -9,13 +9,9 @@ from statistics import fmean
 
 from finetrap.findings import Contender, Effect, Findings
 from finetrap.judge.advice.noninferior import Standing
-from finetrap.judge.arms import (
-    Arm,
-    Comparison,
-    Measure,
-    learning_rate,
-    strategy_labels,
-)
+from finetrap.judge.arms import Arm, Comparison, Measure, learning_rate, strategy_labels
+from finetrap.judge.forgetting import forgetting_of, telling
+from finetrap.levels import Forgetting
 from finetrap.records import Run
 from finetrap.stats.likelihood import gold_bits
 from finetrap.stats.retention import percent_right
@@ -84,32 +80,40 @@ class Candidate:
     def telling(self) -> tuple[Effect, ...]:
         """One effect for each test whose harm is the model's own.
 
-        Bits per byte stand in where accuracy is at the floor. What exemplars do on other tests is
-        transfer of a prompt, which need not be used there.
+        What exemplars do on other tests is transfer of a prompt, which need not be used there.
         """
-        tests: dict[tuple[str, bool], list[Effect]] = {}
-        for effect in self.effects:
-            if self.arm.spec.trains or effect.kind == "task":
-                tests.setdefault((effect.task, effect.kind == "probe"), []).append(effect)
-        return tuple(_telling(own) for own in tests.values())
+        return telling(e for e in self.effects if self.arm.spec.trains or e.kind == "task")
 
     @property
     def harms(self) -> tuple[Effect, ...]:
-        """Where it is shown to be harmed by what the study declares to matter.
-
-        A harm that is shown to be within the margin is one that its author has declared not to.
-        """
-        return tuple(e for e in self.telling if e.verdict == "harmed" and not e.small)
+        """Where it is shown to be harmed."""
+        return tuple(e for e in self.telling if e.verdict == "harmed")
 
     @property
     def slight_harms(self) -> tuple[Effect, ...]:
-        """Where it is harmed within the margin."""
-        return tuple(e for e in self.telling if e.verdict == "harmed" and e.small)
+        """Where it is detectably worse, by less than the margin."""
+        return tuple(e for e in self.telling if e.small and e.harm > 0)
+
+    @property
+    def at_floor(self) -> bool:
+        """Whether it solves no more of its task than guessing does, and its base no more."""
+        return any(e.floor for e in self.effects if (e.kind, e.measure) == ("task", "accuracy"))
+
+    @property
+    def forgetting(self) -> Forgetting | None:
+        """What it lost elsewhere; None for a prompt."""
+        return forgetting_of(self.effects, self.arm.trained_on) if self.arm.spec.trains else None
+
+    @property
+    def loss_elsewhere(self) -> float:
+        """The largest change for the worse off its task, in margins; none within the margin."""
+        lost = max((e.harm for e in self.telling if e.kind != "task"), default=0.0)
+        return lost if lost > 1 else 0.0
 
     @property
     def doubts(self) -> tuple[Effect, ...]:
         """Where more than the margin seems lost off its task, and nothing is shown either way."""
-        return tuple(e for e in self.open if _loss(e) > e.margin)
+        return tuple(e for e in self.open if e.harm > 1)
 
     @property
     def open(self) -> tuple[Effect, ...]:
@@ -149,6 +153,13 @@ def overall_level(arm: Arm, measure: Measure) -> float | None:
     return percent_right(answers) if measure == "accuracy" else gold_bits(answers)
 
 
+def most_right(arm: Arm) -> tuple[int, int]:
+    """Return how many of its problems an arm solves, the mean over seeds, and how many it has."""
+    own = list(arm.answers.values())
+    right = sum(bool(answer.correct) for answers in own for answer in answers)
+    return round(right / len(own)), len(own[0])
+
+
 def _is_run_of(run: Run, labels: dict[str, str], comparison: Comparison, arm: Arm) -> bool:
     cell = run.cell
     return (
@@ -157,19 +168,6 @@ def _is_run_of(run: Run, labels: dict[str, str], comparison: Comparison, arm: Ar
         and (labels[cell.key], learning_rate(cell)) == (arm.label, arm.learning_rate)
         and (cell.trained_on.name if cell.trained_on else "") == arm.trained_on
     )
-
-
-def _telling(own: Sequence[Effect]) -> Effect:
-    """Return the effect to go by on one test: accuracy, or at its floor bits per byte."""
-    by_measure = {effect.measure: effect for effect in own}
-    accuracy = by_measure.get("accuracy")
-    if accuracy is None or (accuracy.floor and accuracy.verdict == "inconclusive"):
-        return by_measure.get("bits_per_byte") or own[0]
-    return accuracy
-
-
-def _loss(effect: Effect) -> float:
-    return effect.delta if effect.measure == "bits_per_byte" else -effect.delta
 
 
 def _barred(one: Candidate, wishes: Wishes) -> str:

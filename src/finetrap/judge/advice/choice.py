@@ -1,16 +1,18 @@
-"""The choice among what could be shipped: which strategy it is, and what is left open."""
+"""The choice among what could be shipped: which strategy it is, how sure, and what is left open."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from finetrap.findings import Effect, Findings
 from finetrap.judge.advice.candidates import Candidate, Wishes, gather_candidates, overall_level
-from finetrap.judge.advice.noninferior import standings
+from finetrap.judge.advice.noninferior import shown_worse, standings
 from finetrap.judge.arms import Comparison, Measure, measures
 from finetrap.judge.pairwise import Contrast, contrast, declared
 from finetrap.records import Judge, Run
+from finetrap.stats.changes import estimate
 
 
 @dataclass(frozen=True)
@@ -20,9 +22,12 @@ class Choice:
     comparison: Comparison
     margins: Judge
     measure: Measure
-    """Bits per byte where the accuracy of all is at the floor."""
+    """Accuracy, or bits per byte of a text that has no right answers."""
     floor: bool
+    """Whether the accuracy of all is at the floor: then none of them solves the task."""
     every: tuple[Candidate, ...]
+    forgetful: frozenset[str] = frozenset()
+    """Names of candidates that are shown to lose more on some probe than another candidate."""
 
     @property
     def rated(self) -> tuple[Candidate, ...]:
@@ -36,25 +41,47 @@ class Choice:
 
     @property
     def shown(self) -> tuple[Candidate, ...]:
-        """Those shown to be within the margin of the best; none if the floor hides everything."""
-        if self.floor and self.measure == "accuracy":
-            return ()
-        return tuple(c for c in self.every if c.shown)
+        """Those shown to be within the margin of the best; none where nothing solves the task."""
+        return () if self.floor else tuple(c for c in self.every if c.shown and not c.at_floor)
 
     @property
     def pick(self) -> Candidate | None:
-        """The cheapest of those without a doubt about forgetting; None where there is none."""
+        """The one to ship: shown to be as good as the best, or else provisionally."""
+        return self.sure or self.provisional
+
+    @property
+    def grade(self) -> Literal["shown", "provisional", ""]:
+        """How sure the pick is; empty where there is none."""
+        if self.sure:
+            return "shown"
+        return "provisional" if self.provisional else ""
+
+    @property
+    def sure(self) -> Candidate | None:
+        """The cheapest as good as the best, without a doubt about forgetting.
+
+        A dearer one than the base model is shipped only where some strategy as good as the best
+        is shown to improve on it.
+        """
         first = next((c for c in self.shown if not c.doubts), None)
-        if first is None or first.arm.is_base or self.pays:
+        if first is None or first.arm.is_base or any(map(self.improves, self.shown)):
             return first
         return None
 
     @property
-    def pays(self) -> bool:
-        """Whether some strategy as good as the best is shown to improve on the base model."""
-        return any(
-            effect.verdict == "improved" for one in self.shown for effect in self.gain(one)[:1]
-        )
+    def provisional(self) -> Candidate | None:
+        """Where something is shown against the base model, the one that forgets least, then the
+        cheapest, of those better than the base or equivalent to it and not shown worse than any."""
+        if self.floor or not self.decided:
+            return None
+        fit = [c for c in self.rated if self._holds_its_own(c)]
+        return min(fit, key=lambda c: (c.loss_elsewhere, c.cost), default=None)
+
+    @property
+    def decided(self) -> bool:
+        """Whether any strategy has a verdict on the task against the base model."""
+        gains = (e for c in self.every for e in self.gain(c)[:1])
+        return any(e.verdict != "inconclusive" for e in gains)
 
     @property
     def best(self) -> Candidate | None:
@@ -64,13 +91,17 @@ class Choice:
     @property
     def cheaper(self) -> tuple[Candidate, ...]:
         """Those cheaper than the pick that are shown neither as good as the best nor inferior."""
-        pick = self.pick
+        pick = self.sure
         return tuple(
             c
             for c in self.every
             if c.standing and not c.shown and not c.standing.inferior
             if pick is None or c.cost < pick.cost
         )
+
+    def improves(self, one: Candidate) -> bool:
+        """Say whether a candidate is shown to be better on the task than the base model."""
+        return any(e.verdict == "improved" for e in self.gain(one)[:1])
 
     def gain(self, one: Candidate) -> list[Effect]:
         """Return the change on the task by the deciding measure; empty for the base model."""
@@ -84,27 +115,46 @@ class Choice:
         return value if self.measure == "accuracy" else -value
 
     def unsettled(self) -> Contrast | None:
-        """Return the contrast that most stands between these runs and an answer."""
+        """Return the contrast that most stands between these runs and a sure answer."""
+        if self.floor:
+            return None
         if self.cheaper and (standing := self.cheaper[0].standing):
             return standing.contrast
-        if self.pick is None and self.shown and not self.pays and self.base:
+        if self.sure is None and self.shown and self.base:
             return contrast(self.comparison, self.shown[0].arm, self.base.arm, self.measure)
         return None
 
+    def _holds_its_own(self, one: Candidate) -> bool:
+        """Say whether a candidate may be shipped provisionally."""
+        if one.standing is None or one.standing.worse or one.name in self.forgetful:
+            return False
+        if one.arm.is_base:
+            return not any(map(self.improves, self.rated))
+        words = [e.verdict for e in self.gain(one)[:1]]
+        return not one.at_floor and words in (["improved"], ["equivalent"])
+
 
 def make_choice(
-    findings: Findings, runs: Sequence[Run], comparison: Comparison, wishes: Wishes
+    findings: Findings,
+    runs: Sequence[Run],
+    gathered: Sequence[Comparison],
+    comparison: Comparison,
+    wishes: Wishes,
 ) -> Choice:
-    """Rate every strategy of a comparison that was trained for its own task."""
+    """Rate every strategy of one of the gathered comparisons that was trained for its own task."""
     margins = declared(findings)
     every = gather_candidates(findings, runs, comparison, wishes)
     free = [c for c in every if c.arm.answers and not c.barred and not c.harms]
     fit = [c for c in free if not _was_tuned(c, free)]
-    measure, floor = _deciding_measure(every)
+    base = next((c.arm for c in every if c.arm.is_base and c.arm.answers), None)
+    measure: Measure = measures(base)[0] if base else "accuracy"
+    strategies = [c for c in every if any(e.kind == "task" for e in c.effects)]
+    floor = bool(strategies) and all(c.at_floor for c in strategies)
     found = standings(comparison, [c.arm for c in fit], measure, margins)
     standing = {id(c): one for c, one in zip(fit, found, strict=True)}
     every = [replace(c, standing=standing.get(id(c))) for c in every]
-    return Choice(comparison, margins, measure, floor, tuple(every))
+    forgetful = _forgetful(fit, gathered, comparison, margins)
+    return Choice(comparison, margins, measure, floor, tuple(every), forgetful)
 
 
 def _was_tuned(one: Candidate, others: Sequence[Candidate]) -> bool:
@@ -117,10 +167,36 @@ def _was_tuned(one: Candidate, others: Sequence[Candidate]) -> bool:
     return any(c.arm.label == one.arm.label and "tuned" in c.arm.settings for c in others)
 
 
-def _deciding_measure(every: Sequence[Candidate]) -> tuple[Measure, bool]:
-    """Return what decides, and whether the accuracy of all is at the floor."""
-    own = [e for c in every for e in c.effects if e.kind == "task" and e.measure == "accuracy"]
-    floor = bool(own) and all(e.floor and e.verdict == "inconclusive" for e in own)
-    scored = [measures(c.arm) for c in every if c.arm.answers]
-    bits = floor and all("bits_per_byte" in each for each in scored)
-    return ("bits_per_byte" if bits else "accuracy"), floor
+def _forgetful(
+    fit: Sequence[Candidate],
+    gathered: Sequence[Comparison],
+    comparison: Comparison,
+    margins: Judge,
+) -> frozenset[str]:
+    """Name those that are shown to be worse on some probe than another one that could be shipped.
+
+    A prompt changes no weights: on a probe it is the base model.
+    """
+    trained = {(c.arm.label, c.arm.learning_rate): c.name for c in fit if c.arm.spec.trains}
+    pairs = []
+    for probe in (c for c in gathered if c.probe and c.model == comparison.model):
+        arms = [
+            arm
+            for arm in probe.arms
+            if arm.answers
+            and (
+                arm.is_base
+                or ((arm.label, arm.learning_rate) in trained and arm.trained_on == comparison.test)
+            )
+        ]
+        pairs += [
+            (arm, made)
+            for arm in arms
+            for rival in arms
+            if not arm.is_base and rival is not arm and (made := contrast(probe, arm, rival))
+        ]
+    return frozenset(
+        trained[arm.label, arm.learning_rate]
+        for arm, made in pairs
+        if shown_worse(made, estimate(made.components), margins, len(pairs))
+    )

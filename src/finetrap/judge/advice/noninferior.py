@@ -29,6 +29,11 @@ class Standing(NamedTuple):
     """Against the rival that it is hardest to be shown within the margin of."""
     inferior: bool
     """Shown to be worse than some other arm by more than the margin."""
+    worse: bool = False
+    """Shown to be worse than some other arm, and not shown to be within the margin of it."""
+    below: float | None = None
+    """How far it may be below the best, in margins: whichever that is, at the end of the 95%
+    interval of the difference. None without a rival that it shares problems with."""
 
     @property
     def shown(self) -> bool:
@@ -64,18 +69,30 @@ def _standing(
     rivals = [base for base in range(len(table)) if base != place]
     if not rivals:
         return Standing(0.0, 0.0, None, False)
-    p, inferior = {}, False
+    p, gaps, inferior, worse = {}, [], False, False
     for base in rivals:
         if place not in table[base]:
             p[base] = 1.0
             continue
-        found = in_margins(*table[base][place], margins)
+        made, estimated = table[base][place]
+        found = in_margins(made, estimated, margins)
         p[base] = p_above(found, -1.0)
+        gaps.append(-found.low)
         # Over all other arms, as each may be the one that it is shown to be behind.
-        inferior |= (1 - p_above(found, -1.0)) * len(rivals) <= ALPHA
+        inferior |= (1 - p[base]) * len(rivals) <= ALPHA
+        worse |= shown_worse(made, estimated, margins, len(rivals))
     hardest = max(p, key=lambda base: p[base])
     own = table[hardest].get(place)
-    return Standing(p[hardest], p[hardest], own[0] if own else None, inferior)
+    # Where it is the best itself, it may still be below the next.
+    below = max(0.0, *gaps) if gaps else None
+    return Standing(p[hardest], p[hardest], own[0] if own else None, inferior, worse, below)
+
+
+def shown_worse(made: Contrast, estimated: Estimate, margins: Judge, tests: int) -> bool:
+    """Say whether a contrast shows a loss, among so many tests, that is not within the margin."""
+    found = in_margins(made, estimated, margins)
+    behind = (1 - p_above(found, 0.0)) * tests <= ALPHA and abs(estimated.delta) > made.noise
+    return behind and p_above(found, -1.0) > ALPHA
 
 
 def _adjusted(found: Sequence[Standing]) -> list[Standing]:

@@ -35,7 +35,7 @@ def noise(case: Case) -> Ruling:
     if effect.floor:
         second = case.bits
         said += f"; gold solutions: {_change(second)}" if second else ""
-        if second and second.verdict == "harmed" and not second.small:
+        if second and second.verdict == "harmed":
             return ruled_out(said)
         return not_enough_data(f"{said}; too few right answers to show a change")
     if effect.verdict == "harmed":

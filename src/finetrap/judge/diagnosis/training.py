@@ -331,7 +331,7 @@ def forgetting(case: Case) -> Ruling:
     by_verdict: dict[str, list[str]] = defaultdict(list)
     for e in case.probes:
         digits, unit = (3, " bits per byte") if e.measure == "bits_per_byte" else (1, "%")
-        word = f"{e.verdict} within the margin" if e.small else e.verdict
+        word = f"{e.verdict} ({e.remark})" if e.small else e.verdict
         by_verdict[word].append(f"{e.task} {e.before:.{digits}f} to {e.after:.{digits}f}{unit}")
     shown = "; ".join(f"{word}: {', '.join(told)}" for word, told in by_verdict.items())
     if "harmed" in by_verdict:

@@ -59,7 +59,7 @@ def _sharing_clauses(arms: Sequence[PanelArm]) -> list[list[PanelArm]]:
     """Join the arms that are equivalent with the very same numbers: they share a clause."""
     groups: list[list[PanelArm]] = []
     for arm in arms:
-        same = next((g for g in groups if _told_alike(g[0].effect, arm.effect)), None)
+        same = next((g for g in groups if _told_alike(g[0], arm)), None)
         if same is None:
             groups.append([arm])
         else:
@@ -67,10 +67,12 @@ def _sharing_clauses(arms: Sequence[PanelArm]) -> list[list[PanelArm]]:
     return groups
 
 
-def _told_alike(one: Effect | None, other: Effect | None) -> bool:
-    if one is None or other is None or (one.verdict, other.verdict) != ("equivalent",) * 2:
+def _told_alike(one: PanelArm, other: PanelArm) -> bool:
+    mine, theirs = one.effect, other.effect
+    if mine is None or theirs is None or (mine.verdict, theirs.verdict) != ("equivalent",) * 2:
         return False
-    return wording.change(one) == wording.change(other)
+    same = one.summary.forgetting == other.summary.forgetting
+    return same and wording.change(mine) == wording.change(theirs)
 
 
 def describe(effect: Effect) -> str:
@@ -102,17 +104,17 @@ def _clause(arms: Sequence[PanelArm], effect: Effect, title: str, first: bool) -
         by = wording.number(abs(effect.delta), effect.measure)
         text = f"{who} {effect.verdict} {whom} by {by} {wording.unit(effect.measure)}"
         text += f" {wording.interval(effect)}"
-        return Clause(effect.verdict, text + (", within the margin" if effect.small else ""))
+        return Clause(effect.verdict, wording.beside(text, arms[0].summary.forgetting))
     if effect.verdict == "equivalent":
         each = "each " if len(arms) > 1 else ""
         measured = f"{each}{change} {wording.unit(effect.measure)}"
-        return Clause("equivalent", f"{who} left {whom} equivalent ({measured})")
-    needs = wording.needed(effect)
-    return Clause(
-        "inconclusive",
-        f"{who}: inconclusive{place} ({change} {wording.unit(effect.measure)}"
-        f"{'; ' + needs if needs else ''})",
-    )
+        measured += f"; {effect.remark}" if effect.remark else ""
+        text = f"{who} left {whom} equivalent ({measured})"
+        return Clause("equivalent", wording.beside(text, arms[0].summary.forgetting))
+    told = [effect.remark, wording.needed(effect)]
+    text = "; ".join(filter(None, (f"{change} {wording.unit(effect.measure)}", *told)))
+    text = f"{who}: inconclusive{place} ({text})"
+    return Clause("inconclusive", wording.beside(text, arms[0].summary.forgetting))
 
 
 def _failure(arm: PanelArm) -> Clause:
