@@ -43,7 +43,7 @@ class BadStudy(BadInput):
     def __init__(self, place: str, faults: Sequence[str]) -> None:
         self.place = place
         self.faults = tuple(faults)
-        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        count = "1 error" if len(faults) == 1 else f"{len(faults)} errors"
         super().__init__(f"{place}: {count}\n" + "\n".join(f"  - {f}" for f in faults))
 
 

@@ -40,7 +40,7 @@ def test_every_cell_runs(cells):
 
 def test_faults_are_told_at_once(cells):
     text = cells[1].outputs[0].text
-    assert "3 faults" in text
+    assert "3 errors" in text
     assert "did you mean 'mini-0.3m'?" in text
 
 

@@ -143,7 +143,7 @@ def _refusal(what: str, reason: str) -> str:
 def _one(kind: str, name: str, known: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     if name not in known:
         raise BadInput(
-            f"no {kind} '{name}' in the catalog; there are {', '.join(known)}{nearest(name, known)}"
+            f"no {kind} '{name}' in the catalog{nearest(name, known)}; `finetrap list` shows all"
         )
     return known[name]
 

@@ -14,9 +14,10 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from finetrap import __version__
-from finetrap.cli import doing, judging, planned, regrading
+from finetrap.cli import doing, judging, listing, planned, regrading
 from finetrap.cli.interruption import Interrupted, listen
 from finetrap.errors import FinetrapError, MachineFault
 from finetrap.events import ErrorMet
@@ -36,22 +37,32 @@ VERBS: dict[str, Callable[..., None]] = {
     "grade": judging.grade,
     "regrade": regrading.regrade,
     "overlap": judging.overlap,
-    "list": judging.list_names,
+    "list": listing.list_names,
 }
 _EXAMPLE = "Example: "
 _WRONGLY_TYPED: Any = typer.BadParameter.__mro__[2]
 """Base of what click raises for wrong flags; typer may have a click of its own."""
 
+
+class VerbHelp(typer.core.TyperCommand):
+    """A verb whose usage line has brackets around what may be left out, and no others."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the usage line's parts; only what may be left out stands in brackets."""
+        pieces = (piece.strip("{}") for piece in super().collect_usage_pieces(ctx))
+        return [piece.replace("[[", "[").replace("]]", "]") for piece in pieces]
+
+
 app = typer.Typer(
     name="finetrap",
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
     epilog=CODES,
 )
 for _name, _verb in VERBS.items():
-    app.command(_name, epilog=CODES)(_verb)
+    app.command(_name, cls=VerbHelp, epilog=CODES)(_verb)
 
 
 def example(verb: str) -> str:

@@ -45,15 +45,18 @@ if TYPE_CHECKING:
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Where runs and report go.")] = Path("finetrap-demo"),
+    out: Annotated[Path, typer.Option(metavar="PATH", help="Where runs and report go.")] = Path(
+        "finetrap-demo"
+    ),
     runs: Annotated[
-        Path | None, typer.Option("--runs", help="Folder of the runs; default OUT/runs.")
+        Path | None,
+        typer.Option("--runs", metavar="DIR", help="Folder of the runs; default OUT/runs."),
     ] = None,
     workers: Workers = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run the shipped study on a miniature model and judge it, in minutes on two cores.
+    """Run a small shipped study and judge it, in minutes on two cores.
 
     Example: finetrap demo --out finetrap-demo
     """
@@ -77,7 +80,7 @@ def run(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run the remaining cells of a study; what is done already is kept.
+    """Run what remains of a study; finished cells are kept.
 
     Example: finetrap run style --runs runs
     """
@@ -92,12 +95,19 @@ def run(
 
 def try_strategies(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="As in a study's `models`.")],
-    train: Annotated[Path, typer.Option(help="Your problems: JSON lines, CSV, Parquet …")],
+    train: Annotated[
+        Path, typer.Option(metavar="FILE", help="Your problems: JSON lines, CSV, Parquet …")
+    ],
     test: Annotated[
-        Path | None, typer.Option(help="Test problems; default: a seeded fifth of the first.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Test problems; default: a seeded fifth of the first."),
     ] = None,
-    budget: Annotated[float, typer.Option(min=0, help="Minutes that it may take.")] = 60,
-    out: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("finetrap-try"),
+    budget: Annotated[
+        float, typer.Option(metavar="MINUTES", min=0, help="Minutes that it may take.")
+    ] = 60,
+    out: Annotated[Path, typer.Option(metavar="PATH", help="Where everything goes.")] = Path(
+        "finetrap-try"
+    ),
     columns: Annotated[
         list[str] | None,
         typer.Option("--column", metavar="NAME=COLUMN", help="Your names: question=prompt"),
@@ -114,7 +124,7 @@ def try_strategies(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Try the strategies on one model and your data, and end in what to ship.
+    """Compare strategies on your model and data, and say what to ship.
 
     Example: finetrap try mini-1m --train train.jsonl --budget 20
     """
@@ -200,7 +210,7 @@ def status(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say which cells of a study are done, failed and remaining, and what its data files hold.
+    """Show what of a study is done, failed and remaining.
 
     Example: finetrap status style --runs runs
     """

@@ -34,10 +34,14 @@ if TYPE_CHECKING:
     from finetrap.judge.advice.advise import Wishes
 
 LogFilter = Annotated[
-    str | None, typer.Option("--filter", help="Which filter (lm-eval) or epoch (inspect) to read.")
+    str | None,
+    typer.Option(
+        "--filter", metavar="NAME", help="Which filter (lm-eval) or epoch (inspect) to read."
+    ),
 ]
 LogMetric = Annotated[
-    str | None, typer.Option("--metric", help="Which of a log's metrics says what is right.")
+    str | None,
+    typer.Option("--metric", metavar="NAME", help="Which of a log's metrics says what is right."),
 ]
 MOST_ODD = 10
 """Golds of another kind than most that are reported one by one."""
@@ -48,15 +52,16 @@ def report(
         Path | None, typer.Argument(metavar="[STUDY]", help="Default: every run in the folder.")
     ] = None,
     runs: RunsFolder = Path("runs"),
-    out: Annotated[Path | None, typer.Option(help="Default: RUNS/report.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="PATH", help="Default: RUNS/report.")] = None,
     margin: Annotated[
-        float | None, typer.Option(help="Points within which a change is equivalent.")
+        float | None,
+        typer.Option(metavar="POINTS", help="Points within which a change is equivalent."),
     ] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Judge a study's runs and draw the report.
+    """Judge the runs of a study and write the report.
 
     Example: finetrap report style --runs runs
     """
@@ -69,14 +74,20 @@ def diagnose(
         str | None, typer.Argument(metavar="[RUN]", help="A run's folder, or how its key begins.")
     ] = None,
     runs: RunsFolder = Path("runs"),
-    before: Annotated[Path | None, typer.Option(help="Any tool's outputs or log, before.")] = None,
-    after: Annotated[Path | None, typer.Option(help="Any tool's outputs or log, after.")] = None,
+    before: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Any tool's outputs or log, before.")
+    ] = None,
+    after: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Any tool's outputs or log, after.")
+    ] = None,
     filter_name: LogFilter = None,
     metric: LogMetric = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say why a result is worse: each suspect a likely cause, ruled out or not enough data.
+    """Say why a result is worse, cause by cause.
+
+    Each suspect is a likely cause, ruled out, or lacks data.
 
     Without RUN every harmed strategy of the runs folder is examined.
 
@@ -121,7 +132,8 @@ def advise(
         str | None, typer.Argument(metavar="[MODEL]", help="Without runs of it: what is published.")
     ] = None,
     study: Annotated[
-        Path | None, typer.Option("--study", help="Default: every run in the folder.")
+        Path | None,
+        typer.Option("--study", metavar="STUDY", help="Default: every run in the folder."),
     ] = None,
     runs: RunsFolder = Path("runs"),
     max_memory: MaxMemory = None,
@@ -134,7 +146,7 @@ def advise(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say which strategy to ship, on the evidence of the runs, or else of what is published.
+    """Say which strategy to ship, and why.
 
     Example: finetrap advise smollm2-135m --runs runs --min-retention 95
     """
@@ -190,12 +202,16 @@ def _published(model: str) -> Advice:
 
 
 def overlap(
-    train: Annotated[Path, typer.Option(help="Training rows: JSON lines, CSV, Parquet …")],
-    test: Annotated[Path, typer.Option(help="Test rows, in any of these formats.")],
+    train: Annotated[
+        Path, typer.Option(metavar="FILE", help="Training rows: JSON lines, CSV, Parquet …")
+    ],
+    test: Annotated[Path, typer.Option(metavar="FILE", help="Test rows, in any of these formats.")],
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Count the test questions that the training rows hold, in whatever dress.
+    """Count the test questions that the training rows hold.
+
+    Word for word, or nearly: with other numbers, or most of its words in a row.
 
     Example: finetrap overlap --train train.jsonl --test test.jsonl
     """
@@ -208,7 +224,9 @@ def overlap(
 def compare(
     before: Annotated[Path, typer.Argument(metavar="A", help="Predictions or a log, before.")],
     after: Annotated[Path, typer.Argument(metavar="B", help="Predictions or a log, after.")],
-    margin: Annotated[float, typer.Option(help="Points within which they are equivalent.")] = 2.0,
+    margin: Annotated[
+        float, typer.Option(metavar="POINTS", help="Points within which they are equivalent.")
+    ] = 2.0,
     filter_name: LogFilter = None,
     metric: LogMetric = None,
     common: Annotated[bool, typer.Option("--common", help="Use the shared ids only.")] = False,
@@ -216,7 +234,7 @@ def compare(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Test whether two prediction files differ, problem by problem: B minus A.
+    """Test whether two prediction files differ, paired by problem.
 
     Example: finetrap compare before.jsonl after.jsonl --margin 2
     """
@@ -237,7 +255,9 @@ def grade(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Rows of `completion` and `gold`, or a log.")
     ],
-    out: Annotated[Path | None, typer.Option(help="Default: standard output.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Default: standard output.")
+    ] = None,
     stop: Annotated[
         list[str] | None,
         typer.Option("--stop", metavar="TEXT", help="Also cut completions at this text."),
@@ -256,7 +276,7 @@ def grade(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Grade any tool's completions: adds `extracted`, `rule`, `correct`, `cut` to each row.
+    """Grade any tool's completions, row by row.
 
     A completion is cut where the model starts another problem; `cut` is what opens it.
 
@@ -286,27 +306,6 @@ def grade(
         summary = {"n": len(rows), "correct": right, "cut": cut, "out": str(root / out)}
         text = f"{right} of {len(rows)} correct, {cut} cut where another problem starts"
         Voice(as_json, quiet).result(summary, f"{text}: {root / out}")
-
-
-def list_names(as_json: AsJson = False, quiet: Quiet = False) -> None:
-    """List what a study can name (models, strategies, prompts, tasks) and the shipped studies.
-
-    Example: finetrap list
-    """
-    from finetrap import catalog, miniature, tasks
-
-    names: dict[str, dict[str, str]] = {
-        "models": {n: t.get("about", "") for n, t in catalog.models().items()},
-        "strategies": {n: t.get("about", "") for n, t in catalog.strategies().items()},
-        "prompts": {n: t.get("about", "") for n, t in catalog.presets().items()},
-        "tasks": dict(tasks.names()),
-        "studies": dict.fromkeys(miniature.studies(), "shipped with the package"),
-    }
-    lines = []
-    for title, entries in names.items():
-        lines.append(title)
-        lines += [f"  {name:22} {about}".rstrip() for name, about in entries.items()]
-    Voice(as_json, quiet).result(names, "\n".join(lines))
 
 
 def report_to(

@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 StudyFile = Annotated[
     Path, typer.Argument(metavar="STUDY", help="A study file (TOML), or a shipped study's name.")
 ]
-RunsFolder = Annotated[Path, typer.Option("--runs", help="Folder of the measured runs.")]
+RunsFolder = Annotated[
+    Path, typer.Option("--runs", metavar="DIR", help="Folder of the measured runs.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one event or result a line.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="Processes; default: one a core while there is work.")
+    int | None,
+    typer.Option(metavar="N", min=1, help="Processes; default: one a core while there is work."),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -32,11 +35,17 @@ AllowCode = Annotated[
     bool,
     typer.Option("--allow-code", help="Run code that comes with the study or its models."),
 ]
-Root = Annotated[Path | None, typer.Option("--runs", help="Folder that relative paths start from.")]
+Root = Annotated[
+    Path | None,
+    typer.Option("--runs", metavar="DIR", help="Folder that relative paths start from."),
+]
 
-MaxMemory = Annotated[float | None, typer.Option(min=0, help="Gigabytes that a training may hold.")]
+MaxMemory = Annotated[
+    float | None, typer.Option(metavar="GB", min=0, help="Gigabytes that a training may hold.")
+]
 MinRetention = Annotated[
-    float | None, typer.Option(min=0, max=100, help="Percent of other abilities to be kept.")
+    float | None,
+    typer.Option(metavar="PERCENT", min=0, max=100, help="Percent of other abilities to be kept."),
 ]
 OneFile = Annotated[
     bool, typer.Option("--must-ship-one-file", help="Weights alone: no adapter, no examples.")

@@ -42,7 +42,7 @@ def plan(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say what a study will take on this machine, and the smallest effect that it can show.
+    """Forecast what a study takes and the smallest effect it shows.
 
     Its models are opened and a few of its calls are timed; nothing is measured or kept.
 

@@ -25,7 +25,7 @@ def regrade(
     runs: Annotated[Path, typer.Argument(help="A runs folder.", metavar="RUNS")] = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
-    """Show what the current version of grading changes in runs that an earlier one graded.
+    """Show what the current grading changes in earlier runs.
 
     Nothing is written and nothing has to be: whatever judges runs grades their completions under
     the current version. A search or a rewind keeps the choice that it made.

@@ -111,6 +111,14 @@ def names() -> dict[str, TaskKind]:
     return {name: module.NAMES[name] for name, module in sorted(_modules().items())}
 
 
+def sentences() -> dict[str, str]:
+    """Return every task by name, with one sentence on what it asks."""
+    return {
+        name: getattr(module, "ABOUT", {}).get(name) or str(module.__doc__).partition("\n")[0]
+        for name, module in sorted(_modules().items())
+    }
+
+
 def reference(
     name: str, source: str | Path | None = None, options: Mapping[str, Any] | None = None
 ) -> TaskRef:
@@ -226,7 +234,7 @@ def _module(task: str) -> ModuleType:
     if found is None:
         known = [*(n for n in names() if n != USER_DATA), f"{USER_DATA}:PATH"]
         raise BadInput(
-            f"no task is called '{task}'{nearest(task, known)}; known tasks: {', '.join(known)}"
+            f"no task is called '{task}'{nearest(task, known)}; `finetrap list` shows all"
         )
     return found
 

@@ -7,6 +7,7 @@ family that the models know: something to replay.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from functools import cache
 from itertools import islice
@@ -26,6 +27,15 @@ NAMES: dict[str, TaskKind] = {
     for family in (*world.FAMILIES, *world.UNSEEN, WORLD)
     for name in (family, family + TERSE)
     if name != WORLD + TERSE
+}
+_FAMILIES = {**world.FAMILIES, **world.UNSEEN}
+ABOUT = {
+    WORLD: "Problems of every family, mixed.",
+    **{name: inspect.cleandoc(family.__doc__ or "") for name, family in _FAMILIES.items()},
+    **{
+        name + TERSE: f"The problems of {name}; solutions are the answer alone."
+        for name in _FAMILIES
+    },
 }
 
 
