@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
-from finetrap.records import Run, Status
+from finetrap.records import Cell, Run, Status, written_rate
 
 Phase = Literal["load", "before", "train", "rewind", "answer", "again", "after"]
 Part = Literal["answers", "solutions", "texts"]
@@ -73,6 +73,14 @@ class CellBegins(Event):
     """the cell's key"""
     slug: str
     """its readable name"""
+    model: str = ""
+    """the name's parts: its model"""
+    task: str = ""
+    """its task"""
+    strategy: str = ""
+    """its strategy, with the learning rate"""
+    seed: int | None = None
+    """its seed; null where nothing is drawn"""
 
 
 @dataclass(frozen=True)
@@ -324,6 +332,14 @@ Emit = Callable[[Event], None]
 
 def silent(event: Event) -> None:
     """Tell nobody."""
+
+
+def cell_begins(cell: Cell) -> CellBegins:
+    """Return what is told of a cell that begins."""
+    search = "(search)" if cell.split == "dev" else ""
+    parts = (cell.strategy.name, written_rate(cell.strategy.learning_rate), search)
+    strategy = " ".join(filter(None, parts))
+    return CellBegins(cell.key, cell.slug, cell.model.name, cell.task.name, strategy, cell.seed)
 
 
 def cell_ends(run: Run) -> CellEnds:

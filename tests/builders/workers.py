@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from finetrap.errors import FinetrapError, MachineFault
-from finetrap.events import CellBegins, CellLeft, Emit, cell_ends
+from finetrap.events import CellLeft, Emit, cell_begins, cell_ends
 from finetrap.records import (
     Cell,
     Costs,
@@ -52,7 +52,7 @@ def fake_group(cells: Sequence[Cell], store: Store, keep: Keep, emit: Emit) -> N
         with store.lock(member.key) as mine:
             if not mine or not store.owed([member]):
                 continue
-            emit(CellBegins(member.key, member.slug))
+            emit(cell_begins(member))
             fate, _, place = member.strategy.name.partition("@")
             if fate == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)

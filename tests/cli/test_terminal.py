@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import threading
 from contextlib import redirect_stdout
 from dataclasses import replace
 from typing import Any
@@ -21,6 +23,7 @@ from finetrap.events import (
     RowsDone,
     StepDone,
     Teller,
+    cell_begins,
 )
 from finetrap.measure.engines.remaining import Remaining
 from finetrap.records import Cell, Limits, ModelSpec, StrategySpec, TaskRef, TrainSpec
@@ -32,9 +35,9 @@ DONE = CellEnds("a", "m-t-full-3e-4-s0", "done", 200, 90, 2.0, 1.5, None, left_s
 EVENTS: list[Event] = [
     RoundBegins(cells=3, owed=2, searching=0),
     CrewBegins(workers=2, threads=1),
-    CellBegins("a", "m-t-full-3e-4-s0"),
+    CellBegins("a", "m-t-full-3e-4-s0", "m", "t", "full 3e-4", 0),
     PhaseBegins("a", "load", model="m"),
-    CellBegins("b", "m-t-lora-3e-3-s0"),
+    CellBegins("b", "m-t-lora-3e-3-s0", "m", "t", "lora 3e-3", 0),
     PhaseBegins("a", "train", problems=400),
     StepDone("a", step=3, steps=25, loss=0.8123, tokens_per_s=18200),
     PhaseBegins("a", "answer", task="t", problems=200),
@@ -73,6 +76,45 @@ def test_a_file_gets_a_line_for_each_phase_and_no_escape_codes():
     ]
 
 
+def test_cells_of_several_models_are_told_with_what_they_measure():
+    from finetrap.terminal.live import Display
+
+    state = State()
+    for event in (*EVENTS[:5], CellBegins("c", "n-t-full-3e-4-s1", "n", "t", "full 3e-4", 1)):
+        state.take(event)
+    lines = rendered(Display, state).splitlines()[1:4]
+    assert [line.split()[:5] for line in lines] == [
+        ["m", "on", "t", "full", "3e-4"],
+        ["m", "on", "t", "lora", "3e-3"],
+        ["n", "on", "t", "full", "3e-4"],
+    ]
+
+
+def test_a_file_hears_of_a_long_phase_how_far_it_is_and_how_long_it_will_take():
+    out = Counting(wanted=2)
+    with redirect_stdout(out), Progress(as_json=False, quiet=False, silence=0.02) as progress:
+        for event in EVENTS[:9]:
+            progress.emit(event)
+        assert out.enough.wait(30)
+    line = next(x for x in out.getvalue().splitlines() if "120/200" in x)
+    assert line.startswith("[0/2] m-t-full-3e-4-s0: answering 200 problems of t, 120/200 answers")
+    assert re.search(r"for \d+ s, about \d+ s left$", line)
+
+
+class Counting(io.StringIO):
+    """Tells when a line on how far a cell is was written so many times."""
+
+    def __init__(self, wanted: int) -> None:
+        super().__init__()
+        self.wanted, self.enough = wanted, threading.Event()
+
+    def write(self, text: str) -> int:
+        self.wanted -= "120/200" in text
+        if self.wanted <= 0:
+            self.enough.set()
+        return super().write(text)
+
+
 def test_quiet_prints_nothing():
     assert shown(io.StringIO(), quiet=True) == ""
     assert shown(Terminal(), quiet=True) == ""
@@ -100,11 +142,12 @@ def test_each_worker_has_its_line_in_a_terminal():
     for event in EVENTS[:9]:
         state.take(event)
     drawn = rendered(Display, state)
-    study, one, other = drawn.splitlines()[:3]
+    study, heading, one, other = drawn.splitlines()[:4]
     assert "0/2 cells" in study
-    assert "m-t-full-3e-4-s0" in one
+    assert heading.strip() == "m on t"
+    assert one.strip().startswith("full 3e-4  seed 0  answering")
     assert "120/200 answers  50.0% [41.2, 58.8] so far" in one
-    assert "m-t-lora-3e-3-s0" in other
+    assert other.strip().startswith("lora 3e-3  seed 0  starting")
     for event in EVENTS[9:]:
         state.take(event)
     assert "1/2 cells" in rendered(Display, state)
@@ -167,6 +210,14 @@ def cells() -> list[Cell]:
     task = TaskRef("t", "v1")
     limits = Limits(test_problems=100)
     return [Cell(model, task, full, TrainSpec(), limits, seed, task) for seed in range(4)]
+
+
+def test_a_cell_is_named_by_its_strategy_and_rate():
+    first = cells()[0]
+    assert cell_begins(first).strategy == "full 1e-3"
+    assert cell_begins(replace(first, split="dev")).strategy == "full 1e-3 (search)"
+    zero_shot = replace(first, strategy=StrategySpec("zero-shot", "prompt"))
+    assert cell_begins(zero_shot).strategy == "zero-shot"
 
 
 def test_what_is_left_follows_from_what_alike_cells_took(monkeypatch):

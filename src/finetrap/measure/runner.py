@@ -25,7 +25,7 @@ from finetrap.errors import (
     machine_fault,
     out_of_memory,
 )
-from finetrap.events import CellBegins, CellLeft, CellRefused, Emit, Teller, cell_ends
+from finetrap.events import CellLeft, CellRefused, Emit, Teller, cell_begins, cell_ends
 from finetrap.measure import evidence, strategies
 from finetrap.measure.meter import Meter, environment, flops, held_by_others
 from finetrap.measure.session import Session
@@ -50,7 +50,7 @@ def run_group(
         with store.lock(cell.key) as mine:
             if not mine or not store.owed([cell]):
                 continue
-            emit(CellBegins(cell.key, cell.slug))
+            emit(cell_begins(cell))
             unfinished = store.unfinished(cell, keep)
             try:
                 run = attempt(cell, session, emit, unfinished, (store.root,))

@@ -18,8 +18,6 @@ from rich.text import Text
 from finetrap.terminal import words
 from finetrap.terminal.state import State
 
-NAME = 40
-"""Characters of a cell's name; its end tells the strategy and the seed."""
 STOPPING = "stopping after the current step; Ctrl-C again stops at once"
 
 
@@ -47,14 +45,18 @@ class Display:
     def _drawn(self) -> RenderableType:
         """Return what stands there now."""
         state = self._state
+        running = list(state.cells.values())
+        subjects = {cell.subject for cell in running}
         cells = Table.grid(padding=(0, 2))
-        for column in ("name", "phase", "detail"):
+        for column in ("subject", "strategy", "seed", "phase", "detail"):
             cells.add_column(column, no_wrap=True, overflow="ellipsis")
-        for cell in list(state.cells.values()):
-            cells.add_row(Text(f"  {_short_name(cell.name)}"), Text(cell.phase), Text(cell.detail))
-        if not state.cells and state.finished < state.owed:
-            cells.add_row(Text("  waiting for a worker to start", "dim"))
-        return Group(self._study(), cells)
+        for cell in running:
+            own = [cell.strategy, cell.seed, cell.phase, cell.detail or cell.pace()]
+            cells.add_row("", *map(Text, own if len(subjects) == 1 else [cell.subject, *own]))
+        if not running and state.finished < state.owed:
+            cells.add_row("", Text("waiting for a worker to start", "dim"))
+        heading = [Text(f"  {subject}") for subject in subjects if subject]
+        return Group(self._study(), *(heading if len(subjects) == 1 else ()), cells)
 
     def _study(self) -> Table:
         state = self._state
@@ -72,7 +74,3 @@ class Display:
         if state.stopping:
             line.add_row("", Text(STOPPING, "bold yellow"))
         return line
-
-
-def _short_name(name: str) -> str:
-    return name if len(name) <= NAME else f"{name[: NAME // 3]}...{name[3 - NAME + NAME // 3 :]}"

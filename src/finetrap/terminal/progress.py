@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from contextlib import suppress
 from types import TracebackType
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from finetrap.terminal.live import Display
 
 
+SILENCE = 30.0
+"""Seconds after which a file gets a line for each cell that is being measured."""
+
+
 class Progress:
     """Shows a running study: live in a terminal, as plain lines elsewhere, as JSON, or not at all.
 
@@ -37,8 +42,12 @@ class Progress:
     committed is kept.
     """
 
-    def __init__(self, *, as_json: bool, quiet: bool) -> None:
+    def __init__(self, *, as_json: bool, quiet: bool, silence: float = SILENCE) -> None:
         self.state = State()
+        self._silence = silence
+        self._lines = threading.Lock()
+        self._last = time.monotonic()
+        self._ended = threading.Event()
         self._as_json, self._quiet = as_json, quiet
         self._crew = ""
         self._display: Display | None = None
@@ -52,6 +61,8 @@ class Progress:
             raise MachineFault("\n".join(state.unmeasured))
 
     def __enter__(self) -> Self:
+        if not (self._as_json or self._quiet or sys.stdout.isatty()):
+            threading.Thread(target=self._break_silence, daemon=True).start()
         return self
 
     def __exit__(
@@ -60,6 +71,7 @@ class Progress:
         fault: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._ended.set()
         if self._display is not None:
             self._display.close()
         if self._as_json:
@@ -112,6 +124,17 @@ class Progress:
 
             self._display = Display(self.state)
 
+    def _break_silence(self) -> None:
+        """Say how far each cell is whenever nothing was said for a while."""
+        while not self._ended.wait(self._silence - (time.monotonic() - self._last)):
+            if time.monotonic() - self._last < self._silence:
+                continue
+            self._last = time.monotonic()
+            for cell in list(self.state.cells.values()):
+                parts = [cell.phase, cell.detail, cell.pace()]
+                with suppress(KeyboardInterrupt):  # the next event says that the reader has gone
+                    self._line(f"{self._count()}{cell.name}: {', '.join(filter(None, parts))}")
+
     def _count(self) -> str:
         return f"[{self.state.finished}/{self.state.owed}] "
 
@@ -120,7 +143,9 @@ class Progress:
             self._display.say(text)
             return
         try:
-            print(text, flush=True)
+            with self._lines:
+                print(text, flush=True)
+                self._last = time.monotonic()
         except BrokenPipeError:
             close_stdout()
             raise KeyboardInterrupt from None

@@ -26,12 +26,28 @@ class CellState:
     """A cell that is being measured, in words."""
 
     name: str
+    subject: str = ""
+    """Its model and task."""
+    strategy: str = ""
+    seed: str = ""
     phase: str = "starting"
+    since: float = field(default_factory=time.monotonic)
+    """When the phase began."""
+    share: float = 0.0
+    """Of the phase's steps or rows, as far as it is known."""
     detail: str = ""
     answers: str = ""
     """Its answers so far, which stay while their gold solutions are scored."""
     tests: int = 0
     """Tests that it has begun to answer: its task, then its probes."""
+
+    def pace(self) -> str:
+        """Say for how long the phase has gone on, and how long it will at this pace."""
+        gone = time.monotonic() - self.since
+        if not self.share:
+            return f"for {words.duration(gone)}"
+        left = gone * (1 - self.share) / self.share
+        return f"for {words.duration(gone)}, about {words.duration(left)} left"
 
 
 @dataclass
@@ -77,7 +93,7 @@ class State:
             self.total, self.searching = event.cells, event.searching
             self.owed = self.finished + event.owed
         elif isinstance(event, CellBegins):
-            self.cells[event.key] = CellState(words.name(event))
+            self.cells[event.key] = CellState(words.name(event), *words.name_parts(event))
         elif isinstance(event, CellAgain):
             self.cells.pop(event.key, None)
         elif isinstance(event, ENDINGS):
@@ -105,11 +121,12 @@ class State:
 def _follow(cell: CellState, event: PhaseBegins | StepDone | RowsDone) -> None:
     if isinstance(event, PhaseBegins):
         cell.phase, cell.detail, cell.answers = words.phase(event), "", ""
+        cell.since, cell.share = time.monotonic(), 0.0
         cell.tests += event.phase == "answer"
     elif isinstance(event, StepDone):
-        cell.detail = words.step(event)
+        cell.detail, cell.share = words.step(event), event.step / event.steps
     else:
-        said = words.rows(event)
+        said, cell.share = words.rows(event), event.done / event.of if event.of else 0.0
         if event.right is not None:
             cell.answers = said
         elif cell.answers:

@@ -59,6 +59,13 @@ def name(event: CellBegins | CellEnds | CellRefused | CellLeft | CellAgain) -> s
     return ascii_line(event.slug, NAME)
 
 
+def name_parts(event: CellBegins) -> tuple[str, str, str]:
+    """Return a cell's model and task, its strategy, and its seed."""
+    subject = f"{event.model} on {event.task}" if event.model else ""
+    seed = "" if event.seed is None else f"seed {event.seed}"
+    return ascii_line(subject, NAME), ascii_line(event.strategy or event.slug, NAME), seed
+
+
 def phase(event: PhaseBegins) -> str:
     """Say what begins."""
     if event.phase == "load":
