@@ -13,6 +13,7 @@ from finetrap.levels import (
     Detectable,
     Forgetting,
     Frontier,
+    PromptSpread,
     Setting,
     Summary,
     Tally,
@@ -352,3 +353,5 @@ class Findings:
     cliffs: tuple[Cliff, ...] = ()
     """Size thresholds, by setting; none for a single size."""
     detectable: tuple[Detectable, ...] = ()
+    prompts: tuple[PromptSpread, ...] = ()
+    """How far the base model's accuracy hangs on the prompt, where it was asked by several."""

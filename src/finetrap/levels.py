@@ -214,3 +214,24 @@ class Detectable:
     """Percent of answers that change."""
     measured: bool
     """Whether flips and seeds' spread come from runs; else they are assumed."""
+
+
+class PromptLevel(NamedTuple):
+    """The base model's accuracy under one prompt, in percent."""
+
+    accuracy: float
+    low: float | None
+    high: float | None
+    problems: int
+    prompt: str
+    """The settings that tell it from the others."""
+
+
+@dataclass(frozen=True)
+class PromptSpread:
+    """What the wording of a prompt alone changes: the base model, asked without examples."""
+
+    model: str
+    task: str
+    levels: tuple[PromptLevel, ...]
+    """From the lowest accuracy to the highest."""

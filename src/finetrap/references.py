@@ -67,6 +67,14 @@ class ModelSpec:
     trust_remote_code: bool = False
     """Run the Python code that comes with the model."""
 
+    label: str = field(default="", compare=False)
+    """What judging calls it where it was asked by several prompts. Not in the key."""
+
+    @property
+    def shown(self) -> str:
+        """What it is called beside other models, and beside itself under another prompt."""
+        return self.label or self.name
+
     def identity(self) -> dict[str, Any]:
         """Return the part of a cell's key that says which model this is."""
         base = self.base_revision

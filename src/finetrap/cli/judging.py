@@ -355,7 +355,7 @@ def _findings_json(findings: Findings) -> dict[str, Any]:
     """
     names = (
         *("effects", "summary", "frontiers", "outcomes", "trials", "claims", "cliffs"),
-        *("detectable", "diagnoses", "advice", "headlines", "tally"),
+        *("detectable", "diagnoses", "advice", "headlines", "tally", "prompts"),
     )
     found = {name: [asdict(record) for record in getattr(findings, name)] for name in names}
     if findings.owed:

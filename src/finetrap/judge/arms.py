@@ -87,7 +87,7 @@ def comparisons(runs: Sequence[Run]) -> list[Comparison]:
         for test, probe, answers in _tests(run):
             identity = run.cell.identity()
             same = content_hash([identity["model"], identity["limits"], test])
-            key = (run.cell.model.name, probe, test["name"], same)
+            key = (run.cell.model.shown, probe, test["name"], same)
             arm = tests[key].setdefault(
                 _setting(run.cell),
                 _new_arm(run.cell, variants[run.cell.key], settings[run.cell.key]),
@@ -123,7 +123,7 @@ def _run_order(run: Run, variant: str) -> tuple[object, ...]:
     rate, label = learning_rate(cell), _label(cell.strategy.name, variant)
     return (
         cell.model.parameters or run.costs.parameters or 0,
-        cell.model.name,
+        cell.model.shown,
         cell.task.name,
         _KINDS.index(cell.strategy.kind),
         cell.strategy.shots,
@@ -215,10 +215,10 @@ def _variants(runs: Iterable[Run]) -> dict[str, str]:
     trials_alone = all(cell.split == "dev" for cell in cells.values())
     for key, cell in cells.items():
         if cell.split == "test" or trials_alone:
-            namesakes[cell.model.name, cell.strategy.name].append(settings[key])
+            namesakes[cell.model.shown, cell.strategy.name].append(settings[key])
     found = {}
     for key, cell in cells.items():
-        others = namesakes[cell.model.name, cell.strategy.name]
+        others = namesakes[cell.model.shown, cell.strategy.name]
         names = sorted({name for other in others for name in other})
         axes = [n for n in names if len({other.get(n, "none") for other in others}) > 1]
         own = (f"{n.rpartition('.')[2]}={settings[key].get(n, 'none')}" for n in axes)

@@ -113,7 +113,7 @@ def _arms(cells: Iterable[Cell]) -> dict[tuple[str, str, bool], dict[str, set[in
             continue
         tests = [(cell.task.name, False), *((probe.name, True) for probe in cell.probes)]
         for test, probe in tests:
-            arms = found.setdefault((cell.model.name, test, probe), {})
+            arms = found.setdefault((cell.model.shown, test, probe), {})
             if not cell.strategy.is_base:
                 identity = cell.identity()
                 arm = [identity[part] for part in ("trained_on", "replayed", "strategy", "train")]

@@ -33,7 +33,7 @@ def _cell_row(run: Run, label: str, setting: str) -> CellRow:
     low, high = wilson_percent(sum(scored), len(scored))
     return CellRow(
         key=cell.key,
-        model=cell.model.name,
+        model=cell.model.shown,
         parameters=costs.parameters or cell.model.parameters,
         task=cell.task.name,
         trained_on=cell.trained_on.name if cell.trained_on else None,

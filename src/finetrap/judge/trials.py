@@ -34,7 +34,7 @@ def _trial(search: Searched, point: Point, base: Mapping[str, Run]) -> Trial:
     untrained = base.get(_dev_problems(cell))
     low, high = wilson_percent(tried.right, tried.n)
     return Trial(
-        model=cell.model.name,
+        model=cell.model.shown,
         task=cell.task.name,
         strategy=cell.strategy.name,
         learning_rate=rate,

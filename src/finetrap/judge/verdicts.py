@@ -15,6 +15,7 @@ from finetrap.findings import Effect, Findings, Missing
 from finetrap.judge.arms import Arm, Comparison, Measure, comparisons, estimate_arms, measures, pair
 from finetrap.judge.effects import Against, Family, Measured, effect_lines, opposed
 from finetrap.judge.outcomes import join_outcomes
+from finetrap.judge.prompted import spreads, told_apart
 from finetrap.judge.tables import cell_rows
 from finetrap.judge.trials import judged_trials
 from finetrap.records import Cell, Judge, Run, Study
@@ -24,7 +25,7 @@ from finetrap.stats.changes import judge_family
 
 def verdicts_on(runs: Sequence[Run], margins: Judge | None = None) -> Findings:
     """Judge a set of runs. `missing` holds what could not be judged, and why."""
-    margins = margins or Judge()
+    margins, runs = margins or Judge(), told_apart(runs)
     found: list[Effect] = []
     missing: dict[Missing, None] = {}
     for comparison in comparisons(runs):
@@ -43,6 +44,7 @@ def verdicts_on(runs: Sequence[Run], margins: Judge | None = None) -> Findings:
         tuple(missing),
         trials=judged_trials(runs),
         outcomes=join_outcomes(found),
+        prompts=spreads(runs),
     )
 
 
@@ -77,7 +79,7 @@ def study_verdicts(
             if some
         ]
         count = len(set().union(*(some for _, some in left)))
-    runs = store.runs(keys)
+    runs = told_apart(store.runs(keys))
     findings = verdicts_on(runs, margins)
     return replace(findings, missing=(*findings.missing, *owed), owed=count), runs
 
@@ -85,7 +87,7 @@ def study_verdicts(
 def _to_run(cell: Cell) -> Missing:
     return Missing(
         "cell",
-        cell.model.name,
+        cell.model.shown,
         cell.task.name,
         cell.strategy.name,
         cell.seed,

@@ -115,9 +115,10 @@ def advice_text(advice: Advice, *, verbose: bool = False) -> str:
 
 
 def remarks(findings: Findings) -> list[str]:
-    """Return a line for each verdict of the table that its one word does not tell in full."""
+    """Return a line for what the prompt alone changes, and for each verdict of the table that its
+    one word does not tell in full."""
     effects = first_measure([e for e in findings.effects if e.against == "zero-shot"])
-    found = []
+    found = [ascii_line(_ascii(wording.prompt_spread(p)), 1000) for p in findings.prompts]
     for e in effects if not findings.owed else ():
         if e.kind != "probe" and (e.remark or e.opposed):
             who = f"{e.strategy} {wording.rate(e.learning_rate)}".rstrip()

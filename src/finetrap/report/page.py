@@ -60,6 +60,7 @@ def render(findings: Findings, runs: Sequence[Run], *, study: Study | None, comm
         "missing": contents.incomplete(findings),
         "cards": judgements.cards(arranged, findings),
         "tally": findings.tally,
+        "prompts": findings.prompts,
         "forests": forests,
         "grids": grids,
         "heat_maps": heat_maps,

@@ -6,7 +6,7 @@ import math
 import re
 
 from finetrap.findings import Advice, Contender, Effect, Headline, Missing, Outcome
-from finetrap.levels import Forgetting, Forgotten
+from finetrap.levels import Forgetting, Forgotten, PromptSpread
 from finetrap.records import written_rate
 from finetrap.text.numbers import counted
 from finetrap.text.visible import one_line
@@ -336,3 +336,18 @@ def _scaled(value: float | None, names: tuple[str, ...]) -> str:
     while abs(value) >= 999.5 and power < len(names) - 1:
         value, power = value / 1000, power + 1
     return f"{value:.3g}{_NBSP}{names[power]}".rstrip(_NBSP)
+
+
+def prompt_spread(found: PromptSpread) -> str:
+    """Say how far the base model's accuracy hangs on the prompt."""
+    levels = found.levels
+    told = "; ".join(
+        f"{one.prompt}: {one.accuracy:.1f}%"
+        + ("" if one.low is None else f" [{one.low:.1f}, {one.high:.1f}]")
+        for one in levels
+    )
+    return (
+        f"{found.model} on {found.task}: by prompt alone the base model is right in "
+        f"{levels[0].accuracy:.1f} to {levels[-1].accuracy:.1f}% of {levels[0].problems:,} "
+        f"problems ({told})"
+    )

@@ -107,7 +107,7 @@ def _advice(
         return Advice(model, task, None, None, (reason,), (reason,), again)
     pick = choice.pick
     questions = list(_open_questions(choice, wishes))
-    more = _next_run(choice, [run for run in runs if run.cell.model.name == model])
+    more = _next_run(choice, [run for run in runs if run.cell.model.shown == model])
     following = command(again, more, runs) if more != More() or findings.owed else ""
     if numbers := more.counts():
         questions.append(f"{numbers} should settle it")

@@ -164,7 +164,7 @@ def _is_run_of(run: Run, labels: dict[str, str], comparison: Comparison, arm: Ar
     cell = run.cell
     return (
         cell.split == "test"
-        and (cell.model.name, cell.task.name) == (comparison.model, comparison.test)
+        and (cell.model.shown, cell.task.name) == (comparison.model, comparison.test)
         and (labels[cell.key], learning_rate(cell)) == (arm.label, arm.learning_rate)
         and (cell.trained_on.name if cell.trained_on else "") == arm.trained_on
     )

@@ -131,7 +131,7 @@ def _diagnosis(
 ) -> Diagnosis:
     cell = arm[0].cell
     return Diagnosis(
-        model=cell.model.name,
+        model=cell.model.shown,
         task=cell.task.name,
         strategy=label,
         learning_rate=learning_rate(cell),

@@ -188,7 +188,7 @@ def effects_of(cell: Cell, label: str, findings: Findings) -> list[Effect]:
         e
         for e in findings.effects
         if (e.model, e.strategy, e.learning_rate, e.trained_on)
-        == (cell.model.name, label, learning_rate(cell), trained_on)
+        == (cell.model.shown, label, learning_rate(cell), trained_on)
         and e.against == "zero-shot"
         and (e.kind == "probe", e.task) in tests
     ]

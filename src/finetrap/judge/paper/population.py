@@ -75,9 +75,9 @@ def sized_models(runs: Sequence[Run]) -> list[SizedModel]:
     found: dict[str, SizedModel] = {}
     for run in runs:
         spec = run.cell.model
-        known = found.get(spec.name)
+        known = found.get(spec.shown)
         size = run.costs.parameters or (known.parameters if known else None) or spec.parameters
-        found[spec.name] = SizedModel(spec.name, size, aligned(spec))
+        found[spec.shown] = SizedModel(spec.shown, size, aligned(spec))
     return list(found.values())
 
 
