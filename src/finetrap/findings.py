@@ -57,9 +57,9 @@ class Effect:
     delta: float
     low: float
     high: float
-    lost: float | None
-    """Problems right before and wrong after, mean over seeds."""
-    gained: float | None
+    lost: int | None
+    """Problems right before and wrong after: the mean over seeds, to the nearest whole one."""
+    gained: int | None
     p: float
     p_adjusted: float
     margin: float
@@ -92,6 +92,8 @@ class Effect:
     order; None where it was asked once. No smaller change is called harm or improvement."""
     comparisons: int = 1
     """Strategies judged together, over which the verdict is corrected."""
+    decides: float | None = None
+    """Where the test has too few problems to decide: the margin that all of them decide."""
     too_few: Literal["", "problems", "seeds"] = ""
     """Where the interval is wider than ±25 points: what most of its variance comes from."""
     opposed: bool = False
@@ -171,6 +173,8 @@ class Trial:
     chosen: bool
     base_accuracy: float | None = None
     """Percent of the dev problems that the base model gets right."""
+    why: str = ""
+    """Why it was chosen: `tie broken by bits per byte`; empty for the other rates."""
 
 
 @dataclass(frozen=True)

@@ -130,3 +130,13 @@ def refused(folder: Path, *arguments: object, said: list[str]) -> None:
     assert "Traceback" not in message
     for word in said:
         assert word in message, message
+
+
+@pytest.mark.parametrize(
+    "verb", [["report"], ["diagnose"], ["advise"], ["advise", "mini-1m"], ["report", "demo"]]
+)
+def test_there_is_nothing_to_judge_in_a_folder_without_runs(tmp_path, verb):
+    refused(tmp_path, *verb, "--runs", "nowhere", said=["nowhere: no such folder", "--runs"])
+    (tmp_path / "empty").mkdir()
+    refused(tmp_path, *verb, "--runs", "empty", said=["empty holds no run", "finetrap run"])
+    assert [path.name for path in tmp_path.rglob("*")] == ["empty"]

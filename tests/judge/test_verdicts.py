@@ -7,7 +7,7 @@ import pytest
 
 from finetrap.findings import Missing
 from finetrap.judge.verdicts import study_verdicts, verdicts_on
-from finetrap.records import Judge, StrategySpec, TrainSpec
+from finetrap.records import Judge, Limits, StrategySpec, TrainSpec
 from finetrap.runs.store import Store
 from finetrap.stats.changes import mcnemar_mid_p
 from tests.builders.runs import (
@@ -194,7 +194,7 @@ def test_learning_rates_are_rows_of_their_own_and_other_axes_are_in_the_name():
 
 
 def test_inconclusive_says_what_would_decide():
-    runs = simulated((FULL, 0.0), n=150, sd=0.01)
+    runs = simulated((FULL, 0.0), n=150, sd=0.01, limits=Limits(test_problems=150))
     (row,) = verdicts_on(runs, Judge(margin=3)).effects
     assert row.verdict == "inconclusive"
     assert row.needed_n > 150
@@ -209,7 +209,9 @@ def test_seeds_that_vary_too_much_ask_for_more_seeds():
     runs = [run(ZERO, [1] * 1200 + [0] * 800)] + [run(FULL, flags[:, s], s) for s in range(3)]
     (row,) = verdicts_on(runs).effects
     assert row.verdict == "inconclusive"
-    assert "more seeds" in row.note
+    assert "too few seeds" in row.note
+    assert row.too_few == "seeds"
+    assert "more problems will not help with 3 seeds; add seeds" in row.note
 
 
 def test_an_interval_that_excludes_zero_alone_is_explained():
@@ -420,3 +422,66 @@ def test_a_runs_folder_is_judged_without_its_study(tmp_path):
     findings, _ = study_verdicts(store, cells=[*(r.cell for r in runs), owed], margin=50)
     assert [(m.kind, m.cell, m.remaining) for m in findings.missing] == [("cell", owed.slug, 1)]
     assert findings.effects[0].margin == 50
+
+
+@pytest.mark.parametrize("available", [300, 100_000])
+def test_nothing_asks_for_more_problems_than_a_test_has(available):
+    known = {"available": {"market": available}}
+    limits = Limits(test_problems=300)
+    runs = simulated((FULL, 0.0), n=300, sd=0.01, seed=1, limits=limits)
+    runs[0] = replace(runs[0], evidence=known)
+    (row,) = verdicts_on(runs, Judge(margin=2)).effects
+    assert row.verdict == "inconclusive"
+    if available == 300:
+        assert (row.needed_n, row.needed_seeds) == (None, None)
+        assert 2 < row.decides < 20
+        assert "the test has 300 problems, too few for this margin" in row.note
+        assert f"decide one of {row.decides:.1f} points" in row.note
+    else:
+        assert 300 < row.needed_n <= available
+        assert row.decides is None
+
+
+def test_all_problems_are_known_to_be_asked_where_fewer_are_than_allowed():
+    runs = simulated((FULL, 0.0), n=300, sd=0.01, seed=1, limits=Limits(test_problems=301))
+    assert verdicts_on(runs, Judge(margin=2)).effects[0].decides is not None
+
+
+@pytest.mark.parametrize(
+    ("flags", "seeds", "lacking"),
+    [(15, 3, "problems"), (2000, 3, ""), (12, 1, "problems")],
+)
+def test_a_wide_interval_says_what_there_is_too_little_of(flags, seeds, lacking):
+    rng = np.random.default_rng(0)
+    before = rng.random(flags) < 0.5
+    runs = [run(ZERO, before), *(run(FULL, rng.random(flags) < 0.5, s) for s in range(seeds))]
+    (row,) = verdicts_on(runs).effects
+    assert row.too_few == lacking
+    assert (f"too few {lacking}" in row.note) == bool(lacking)
+    assert -row.before <= row.low
+    assert row.high <= 100 - row.before
+
+
+def test_intervals_are_cut_at_what_is_possible():
+    runs = [run(ZERO, [1] + [0] * 29), *(run(FULL, [0] * 30, s) for s in range(3))]
+    (row,) = verdicts_on(runs).effects
+    assert row.low == pytest.approx(-row.before)
+    runs = [run(ZERO, [1] * 29 + [0]), *(run(FULL, [1] * 30, s) for s in range(3))]
+    assert verdicts_on(runs).effects[0].high == pytest.approx(100 - 100 * 29 / 30)
+
+
+def test_measures_that_say_the_opposite_are_explained():
+    rng = np.random.default_rng(0)
+    nats = rng.uniform(5, 15, 400)
+    runs = [run(ZERO, [1] * 300 + [0] * 100, nats=nats)]
+    for seed in range(3):
+        likelier = nats - 2 + rng.normal(0, 0.3, 400)
+        runs.append(run(FULL, [1] * 100 + [0] * 300, seed, nats=likelier))
+        runs.append(run(LORA, [1] * 100 + [0] * 300, seed, nats=nats + 2 + rng.normal(0, 0.3, 400)))
+    effects = verdicts_on(runs).effects
+    full, lora = ([e for e in effects if e.strategy == name] for name in ("full", "lora"))
+    assert sorted(e.verdict for e in full) == ["harmed", "improved"]
+    assert all(
+        e.opposed and "accuracy fell while the gold solutions became" in e.note for e in full
+    )
+    assert not any(e.opposed for e in lora)

@@ -16,9 +16,12 @@ from finetrap.stats.changes import (
 )
 from finetrap.stats.disagreement import noise_floor
 from finetrap.stats.power import (
+    POWER,
+    SAFETY,
     Spread,
     accuracy_spread,
     bits_spread,
+    decidable,
     difference_power,
     equivalence_power,
     would_decide,
@@ -72,13 +75,13 @@ def test_an_outlying_strategy_is_planned_with_the_degrees_of_freedom_of_its_seed
 
 def test_more_seeds_are_asked_for_where_problems_cannot_help():
     plan = would_decide(Spread(0.19, 0.05, 0.03**2), 0.02, n=1319, seeds=3)
-    assert plan.note.startswith("more seeds")
+    assert plan.note.endswith("; add seeds")
     assert plan.problems
     assert plan.seeds
     assert plan.seeds > 3
     hopeless = would_decide(Spread(0.19, 0.05, 0.2**2), 0.02, n=1319, seeds=3)
     assert hopeless[:2] == (None, None)
-    assert hopeless.note.startswith("more seeds")
+    assert hopeless.note == "neither more problems nor 30 seeds would decide"
 
 
 def test_a_single_checkpoint_is_planned_without_seeds():
@@ -135,3 +138,21 @@ def test_the_planned_problems_have_the_planned_power(sd, seeds, base):
         found = estimate(accuracy_components(before, after))
         shown += judge_family([found], 0.02)[0].p_adjusted <= ALPHA
     assert 0.75 <= shown / 800 <= 0.87
+
+
+def test_no_more_problems_are_asked_for_than_there_are():
+    spread = Spread(0.19, 0.05, 0.01**2)
+    free = would_decide(spread, 0.02, n=300, seeds=3)
+    assert free.problems > 300
+    some = would_decide(spread, 0.02, n=300, seeds=3, most=free.problems - 1)
+    assert some.problems is None or some.problems < free.problems
+    spent = would_decide(spread, 0.02, n=300, seeds=3, most=300)
+    assert (spent.problems, spent.seeds) == (None, None)
+    # The margin that is named is one that these problems decide, and a smaller one is not.
+    assert spent.decides == decidable(spread, 300, 3)
+    for margin, enough in ((spent.decides, True), (spent.decides - 0.002, False)):
+        power = min(
+            p(spread, margin, [300 / SAFETY], 3)[0] for p in (difference_power, equivalence_power)
+        )
+        assert (power >= POWER) == enough
+    assert decidable(Spread(0.19, 0.05, 0.5**2), 300, 3) is None

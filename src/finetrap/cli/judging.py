@@ -65,6 +65,7 @@ def report(
 
     Example: finetrap report style --runs runs
     """
+    _need_runs(runs)
     source = Source(runs, study, overrides, margin)
     report_to(source, out or runs / "report", Voice(as_json, quiet))
 
@@ -103,6 +104,7 @@ def diagnose(
             raise BadInput("give a run, or --before and --after, not both")
         found = [suspects.diagnose_files(before, after, filter_name, metric)]
     else:
+        _need_runs(runs)
         findings, measured, _ = _judge_source(Source(runs))
         owed = findings.owed
         if run is None:
@@ -135,7 +137,9 @@ def advise(
         Path | None,
         typer.Option("--study", metavar="STUDY", help="Default: every run in the folder."),
     ] = None,
-    runs: RunsFolder = Path("runs"),
+    runs: Annotated[
+        Path | None, typer.Option("--runs", help="Folder of the measured runs. Default: runs.")
+    ] = None,
     max_memory: MaxMemory = None,
     min_retention: MinRetention = None,
     must_ship_one_file: OneFile = False,
@@ -154,7 +158,10 @@ def advise(
     from finetrap.report import advice_text
 
     wishes = wanted_limits(max_memory, min_retention, must_ship_one_file)
-    source = Source(runs, study or Path("STUDY"), overrides)
+    folder = runs or Path("runs")
+    if runs is not None or model is None or study is not None:
+        _need_runs(folder)
+    source = Source(folder, study or Path("STUDY"), overrides)
     findings, _, _ = _judge_source(
         source._replace(study=study), wishes=wishes, command=source.command
     )
@@ -167,7 +174,9 @@ def advise(
             documents = [{"model": a.model, "task": a.task, **document} for a, document in pairs]
         sentences = [advice_text(one, verbose=verbose) for one in found]
     elif model is None:
-        raise BadInput(f"{runs} holds no judged runs; name a MODEL for what is published about it")
+        raise BadInput(
+            f"{folder} holds no judged runs; name a MODEL for what is published about it"
+        )
     else:
         known, owed = _published(model), 0
         documents, sentences = (
@@ -328,6 +337,17 @@ def report_to(
         _print_verdicts(findings)
         voice.say(f"report: {page}")
     return findings
+
+
+def _need_runs(folder: Path) -> None:
+    """Raise BadInput where there is nothing to judge; nothing is created."""
+    if not folder.is_dir():
+        raise BadInput(
+            f"{folder}: no such folder; name a folder of runs with --runs, or make one with "
+            "finetrap run STUDY"
+        )
+    if not Store(folder).statuses():
+        raise BadInput(f"{folder} holds no run; finetrap run STUDY --runs {folder} makes some")
 
 
 def _judge_source(

@@ -71,6 +71,8 @@ class Comparison:
     probe: bool
     arms: tuple[Arm, ...]
     """Prompts, then full fine-tuning, then adapters; by name and learning rate."""
+    available: int | None = None
+    """Problems that the test has, asked or not; None where that is not known."""
 
 
 def comparisons(runs: Sequence[Run]) -> list[Comparison]:
@@ -83,6 +85,7 @@ def comparisons(runs: Sequence[Run]) -> list[Comparison]:
     runs = [run for run in runs if run.cell.key in settings]
     variants = _variants(runs)
     tests: dict[tuple[str, bool, str, str], dict[str, Arm]] = defaultdict(dict)
+    available: dict[tuple[str, bool, str, str], int] = {}
     for run in sorted(runs, key=lambda run: _run_order(run, variants[run.cell.key])):
         for test, probe, answers in _tests(run):
             identity = run.cell.identity()
@@ -92,6 +95,8 @@ def comparisons(runs: Sequence[Run]) -> list[Comparison]:
                 _setting(run.cell),
                 _new_arm(run.cell, variants[run.cell.key], settings[run.cell.key]),
             )
+            if there := _available(run, test["name"], probe, len(answers)):
+                available.setdefault(key, there)
             if not probe and arm.self_flips is None:
                 arm.self_flips = self_flips(run)
             # Cells that differ only in other tests repeat a training: its probes count once.
@@ -102,11 +107,17 @@ def comparisons(runs: Sequence[Run]) -> list[Comparison]:
                 arm.failed.setdefault(run.cell.seed, run.status)
     models = list(dict.fromkeys(model for model, *_ in tests))
     return [
-        Comparison(model, test, probe, tuple(tests[model, probe, test, same].values()))
-        for model, probe, test, same in sorted(
-            tests, key=lambda key: (models.index(key[0]), key[1])
-        )
+        Comparison(key[0], key[2], key[1], tuple(tests[key].values()), available.get(key))
+        for key in sorted(tests, key=lambda key: (models.index(key[0]), key[1]))
     ]
+
+
+def _available(run: Run, test: str, probe: bool, asked: int) -> int | None:
+    """Return how many problems a test has: as recorded, else all of them where fewer were asked
+    than might have been."""
+    limit = run.cell.limits.probe_problems if probe else run.cell.limits.test_problems
+    known: int | None = run.evidence.get("available", {}).get(test)
+    return known or (asked if limit is None or asked < limit else None)
 
 
 def _tests(run: Run) -> Iterable[tuple[dict[str, Any], bool, tuple[Answer, ...]]]:

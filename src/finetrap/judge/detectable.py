@@ -15,7 +15,14 @@ from finetrap.levels import Detectable
 from finetrap.records import Cell, Run, content_hash
 from finetrap.stats.changes import ALPHA, Components, Estimate, estimates
 from finetrap.stats.disagreement import noise_floor
-from finetrap.stats.power import POWER, SAFETY, Spread, accuracy_spread, difference_power
+from finetrap.stats.power import (
+    POWER,
+    SAFETY,
+    Spread,
+    accuracy_spread,
+    difference_power,
+    smallest_size,
+)
 
 FLIPS = 0.2
 """Share of answers that are assumed to change from right to wrong or back."""
@@ -81,13 +88,7 @@ def smallest_effect(
         power = difference_power(spread(size), size, [problems / SAFETY], seeds, alpha)
         return bool(power[0] >= POWER)
 
-    low, high = 0.0, 0.99
-    if problems < 2 or not shown(high):
-        return None
-    while high - low > 0.0005:
-        middle = (low + high) / 2
-        low, high = (low, middle) if shown(middle) else (middle, high)
-    return high
+    return smallest_size(shown) if problems > 1 else None
 
 
 def warnings(found: Iterable[Detectable], margin: float) -> list[str]:

@@ -10,7 +10,14 @@ from finetrap.findings import Effect, SeedChange
 from finetrap.judge.arms import Arm, Comparison, LeftOut, Pairs
 from finetrap.stats.changes import ALPHA, Components, Estimate, Judged, mcnemar_mid_p
 from finetrap.stats.disagreement import churn, flips, noise_floor
-from finetrap.stats.power import Sizing, Spread, accuracy_spread, bits_spread, would_decide
+from finetrap.stats.power import (
+    MOST_PROBLEMS,
+    Sizing,
+    Spread,
+    accuracy_spread,
+    bits_spread,
+    would_decide,
+)
 from finetrap.stats.retention import retained
 from finetrap.text.numbers import counted
 
@@ -70,12 +77,13 @@ def _effect_line(family: Family, row: Measured, found: Estimate, judged: Judged)
     plan, spread = None, _noise_and_churn(row, found, margin)
     if judged.verdict == "inconclusive" and not (floor or _within_noise(family, found, judged)):
         alpha = ALPHA / len(family.rows)
-        plan = would_decide(spread, margin, len(pairs.sizes), len(pairs.seeds), alpha)
+        n, seeds, most = len(pairs.sizes), len(pairs.seeds), family.comparison.available
+        plan = would_decide(spread, margin, n, seeds, alpha, most or MOST_PROBLEMS)
     notes = [
         *_caveats(family, row, found, unit),
         *_floor_note(floor, 0.0 if family.bits else pairs.chance),
         *_noise_note(family, found, judged),
-        *(_plan_note(plan, spread) if plan else ()),
+        *(_plan_note(plan, spread, family) if plan else ()),
     ]
     effect = Effect(
         model=family.comparison.model,
@@ -99,6 +107,7 @@ def _effect_line(family: Family, row: Measured, found: Estimate, judged: Judged)
         verdict=judged.verdict,
         needed_n=plan.problems if plan else None,
         needed_seeds=plan.seeds if plan else None,
+        decides=None if plan is None or plan.decides is None else unit * plan.decides,
         trained_on=arm.trained_on,
         measure=pairs.measure,
         small=judged.small,
@@ -125,8 +134,8 @@ def _flip_fields(family: Family, pairs: Pairs) -> dict[str, Any]:
     lost, gained = flips(pairs.before, pairs.after)
     floor, beyond = noise_floor(pairs.after), churn(pairs.before, pairs.after)
     return {
-        "lost": float(lost.mean()),
-        "gained": float(gained.mean()),
+        "lost": round(float(lost.mean())),
+        "gained": round(float(gained.mean())),
         "per_seed": tuple(
             SeedChange(
                 seed,
@@ -262,8 +271,16 @@ _OPPOSED = {
 """What it means that accuracy was harmed or improved, and bits per byte the opposite."""
 
 
-def _plan_note(plan: Sizing, spread: Spread) -> list[str]:
+def _plan_note(plan: Sizing, spread: Spread, family: Family) -> list[str]:
     """Say what would decide, and how much that hangs on the seeds' spread."""
+    if plan.decides is not None:
+        margin = f"{plan.decides:.3f} bits per byte"
+        if not family.bits:
+            margin = f"{100 * plan.decides:.1f} points"
+        there = counted(family.comparison.available or 0, "problem")
+        return [
+            f"the test has {there}, too few for this margin: all of them decide one of {margin}"
+        ]
     if plan.problems is None or plan.seeds is None:
         return [plan.note]
     text = f"needs {plan.problems:,} problems with {counted(plan.seeds, 'seed')}"

@@ -33,6 +33,7 @@ def _trial(search: Searched, point: Point, base: Mapping[str, Run]) -> Trial:
     cell, rate = run.cell, point[1]
     untrained = base.get(_dev_problems(cell))
     low, high = wilson_percent(tried.right, tried.n)
+    chosen = rate == search.chosen and point[0] == 1.0
     return Trial(
         model=cell.model.shown,
         task=cell.task.name,
@@ -46,8 +47,9 @@ def _trial(search: Searched, point: Point, base: Mapping[str, Run]) -> Trial:
         bits=tried.bits,
         retention=_retention(run, untrained),
         extended=cell.extends,
-        chosen=rate == search.chosen and point[0] == 1.0,
+        chosen=chosen,
         base_accuracy=percent_right(untrained.answers) if untrained else None,
+        why=search.why if chosen else "",
     )
 
 

@@ -101,10 +101,15 @@ def after_training(
         return {}
     problems = {name: _problem_texts(probe) for name, probe in asked.probes.items()}
     problems[cell.task.name] = problems.get(cell.task.name, {}) | _problem_texts(asked)
-    if asked.kind != "math":
-        return {"problems": problems}
-    return {
+    tests = {**asked.probes, cell.task.name: asked}
+    found = {
         "problems": problems,
+        "available": {name: test.available for name, test in tests.items()},
+    }
+    if asked.kind != "math":
+        return found
+    return {
+        **found,
         "own_style": _own_style(solver, asked.problems, answers, cell.limits),
     }
 

@@ -24,12 +24,12 @@ class Problems:
         problems = tasks.asked(task, cell.limits.test_problems, cell.split, cell.train.dev)
         count = cell.limits.probe_problems
         probes = {
-            ref.name: Questions(found.kind, chosen)
+            ref.name: Questions(found.kind, chosen, available=len(found.test))
             for ref in cell.probes
             for found in (self._task(ref),)
             if (chosen := tasks.probed(found, count, cell.split))
         }
-        return Questions(task.kind, problems, probes)
+        return Questions(task.kind, problems, probes, len(task.test))
 
     def trained(self, cell: Cell) -> Trained:
         """Return the seeded subset to train on or draw exemplars from, the same for all."""

@@ -61,6 +61,8 @@ class Questions(NamedTuple):
     kind: TaskKind
     problems: tuple[Problem, ...]
     probes: Mapping[str, Questions] = {}
+    available: int = 0
+    """Problems that the test has, asked or not."""
 
 
 def adapt(

@@ -309,6 +309,9 @@ def typeset(text: str) -> str:
 
 def needed(effect: Effect) -> str:
     """Say what it would take to decide an inconclusive effect, or nothing."""
+    if effect.decides is not None:
+        least = number(effect.decides, effect.measure)
+        return f"all problems of this test decide a margin of {least} {unit(effect.measure)}"
     parts = []
     if effect.needed_n:
         parts.append(counted(effect.needed_n, "problem"))

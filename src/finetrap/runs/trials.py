@@ -86,29 +86,44 @@ def next_trials(centre: float, search: Search, tried: Mapping[Point, Tried]) -> 
     points += [(1.0, rate) for rate in left]
     if any(point not in tried for point in points):
         return SearchState(tuple(points), None, None, False)
-    chosen = best({rate: tried[1.0, rate] for rate in left})
+    chosen = best({rate: tried[1.0, rate] for rate in left}).rate
     beyond = _next_rate(chosen, start, search.factor)
     if beyond is None:
         return SearchState(tuple(points), chosen, None, True)
     points.append((1.0, beyond))
     if points[-1] not in tried:
         return SearchState(tuple(points), None, beyond, False)
-    chosen = best({rate: tried[1.0, rate] for rate in (*left, beyond)})
+    chosen = best({rate: tried[1.0, rate] for rate in (*left, beyond)}).rate
     return SearchState(tuple(points), chosen, beyond, True)
 
 
-def best(tried: Mapping[float, Tried]) -> float | None:
-    """Return the rate to use of those tried on all training problems; None if all failed."""
+class Won(NamedTuple):
+    """The rate that a search chose, and why."""
+
+    rate: float | None
+    """None if every trial failed."""
+    why: str
+
+
+def best(tried: Mapping[float, Tried]) -> Won:
+    """Return the rate to use of those tried on all training problems."""
     finished = {rate: t for rate, t in tried.items() if t.n and t.bits is not None}
     if not finished:
-        return None
+        return Won(None, "every trial failed")
     top = max(finished.values(), key=lambda t: t.accuracy)
     error = math.sqrt(top.accuracy * (1 - top.accuracy) / top.n)
     as_good = [rate for rate, t in finished.items() if t.accuracy >= top.accuracy - error]
     least = min(finished[rate].loss for rate in as_good)
     # Equals are ordered by rate, not by when they were tried; the middle one is no edge.
     tied = sorted(rate for rate in as_good if finished[rate].loss == least)
-    return tied[(len(tied) - 1) // 2]
+    why = "tie broken by bits per byte"
+    if len(finished) == 1:
+        why = "the only trial that finished"
+    elif len(as_good) == 1:
+        why = "most accurate, by more than one standard error"
+    elif len(tied) > 1:
+        why = "equal in accuracy and bits per byte: the middle rate"
+    return Won(tied[(len(tied) - 1) // 2], why)
 
 
 def summed_up(run: Run) -> Tried:
@@ -137,6 +152,8 @@ class Searched:
     runs: Mapping[Point, Run]
     tried: Mapping[Point, Tried]
     chosen: float | None
+    why: str
+    """Why that rate was chosen."""
 
 
 def searches_of(runs: Iterable[Run]) -> dict[str, Searched]:
@@ -158,9 +175,8 @@ def tuned_rates(runs: Iterable[Run]) -> dict[str, float]:
 
 def _searched(runs: Mapping[Point, Run]) -> Searched:
     tried = {point: summed_up(run) for point, run in runs.items()}
-    return Searched(
-        runs, tried, best({rate: t for (share, rate), t in tried.items() if share == 1})
-    )
+    won = best({rate: t for (share, rate), t in tried.items() if share == 1})
+    return Searched(runs, tried, won.rate, won.why)
 
 
 def _next_rate(chosen: float | None, start: Sequence[float], factor: float) -> float | None:

@@ -199,6 +199,31 @@ def smallest(
 _GRID = np.unique(np.geomspace(4, MOST_PROBLEMS, 80).astype(int))
 
 
+def smallest_size(shown: Callable[[float], bool]) -> float | None:
+    """Return the smallest size of a change, to 0.0005, from which it is shown; None if none is."""
+    low, high = 0.0, 0.99
+    if not shown(high):
+        return None
+    while high - low > 0.0005:
+        middle = (low + high) / 2
+        low, high = (low, middle) if shown(middle) else (middle, high)
+    return high
+
+
+def decidable(spread: Spread, problems: int, seeds: int, alpha: float = ALPHA) -> float | None:
+    """Return the smallest margin that so many problems decide: a change of its size is shown, and
+    no change is shown to be within it."""
+
+    def decided(margin: float) -> bool:
+        powers = (
+            power(spread, margin, [problems / SAFETY], seeds, alpha)[0]
+            for power in (difference_power, equivalence_power)
+        )
+        return bool(min(powers) >= POWER)
+
+    return smallest_size(decided) if problems > 1 else None
+
+
 class Sizing(NamedTuple):
     """What would decide; both numbers are None where nothing affordable does."""
 
@@ -209,23 +234,36 @@ class Sizing(NamedTuple):
     """Problems with as many seeds if these did not vary; None if no number suffices."""
     if_doubled: int | None = None
     """Likewise if seeds varied twice as much as seen."""
+    decides: float | None = None
+    """Where the test has too few problems for that: the margin that all of them decide."""
 
 
-def would_decide(spread: Spread, margin: float, n: int, seeds: int, alpha: float = ALPHA) -> Sizing:
+def would_decide(
+    spread: Spread,
+    margin: float,
+    n: int,
+    seeds: int,
+    alpha: float = ALPHA,
+    most: int = MOST_PROBLEMS,
+) -> Sizing:
     """Say how many problems and seeds decide a true change of the size of the margin.
 
     Of all plans with at least the seeds at hand, the one with the fewest answers. Where the `n`
     problems at hand are enough for such a change, the change is a smaller one: then the numbers are
     those that show equivalence where there is no change. `alpha` is that of a verdict, divided by
-    the number of strategies judged together.
+    the number of strategies judged together, `most` the problems that the test has.
     """
     for power in (difference_power, equivalence_power):
-        plans = _plans(power, spread, margin, seeds, alpha)
+        plans = _plans(power, spread, margin, seeds, alpha, most)
         if seeds in plans and plans[seeds] <= n:
             continue
-        note = "" if seeds in plans else _more_seeds(seeds)
+        if not plans and most < MOST_PROBLEMS:
+            return Sizing(None, None, decides=decidable(spread, most, seeds, alpha))
         if not plans:
-            return Sizing(None, None, note)
+            few = counted(seeds, "seed")
+            even = f"neither more problems nor {MOST_SEEDS} seeds would decide" if seeds > 1 else ""
+            return Sizing(None, None, even or f"no number of problems decides with {few}")
+        note = "" if seeds in plans else _more_seeds(seeds)
         best = min(plans, key=lambda k: k * plans[k])
         steady, doubled = (
             smallest(power, replace(spread, seed_variance=v), margin, best, alpha)
@@ -237,24 +275,26 @@ def would_decide(spread: Spread, margin: float, n: int, seeds: int, alpha: float
     )
 
 
-def _plans(power: Power, spread: Spread, margin: float, seeds: int, alpha: float) -> dict[int, int]:
-    """Return the problems needed for each number of seeds with which any number suffices, as far
-    as more seeds can still save answers."""
-    most = seeds if spread.seed_variance is None else max(seeds, MOST_SEEDS)
+def _plans(
+    power: Power, spread: Spread, margin: float, seeds: int, alpha: float, most: int
+) -> dict[int, int]:
+    """Return the problems needed, at most `most`, for each number of seeds with which they suffice,
+    as far as more seeds can still save answers."""
+    last = seeds if spread.seed_variance is None else max(seeds, MOST_SEEDS)
     # More seeds never need more problems.
-    fewest = smallest(power, spread, margin, most, alpha)
+    fewest = smallest(power, spread, margin, last, alpha)
     found: dict[int, int] = {}
-    if fewest is None:
+    if fewest is None or fewest > most:
         return found
-    for k in range(seeds, most + 1):
+    for k in range(seeds, last + 1):
         if found and k * fewest > min(j * problems for j, problems in found.items()):
             break
         problems = smallest(power, spread, margin, k, alpha)
-        if problems is not None:
+        if problems is not None and problems <= most:
             found[k] = problems
     return found
 
 
 def _more_seeds(seeds: int) -> str:
     count = counted(seeds, "seed")
-    return f"more seeds: no number of problems decides with {count}"
+    return f"more problems will not help with {count}; add seeds"

@@ -21,8 +21,11 @@ from finetrap.judge.advice.choice import Choice, make_choice
 from finetrap.judge.advice.headline import make_headline
 from finetrap.judge.advice.nextrun import More, both, command, more_for, more_on_probes
 from finetrap.judge.arms import Comparison, comparisons
+from finetrap.judge.pairwise import Contrast, contrast_spread
 from finetrap.records import Run
-from finetrap.stats.power import MOST_SEEDS
+from finetrap.stats.changes import ALPHA
+from finetrap.stats.power import MOST_SEEDS, decidable
+from finetrap.text.numbers import counted
 
 __all__ = ["Advised", "Wishes", "advice_document", "conclude", "recommend"]
 
@@ -107,15 +110,12 @@ def _advice(
         return Advice(model, task, None, None, (reason,), (reason,), again)
     pick = choice.pick
     questions = list(_open_questions(choice, wishes))
-    more = _next_run(choice, [run for run in runs if run.cell.model.shown == model])
+    more = _next_run(choice)
     following = command(again, more, runs) if more != More() or findings.owed else ""
     if numbers := more.counts():
         questions.append(f"{numbers} should settle it")
-    elif choice.unsettled():
-        questions.append(
-            f"more problems of this test or even {MOST_SEEDS} seeds would not settle it: the "
-            "margin is too narrow"
-        )
+    elif unsettled := choice.unsettled():
+        questions.append(_nothing_settles(choice, unsettled))
     advice = Advice(
         model=model,
         task=task,
@@ -139,6 +139,24 @@ def _advice(
         advice,
         above_base=_least_gain(gain[0]) if gain and gain[0].verdict == "improved" else None,
         below_best=None if below is None else below * margin,
+    )
+
+
+def _nothing_settles(choice: Choice, own: Contrast) -> str:
+    """Say that the test has too few problems, and which margin all of them would decide."""
+    there = choice.comparison.available
+    said = f"even {MOST_SEEDS} seeds would not settle it: the margin is too narrow"
+    if there is None:
+        return said
+    tests = max(len(choice.rated) - 1, 1)
+    seeds = len(own.pairs.seeds)
+    size = decidable(contrast_spread(own, choice.margins), there, seeds, 2 * ALPHA / tests)
+    if size is None:
+        return f"the test has {counted(there, 'problem')}, and {said}"
+    digits = 1 if choice.measure == "accuracy" else 3
+    return (
+        f"the test has {counted(there, 'problem')}, and {said}; with {counted(seeds, 'seed')} they "
+        f"decide a margin of {own.unit * size:.{digits}f} {_unit_of(choice)}"
     )
 
 
@@ -256,19 +274,19 @@ def _why_not(choice: Choice) -> str:
     return f"{first.name} is as good as the best, but no gain over the base model is shown"
 
 
-def _next_run(choice: Choice, runs: Sequence[Run]) -> More:
+def _next_run(choice: Choice) -> More:
     """Return what would decide everything that is open."""
     more = More()
     unsettled = choice.unsettled()
     if unsettled is not None:
         tests = max(len(choice.rated) - 1, 1)
-        more = more_for(unsettled, choice.margins, tests, runs)
+        more = more_for(unsettled, choice.margins, tests, choice.comparison.available)
     pick = choice.pick
     if pick and _unprobed(pick):
         more = both(more, More(probe=PROBE))
     doubtful = [e for c in choice.shown for e in c.doubts] if choice.sure is None else []
     doubtful += pick.open if pick else []
-    return both(more, more_on_probes(doubtful, runs))
+    return both(more, more_on_probes(doubtful))
 
 
 def _would_change(choice: Choice) -> Iterator[str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from finetrap.findings import Effect
 from finetrap.judge.pairwise import Contrast, contrast_spread
 from finetrap.records import Judge, Run
 from finetrap.stats.changes import ALPHA
-from finetrap.stats.power import MOST_SEEDS, difference_power, smallest
+from finetrap.stats.power import MOST_PROBLEMS, MOST_SEEDS, difference_power, smallest
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class More:
         return " and ".join(f"{number:,} {noun}" for number, noun in counts if number)
 
 
-def more_for(own: Contrast, margins: Judge, tests: int, runs: Sequence[Run]) -> More:
+def more_for(own: Contrast, margins: Judge, tests: int, available: int | None) -> More:
     """Return what would show an arm as good as its equal, among `tests` made together.
 
     That is to tell a difference of none from one of the margin, by a one-sided test. Of all numbers
-    of seeds the one with the fewest answers is taken, and the fewest seeds where all problems of
-    the test are asked already. Nothing is returned where nothing up to `MOST_SEEDS` would do.
+    of seeds the one with the fewest answers is taken, with no more problems than the test has.
+    Nothing is returned where nothing up to `MOST_SEEDS` would do.
     """
     n, seeds = len(own.pairs.sizes), len(own.pairs.seeds)
     variances, margin = contrast_spread(own, margins), own.margin(margins)
@@ -46,13 +46,11 @@ def more_for(own: Contrast, margins: Judge, tests: int, runs: Sequence[Run]) -> 
         k: smallest(difference_power, variances, margin, k, 2 * ALPHA / tests)
         for k in range(seeds, most + 1)
     }
-    tested = [run for run in runs if run.cell.split == "test"]
-    allowed = [run.cell.limits.test_problems for run in tested if len(run.answers) == n]
-    spent = any(limit is None or n < limit for limit in allowed)
+    there = max(available or MOST_PROBLEMS, n)
     plans = {
         k: max(problems, n)
         for k, problems in wanted.items()
-        if problems is not None and not (spent and problems > n)
+        if problems is not None and problems <= there
     }
     if not plans:
         return More()
@@ -64,14 +62,12 @@ def more_for(own: Contrast, margins: Judge, tests: int, runs: Sequence[Run]) -> 
     )
 
 
-def more_on_probes(effects: Iterable[Effect], runs: Sequence[Run]) -> More:
+def more_on_probes(effects: Iterable[Effect]) -> More:
     """Return what would decide inconclusive changes on probes; at the floor nothing does."""
     most = More()
-    allowed = {run.cell.limits.probe_problems for run in runs}
     for effect in (e for e in effects if e.kind == "probe" and not e.floor):
-        spent = any(limit is None or effect.n < limit for limit in allowed)
         n, seeds = effect.needed_n, effect.needed_seeds or 0
-        if n is None or (spent and n > effect.n):
+        if n is None:
             most = both(most, More(seeds=min(max(seeds, 2 * effect.seeds), MOST_SEEDS)))
         else:
             most = both(

@@ -315,15 +315,26 @@ def _stance(statement: Statement, case: ClaimCase, margins: Judge) -> int:
 
 
 def _stance_of(says: Saying, result: Result, margins: Judge, tests: int) -> int:
-    """Read one verdict as a claim does; what is inconclusive, or at the floor, says nothing."""
+    """Read one verdict as a claim does; what is inconclusive, or at the floor, says nothing.
+
+    A difference as claimed, but within the margin, neither supports a claim nor contradicts it.
+    """
     word, small = result.judged.verdict, result.judged.small
     if says == "the same":
-        if word == "equivalent" or small:
+        if word == "equivalent":
             return 1
         return -1 if word != "inconclusive" and _more_than_margin(result, margins, tests) else 0
     if word == "inconclusive":
         return 0
+    if small and says in ("worse", "better") and _as_said(says, result):
+        return 0
     return 1 if word in _SHOWN[says] else -1
+
+
+def _as_said(says: Saying, result: Result) -> bool:
+    """Say whether a difference within the margin has the sign that is claimed of it."""
+    better = (result.found.centre > 0) != result.contrast.bits
+    return better == (says == "better")
 
 
 def _more_than_margin(result: Result, margins: Judge, tests: int) -> bool:
@@ -366,8 +377,10 @@ def _word(result: Result, margins: Judge) -> str:
     word = result.judged.verdict
     if word == "inconclusive" and result.contrast.floor(margins):
         return "inconclusive at the floor"
-    said = _WORDS.get(word, word)
-    return f"{said} within the margin" if result.judged.small else said
+    if result.judged.small:
+        better = (result.found.centre > 0) != result.contrast.bits
+        return f"equivalent (detectably {'better' if better else 'worse'})"
+    return _WORDS.get(word, word)
 
 
 def _how(results: Sequence[Result], margins: Judge) -> str:
