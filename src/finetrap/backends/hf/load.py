@@ -8,10 +8,11 @@ whoever hands over weights does not hand over a program.
 
 from __future__ import annotations
 
+import io
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
@@ -230,12 +231,13 @@ def _explain(spec: ModelSpec, error: Exception, *, on_hub: bool) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers' own progress bars and notes off the screen while it loads or saves."""
+    """Keep progress bars and notes of libraries off the screen while they load or save."""
     bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:
-        yield
+        with redirect_stderr(io.StringIO()):  # reading a .gguf file has a bar without a switch
+            yield
     finally:
         logging.set_verbosity(level)
         if bars:
