@@ -25,10 +25,10 @@ from benchmarks.harness import Side, Worker
 from benchmarks.measured import Done
 from finetrap import tasks
 from finetrap.errors import BadInput, FinetrapError
-from finetrap.events import Teller
 from finetrap.measure import strategies
 from finetrap.measure.session import Session
 from finetrap.measure.study import models
+from finetrap.measure.telling import Teller
 from finetrap.records import Cell, Limits, StrategySpec, TrainSpec
 
 

@@ -1,15 +1,12 @@
 """What is told while a study runs: one record an event, and its JSON form.
 
-docs/events.md is written from these records. `Teller` tells what one cell does: steps and answers
-come faster than anyone reads, and each event crosses a pipe, so of each kind at most a few a second
-are told, the first and the last always.
+docs/events.md is written from these records.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
 from finetrap.records import Cell, Run, Status, written_rate
@@ -18,9 +15,6 @@ Phase = Literal["load", "before", "train", "rewind", "answer", "again", "after"]
 Part = Literal["answers", "solutions", "texts"]
 Told = Callable[[Part, "bool | None"], None]
 """Called once for each row of a part, as it is done: for an answer, with whether it is right."""
-
-EVERY = 0.2
-"""Seconds between two events of one kind."""
 
 
 @dataclass(frozen=True)
@@ -118,11 +112,11 @@ class Resumed(Event):
     phase: Phase
     """as in `phase`"""
     done: int
-    """training steps, or rows of a test, that are done already"""
+    """training steps, or rows that were asked, that are done already"""
     of: int
     """how many there are in all"""
     task: str | None = None
-    """the task or probe; null for training steps"""
+    """of `answer` and `again`: the task or probe"""
 
 
 @dataclass(frozen=True)
@@ -355,66 +349,3 @@ def cell_ends(run: Run) -> CellEnds:
         eval_s=run.costs.eval_s,
         message=run.failure.message.splitlines()[0] if run.failure else None,
     )
-
-
-@dataclass
-class Teller:
-    """Tells what one cell does."""
-
-    emit: Emit = silent
-    key: str = ""
-    _told: dict[str, float] = field(default_factory=dict)
-    """When each kind of event was last told."""
-    _tokens: int = 0
-    """Tokens trained on since then."""
-
-    def phase(
-        self,
-        phase: Phase,
-        *,
-        model: str | None = None,
-        problems: int | None = None,
-        steps: int | None = None,
-        task: str | None = None,
-    ) -> None:
-        """Tell that a phase begins."""
-        self._told, self._tokens = {}, 0
-        self.emit(PhaseBegins(self.key, phase, model, problems, steps, task))
-
-    def resumed(self, phase: Phase, done: int, of: int, task: str | None = None) -> None:
-        """Tell that a phase goes on."""
-        self.emit(Resumed(self.key, phase, done, of, task))
-
-    def step(self, event: str, facts: Mapping[str, Any]) -> None:
-        """Tell a training step, with the tokens per second since the last one that was told."""
-        self._tokens += facts["tokens"]
-        last = self._told.get(event)
-        if self._due(event, facts["step"] == facts["steps"]):
-            pace = None if last is None else round(self._tokens / (self._told[event] - last))
-            self.emit(StepDone(self.key, facts["step"], facts["steps"], facts["loss"], pace))
-            self._tokens = 0
-
-    def rows(self, phase: Phase, task: str, of: int | None) -> Told:
-        """Return what hears of each row that is done and tells how many there are by now.
-
-        `of` is how many there will be of each part; None if that is not known.
-        """
-        done: dict[Part, int] = {}
-        right: dict[Part, int] = {}
-
-        def told(part: Part, correct: bool | None) -> None:
-            done[part] = done.get(part, 0) + 1
-            if correct is not None:
-                right[part] = right.get(part, 0) + correct
-            if self._due(part, done[part] == of):
-                counts = (done[part], of, right.get(part))
-                self.emit(RowsDone(self.key, phase, task, part, *counts))
-
-        return told
-
-    def _due(self, kind: str, last: bool) -> bool:
-        now = time.monotonic()
-        if not last and now - self._told.get(kind, -EVERY) < EVERY:
-            return False
-        self._told[kind] = now
-        return True

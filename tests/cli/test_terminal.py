@@ -13,19 +13,19 @@ from typing import Any
 import pytest
 
 from finetrap.events import (
-    EVERY,
     CellBegins,
     CellEnds,
     CrewBegins,
     Event,
     PhaseBegins,
+    Resumed,
     RoundBegins,
     RowsDone,
     StepDone,
-    Teller,
     cell_begins,
 )
 from finetrap.measure.engines.remaining import Remaining
+from finetrap.measure.telling import EVERY, Teller
 from finetrap.records import Cell, Limits, ModelSpec, StrategySpec, TaskRef, TrainSpec
 from finetrap.stats.changes import wilson
 from finetrap.terminal import Progress, words
@@ -99,6 +99,33 @@ def test_a_file_hears_of_a_long_phase_how_far_it_is_and_how_long_it_will_take():
     line = next(x for x in out.getvalue().splitlines() if "120/200" in x)
     assert line.startswith("[0/2] m-t-full-3e-4-s0: answering 200 problems of t, 120/200 answers")
     assert re.search(r"for \d+ s, about \d+ s left$", line)
+
+
+def test_a_cell_that_goes_on_starts_where_it_stood_and_its_pace_is_that_of_what_is_new():
+    out, state = io.StringIO(), State()
+    going_on: list[Event] = [
+        *EVENTS[:3],
+        EVENTS[5],
+        Resumed("a", "train", done=20, of=25),
+        EVENTS[7],
+        Resumed("a", "answer", done=120, of=200, task="t"),
+        Resumed("a", "answer", done=50, of=50, task="probe"),
+    ]
+    with redirect_stdout(out), Progress(as_json=False, quiet=False) as progress:
+        for event in going_on:
+            progress.emit(event)
+            state.take(event)
+    told = [x.partition(": ")[2] for x in out.getvalue().splitlines() if "resumed" in x]
+    assert told == [
+        "training resumed after step 20 of 25",
+        "answers of t resumed after 120 of 200",
+    ]
+    state.take(going_on[-2])
+    cell = state.cells["a"]
+    assert "left" not in cell.pace()
+    cell.since -= 60
+    state.take(replace(EVENTS[8], done=160))
+    assert cell.pace() == "for 60 s, about 60 s left"
 
 
 class Counting(io.StringIO):
@@ -187,7 +214,7 @@ def test_hostile_text_of_a_failure_stays_on_its_line():
 
 def test_fast_steps_are_told_a_few_times_a_second_the_first_and_last_always(monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr("finetrap.events.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("finetrap.measure.telling.time.monotonic", lambda: clock[0])
     told: list[Any] = []
     teller = Teller(told.append, "a")
     for step in range(1, 101):

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from finetrap.backends import Completion
-from finetrap.events import Event, Teller
+from finetrap.events import Event
 from finetrap.measure.evidence import asked_again, variation
 from finetrap.measure.strategies import Questions, Solver, ask
+from finetrap.measure.telling import Teller
 from finetrap.records import Cell, Limits, Problem, StrategySpec, TaskRef, TrainSpec
+from finetrap.text import prompts
 from tests.builders.runs import FULL, MINI, ZERO
 
 LIMITS = Limits(batch=8)
@@ -22,7 +24,7 @@ LIMITS = Limits(batch=8)
 class Scripted:
     """Answers what stands in the question, until it `wavers` on a number from its second time."""
 
-    chat = None
+    form = prompts.PLAIN
 
     def __init__(self, wavers: str = "") -> None:
         self.asked: list[tuple[list[str], int]] = []

@@ -35,6 +35,27 @@ Scored = Callable[[int, float], None]
 """Called with the number of what is scored and its nats as soon as they are known, in any order."""
 
 
+Moved = Callable[[int, tuple[float, float]], None]
+"""Likewise with both divergences."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a call found before its process died, by the numbers that its callbacks tell."""
+
+    completions: Mapping[int, Completion] = field(default_factory=dict)
+    nats: Mapping[int, float] = field(default_factory=dict)
+    divergences: Mapping[int, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def whole(self) -> Mapping[int, Completion]:
+        """The completions of prompts whose golds are known too."""
+        return {i: found for i, found in self.completions.items() if i in self.nats}
+
+
+NOTHING_KNOWN = Known()
+
+
 @dataclass(frozen=True)
 class Row:
     """One training row: the loss is on `target` and on the end token that is put after it."""
@@ -61,7 +82,8 @@ class Training:
 class Model(Protocol):
     """An opened model, as every backend has to provide it: text in, text and nats out.
 
-    Nothing else of a backend is seen outside it.
+    Nothing else of a backend is seen outside it. What is `known` need not be found again, and
+    nothing else may come out otherwise for it; a backend may find and tell it again.
     """
 
     parameters: int
@@ -86,6 +108,7 @@ class Model(Protocol):
         written: Written | None = None,
         golds: Sequence[str] = (),
         scored: Scored | None = None,
+        known: Known = NOTHING_KNOWN,
     ) -> list[Completion]:
         """Complete each prompt greedily. Raises ContextTooLong.
 
@@ -100,6 +123,7 @@ class Model(Protocol):
         batch: int,
         windows: bool = False,
         scored: Scored | None = None,
+        known: Known = NOTHING_KNOWN,
     ) -> list[float]:
         """Return the nats of each continuation given its context.
 
@@ -140,7 +164,12 @@ class Interpolating(Model, Protocol):
         """
 
     def divergence(
-        self, pairs: Sequence[tuple[str, str]], *, batch: int
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        batch: int,
+        moved: Moved | None = None,
+        known: Known = NOTHING_KNOWN,
     ) -> list[tuple[float, float]]:
         """Return KL(this‖base) and KL(base‖this) on each continuation, nats per token."""
 

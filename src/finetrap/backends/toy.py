@@ -28,35 +28,34 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any, TypeVar
 
-from finetrap.backends import Completion, Progress, Row, Scored, Training, Written
-from finetrap.errors import BadModel, Diverged, nearest
+from finetrap.backends import (
+    NOTHING_KNOWN,
+    Completion,
+    Known,
+    Moved,
+    Progress,
+    Row,
+    Scored,
+    Training,
+    Written,
+)
+from finetrap.backends._planted import PREFIX as PREFIX
+from finetrap.backends._planted import Planted, parse
+from finetrap.errors import BadModel, Diverged
 from finetrap.records import Limits, ModelSpec, StopReason, StrategySpec, TrainSpec, content_hash
 from finetrap.runs.unfinished import Checkpoint
 from finetrap.text.prompts import PLAIN, Form
 
 _T = TypeVar("_T")
-PREFIX = "toy:"
 VERSION = "toy-1"
 """Revision of a toy model: its name holds everything else."""
 DATA = {"prose": "miniature"}
 """Sources of tasks that suit a toy model."""
-
-_RANGES = {
-    "base": (0.0, 1.0, 0.5),
-    "sd": (0.0, 1.0, 0.0),
-    "churn": (0.0, 1.0, 0.0),
-    "bits": (0.0, 8.0, 1.5),
-    "parameters": (1.0, 1e12, 1000.0),
-    "seconds": (0.0, 600.0, 0.0),
-}
-"""Least, most and default of each setting that is not a strategy."""
-_FATES = ("diverge", "crash", "oom", "die")
 
 
 def _on_integers(work: Callable[..., int]) -> Callable[..., int]:
@@ -93,44 +92,6 @@ _FORMS: tuple[tuple[re.Pattern[str], Callable[..., object]], ...] = tuple(
     )
 )
 """How each form of question is worked out: arithmetic, then the families of the miniature."""
-
-
-@dataclass(frozen=True)
-class Planted:
-    """What is planted in a toy model."""
-
-    settings: Mapping[str, float]
-    effects: Mapping[str, float] = field(default_factory=dict)
-    """By `NAME` or `NAME@WORD`; NAME is a strategy or `base`."""
-    fates: Mapping[str, str] = field(default_factory=dict)
-    """The failure that ends a strategy's training."""
-
-    def effect(self, name: str, question: str) -> float | None:
-        """Return what is planted for a name on a question; None if nothing is."""
-        for planted, value in self.effects.items():
-            of, at, word = planted.partition("@")
-            if at and of == name and word in question.lower():
-                return value
-        return self.effects.get(name)
-
-
-def parse(source: str) -> Planted:
-    """Read a toy model's source. Raises BadModel."""
-    settings = {name: default for name, (_, _, default) in _RANGES.items()}
-    effects: dict[str, float] = {}
-    fates: dict[str, str] = {}
-    for part in filter(None, source.removeprefix(PREFIX).split(",")):
-        name, equals, text = (piece.strip() for piece in part.partition("="))
-        if not name or not equals:
-            raise BadModel(f"{source}: found '{part}'; write NAME=VALUE, for example full=-0.2")
-        if text in _FATES:
-            fates[name.lower()] = text
-        elif name in _RANGES:
-            settings[name] = _planted_number(source, name, text, *_RANGES[name][:2])
-        else:
-            least, most = (-8.0, 8.0) if name.endswith("@prose") else (-1.0, 1.0)
-            effects[name.lower()] = _planted_number(source, name, text, least, most)
-    return Planted(settings, effects, fates)
 
 
 def named(entry: str, base: Path) -> tuple[str, str]:
@@ -173,6 +134,7 @@ class ToyModel:
         written: Written | None = None,
         golds: Sequence[str] = (),
         scored: Scored | None = None,
+        known: Known = NOTHING_KNOWN,
     ) -> list[Completion]:
         """Answer each prompt's last question, rightly or wrongly as planted."""
         completions = (self._complete(prompt, max_new_tokens) for prompt in prompts)
@@ -189,6 +151,7 @@ class ToyModel:
         batch: int,
         windows: bool = False,
         scored: Scored | None = None,
+        known: Known = NOTHING_KNOWN,
     ) -> list[float]:
         """Return nats that prefer the right continuation where `generate` answers rightly.
 
@@ -232,7 +195,12 @@ class ToyModel:
         return Training(steps, tokens, self._trainable(), evidence)
 
     def divergence(
-        self, pairs: Sequence[tuple[str, str]], *, batch: int
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        batch: int,
+        moved: Moved | None = None,
+        known: Known = NOTHING_KNOWN,
     ) -> list[tuple[float, float]]:
         """Return numbers that grow with the planted effect and vanish for a base model."""
         name, _ = self._solver("")
@@ -400,16 +368,3 @@ def _uniform(*parts: str) -> float:
 
 def _normal_draw(*parts: str) -> float:
     return NormalDist().inv_cdf(min(max(_uniform(*parts), 1e-12), 1 - 1e-12))
-
-
-def _planted_number(source: str, name: str, text: str, least: float, most: float) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not least <= value <= most:
-        raise BadModel(
-            f"{source}: {name} = '{text}'; allowed: a number from {least:g} to {most:g}, or for a "
-            f"strategy one of {', '.join(_FATES)}{nearest(text, _FATES)}"
-        )
-    return value

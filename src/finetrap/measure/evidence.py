@@ -12,7 +12,7 @@ from typing import Any
 
 from finetrap import tasks
 from finetrap.backends import Interpolating, Model, Row, interpolating
-from finetrap.events import Teller, Told
+from finetrap.events import Told
 from finetrap.measure.strategies import (
     Questions,
     Solver,
@@ -23,6 +23,7 @@ from finetrap.measure.strategies import (
     solve,
     training_rows,
 )
+from finetrap.measure.telling import Teller
 from finetrap.records import UNENDED, Answer, Cell, Limits, Problem, content_hash
 from finetrap.text import overlap, prompts
 

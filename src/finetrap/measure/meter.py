@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
@@ -45,6 +45,8 @@ class Meter:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.earlier_s: Callable[[], float] = float
+        """Returns the seconds that other processes spent on the phase, before they were stopped."""
         self._resettable = _reset_peak()
 
     @contextmanager
@@ -54,7 +56,7 @@ class Meter:
         try:
             yield
         finally:
-            spent = time.perf_counter() - start
+            spent = time.perf_counter() - start + self.earlier_s()
             self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 3)
 
     def peak_bytes(self) -> int | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -25,11 +26,12 @@ from finetrap.errors import (
     machine_fault,
     out_of_memory,
 )
-from finetrap.events import CellLeft, CellRefused, Emit, Teller, cell_begins, cell_ends
+from finetrap.events import CellLeft, CellRefused, Emit, cell_begins, cell_ends
 from finetrap.measure import evidence, strategies
 from finetrap.measure.meter import Meter, environment, flops, held_by_others
 from finetrap.measure.session import Session
 from finetrap.measure.strategies import Questions, Solver
+from finetrap.measure.telling import Teller
 from finetrap.records import Answer, Cell, Costs, Failure, Keep, Run, Status
 from finetrap.runs.store import Store
 from finetrap.runs.unfinished import NOWHERE, Unfinished
@@ -47,11 +49,11 @@ def run_group(
     """
     session = session or Session()
     for number, cell in enumerate(cells, start=1):
-        with store.lock(cell.key) as mine:
+        kept = closing(store.unfinished(cell, keep))
+        with store.lock(cell.key) as mine, kept as unfinished:
             if not mine or not store.owed([cell]):
                 continue
             emit(cell_begins(cell))
-            unfinished = store.unfinished(cell, keep)
             try:
                 run = attempt(cell, session, emit, unfinished, (store.root,))
             except BadInput as fault:
@@ -115,6 +117,7 @@ def run_cell(
         asked = session.problems.asked(cell)
         loaded = session.open(cell, tell, unfinished)
         train = session.problems.trained(cell)
+        meter.earlier_s = loaded.model.earlier_s
     with meter.phase("evidence"):
         before = loaded.before_training(cell, train, tell)
     read = loaded.model.tokens_read
@@ -143,7 +146,7 @@ def run_cell(
         probes=probes,
         costs=_costs(cell, solver, meter, read),
         evidence={**evidence.collect(solver, train, asked), **before, **rewound, **varied, **after},
-        environment={**environment(), **_made_from(loaded.model), **session.tried},
+        environment={**environment(), **_made_from(loaded.model.model), **session.tried},
     )
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from finetrap.backends import Interpolating, Model, open_model
-from finetrap.events import Teller
 from finetrap.measure import evidence, rewind, strategies
 from finetrap.measure.meter import computed_by
 from finetrap.measure.problems import Problems, dev_cell
+from finetrap.measure.remembered import Remembered, remembered
 from finetrap.measure.strategies import Solver, Trained
+from finetrap.measure.telling import Teller
 from finetrap.records import Cell, Keep, Limits, ModelSpec, content_hash
 from finetrap.runs.unfinished import NOWHERE, Checkpoint, Unfinished
 
@@ -43,10 +44,11 @@ class Session:
         if self.loaded is None or self._opened_as != wanted:
             self.clear()
             tell.phase("load", model=cell.model.name)
-            self.loaded = LoadedModel(self._opener(cell.model, cell.limits))
+            model = self._opener(cell.model, cell.limits)
+            self.loaded = LoadedModel(remembered(model))
             self._opened_as = wanted
         self.loaded.keep_only(cell)
-        self.loaded.unfinished = unfinished
+        self.loaded.begin(cell, tell, unfinished)
         return self.loaded
 
     def clear(self) -> None:
@@ -57,15 +59,21 @@ class Session:
 class LoadedModel:
     """An opened model, its last solver, and what was measured of the base model."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Remembered) -> None:
         self.model = model
-        self.unfinished = NOWHERE
+        self._unfinished = NOWHERE
         self._solver: Solver | None = None
         self._training_key = ""
         """Of the cell that the solver was made for."""
         self._before: dict[object, Mapping[str, Any]] = {}
         self._unmoved: dict[str, rewind.Step] = {}
         """What the base model does on held-out problems, at the start of every rewind."""
+
+    def begin(self, cell: Cell, tell: Teller, unfinished: Unfinished) -> None:
+        """Go on with a cell where it stands."""
+        made = content_hash([cell.key, computed_by()])
+        self._unfinished = unfinished
+        self.model.begin(unfinished.journal(made), tell.resumed)
 
     def keep_only(self, cell: Cell) -> None:
         """Return to the base model unless the solver is this cell's own."""
@@ -111,9 +119,9 @@ class LoadedModel:
     def _checkpoint(self, tell: Teller) -> Checkpoint | None:
         """Return where the training is kept; say if it goes on from there."""
         made = content_hash([self._training_key, computed_by()])
-        checkpoint = self.unfinished.checkpoint(made)
+        checkpoint = self._unfinished.checkpoint(made)
         if checkpoint and checkpoint.step:
-            tell.resumed("train", checkpoint.step, checkpoint.steps)
+            tell.resumed(checkpoint.step, checkpoint.steps)
         return checkpoint
 
     def rewind(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from finetrap.events import Teller
 from finetrap.measure.engines.machine import computing, crew
 from finetrap.measure.session import Session
+from finetrap.measure.telling import Teller
 from finetrap.records import Cell
 
 

@@ -1,6 +1,7 @@
 """What is done of a cell that is not committed, so that it goes on where its process died.
 
 RUNS/.cells/<key>/training   the last checkpoint of its training, replaced as a whole
+RUNS/.cells/<key>/answers    what its models were asked and found, a line each, appended in groups
 
 Each file says what made it. What another cell, version or machine made, and what is torn, is never
 used. Nothing here makes a cell fail: where it cannot be written, the cell goes on without it.
@@ -13,7 +14,7 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,6 +23,8 @@ VERSION = 1
 """Of these files."""
 MOST = 0.02
 """Share of training time that checkpoints may take: where one takes long, they are rarer."""
+GROUP = 2.0
+"""Seconds of answers that are brought to the disk at once."""
 _CHUNK = 2**24
 _SUM = 8
 """Hexadecimal digits of a checksum."""
@@ -31,14 +34,20 @@ class Unfinished:
     """The folder of one cell; without one nothing is kept."""
 
     def __init__(self, folder: Path | None = None, every: float | None = None) -> None:
-        self._folder = folder
-        self._every = every
+        self._folder, self._every = folder, every
+        self._journal: Journal | None = None
 
     def checkpoint(self, made: str) -> Checkpoint | None:
         """Return where a training is kept, every so many seconds; None where it is not."""
         if self._folder is None or self._every is None:
             return None
         return Checkpoint(self._folder / "training", made, self._every)
+
+    def journal(self, made: str) -> Journal:
+        """Return what is kept of what a cell's models were asked."""
+        self.close()
+        self._journal = Journal(self._folder and self._folder / "answers", made)
+        return self._journal
 
     def hand_on(self, heir: Unfinished) -> None:
         """Leave a finished training to another cell that needs the same one."""
@@ -47,8 +56,14 @@ class Unfinished:
                 heir._folder.mkdir(parents=True, exist_ok=True)
                 (self._folder / "training").replace(heir._folder / "training")
 
+    def close(self) -> None:
+        """Let its files go; what is in them stays."""
+        if self._journal is not None:
+            self._journal.close()
+
     def remove(self) -> None:
         """Remove all of it, once nothing needs it."""
+        self.close()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -137,6 +152,86 @@ class Checkpoint:
         with self._place.open("rb") as file:
             file.seek(self._at)
             yield file
+
+
+class Journal:
+    """Rows that belong to calls, in the order in which they were found.
+
+    Each line is a CRC-32 and a JSON list: a call's name and a row. The first names what made the
+    file. What follows a torn line is dropped.
+    """
+
+    def __init__(
+        self,
+        place: Path | None = None,
+        made: str = "",
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._place, self._clock = place, clock
+        self._head = [VERSION, made]
+        self._rows, self._whole = _whole_rows(place, self._head)
+        self._waiting: list[bytes] = []
+        self._last = clock()
+        self._file: BinaryIO | None = None
+
+    def rows(self, call: str) -> list[list[Any]]:
+        """Return what processes before this one found of a call."""
+        return [row for name, row in self._rows if name == call]
+
+    def add(self, call: str, row: Sequence[Any]) -> None:
+        """Keep a row; it is on the disk after `GROUP` seconds or the next `flush`."""
+        if self._place is not None:
+            self._waiting.append(_summed_line([call, row]))
+            if self._clock() - self._last >= GROUP:
+                self.flush()
+
+    def flush(self) -> None:
+        """Bring what waits to the disk, or give up where that cannot be."""
+        if self._waiting and self._place is not None:
+            try:
+                file = self._file = self._file or self._opened(self._place)
+                file.write(b"".join(self._waiting))
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                self._place = None
+        self._waiting, self._last = [], self._clock()
+
+    def close(self) -> None:
+        """Flush, and let the file go."""
+        self.flush()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _opened(self, place: Path) -> BinaryIO:
+        """Open the file to be appended to, without what is torn or of another cell."""
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file = place.open("r+b" if self._whole else "wb")
+        file.truncate(self._whole)
+        file.seek(self._whole)
+        if not self._whole:
+            file.write(_summed_line(self._head))
+        return file
+
+
+def _whole_rows(place: Path | None, head: list[Any]) -> tuple[list[list[Any]], int]:
+    """Return a journal's rows up to the first torn line, and how many bytes they take."""
+    found: list[list[Any]] = []
+    size = 0
+    with suppress(OSError, ValueError):
+        for line in place.read_bytes().splitlines(keepends=True) if place else ():
+            body = line[_SUM + 1 :]
+            if not line.endswith(b"\n") or line[:_SUM] != b"%08x" % zlib.crc32(body):
+                break
+            found.append(json.loads(body))
+            size += len(line)
+    return (found[1:], size) if found and found[0] == head else ([], 0)
+
+
+def _summed_line(content: list[Any]) -> bytes:
+    body = json.dumps(content).encode() + b"\n"  # in ASCII: half a surrogate pair is no text
+    return b"%08x %s" % (zlib.crc32(body), body)
 
 
 def _checked_head(place: Path, made: str) -> tuple[dict[str, Any] | None, int]:

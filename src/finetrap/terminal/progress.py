@@ -113,7 +113,7 @@ class Progress:
         elif isinstance(event, PhaseBegins) and self._display is None and _is_told(event, state):
             cell = state.cells[event.key]
             self._line(f"{self._count()}{cell.name}: {cell.phase}")
-        elif isinstance(event, Resumed) and event.key in state.cells:
+        elif isinstance(event, Resumed) and event.key in state.cells and event.done < event.of:
             self._line(f"{self._count()}{state.cells[event.key].name}: {words.resumed(event)}")
         if isinstance(event, RoundBegins) and event.owed:
             self._open_display()

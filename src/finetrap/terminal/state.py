@@ -14,6 +14,7 @@ from finetrap.events import (
     CellRefused,
     Event,
     PhaseBegins,
+    Resumed,
     RoundBegins,
     RowsDone,
     StepDone,
@@ -35,6 +36,8 @@ class CellState:
     """When the phase began."""
     share: float = 0.0
     """Of the phase's steps or rows, as far as it is known."""
+    resumed: float = 0.0
+    """The share that was done before."""
     detail: str = ""
     answers: str = ""
     """Its answers so far, which stay while their gold solutions are scored."""
@@ -44,9 +47,9 @@ class CellState:
     def pace(self) -> str:
         """Say for how long the phase has gone on, and how long it will at this pace."""
         gone = time.monotonic() - self.since
-        if not self.share:
+        if self.share <= self.resumed:
             return f"for {words.duration(gone)}"
-        left = gone * (1 - self.share) / self.share
+        left = gone * (1 - self.share) / (self.share - self.resumed)
         return f"for {words.duration(gone)}, about {words.duration(left)} left"
 
 
@@ -98,7 +101,7 @@ class State:
             self.cells.pop(event.key, None)
         elif isinstance(event, ENDINGS):
             self._end(event)
-        elif isinstance(event, (PhaseBegins, StepDone, RowsDone)) and event.key in self.cells:
+        elif isinstance(event, PHASED) and event.key in self.cells:
             _follow(self.cells[event.key], event)
 
     def _end(self, event: CellEnds | CellRefused | CellLeft) -> None:
@@ -118,11 +121,17 @@ class State:
             self._left = (event.left_s, time.monotonic())
 
 
-def _follow(cell: CellState, event: PhaseBegins | StepDone | RowsDone) -> None:
+PHASED = (PhaseBegins, Resumed, StepDone, RowsDone)
+
+
+def _follow(cell: CellState, event: PhaseBegins | Resumed | StepDone | RowsDone) -> None:
     if isinstance(event, PhaseBegins):
         cell.phase, cell.detail, cell.answers = words.phase(event), "", ""
-        cell.since, cell.share = time.monotonic(), 0.0
+        cell.since, cell.share, cell.resumed = time.monotonic(), 0.0, 0.0
         cell.tests += event.phase == "answer"
+    elif isinstance(event, Resumed):
+        cell.detail, cell.share = words.resumed(event), event.done / event.of
+        cell.resumed = cell.share
     elif isinstance(event, StepDone):
         cell.detail, cell.share = words.step(event), event.step / event.steps
     else:

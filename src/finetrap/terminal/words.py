@@ -86,9 +86,13 @@ def phase(event: PhaseBegins) -> str:
 
 def resumed(event: Resumed) -> str:
     """Say where a cell goes on."""
-    if event.task is None:
+    if event.phase == "train":
         return f"training resumed after step {event.done:,} of {event.of:,}"
-    return f"{ascii_line(event.task)} resumed after {event.done:,} of {event.of:,}"
+    what = {"before": "scoring", "rewind": "rewind", "after": "measuring"}.get(
+        event.phase, "answers"
+    )
+    where = f" of {ascii_line(event.task)}" if event.task else ""
+    return f"{what}{where} resumed after {event.done:,} of {event.of:,}"
 
 
 def step(event: StepDone) -> str:

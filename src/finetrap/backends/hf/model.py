@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,10 +15,20 @@ from typing import Any
 
 import torch
 
-from finetrap.backends import Completion, Progress, Row, Scored, Training, Written
+from finetrap.backends import (
+    NOTHING_KNOWN,
+    Completion,
+    Known,
+    Moved,
+    Progress,
+    Row,
+    Scored,
+    Training,
+    Written,
+)
 from finetrap.backends.hf import layout
 from finetrap.backends.hf.asking.generate import Endings, Golds, generate
-from finetrap.backends.hf.asking.score import divergence, score, whole_texts
+from finetrap.backends.hf.asking.score import divergence, known_windows, score, whole_texts
 from finetrap.backends.hf.kernels.onednn import multiplying
 from finetrap.backends.hf.layout import Span
 from finetrap.backends.hf.load import Opened, context_length, load_checkpoint, quiet
@@ -102,6 +113,7 @@ class HFModel:
         written: Written | None = None,
         golds: Sequence[str] = (),
         scored: Scored | None = None,
+        known: Known = NOTHING_KNOWN,
     ) -> list[Completion]:
         """Complete each prompt greedily; score its gold in the same pass. Raises ContextTooLong."""
         ids = [self.tokens.prompt(text) for text in prompts]
@@ -111,13 +123,13 @@ class HFModel:
             self.tokens.check_fits(length, what, number)
         endings = Endings(self.tokens, stops, max_new_tokens)
         beside = self._golds(prompts, golds, scored) if golds and scored else None
-        network, filler = self._network, self.tokens.filler
+        past = known.whole if beside else known.completions
+        read = partial(generate, self._network, ids, endings, filler=self.tokens.filler)
         with self._multiplying(sum(map(len, ids)) + len(ids) * max_new_tokens):
-            completions = generate(
-                network, ids, endings, filler=filler, batch=batch, written=written, golds=beside
-            )
+            completions = read(batch=batch, written=written, golds=beside, known=past)
         if golds and scored and beside is None:
-            self.score(list(zip(prompts, golds, strict=True)), batch=batch, scored=scored)
+            pairs = list(zip(prompts, golds, strict=True))
+            self.score(pairs, batch=batch, scored=scored, known=known)
         self.tokens_read += sum(map(len, ids)) + sum(c.tokens for c in completions)
         return completions
 
@@ -144,6 +156,7 @@ class HFModel:
         batch: int,
         windows: bool = False,
         scored: Scored | None = None,
+        known: Known = NOTHING_KNOWN,
     ) -> list[float]:
         """Return the nats of each continuation given its context.
 
@@ -154,14 +167,16 @@ class HFModel:
         if windows:
             room = self.tokens.context and self.tokens.context - self._network.virtual
             cut = [list(layout.cut_windows(self.tokens, *pair, room)) for pair in pairs]
-            whole = scored and whole_texts([len(spans) for spans in cut], scored)
-            nats = iter(self._score(list(chain(*cut)), batch, whole))
+            counts = [len(spans) for spans in cut]
+            past = known_windows(counts, known.nats)
+            whole = scored and whole_texts(counts, scored)
+            nats = iter(self._score(list(chain(*cut)), batch, whole, past))
             return [sum(next(nats) for _ in spans) for spans in cut]
         spans = [layout.join(self.tokens, *pair) for pair in pairs]
         for number, span in enumerate(spans):
             length = len(span.ids) - 1 + self._network.virtual
             self.tokens.check_fits(length, "the text to be scored", number)
-        return self._score(spans, batch, scored)
+        return self._score(spans, batch, scored, known.nats)
 
     def train(
         self,
@@ -187,7 +202,12 @@ class HFModel:
             raise
 
     def divergence(
-        self, pairs: Sequence[tuple[str, str]], *, batch: int
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        batch: int,
+        moved: Moved | None = None,
+        known: Known = NOTHING_KNOWN,
     ) -> list[tuple[float, float]]:
         """Return KL(this‖base) and KL(base‖this) on each continuation, nats per token.
 
@@ -197,8 +217,11 @@ class HFModel:
             return [(0.0, 0.0)] * len(pairs)
         other = Network(base_copy(self._base, self._originals.kept))
         spans = [layout.join(self.tokens, *pair) for pair in pairs]
+        filler, past = self.tokens.filler, known.divergences
         with multiplying(self._network.core), multiplying(other.core):
-            return divergence(self._network, other, spans, filler=self.tokens.filler, batch=batch)
+            return divergence(
+                self._network, other, spans, filler=filler, batch=batch, moved=moved, known=past
+            )
 
     def rewind(self, share: float) -> None:
         """Go to `share` of the way from the base to the trained weights. Raises Unsupported.
@@ -361,12 +384,18 @@ class HFModel:
         return self._adapter is not None and (self._share == 1.0 or can_be_scaled(self._adapter))
 
     def _score(
-        self, spans: Sequence[Span], batch: int, scored: Scored | None = None
+        self,
+        spans: Sequence[Span],
+        batch: int,
+        scored: Scored | None = None,
+        known: Mapping[int, float] | None = None,
     ) -> list[float]:
         filler, tokens = self.tokens.filler, sum(len(span.ids) for span in spans)
         self.tokens_read += tokens
         with self._multiplying(tokens):
-            return score(self._network, spans, filler=filler, batch=batch, scored=scored)
+            return score(
+                self._network, spans, filler=filler, batch=batch, scored=scored, known=known
+            )
 
     def _multiplying(self, tokens: int) -> AbstractContextManager[bool]:
         """Let the model multiply as is best for so many tokens.

@@ -7,17 +7,18 @@ ids that end a completion. In fp32 a completion does not depend on which rows sh
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn.functional import pad
 
 from finetrap.backends import Completion, Scored, Written
 from finetrap.backends.hf.asking.score import LOGITS, nats_of_texts
+from finetrap.backends.hf.asking.slots import Slots
 from finetrap.backends.hf.kernels.cache import GrowingLayer, Prefix, shared_length
 from finetrap.backends.hf.layout import marked, pad_left, pad_right, would_pad
 from finetrap.backends.hf.memory import SHARE, free_bytes, release, too_large
@@ -131,6 +132,7 @@ def generate(
     written: Written | None = None,
     golds: Golds | None = None,
     logits: int = LOGITS,
+    known: Mapping[int, Completion] | None = None,
 ) -> list[Completion]:
     """Complete each prompt, the longest first so that rows of like length share a batch.
 
@@ -138,13 +140,19 @@ def generate(
     are fewer where memory holds fewer: a batch that exhausts it is halved, and what was finished
     stays. In bf16 they are exactly as many, because answers depend on it. Raises MemoryError.
     `golds` are read in the same pass as their prompts, where `network.shares` says that rows can,
-    and with about so many `logits` at once.
+    and with about so many `logits` at once. Rows whose completion is `known` take up their places
+    for as long as they did, so that all others are read and written beside as many rows as if none
+    were known; as long as all rows are, nothing is computed.
     """
+    known = known or {}
+    if len(known) == len(prompts):
+        return [known[i] for i in range(len(prompts))]
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     shared = shared_length(prompts, [len(p) for p in prompts])
     prefix = network.prefix(prompts[0][:shared]) if shared else None
     own = prefix.length if prefix is not None else 0
-    reader = _Reader(network, [prompt[own:] for prompt in prompts], filler, prefix, golds, logits)
+    tails = [prompt[own:] for prompt in prompts]
+    reader = _Reader(network, tails, filler, prefix, golds, logits, known)
     exact = network.core.dtype == torch.float32
     if prompts:
         longest = len(prompts[order[0]]) - own + endings.cap
@@ -159,7 +167,7 @@ def generate(
         try:
             for place, completion in _decode(reader, waiting, endings, batch):
                 done[place] = completion
-                if written:
+                if written and place not in known:
                     written(place, completion)
         except (RuntimeError, MemoryError) as fault:
             if not out_of_memory(fault) or batch == 1:
@@ -167,6 +175,7 @@ def generate(
             if not exact:
                 raise too_large(batch, min(fits, batch // 2)) from fault
             batch = max(1, batch // 2)
+            done.update(known)
         release(network.device)
     return [done[i] for i in range(len(prompts))]
 
@@ -188,87 +197,6 @@ def decoding_rows(network: Network, tokens: int, share: float = SHARE) -> int:
 
 
 @dataclass
-class _Slots:
-    """The rows being written; tensors and cache hold one entry per slot."""
-
-    prompts: list[int]
-    """Which prompt is in each slot."""
-    mask: Tensor
-    """[slots, columns]: what each row may read of the cache; all rows end at the last column."""
-    places: Tensor
-    """[slots]: place of the next token in its row."""
-    cache: Any
-    chosen: Tensor
-    """[slots]: the token written last."""
-    finished: set[int] = field(default_factory=set)
-    """Slots whose row is finished."""
-
-    @property
-    def live(self) -> list[int]:
-        """Slots whose row is still being written."""
-        return [slot for slot in range(len(self.prompts)) if slot not in self.finished]
-
-    def step(self, network: Network, prefix: Prefix | None) -> None:
-        """Read the token written last and choose the next."""
-        self.mask = pad(self.mask, (0, 1), value=1)
-        logits = network.step(self.chosen, self.mask, self.places, self.cache, prefix)
-        self.places = self.places + 1
-        self.chosen = logits.argmax(-1)
-
-    def takes_new(self) -> bool:
-        """Whether a finished row can be exchanged: every layer keeps its rows apart."""
-        return all(isinstance(layer, GrowingLayer) for layer in self.cache.layers)
-
-    def refill(self, other: _Slots) -> list[int]:
-        """Put rows that are no longer than the longest here in finished slots; return the slots."""
-        slots = sorted(self.finished)[: len(other.prompts)]
-        index = torch.tensor(slots, device=self.mask.device)
-        self._drop_unread()
-        for layer, states in zip(self.cache.layers, other.cache.layers, strict=True):
-            layer.replace(index, states)
-        self.mask[index] = 0
-        self.mask[index, -other.mask.shape[1] :] = other.mask
-        self.places[index], self.chosen[index] = other.places, other.chosen
-        for slot, prompt in zip(slots, other.prompts, strict=True):
-            self.prompts[slot] = prompt
-        self.finished -= set(slots)
-        return slots
-
-    def append(self, others: Sequence[_Slots]) -> None:
-        """Add the rows of others, whose prompts are no longer than the longest here."""
-        if not others:
-            return
-        for layer, *more in zip(
-            self.cache.layers, *(other.cache.layers for other in others), strict=True
-        ):
-            layer.append(more)
-        width, all_ = self.mask.shape[1], (self, *others)
-        self.mask = torch.cat([pad(s.mask, (width - s.mask.shape[1], 0)) for s in all_])
-        self.places = torch.cat([s.places for s in all_])
-        self.chosen = torch.cat([s.chosen for s in all_])
-        self.prompts = [prompt for s in all_ for prompt in s.prompts]
-
-    def compact(self) -> None:
-        """Take finished rows out."""
-        keep = self.live
-        index = torch.tensor(keep, device=self.mask.device)
-        self.prompts = [self.prompts[slot] for slot in keep]
-        self.mask, self.places = self.mask[index], self.places[index]
-        self.chosen = self.chosen[index]
-        self.cache.batch_select_indices(index)
-        self.finished = set()
-
-    def _drop_unread(self) -> None:
-        """Forget leading columns that no live row reads, once they are a quarter of all."""
-        read = self.mask[self.live].any(0) if self.live else self.mask.any(0)
-        unread = int(read.int().argmax())
-        if unread * 4 >= read.shape[0]:
-            for layer in self.cache.layers:
-                layer.drop_front(unread)
-            self.mask = self.mask[:, unread:].clone()
-
-
-@dataclass
 class _Reader:
     """Reads prompts for the first time: their keys and values, and the first token of each."""
 
@@ -280,8 +208,28 @@ class _Reader:
     golds: Golds | None
     logits: int
     """How many are kept at once to score golds."""
+    known: Mapping[int, Completion]
+    """Of prompts that were completed before."""
 
-    def read(self, rows: list[int]) -> _Slots:
+    def ended(self, row: int, written: list[int], endings: Endings) -> Completion | None:
+        """Return a row's completion if it ends with what was written last."""
+        known = self.known.get(row)
+        if known is None:
+            return endings.check(written, self.tails[row][-1])
+        return known if len(written) >= known.tokens else None
+
+    def exchanges(self, cache: Any) -> bool:
+        """Whether a finished row can be exchanged: every layer keeps its rows apart."""
+        if cache is None:
+            return self._would_exchange
+        return all(isinstance(layer, GrowingLayer) for layer in cache.layers)
+
+    @cached_property
+    def _would_exchange(self) -> bool:
+        one = torch.full((1, 1), self.filler, device=self.network.device)
+        return self.exchanges(self.network.read(one, torch.ones_like(one))[2])
+
+    def read(self, rows: list[int]) -> Slots:
         """Read the prompts with these numbers, the longest first."""
         if not self.network.shares:
             return self._padded_left(rows)
@@ -289,17 +237,24 @@ class _Reader:
         slots.append(more)
         return slots
 
-    def _padded_left(self, rows: list[int]) -> _Slots:
+    def _padded_left(self, rows: list[int]) -> Slots:
         ids, mask = pad_left([self.tails[i] for i in rows], self.filler, self.network.device)
+        if self._all_known(rows):
+            mask = pad(mask, (self.network.virtual, 0), value=1)
+            return Slots(rows, mask, mask.sum(1), None, ids[:, -1])
         logits, mask, cache = self.network.read(ids, mask, self.prefix)
-        return _Slots(rows, mask, mask.sum(1), cache, logits.argmax(-1))
+        return Slots(rows, mask, mask.sum(1), cache, logits.argmax(-1))
 
-    def _with_golds(self, rows: list[int]) -> _Slots:
+    def _with_golds(self, rows: list[int]) -> Slots:
         """Read prompts with what their golds have beside them; only the prompts stay in the cache.
 
         Nothing reads what comes after it, so a gold changes nothing in its prompt.
         """
         device = self.network.device
+        if self._all_known(rows):
+            sizes = torch.tensor([len(self.tails[i]) for i in rows], device=device)
+            mask = (torch.arange(int(sizes.max()), device=device) < sizes[:, None]).long()
+            return Slots(list(rows), mask, sizes, None, torch.full_like(sizes, self.filler))
         tails, golds = [self.tails[i] for i in rows], [self._gold(i) for i in rows]
         sizes = torch.tensor([len(tail) for tail in tails], device=device)
         kept = [max(1, len(gold)) for gold in golds]
@@ -320,7 +275,10 @@ class _Reader:
         for layer in cache.layers:
             layer.keep_front(width)
         mask = (torch.arange(width, device=device) < sizes[:, None]).long()
-        return _Slots(list(rows), mask, sizes, cache, first)
+        return Slots(list(rows), mask, sizes, cache, first)
+
+    def _all_known(self, rows: Sequence[int]) -> bool:
+        return all(row in self.known for row in rows)
 
     def _gold(self, row: int) -> list[int]:
         return [] if self.golds is None else self.golds.wanted(row)
@@ -358,7 +316,7 @@ def _decode(
     out only once it is a share of all slots: either moves the keys and values of all rows.
     """
 
-    def read(count: int) -> _Slots:
+    def read(count: int) -> Slots:
         return reader.read([waiting.popleft() for _ in range(min(count, len(waiting)))])
 
     written: dict[int, list[int]] = {}
@@ -371,14 +329,14 @@ def _decode(
             prompt = slots.prompts[slot]
             row = written.setdefault(prompt, [])
             row.append(tokens[slot])
-            if completion := endings.check(row, reader.tails[prompt][-1]):
+            if completion := reader.ended(prompt, row, endings):
                 slots.finished.add(slot)
                 del written[prompt]
                 yield prompt, completion
         live = slots.live
         # 2. Put waiting prompts in finished slots; only these have a new token then.
         crowded = len(slots.finished) >= max(1.0, IDLE * len(slots.prompts))
-        if crowded and waiting and live and slots.takes_new():
+        if crowded and waiting and live and reader.exchanges(slots.cache):
             fresh = slots.refill(read(len(slots.finished)))
             continue
         # 3. Where that cannot be, as in layers with a window, start anew once all are finished.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 
 import torch
 from torch import Tensor
 
-from finetrap.backends import Scored
+from finetrap.backends import Moved, Scored
 from finetrap.backends.hf.asking.trees import gather
 from finetrap.backends.hf.kernels.cache import Prefix, shared_length
 from finetrap.backends.hf.kernels.head import Predictions
@@ -43,6 +43,17 @@ def whole_texts(windows: Sequence[int], scored: Scored) -> Scored:
     return window
 
 
+def known_windows(windows: Sequence[int], known: Mapping[int, float]) -> dict[int, float]:
+    """Return the nats of windows whose texts are known: a text's all stand in its first."""
+    starts = accumulate(windows, initial=0)
+    return {
+        start + n: 0.0 if n else known[text]
+        for text, (start, count) in enumerate(zip(starts, windows, strict=False))
+        if text in known
+        for n in range(count)
+    }
+
+
 @torch.no_grad()
 def score(
     network: Network,
@@ -52,13 +63,18 @@ def score(
     batch: int,
     scored: Scored | None = None,
     logits: int = LOGITS,
+    known: Mapping[int, float] | None = None,
 ) -> list[float]:
     """Return the negative log-likelihood of each span's scored tokens, in nats.
 
     What all spans start with is read once, and a context that several spans continue is read once
     for them. At most `batch` rows, with about so many `logits`, are read at once. A batch that
     exhausts the memory is halved, but in bf16, where likelihoods depend on it. Raises MemoryError.
+    What is `known` is read only in a batch with others, which are then read as if it were not.
     """
+    known = known or {}
+    if len(known) == len(spans):
+        return [known[i] for i in range(len(spans))]
     order = [i for i in range(len(spans)) if spans[i].scored > 0]
     shared = shared_length([spans[i].ids for i in order], [spans[i].start for i in order])
     prefix = network.prefix(spans[order[0]].ids[:shared]) if shared else None
@@ -66,15 +82,20 @@ def score(
     tails = [(i, Span(spans[i].ids[own:], spans[i].start - own)) for i in order]
     trees = gather(tails, share=network.shares)
     lengths, kept = [tree.length for tree in trees], [tree.kept for tree in trees]
-    nats = [0.0] * len(spans)
+    nats = [known.get(i, 0.0) for i in range(len(spans))]
     most = logits // network.vocabulary
     lay: Lay = partial(padded, filler=filler, device=network.device)
     one_row = network.joins and any(len(tree.endings) > 1 for tree in trees)
     if one_row:
         lay = partial(in_one_row, dtype=network.core.dtype)
     for group in _groups(lengths, kept, batch, most, alike=not one_row):
-        for tree, values in _halving(network, [trees[i] for i in group], lay, prefix):
+        asked = [trees[i] for i in group]
+        if all(i in known for tree in asked for i in tree.members):
+            continue
+        for tree, values in _halving(network, asked, lay, prefix):
             for i, value in zip(tree.members, values, strict=True):
+                if i in known:
+                    continue
                 nats[i] = value
                 if scored:
                     scored(i, value)
@@ -101,18 +122,29 @@ def _halving(
 
 @torch.no_grad()
 def divergence(
-    network: Network, other: Network, spans: Sequence[Span], *, filler: int, batch: int
+    network: Network,
+    other: Network,
+    spans: Sequence[Span],
+    *,
+    filler: int,
+    batch: int,
+    moved: Moved | None = None,
+    known: Mapping[int, tuple[float, float]] | None = None,
 ) -> list[tuple[float, float]]:
     """Return KL(network‖other) and KL(other‖network), the mean over each span's scored places.
 
-    In nats, over the whole vocabulary; both distributions are held for one batch at a time.
+    In nats, over the whole vocabulary; both distributions are held for one batch at a time. A batch
+    of which all is `known` is not read again.
     """
-    found = [(0.0, 0.0)] * len(spans)
+    known = known or {}
+    found = [known.get(i, (0.0, 0.0)) for i in range(len(spans))]
     order = [i for i in range(len(spans)) if spans[i].scored > 0]
     lengths, scored = [len(spans[i].ids) for i in order], [spans[i].scored for i in order]
     most = LOGITS // (2 * network.vocabulary)
     for places in _groups(lengths, scored, batch, most):
         group = [order[at] for at in places]
+        if all(i in known for i in group):
+            continue
         rows = [spans[i] for i in group]
         ids, keep, *_ = padded([Tree.of(span) for span in rows], filler, network.device)
         own = torch.log_softmax(network.logits(ids, keep).float(), -1)
@@ -123,6 +155,8 @@ def divergence(
         )
         for i, pair in zip(group, zip(there, back, strict=True), strict=True):
             found[i] = pair
+            if moved:
+                moved(i, pair)
     return found
 
 

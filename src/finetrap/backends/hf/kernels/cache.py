@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -100,6 +101,20 @@ def growing(cache: DynamicCache) -> DynamicCache:
 def keeps_all(cache: DynamicCache) -> bool:
     """Whether every layer keeps all it has read, so that rows can be handed on or exchanged."""
     return all(isinstance(layer, DynamicLayer) and not layer.is_sliding for layer in cache.layers)
+
+
+def blank(like: DynamicCache, rows: int, length: int) -> DynamicCache:
+    """Return a cache of zeros with the layers of another, all of them growing."""
+    made = copy.copy(like)
+    made.layers = [GrowingLayer() for _ in like.layers]
+    for layer, model in zip(made.layers, like.layers, strict=True):
+        _, heads, _, width = model.keys.shape
+        wide = model.values.shape[-1]
+        layer.update(
+            model.keys.new_zeros(rows, heads, length, width),
+            model.values.new_zeros(rows, heads, length, wide),
+        )
+    return made
 
 
 def _buffer(states: Tensor, length: int) -> Tensor:
