@@ -97,6 +97,23 @@ def test_done_is_0(tmp_path):
     assert "\x1b" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_failed_cells_are_named_with_the_command_that_runs_them_again(tmp_path, workers):
+    folder = written(tmp_path, "full=crash")
+    (failed,) = re.findall(r"^\[.*\] (.*-full-\S*): failed", _run(folder, workers), re.M)
+    for flags in ((), ("--retry-failed",)):
+        told = _run(folder, workers, *flags)
+        assert f"\n  {failed}: failed: " in told
+        assert "to run them once more: finetrap run toy.toml --retry-failed" in told
+        assert f"3 cells, {len(flags)} remaining" in told
+
+
+def _run(folder: Path, workers: int, *flags: str) -> str:
+    done = finetrap("run", "toy.toml", "--workers", workers, *flags, cwd=folder)
+    assert done.returncode == 1
+    return done.stdout
+
+
 def test_some_cells_failed_is_1_and_the_others_are_done(tmp_path):
     done = finetrap("run", "toy.toml", "--workers", 1, cwd=written(tmp_path, "full=crash"))
     assert done.returncode == 1, done.stderr

@@ -47,13 +47,33 @@ def test_a_failure_is_a_run_like_any_other(tmp_path: Path) -> None:
     assert store.statuses() == {failed.cell.key: "diverged"}
 
 
-def test_forgetting_failures_makes_only_them_owed(tmp_path: Path) -> None:
+def test_failures_that_are_retried_are_owed_until_another_run_has_their_place(
+    tmp_path: Path,
+) -> None:
     store, cells = Store(tmp_path), [make_cell(seed) for seed in range(3)]
     store.commit(make_run(cells[0]))
     store.commit(Run(cells[1], "oom", failure=Failure("oom", "too big")))
     store.commit(Run(cells[2], "failed", failure=Failure("bug", "no")))
-    store.forget_failed(cells[:2])
-    assert store.owed(cells) == (cells[1],)
+    again = store.retrying(cells[:2])
+    assert again.owed(cells) == (cells[1],)
+    assert cells[1].key not in again.statuses()
+    assert store.statuses()[cells[1].key] == "oom"  # as long as nothing stands in its place
+    again.commit(Run(cells[1], "failed", failure=Failure("bug", "other")))
+    assert again.owed(cells) == ()
+    assert store.load(cells[1].key).failure == Failure("bug", "other")
+    assert len(list(tmp_path.glob("*--*"))) == 3
+    assert list(tmp_path.glob(".tmp-*")) == []
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["exchanged", "one after the other"])
+def test_a_failed_run_is_replaced_whole(tmp_path: Path, monkeypatch, at_once: bool) -> None:
+    store, cell = Store(tmp_path), make_cell()
+    store.commit(Run(cell, "failed", failure=Failure("bug", "no")))
+    if not at_once:
+        monkeypatch.setattr("finetrap.runs.store._exchanged", lambda one, other: False)
+    folder = store.retrying([cell]).commit(make_run(cell))
+    assert store.load(folder) == make_run(cell)
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_owed_cells_keep_their_order_and_are_named_once(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -34,7 +34,7 @@ from finetrap.cli.options import (
 )
 from finetrap.cli.planned import show_timing, silently
 from finetrap.errors import BadData, BadInput
-from finetrap.events import Emit, Shipped, StudyInterrupted
+from finetrap.events import Emit, Shipped, StudyInterrupted, cell_ends
 from finetrap.findings import Findings
 from finetrap.records import Cell
 from finetrap.runs.store import Store
@@ -265,6 +265,7 @@ def _run_to_the_end(
 
     plan = read_study(file, overrides)
     store = Store(runs)
+    again = f"{Source(runs, file, overrides).command} --retry-failed"
     with _watched(voice, store) as watch:
         cells = rounds.run_study(
             plan,
@@ -276,9 +277,22 @@ def _run_to_the_end(
             allow_code=allow_code,
         )
     states = store.statuses()
+    _name_failures(store, [c for c in cells if states.get(c.key, "done") != "done"], voice, again)
     # A trial that failed is data of its search; a final run that failed is a hole in the study.
     finals = (states.get(cell.key, "owed") for cell in cells if cell.split == "test")
     return all(state in ("done", "owed") for state in finals)
+
+
+def _name_failures(store: Store, cells: Sequence[Cell], voice: Voice, again: str) -> None:
+    """Say which cells have no answers, and how to run them once more."""
+    from finetrap.terminal import words
+
+    if not cells:
+        return
+    voice.say("without answers, and not run again by themselves:")
+    for cell in cells:
+        voice.say(f"  {words.ending(cell_ends(store.load(cell.key)))}")
+    voice.say(f"to run them once more: {again}")
 
 
 class _Watch(NamedTuple):
@@ -314,5 +328,5 @@ def _watched(voice: Voice, store: Store) -> Iterator[_Watch]:
 
 
 def _same_command() -> str:
-    """Return what was typed, to be typed again; failed cells are not run a third time."""
-    return shlex.join(["finetrap", *(a for a in sys.argv[1:] if a != "--retry-failed")])
+    """Return what was typed, to be typed again."""
+    return shlex.join(["finetrap", *sys.argv[1:]])

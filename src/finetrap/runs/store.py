@@ -14,7 +14,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -41,13 +41,15 @@ _FOLDER = re.compile(r"[^.].*--([0-9a-f]{64})")
 class Store:
     """The runs folder at `root`, which need not exist yet."""
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, again: Mapping[str, int] = {}) -> None:
         self.root = Path(root)
+        self._again = again
+        """Runs that are as good as not there, by key: the identities of their folders."""
 
     def owed(self, cells: Iterable[Cell]) -> tuple[Cell, ...]:
         """Return the cells without a whole committed run, each once, in the given order.
 
-        A cell that failed is committed like any other: `forget_failed` makes it owed again.
+        A cell that failed is committed like any other; in the store of `retrying` it is owed again.
         """
         unique = {cell.key: cell for cell in cells}
         folders = self._folders()
@@ -65,7 +67,7 @@ class Store:
         cannot be written, StoreError where it would not be one.
         """
         folder = self.root / f"{run.cell.slug}--{run.cell.key}"
-        if read_status(folder) is not None:
+        if read_status(folder) is not None and not self._is_again(run.cell.key, folder):
             return folder
         try:
             with self._hidden_folder(folder.name) as hidden:
@@ -73,8 +75,9 @@ class Store:
                 if weights is not None:
                     weights(hidden)
                 _sync_tree(hidden)
-                self._set_aside(folder)
-                hidden.rename(folder)
+                if not (folder.exists() and _exchanged(hidden, folder)):
+                    self._set_aside(folder)
+                    hidden.rename(folder)
                 _sync(self.root)
         except Exception as error:
             if fault := machine_fault(error, self.root):
@@ -82,12 +85,18 @@ class Store:
             raise
         return folder
 
-    def forget_failed(self, cells: Iterable[Cell]) -> None:
-        """Remove the runs of these cells that ended without answers: they are owed again."""
+    def retrying(self, cells: Iterable[Cell]) -> Store:
+        """Return this store without those runs of the cells that ended without answers.
+
+        Their cells remain in it. Each run stays on disk until another has its place.
+        """
         folders = self._folders()
-        for key in {cell.key for cell in cells} & folders.keys():
-            if read_status(folders[key]) != "done":
-                self._set_aside(folders[key])
+        again = {
+            key: _identity(folders[key])
+            for key in {cell.key for cell in cells} & folders.keys()
+            if read_status(folders[key]) != "done"
+        }
+        return Store(self.root, again)
 
     def load(self, run: str | Path) -> Run:
         """Read one run by its key or its folder.
@@ -203,7 +212,11 @@ class Store:
                 raise StoreError(f"{self.root} is a file, not a runs folder")
             return {}
         named = ((_FOLDER.fullmatch(name), name) for name in sorted(os.listdir(self.root)))
-        return {match.group(1): self.root / name for match, name in named if match}
+        folders = {match.group(1): self.root / name for match, name in named if match}
+        return {key: place for key, place in folders.items() if not self._is_again(key, place)}
+
+    def _is_again(self, key: str, folder: Path) -> bool:
+        return key in self._again and self._again[key] == _identity(folder)
 
     def _wanted(self, keys: Collection[str] | None) -> list[Path]:
         folders = self._folders()
@@ -236,6 +249,23 @@ class Store:
             hidden = self.root / f".tmp-{secrets.token_hex(6)}-{folder.name}"
             folder.rename(hidden)
             shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _identity(folder: Path) -> int:
+    """Return what tells a folder from another that takes its name."""
+    with suppress(OSError):
+        return folder.stat().st_ino
+    return 0
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Exchange the names of two folders in one step; False where the system cannot."""
+    import ctypes  # renameat2(2), of Linux
+
+    here, exchange = -100, 2
+    call = getattr(ctypes.CDLL(None), "renameat2", None)
+    names = os.fsencode(one), os.fsencode(other)
+    return call is not None and call(here, names[0], here, names[1], exchange) == 0
 
 
 def _flock(handle: int, place: Path) -> bool:

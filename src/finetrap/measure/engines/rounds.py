@@ -33,7 +33,7 @@ def run_study(
     """
     check_code(study, allowed=allow_code)
     if retry_failed:
-        store.forget_failed(search.named_cells(study, store)[0])
+        store = store.retrying(search.named_cells(study, store)[0])
     last: set[str] | None = None
     left: set[str] = set()
 
