@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from finetrap.errors import opening
+from finetrap.errors import BadInput, opening
 from finetrap.references import ModelSpec as ModelSpec
 from finetrap.references import TaskRef as TaskRef
 
@@ -227,6 +227,13 @@ class Cell:
         identity = replace(self, strategy=self.strategy.trained_as).identity()
         parts = ("protocol", "model", "trained_on", "replayed", "strategy", "train", "seed")
         return content_hash({name: identity[name] for name in parts})
+
+
+def checked_margin(points: float) -> float:
+    """Return a margin in points of accuracy. Raises BadInput for one that is none."""
+    if not 0 < points <= 100:  # nan is neither
+        raise BadInput(f"margin {points:g}: give points of accuracy above 0, at most 100")
+    return points
 
 
 @dataclass(frozen=True)

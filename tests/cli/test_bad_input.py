@@ -31,6 +31,9 @@ FAULTS = {
     "negative rate": (STUDY + "[strategy.full]\nlearning_rate = -1.0\n", ["learning_rate"]),
     "zero problems": (STUDY.replace("problems = 20", "problems = 0"), ["problems"]),
     "unknown key": (STUDY.replace("epochs", "epoch"), ["epoch", "epochs"]),
+    "epochs without end": (STUDY.replace("epochs = 1", "epochs = 1e12"), ["at most 10,000"]),
+    "too deep": (STUDY + "deep = " + "[" * 900 + "]" * 900, ["too deep"]),
+    "endless number": (STUDY + "long = " + "9" * 10_000, ["4,300 digits"]),
     "refused method": (
         STUDY.replace('"full"', '"mine"')
         + '[strategy.mine]\nkind = "peft"\nlearning_rate = 1e-3\n'
@@ -51,6 +54,31 @@ def test_all_faults_of_a_study_are_told_at_once(tmp_path):
     text = STUDY.replace("mini-0.1m", "mini-0.2m").replace('"market"', '"markt"')
     (tmp_path / "bad.toml").write_text(text.replace("[0]", "[-1]"))
     refused(tmp_path, "status", "bad.toml", said=["mini-0.2m", "markt", "seeds"])
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["advise", "mini-1m", "--max-memory", "inf"], "--max-memory"),
+        (["advise", "mini-1m", "--min-retention", "nan"], "--min-retention"),
+        (["try", "mini-1m", "--train", "a.jsonl", "--budget", "inf"], "--budget"),
+        (["compare", "a.jsonl", "a.jsonl", "--margin", "nan"], "margin nan"),
+        (["compare", "a.jsonl", "a.jsonl", "--margin", "0"], "margin 0"),
+        (["run", "style", "--workers", "0"], "--workers"),
+        (["run", "style", "--set", "train.epochs=" + "[" * 900], "too deep"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_a_number_that_is_none_is_refused_by_every_option(tmp_path, command, said):
+    refused(tmp_path, *command, said=[said])
+
+
+def test_a_name_that_would_move_the_cursor_is_shown_by_its_codes(tmp_path):
+    done = finetrap("compare", "\x1b[2J\u202eb.jsonl", "a.jsonl", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "U+001B" in done.stderr
+    assert "U+202E" in done.stderr
+    assert "\x1b" not in done.stderr
 
 
 def test_a_missing_study_is_refused(tmp_path):

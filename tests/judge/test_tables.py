@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from finetrap.errors import BadInput
 from finetrap.findings import Effect, Trial
 from finetrap.judge.tables import columns, write_csv
 from finetrap.judge.verdicts import verdicts_on
 from finetrap.levels import CellRow
-from finetrap.records import Costs
+from finetrap.records import Costs, checked_margin
 from finetrap.stats.changes import wilson
 from tests.builders.runs import FULL, ZERO, failed, run, simulated, trial
 
@@ -37,6 +38,22 @@ def test_cells_carry_rates_intervals_and_costs(tmp_path):
     assert tuple(rows[0]) == columns(CellRow)
     assert rows[0]["eval_s"] == "2"
     assert rows[1]["accuracy"] == ""
+
+
+@pytest.mark.parametrize("name", ["=cmd|'/C calc'!A0", "+1", "-2+3", "@SUM(A1)", "\t=1"])
+def test_no_name_is_a_formula_in_a_spreadsheet(tmp_path, name):
+    findings = verdicts_on(simulated((FULL, -0.1), n=200))
+    named = [replace(effect, model=name) for effect in findings.effects]
+    write_csv(tmp_path / "effects.csv", Effect, named)
+    (row,) = csv.DictReader((tmp_path / "effects.csv").open(encoding="utf-8"))
+    assert row["model"] == f"'{name}"
+    assert float(row["delta"]) == pytest.approx(named[0].delta)
+
+
+def test_a_margin_that_is_none_is_refused():
+    for margin in (math.nan, 0, -1, math.inf, 101):
+        with pytest.raises(BadInput, match="points of accuracy above 0, at most 100"):
+            checked_margin(margin)
 
 
 def test_effects_csv_keeps_its_contract(tmp_path):

@@ -22,6 +22,7 @@ from finetrap.cli.interruption import Interrupted, listen
 from finetrap.errors import FinetrapError, MachineFault
 from finetrap.events import ErrorMet
 from finetrap.terminal.progress import close_stdout
+from finetrap.text.visible import visible
 
 CODES = "Exit codes: 0 done, 1 some cells failed, 2 bad input, 3 machine at fault, 130 interrupted."
 VERBS: dict[str, Callable[..., None]] = {
@@ -128,6 +129,6 @@ def _tell(fault: BaseException, arguments: Sequence[str]) -> int:
     else:
         message = str(fault)
         code = 3 if isinstance(fault, MachineFault) else 2
-    line = json.dumps(ErrorMet(message).as_json()) if as_json else f"finetrap: {message}"
+    line = json.dumps(ErrorMet(message).as_json()) if as_json else f"finetrap: {visible(message)}"
     print(line, file=sys.stderr)
     return code

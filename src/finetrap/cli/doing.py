@@ -30,6 +30,7 @@ from finetrap.cli.options import (
     StudyFile,
     Voice,
     Workers,
+    finite,
     read_study,
 )
 from finetrap.cli.planned import show_timing, silently
@@ -103,7 +104,13 @@ def try_strategies(
         typer.Option(metavar="FILE", help="Test problems; default: a seeded fifth of the first."),
     ] = None,
     budget: Annotated[
-        float, typer.Option(metavar="MINUTES", min=0, help="Minutes that it may take.")
+        float,
+        typer.Option(
+            metavar="MINUTES",
+            min=0,
+            callback=finite,
+            help="Minutes that it may take.",
+        ),
     ] = 60,
     out: Annotated[Path, typer.Option(metavar="PATH", help="Where everything goes.")] = Path(
         "finetrap-try"

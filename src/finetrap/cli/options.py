@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from finetrap.errors import BadInput
+from finetrap.text.visible import visible
 
 if TYPE_CHECKING:
     from finetrap.records import Study
@@ -40,12 +42,31 @@ Root = Annotated[
     typer.Option("--runs", metavar="DIR", help="Folder that relative paths start from."),
 ]
 
+
+def finite(value: float | None) -> float | None:
+    """Return a number; infinity and NaN pass every comparison with a bound but are none."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no number; give a finite one")
+    return value
+
+
 MaxMemory = Annotated[
-    float | None, typer.Option(metavar="GB", min=0, help="Gigabytes that a training may hold.")
+    float | None,
+    typer.Option(
+        metavar="GB",
+        min=0,
+        callback=finite,
+        help="Gigabytes that a training may hold.",
+    ),
 ]
 MinRetention = Annotated[
     float | None,
-    typer.Option(metavar="PERCENT", min=0, max=100, help="Percent of other abilities to be kept."),
+    typer.Option(
+        metavar="PERCENT",
+        min=0,
+        max=100,
+        help="Percent of other abilities to be kept.",
+    ),
 ]
 OneFile = Annotated[
     bool, typer.Option("--must-ship-one-file", help="Weights alone: no adapter, no examples.")
@@ -66,7 +87,7 @@ class Voice(NamedTuple):
     def say(self, text: str) -> None:
         """Tell a person."""
         if self.aloud:
-            print(text, flush=True)
+            print(visible(text), flush=True)
 
     def result(self, document: object, text: str) -> None:
         """Give a result: as JSON where that is asked for, else in words."""

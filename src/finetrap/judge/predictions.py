@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from finetrap.errors import BadData, BadInput
+from finetrap.errors import BadData
 from finetrap.findings import Effect
 from finetrap.judge.logs import Scored, no_score, read_logged, refuse_scores
+from finetrap.records import checked_margin
 from finetrap.stats.changes import accuracy_components, estimate, judge_family
 from finetrap.stats.disagreement import flips
 from finetrap.text.numbers import counted
@@ -33,8 +34,7 @@ def compare_files(
     interval and `margin` are in points, `lost` counts what is right in `a` and wrong in `b`. With
     `common`, ids found in one file only are left out. Raises BadInput and BadData.
     """
-    if not 0 < margin <= 100:
-        raise BadInput(f"margin {margin:g}: give points of accuracy above 0, at most 100")
+    checked_margin(margin)
     logs = read_scored(a, filter, metric), read_scored(b, filter, metric)
     before, after = map(predictions_of, logs)
     ids = paired_ids(str(a), before, str(b), after, common)

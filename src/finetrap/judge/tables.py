@@ -13,6 +13,7 @@ from finetrap.levels import CellRow
 from finetrap.records import UNENDED, Answer, Run
 from finetrap.stats.likelihood import gold_bits
 from finetrap.stats.retention import percent_of, percent_right, wilson_percent
+from finetrap.text.visible import visible
 
 _NOT_IN_TABLES = ("per_seed", "cells", "name")
 """Fields that hold more than one value, or a part of another."""
@@ -100,4 +101,11 @@ def _csv_text(value: object) -> str:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:.10g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    text = visible(str(value))
+    return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULAS) else text
+
+
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+"""What makes a spreadsheet run a cell as a formula (OWASP, CSV injection); a quote prevents it."""

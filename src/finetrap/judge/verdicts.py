@@ -18,7 +18,7 @@ from finetrap.judge.outcomes import join_outcomes
 from finetrap.judge.prompted import spreads, told_apart
 from finetrap.judge.tables import cell_rows
 from finetrap.judge.trials import judged_trials
-from finetrap.records import Cell, Judge, Run, Study
+from finetrap.records import Cell, Judge, Run, Study, checked_margin
 from finetrap.runs.store import Store
 from finetrap.stats.changes import judge_family
 
@@ -63,7 +63,7 @@ def study_verdicts(
     notes = [note for note in store.remembered() if study is None or note["name"] == study.name]
     margins = study.judge if study else Judge(**notes[0]["judge"]) if len(notes) == 1 else Judge()
     if margin is not None:
-        margins = replace(margins, margin=margin)
+        margins = replace(margins, margin=checked_margin(margin))
     if cells is not None:
         wanted = list(cells)
         keys: set[str] | None = {cell.key for cell in wanted}

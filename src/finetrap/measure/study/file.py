@@ -49,12 +49,17 @@ Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 CountOrAll = Count | Literal["all"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+MOST_EPOCHS = 10_000
+Epochs = Annotated[float, Field(gt=0, le=MOST_EPOCHS)]
 Names = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
 Counts = Annotated[
     list[Count], Field(min_length=1), BeforeValidator(_listed_values), AfterValidator(_distinct)
 ]
 Positives = Annotated[
     list[Positive], Field(min_length=1), BeforeValidator(_listed_values), AfterValidator(_distinct)
+]
+ManyEpochs = Annotated[
+    list[Epochs], Field(min_length=1), BeforeValidator(_listed_values), AfterValidator(_distinct)
 ]
 Shots = Annotated[
     list[Natural],
@@ -77,8 +82,10 @@ _COUNT = "a whole number from 1"
 _NATURAL = "a whole number from 0"
 _COUNT_OR_ALL = f'{_COUNT}, or "all"'
 _POSITIVE = "a number above 0"
-_COUNT_ALONE = f"{_COUNT}; lists belong to [strategy.NAME]"
-_POSITIVE_ALONE = f"{_POSITIVE}; lists belong to [strategy.NAME]"
+_EPOCHS = f"a number above 0, at most {MOST_EPOCHS:,}"
+_LISTS = "lists belong to [strategy.NAME]"
+_COUNT_ALONE = f"{_COUNT}; {_LISTS}"
+_POSITIVE_ALONE = f"{_POSITIVE}; {_LISTS}"
 _AXIS = "or a list of different ones"
 _NAMES = "a list of different names"
 _FORMAT = '"auto", "plain" or "chat"'
@@ -98,7 +105,7 @@ class TrainTable(Table):
     """Train on this one task, and test on every task; else each task is trained on."""
     problems: CountOrAll | None = Field(default=TrainSpec.problems, description=_COUNT_OR_ALL)
     """A seeded random subset of the training problems, the same for all."""
-    epochs: Positive = Field(default=TrainSpec.epochs, description=_POSITIVE_ALONE)
+    epochs: Epochs = Field(default=TrainSpec.epochs, description=f"{_EPOCHS}; {_LISTS}")
     """Passes over the training problems."""
     batch: Count = Field(default=TrainSpec.batch, description=_COUNT_ALONE)
     learning_rate: Positive | None = Field(
@@ -209,7 +216,7 @@ class StrategyTable(Table):
     shots: Shots = Field(default=[0], description=f"a whole number from 0, {_AXIS}")
     learning_rate: Positives | None = Field(default=None, description=f"{_POSITIVE}, {_AXIS}")
     """Its own rate, before `train.learning_rate` and the catalog's."""
-    epochs: Positives | None = Field(default=None, description=f"{_POSITIVE}, {_AXIS}")
+    epochs: ManyEpochs | None = Field(default=None, description=f"{_EPOCHS}, {_AXIS}")
     """In place of `train.epochs`."""
     batch: Counts | None = Field(default=None, description=f"{_COUNT}, {_AXIS}")
     """In place of `train.batch`."""

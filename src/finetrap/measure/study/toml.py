@@ -32,6 +32,18 @@ def read_toml(path: Path) -> tuple[dict[str, Any], str]:
         end = f"at line {text.count(chr(10)) + 1}, the end"
         told = str(error).replace("at end of document", end)
         raise BadStudy(str(path), [f"not TOML: {told}"]) from error
+    except _TOO_MUCH as error:
+        raise BadStudy(str(path), [f"cannot be read: {_limit(error)}"]) from error
+
+
+_TOO_MUCH = (RecursionError, ValueError)
+"""What Python's reader raises for lists in lists without end and for numbers of 5,000 digits."""
+
+
+def _limit(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "lists or tables lie too deep in each other; a study needs four levels"
+    return "a number has more than 4,300 digits"
 
 
 def parse_value(text: str) -> object:
@@ -41,6 +53,8 @@ def parse_value(text: str) -> object:
             return tomllib.loads(f"value = {candidate}")["value"]
         except tomllib.TOMLDecodeError:
             continue
+        except _TOO_MUCH as error:
+            raise BadInput(f"--set …={text[:20]}…: {_limit(error)}") from error
     return text
 
 
@@ -62,7 +76,7 @@ def _key_parts(dotted: str) -> list[str]:
     """Split a dotted key as TOML does, quoted parts included."""
     try:
         table: Any = tomllib.loads(f"{dotted} = 0")
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, *_TOO_MUCH) as error:
         raise BadInput(f"--set {dotted}: not a key; write for example train.epochs=2") from error
     parts = []
     while isinstance(table, dict):
