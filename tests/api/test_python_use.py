@@ -201,10 +201,10 @@ def test_links_inside_the_frame_stay_inside_it(runs, tmp_path):
         told = []
         page.on("console", lambda message: told.append(message.text))
         page.goto(page_around.as_uri())
-        page.frames[1].click('nav a[href="#provenance"]')
+        page.frames[1].click('nav a[href="#methods"]')
         frame = page.frames[1]
         frame.wait_for_function("scrollY > 0")
-        assert frame.url == "about:srcdoc#provenance"
+        assert frame.url == "about:srcdoc#methods"
         assert frame.evaluate("self.origin") == "null"
         opened.close()
     assert told == []

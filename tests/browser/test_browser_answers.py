@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from finetrap import report
 from finetrap.findings import Findings
 from finetrap.judge import summary
@@ -19,7 +21,8 @@ FLUENT = 100
 
 
 def ready(watched):
-    watched.page.wait_for_selector("#answers[data-ready]")
+    watched.page.wait_for_selector("#answers[data-ready]", state="attached")
+    watched.page.evaluate("document.getElementById('answer-details').open = true")
     return watched.page
 
 
@@ -109,12 +112,12 @@ def test_search_reads_problems_and_answers_and_marks_what_it_found(look, demo_re
 def test_pages_turn_by_keyboard_and_keep_the_focus(look, demo_report: Path) -> None:
     page = ready(look(demo_report))
     chip(page, "all").check()
-    first = page.inner_text(f"{CARDS} h4")
+    first = page.inner_text(f"{CARDS} h3")
     following = page.get_by_role("button", name="next page").first
     following.focus()
     page.keyboard.press("Enter")
     assert "page 2 of 20" in page.inner_text(".pager")
-    assert page.inner_text(f"{CARDS} h4") != first
+    assert page.inner_text(f"{CARDS} h3") != first
     assert page.evaluate("document.activeElement.dataset.to") == "next"
     page.get_by_role("button", name="last page").first.click()
     assert "page 20 of 20" in page.inner_text(".pager")
@@ -129,7 +132,7 @@ def test_choices_are_listed_and_prose_shows_its_likelihood(look, demo_report: Pa
     assert "Which of the choices of 0 is right?" in text
     assert page.locator(f"{CARDS}:first-child .choices > li").count() == 3
     assert page.inner_text(f"{CARDS}:first-child .choices > li:first-child").endswith("gold")
-    assert not page.locator("#answer-browser .chips").nth(1).is_visible()
+    assert not chip(page, "cut").locator("xpath=..").is_visible()
     choose(page, "set", "prose (probe) · mini-1m")
     assert not page.locator("#answer-browser .chips").first.is_visible()
     text = page.inner_text(CARDS)
@@ -154,8 +157,10 @@ def test_hostile_answers_change_nothing_and_are_shown(look, demo_report: Path) -
     assert shown.text_content() == visible(HOSTILE)
     assert OUTRIGHT in page.locator(CARDS).nth(2).text_content()
     assert visible(HOSTILE) + OUTRIGHT in page.locator(CARDS).nth(2).text_content()
-    assert set(page.evaluate(tags)) <= before | {"BUTTON", "MARK", "I"}
-    assert page.locator("#answers :is(img, svg, [onerror], [onclick], [onload])").count() == 0
+    assert set(page.evaluate(tags)) <= before | {"BUTTON", "MARK", "I", "OL"}
+    assert (
+        page.locator("#answer-browser :is(img, svg, [onerror], [onclick], [onload])").count() == 0
+    )
     assert not re.search("[\u202e\u202c\x1b\x00]", page.locator(CARDS).nth(0).text_content())
 
 
@@ -172,6 +177,91 @@ def test_a_line_of_100_kb_is_clipped_and_can_be_opened(look, demo_report: Path) 
     assert 4000 <= len(text) < 4100
     assert f"{len(LONG) - 3999:,} characters not shown" in text
     assert page.evaluate("document.documentElement.scrollWidth") == 380
+
+
+def test_words_that_differ_are_marked_and_the_same_answer_is_called_identical(
+    look, demo_report: Path
+) -> None:
+    page = ready(look(demo_report))
+    choose(page, "right", "LoRA 3e-4 (fixed and tuned), seed 0")
+    chip(page, "gained").check()
+    card = page.locator(CARDS).first
+    before, after = (card.locator("pre").nth(i) for i in (0, 1))
+    assert before.locator("mark.diff").all_inner_texts() == ["0"]
+    assert after.locator("mark.diff").inner_text() == after.inner_text().removeprefix("#### ")
+    assert "identical" not in card.inner_text()
+    chip(page, "right").check()
+    assert "identical" in page.locator(CARDS).first.inner_text()
+    assert page.locator(f"{CARDS} mark.diff").count() == 0
+
+
+def test_what_every_seed_lost_is_a_filter(look, demo_report: Path) -> None:
+    page = ready(look(demo_report))
+    choose(page, "set", "school · mini-0.3m")
+    choose(page, "right", "full fine-tuning 3e-4, seed 0")
+    chip(page, "all").check()
+    chip(page, "every").check()
+    own = [
+        {a.id for a in r.answers if not a.correct}
+        for r in demo()
+        if (r.cell.model.name, r.cell.split, r.cell.strategy.name, r.cell.strategy.learning_rate)
+        == ("mini-0.3m", "test", "full", 3e-4)
+    ]
+    right = {str(i) for i, (before, _) in enumerate(pairs()) if before}
+    wanted = {i for i in set.intersection(*own) if str(int(i[1:])) in right}
+    assert count(page) == len(wanted) == number(page, "every")
+    assert 0 < len(wanted) < number(page, "lost") + number(page, "all")
+
+
+def test_a_third_run_stands_beside_the_others_with_its_metrics(look, demo_report: Path) -> None:
+    page = ready(look(demo_report))
+    choose(page, "third", "LoRA 3e-4 (fixed and tuned), seed 2")
+    assert page.locator(f"{CARDS}:first-child .side").count() == 3
+    heads = page.locator(".metrics thead th").all_inner_texts()
+    assert heads[1] == "base model"
+    assert heads[3] == "LoRA 3e-4 (fixed and tuned), seed 2"
+    shares = page.locator(".metrics tbody tr:first-child td").all_inner_texts()
+    right = sum(before for before, _ in pairs())
+    assert float(shares[0].rstrip("%")) == pytest.approx(100 * right / len(pairs()), abs=0.06)
+
+
+def test_the_address_brings_back_what_was_shown(look, demo_report: Path) -> None:
+    watched = look(demo_report)
+    page = ready(watched)
+    choose(page, "set", "sums (probe) · mini-1m")
+    choose(page, "right", "full fine-tuning 3e-4, seed 1")
+    chip(page, "lost").check()
+    page.fill("#answer-browser [name=query]", "pens")
+    shown, first = count(page), page.inner_text(f"{CARDS}:first-child")
+    assert "#answers?" in page.url
+    page.reload()
+    watched.asked.pop()
+    page.wait_for_selector("#answers[data-ready]", state="attached")
+    assert page.locator("#answer-browser").is_visible(), "it opens by itself"
+    assert count(page) == shown
+    assert page.inner_text(f"{CARDS}:first-child") == first
+    page.locator(f"{CARDS}:first-child .permalink").click()
+    page.wait_for_function("document.querySelectorAll('#answer-browser .cards > li').length === 1")
+    assert page.inner_text(f"{CARDS} h3") == first.split("\n")[0]
+    page.get_by_role("button", name="show all").first.click()
+    assert count(page) == shown
+
+
+def test_see_all_shows_the_answers_that_the_first_screen_counts(look, demo_report: Path) -> None:
+    page = ready(look(demo_report))
+    link = page.locator(".see").first
+    told = int(re.search(r"\d+", link.inner_text().replace(",", ""))[0])
+    link.click()
+    page.wait_for_function("location.hash.startsWith('#answers?')")
+    assert count(page) == told
+
+
+def test_likelihoods_are_folded_away(look, demo_report: Path) -> None:
+    page = ready(look(demo_report))
+    card = page.locator(CARDS).first
+    assert "bits/byte" not in card.inner_text()
+    card.locator(".likelihood summary").first.click()
+    assert "bits/byte" in card.inner_text()
 
 
 def test_twenty_thousand_answers_stay_fluent(look, tmp_path: Path) -> None:
@@ -228,8 +318,9 @@ def large(folder: Path, problems: int) -> Path:
 
 def test_without_javascript_the_page_says_where_the_answers_are(look, demo_report: Path) -> None:
     page = look(demo_report, script=False).page
+    page.click("#answer-details > summary")
     assert not page.locator("#answer-browser").is_visible()
-    assert "answers.jsonl" in page.inner_text("#answers")
+    assert "answers.jsonl" in page.inner_text("#answer-details")
 
 
 def test_a_browser_that_cannot_unpack_says_so(look, demo_report: Path) -> None:
@@ -237,9 +328,8 @@ def test_a_browser_that_cannot_unpack_says_so(look, demo_report: Path) -> None:
     watched.page.add_init_script("delete window.DecompressionStream")
     watched.page.reload()
     watched.asked.pop()
-    assert "has no DecompressionStream. They are in answers.jsonl" in watched.page.inner_text(
-        "#answer-notice"
-    )
+    told = watched.page.text_content("#answer-notice")
+    assert "has no DecompressionStream. They are in answers.jsonl" in told
 
 
 def test_a_file_that_was_cut_short_says_so(look, demo_report: Path, tmp_path: Path) -> None:
@@ -248,5 +338,5 @@ def test_a_file_that_was_cut_short_says_so(look, demo_report: Path, tmp_path: Pa
     torn = tmp_path / "torn.html"
     torn.write_text(text.replace(data, data[: len(data) // 8 * 4]), "utf-8")
     page = look(torn).page
-    page.wait_for_selector("#answer-notice:not([hidden])")
-    assert "cannot be unpacked" in page.inner_text("#answer-notice")
+    page.wait_for_selector("#answer-notice:not([hidden])", state="attached")
+    assert "cannot be unpacked" in page.text_content("#answer-notice")

@@ -18,7 +18,7 @@ def answers(runs: Path) -> dict[str, bytes]:
 
 
 HEAVY = ("torch", "transformers", "peft", "datasets", "accelerate")
-SLOW = (*HEAVY, "scipy.stats", "pandas", "matplotlib", "pydantic", "typer", "rich")
+SLOW = (*HEAVY, "scipy.stats", "pandas", "pydantic", "typer", "rich")
 
 
 def loaded_by(*modules: str) -> set[str]:

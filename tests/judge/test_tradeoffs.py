@@ -11,7 +11,7 @@ from finetrap.judge.tradeoffs import traded
 from finetrap.levels import Frontier, Summary
 from finetrap.records import Answer, Run
 from finetrap.report.arranged.panels import arrange
-from finetrap.report.charts.frontier import frontier_chart
+from finetrap.report.charts import gains, looks
 from tests.builders.reported import judged, searched, study
 
 
@@ -64,10 +64,13 @@ def test_a_rewinding_path_is_set_against_the_base_weights(findings: Findings) ->
     half = 50 * (80 / 90 + 75 / 80)
     full = 50 * (50 / 90 + 60 / 80)
     assert [step.kept for step in path.steps] == pytest.approx([100.0, half, full])
-    chart = frontier_chart(arrange(findings, study())[0], findings.frontiers, "frontier")
-    assert chart is not None
-    assert "rewind of 3e-4 (λ = 0.5)" in chart.inline
-    assert "measured on dev" in chart.caption
+    panels = arrange(findings, study())
+    charts = gains.forgetting_charts(panels, findings.frontiers, looks.page_looks(panels))
+    assert len(charts) == 2
+    assert (
+        "full fine-tuning + rewind 3e-4, λ = 0.5 chosen: λ 0: 0.0 points on dev" in charts[0].inline
+    )
+    assert "ring: the λ chosen" in charts[0].caption
 
 
 def paths(findings: Findings, runs: list[Run]) -> list[Frontier]:

@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from finetrap.findings import Advice, Claim, Contender, Diagnosis, Findings, Outcome, Suspect
+from finetrap.findings import (
+    Advice,
+    Claim,
+    Contender,
+    Diagnosis,
+    Findings,
+    Headline,
+    Outcome,
+    Suspect,
+)
 from finetrap.records import Run
 from finetrap.report import wording
 from finetrap.report.arranged import judgements
@@ -66,32 +75,30 @@ def section(page: Path, name: str) -> str:
 def test_outcomes_stand_in_the_answer_with_both_rates(
     page: Path, findings: Findings, runs: list[Run]
 ) -> None:
-    card = judgements.cards(arrange(findings, study()), findings)[0]
-    assert card.outcomes[0].outcome == "avoidable harm", "the gravest first"
-    own = card.outcomes[0]
+    _, rows = judgements.outcome_rows(arrange(findings, study()), findings)[0]
+    own = rows[0]
+    assert own.outcome == "avoidable harm", "the gravest first"
     at_fixed, at_tuned = own.fixed, own.tuned
     assert (own.fixed.learning_rate, own.fixed.verdict) == (3e-4, "harmed")
     assert (own.tuned.learning_rate, own.tuned.verdict) == (1e-5, "equivalent")
     assert at_fixed is not None
     assert at_tuned is not None
-    text = section(page, "answer")
+    text = section(page, "rates")
     lost = wording.forgets(own.forgetting)
     assert lost.startswith("forgets: sums")
-    said = f"avoidable harm on the task {lost} harmed at 3e-4 {wording.change(at_fixed)}"
+    said = f"avoidable harm on the task {lost} harmed at 3e-4: {wording.change(at_fixed)}"
     assert said in text
-    assert f"equivalent at 1e-5 {wording.change(at_tuned)}" in text
+    assert f"equivalent at 1e-5: {wording.change(at_tuned)}" in text
 
 
-def test_the_sentence_ends_in_what_to_ship_and_its_reasons_follow(
+def test_the_badge_says_what_to_ship_and_the_reasons_stand_under_why(
     page: Path, findings: Findings
 ) -> None:
-    text = section(page, "answer")
     (advice,) = (a for a in findings.advice if a.model == "mini-1m")
     assert advice.ship is not None
     shipped = wording.shipped(advice.ship)
-    places = [text.index(words) for words in ("harmed mini-1m", f"ship {shipped} .", "Based on")]
-    assert places == sorted(places)
-    assert places[-1] < text.index(f"Why {shipped}") < text.index("outcome")
+    text = section(page, "why")
+    assert f"Why {shipped}: mini-1m on school" in text
     for reason in advice.reasons:
         assert wording.typeset(reason) in text
 
@@ -107,10 +114,13 @@ def test_inconclusive_advice_says_what_to_run_next(tmp_path: Path) -> None:
         "finetrap run s.toml --set seeds=5",
         ("a smaller margin",),
     )
-    page = written(tmp_path, [], Findings((), (), advice=(open_question,)))
-    text = section(page, "answer")
+    own = effect(kind="task", task="t", measure="accuracy", margin=2.0, verdict="inconclusive")
+    open_headline = Headline("m", "t", "no winner", None)
+    page = written(tmp_path, [], made_up(own, advice=(open_question,), headlines=(open_headline,)))
+    assert "No clear winner" in section(page, "answer")
+    text = section(page, "why")
     for words in (
-        "no clear winner yet",
+        "Why there is no clear winner",
         "Leading so far: LoRA at 3e-4",
         "Still open: full or lora",
         "Would change it: a smaller margin",
@@ -118,23 +128,26 @@ def test_inconclusive_advice_says_what_to_run_next(tmp_path: Path) -> None:
     ):
         assert words in text
     markdown = (page.parent / "report.md").read_text(encoding="utf-8")
-    assert "no clear winner yet" in markdown
-    assert "only the base model" not in text
+    assert "No clear winner" in markdown
 
 
 def test_a_diagnosis_shows_the_likely_causes_and_folds_the_others(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     start = text.index('<article class="case">')
     shown, _, folded = text[start : text.index("</article>", start)].partition("<details>")
-    assert "80% at 1e-5, 30% at 3e-5" in shown
-    assert "train at 1e-5" in shown
-    assert "far beyond what two seeds differ on" in folded
-    assert "no overlap was recorded" in folded
-    assert "far beyond" not in shown
+    assert 'Likely cause: <b class="likely-cause">learning rate</b>.' in shown
+    assert "1 ruled out; 1 not enough data" in folded.partition("</summary>")[0]
+    for evidence in (
+        "80% at 1e-5, 30% at 3e-5",
+        "train at 1e-5",
+        "far beyond what two seeds differ on",
+        "no overlap was recorded",
+    ):
+        assert evidence in folded
 
 
 def test_claims_stand_with_their_evidence_and_in_claims_csv(page: Path, findings: Findings) -> None:
-    text = section(page, "claims")
+    text = section(page, "why")
     assert len(findings.claims) == 16
     for claim in findings.claims:
         assert claim.statement in text
@@ -162,7 +175,7 @@ def test_bits_per_byte_stand_beside_accuracy_with_the_floor(tmp_path: Path) -> N
     accuracy = effect(**on_task, **points, measure="accuracy", verdict="inconclusive", floor=True)
     bits = effect(**on_task, verdict="harmed")
     page = written(tmp_path, [], made_up(accuracy, bits))
-    text = section(page, "tables")
+    text = section(page, "methods")
     assert "bits per byte of the gold solutions" in text
     assert "inconclusive floor" in text
     assert set(read(page).numbers) == {0, 1}
@@ -170,7 +183,7 @@ def test_bits_per_byte_stand_beside_accuracy_with_the_floor(tmp_path: Path) -> N
 
 
 def test_noise_floors_stand_in_the_seeds_table(page: Path, findings: Findings) -> None:
-    text = section(page, "seeds")
+    text = section(page, "methods")
     assert "the base model changed 0.5\u00a0points of its answers" in text
     found = [e for e in findings.effects if e.strategy == "full" and e.noise_floor is not None]
     assert found
@@ -178,7 +191,7 @@ def test_noise_floors_stand_in_the_seeds_table(page: Path, findings: Findings) -
 
 
 def test_retention_and_divergence_stand_with_the_probes(page: Path, findings: Findings) -> None:
-    text = section(page, "probes")
+    text = section(page, "forgetting")
     for e in findings.effects:
         if e.retention is not None and e.kind == "probe":
             low, high = wording.number(e.retention_low), wording.number(e.retention_high)
@@ -193,9 +206,9 @@ def test_a_study_without_them_has_no_such_sections(tmp_path: Path) -> None:
     bare = replace(judged(few), claims=(), advice=(), outcomes=(), diagnoses=(), trials=())
     page = written(tmp_path, few, bare)
     ids = {attrs.get("id") for _, attrs in read(page).tags}
-    assert not {"why", "claims", "search"} & ids
+    assert not {"claims", "rates"} & ids
     text = page.read_text(encoding="utf-8")
-    assert not re.search(r'class="(ship|outcomes|case|claims)"', text)
+    assert not re.search(r'class="(stacked outcomes|case|claims stacked)"', text)
 
 
 def test_hostile_text_in_judgements_is_inert(tmp_path: Path) -> None:

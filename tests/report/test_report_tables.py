@@ -12,18 +12,19 @@ import pytest
 from finetrap.findings import Findings
 from finetrap.judge.advice.noninferior import outright
 from finetrap.judge.arms import comparisons
-from finetrap.records import Run, StrategySpec
+from finetrap.records import Run
 from finetrap.report import latex
 from finetrap.report.arranged import main_table
 from finetrap.report.arranged.panels import Panel, arrange
-from finetrap.report.charts import forest, heat, rates
+from finetrap.report.charts import bars, gains, losses
+from finetrap.report.charts.drawing import LETTER, WIDTH, round_ticks
+from finetrap.report.charts.looks import page_looks
 from tests.builders.reported import (
     HOSTILE,
     diverged,
     grid,
     judged,
     read,
-    run,
     searched,
     study,
     written,
@@ -111,8 +112,6 @@ def test_bold_is_what_the_test_says_in_every_file(
     assert shown == {(p.key.model, "LoRA") for p in arranged}
     tested = [s for s in findings.summary if s.p_best is not None and s.p_best <= 0.05]
     assert {s.strategy for s in tested} == {"lora"}
-    text = page.read_text(encoding="utf-8")
-    assert text.count('<b title="shown better than every other strategy">') == len(shown)
     tex = (page.parent / "table.tex").read_text(encoding="utf-8")
     assert tex.count(r"\textbf{") == len(shown)
     markdown = (page.parent / "report.md").read_text(encoding="utf-8")
@@ -171,51 +170,106 @@ def test_latex_without_numbers_is_still_a_table() -> None:
     assert "none is bold" in tex
 
 
-def test_a_large_grid_has_a_map_of_strategies_and_models() -> None:
-    names = ("m1", "m2", "m3")
-    runs = [one for name in names for one in grid((name,), n=40)]
-    arranged = arrange(judged(runs))
-    (chart,) = heat.grids(arranged)
-    for name in names:
-        assert f">{name}<" in chart.inline
-    assert "diverged" in chart.inline
-    assert "LoRA on m3" in chart.inline
-    assert heat.grids(arranged[:2]) == [], "the forest plot shows two as well"
+# --- the table that is the picture, and the charts ---------------------------------------------
 
 
-def test_the_forest_names_the_model_of_each_row(arranged: list[Panel]) -> None:
-    (chart,) = forest.forests(arranged)
-    assert "full fine-tuning 3e-4, mini-1m on school: −" in chart.inline
-    assert "noise floor ±0.5\u00a0points" in chart.inline
-    assert "Ticks: single seeds." in chart.caption
+def test_every_bar_has_its_zero_at_the_same_place(findings: Findings) -> None:
+    own = [e for e in findings.effects if e.model == "mini-1m"]
+    scales = bars.common_scales(own)
+    assert set(scales) == {"accuracy", "bits_per_byte"}
+    assert scales["accuracy"].at(0) == pytest.approx(scales["bits_per_byte"].at(0))
+    for e in own:
+        scale = scales[e.measure]
+        assert 0 <= min(scale.at(e.low), scale.at(e.high)) <= scale.at(e.delta)
+        assert scale.at(e.delta) <= max(scale.at(e.low), scale.at(e.high)) <= 100
+        left = scale.at(e.delta) < scale.at(0)
+        assert left == (e.harm > 0), "left is worse, by either measure"
 
 
-def test_a_noise_floor_that_was_not_measured_is_not_called_zero() -> None:
-    runs = grid(n=40)
-    (chart,) = forest.forests(arrange(judged(runs), study()))
-    assert "noise floor: not measured" in chart.inline
+def test_a_bar_has_a_tick_for_each_of_several_seeds(findings: Findings) -> None:
+    found = next(e for e in findings.effects if len(e.per_seed) == 3 and e.kind == "task")
+    scales = bars.common_scales([found])
+    assert bars.bar(found, scales["accuracy"]).count('class="seed"') == 3
+    alone = replace(found, per_seed=found.per_seed[:1])
+    assert 'class="seed"' not in bars.bar(alone, scales["accuracy"])
 
 
-def test_one_seed_has_no_ticks() -> None:
-    lora = StrategySpec("lora", "peft", learning_rate=3e-4, peft={"peft_type": "LORA"})
-    few = [run("m", "t", StrategySpec("zero-shot", "prompt"), None, 40), run("m", "t", lora, 0, 40)]
-    (chart,) = forest.forests(arrange(judged(few)))
-    assert "Ticks" not in chart.caption
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [(-8, 104, [0, 50, 100]), (0, 3, [0, 1, 2, 3]), (-0.3, 0.11, [-0.3, -0.2, -0.1, 0, 0.1])],
+)
+def test_ticks_are_round_numbers_within_the_axis(
+    low: float, high: float, ticks: list[float]
+) -> None:
+    assert round_ticks(low, high) == ticks
 
 
-def test_rates_are_drawn_where_a_strategy_was_tested_at_two(arranged: list[Panel]) -> None:
-    chart = rates.rate_chart(arranged[0], "tested-1")
-    assert chart is not None
-    own = rates.by_rate(arranged[0])
-    assert [a.key.learning_rate for a in own["full"]] == [1e-5, 3e-4]
-    assert "full fine-tuning 3e-4: −" in chart.inline
-    one = replace(arranged[0], arms=tuple(a for a in arranged[0].arms if a.key.strategy == "lora"))
-    assert rates.rate_chart(one, "tested-1") is None
+def test_a_strategy_looks_the_same_in_every_chart(
+    arranged: list[Panel], findings: Findings, runs: list[Run]
+) -> None:
+    shown = page_looks(arranged)
+    lora = shown.of("lora", 3e-4)
+    assert lora.place != shown.of("full", 3e-4).place
+    assert shown.of("full", 3e-4).shade > shown.of("full", 1e-5).shade, "rates by shade"
+    by_key = {run.cell.key: run for run in runs}
+    gained = gains.forgetting_charts(arranged, findings.frontiers, shown)
+    cost = [chart for _, chart in gains.cost_charts(arranged, shown)]
+    loss = losses.loss_chart(arranged[0], by_key, shown, "loss")
+    assert loss is not None
+    for chart in (*gained, *cost, loss):
+        assert f'class="mark {lora.colour}"' in chart.inline
+        assert "LoRA 3e-4 (fixed and tuned)" in chart.inline
+
+
+def test_no_label_of_a_chart_is_cut(arranged: list[Panel], findings: Findings) -> None:
+    for chart in gains.forgetting_charts(arranged, findings.frontiers, page_looks(arranged)):
+        texts = re.findall(r'<text class="([\w ]+)" x="([\d.]+)" y="[\d.]+">([^<]*)<', chart.inline)
+        assert len(texts) > 8
+        for kind, x, text in texts:
+            wide = len(text) * LETTER * (0.5 if "middle" in kind else 1)
+            assert (float(x) - wide > -1) if "end" in kind else (float(x) + wide < WIDTH + 1), text
+
+
+def test_the_best_in_gain_and_forgetting_are_joined(
+    arranged: list[Panel], findings: Findings
+) -> None:
+    chart = gains.forgetting_charts(arranged, findings.frontiers, page_looks(arranged))[0]
+    line = re.search(r'<polyline class="pareto"[^>]* points="([^"]+)"', chart.inline)
+    assert line is not None
+    points = [tuple(map(float, pair.split(","))) for pair in line[1].split()]
+    assert points == sorted(points, reverse=True), "from what forgets least to what forgets more"
+    assert [y for _, y in points] == sorted((y for _, y in points), reverse=True)
+
+
+def test_a_study_in_which_nothing_moved_has_no_such_charts(arranged: list[Panel]) -> None:
+    still = [
+        replace(
+            panel,
+            arms=tuple(
+                replace(a, effect=replace(a.effect, delta=0.5)) for a in panel.arms if a.effect
+            ),
+        )
+        for panel in arranged
+    ]
+    assert gains.cost_charts(still, page_looks(still)) == []
+    assert gains.cost_charts(arranged, page_looks(arranged)) != []
+
+
+def test_a_grid_has_a_map_whose_rows_lead_to_the_first_screens(tmp_path: Path) -> None:
+    text = written(tmp_path, grid(("m1", "m2", "m3"), n=40)).read_text("utf-8")
+    table = text[text.index('<table class="map"') :].partition("</table>")[0]
+    for place, name in enumerate(("m1", "m2", "m3"), start=1):
+        assert f'<a href="#study-{place}">{name} on school</a>' in table
+        assert f'id="study-{place}"' in text
+    assert "diverged" in table
+    assert table.count('class="n down-4"') == 3, "the strongest shade is the largest harm"
+    one = written(tmp_path / "one", grid(("m1",), n=40)).read_text("utf-8")
+    assert '<table class="map"' not in one
 
 
 def test_costs_of_all_models_are_one_table_that_sorts_by_value(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    start = text.index('<table class="sortable costs">')
+    start = text.index('<table class="sortable costs stacked">')
     table = text[start : text.index("</table>", start)]
     assert table.count("<tr") == 1 + 2 * 5
     assert 'data-value="140000.0">140\u00a0kB' in table
@@ -228,18 +282,3 @@ def test_the_script_reads_the_page_and_writes_no_markup(page: Path) -> None:
     assert not re.search(
         r"innerHTML|insertAdjacentHTML|document\.write|eval\(|fetch\(|http", source
     )
-
-
-def test_on_a_phone_each_chart_has_its_names_below(page: Path, arranged: list[Panel]) -> None:
-    chart = rates.rate_chart(arranged[0], "tested-1")
-    assert chart is not None
-    assert [label for label, _ in chart.key] == [
-        "full fine-tuning",
-        "LoRA",
-        "full fine-tuning + rewind",
-    ]
-    assert len({colour for _, colour in chart.key}) == 3
-    text = page.read_text(encoding="utf-8")
-    for label, colour in chart.key:
-        assert f'<li class="key-{colour}">{label}</li>' in text
-        assert f".key-{colour}::before" in text

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from finetrap.findings import Cliff, Findings
+from finetrap.findings import Findings
 from finetrap.records import Run
 from finetrap.report.arranged.panels import Panel, arrange
-from finetrap.report.charts import searches, sizes, trade_offs
+from finetrap.report.charts import losses, searches, sizes
+from finetrap.report.charts.looks import Looks, page_looks
 from tests.builders.reported import grid, judged, read, searched, study, written
+
+LOOKS = Looks({"full": [], "lora": []})
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,9 @@ def panel(runs: list[Run], findings: Findings) -> Panel:
 
 def test_every_trial_is_on_the_page_and_in_trials_csv(page: Path, findings: Findings) -> None:
     reader = read(page)
-    assert {"search", "figure-rates-1", "figure-rates-2"} <= {a.get("id") for _, a in reader.tags}
+    assert {"rates", "figure-rates-1-dev", "figure-rates-2-kept"} <= {
+        a.get("id") for _, a in reader.tags
+    }
     with (page.parent / "trials.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(findings.trials) == 14
@@ -51,14 +56,14 @@ def test_a_chart_tells_diverged_and_first_rung_trials_apart(
 ) -> None:
     search = searches.arrange_searches(findings)[0]
     assert search.base == 60.0, "of the dev problems, not of the test"
-    chart = searches.search_chart(search, ["full", "lora"], "rates")
-    for text in ("chosen", "first rung, on part of the problems", "failed or diverged"):
-        assert f">{text}<" in chart.inline
+    chart, kept = searches.search_charts(search, LOOKS, "rates")
+    for text in ("Ring: chosen.", "first rung, on part of the problems", "failed or diverged"):
+        assert text in chart.caption
     assert "beyond the planned range" not in chart.inline, "nothing was"
-    assert "full fine-tuning at 3e-4: diverged" in chart.inline
-    assert "full fine-tuning at 3e-5: 80.0% of dev right, 90.9% kept on probes, chosen" in (
-        chart.inline
-    )
+    assert chart.inline.count('class="ring') == kept.inline.count('class="ring') == 2
+    assert "<title>full fine-tuning at 3e-4: diverged</title>" in chart.inline
+    words = "full fine-tuning at 3e-5: 80.0% of dev right, 90.9% kept on other tasks, chosen"
+    assert f"<title>{words}</title>" in chart.inline
 
 
 def test_a_search_that_only_diverged_is_drawn(findings: Findings) -> None:
@@ -68,7 +73,7 @@ def test_a_search_that_only_diverged_is_drawn(findings: Findings) -> None:
     ]
     lost = [replace(t, retention=None, chosen=False) for t in lost]
     for search in searches.arrange_searches(replace(findings, trials=tuple(lost))):
-        chart = searches.search_chart(search, ["full", "lora"], "rates")
+        (chart,) = searches.search_charts(search, LOOKS, "rates")
         assert "full fine-tuning: none chosen" in chart.inline
 
 
@@ -80,37 +85,35 @@ def test_a_strategy_whose_rate_is_fixed_and_tuned_is_one_arm(panel: Panel) -> No
 
 
 def test_what_was_rewound_is_not_drawn_as_a_second_training(panel: Panel, runs: list[Run]) -> None:
-    drawn = trade_offs.training_curves(panel, {run.cell.key: run for run in runs})
+    drawn = losses.training_curves(panel, {run.cell.key: run for run in runs})
     assert {c.arm.key.strategy for c in drawn} == {"full", "lora"}
 
 
-def test_sizes_are_drawn_at_each_setting_with_the_threshold(
-    findings: Findings, runs: list[Run]
-) -> None:
-    arranged = arrange(findings, study())
-    found = Cliff("fixed", 341_352, 919_552, 6e5, (), (), (), "between 0.341M and 0.92M")
-    fixed, tuned = sizes.size_charts(arranged, [found])
-    assert "Shaded: the size below which full fine-tuning harms: between" in fixed.caption
-    assert "dashed: 0.6M, the middle in log parameters" in fixed.caption
-    assert "--orange" in fixed.inline, "the band"
-    assert "--orange" not in tuned.inline
-    assert set(sizes.by_size(arranged, "fixed")) == {"full", "full+rewind", "lora"}
-    assert set(sizes.by_size(arranged, "tuned")) == {"full", "lora"}
-    for own in sizes.by_size(arranged, "fixed").values():
-        assert [p.parameters for p in own] == [341_352, 919_552]
-
-
-def test_one_size_has_no_chart_and_no_threshold() -> None:
-    runs = searched(("mini-1m",))
-    found = judged(runs)
-    arranged = arrange(found, study())
-    assert found.cliffs == ()
-    assert sizes.size_charts(arranged, []) == []
+def test_sizes_are_drawn_from_three_on(findings: Findings) -> None:
+    two = arrange(findings, study())
+    assert sizes.size_charts(two, page_looks(two)) == [], "the map shows two as well"
+    cells = tuple(
+        replace(cell, parameters=3_000_000) for arm in two[1].with_base for cell in arm.cells
+    )
+    third = replace(
+        two[1],
+        key=two[1].key._replace(model="mini-3m"),
+        base=None,
+        arms=tuple(replace(arm, cells=cells[:3]) for arm in two[1].arms),
+    )
+    three = [*two, third]
+    fixed, tuned = sizes.size_charts(three, page_looks(three))
+    assert "one learning rate for all" in fixed.title
+    assert set(sizes.by_size(three, "fixed")) == {"full", "full+rewind", "lora"}
+    assert set(sizes.by_size(three, "tuned")) == {"full", "lora"}
+    for own in sizes.by_size(three, "fixed").values():
+        assert [p.parameters for p in own] == [341_352, 919_552, 3_000_000]
+    assert "parameters, log scale" in tuned.inline
 
 
 def test_a_study_without_a_search_shows_none(tmp_path: Path) -> None:
     few = grid(n=40)
     page = written(tmp_path, few)
     ids = {attrs.get("id") for _, attrs in read(page).tags}
-    assert "search" not in ids
-    assert not (page.parent / "figures" / "rates-1.svg").exists()
+    assert "rates" not in ids
+    assert not list((page.parent / "figures").glob("rates-*.svg"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +12,8 @@ from finetrap import report
 from finetrap.findings import Advice, Contender, Findings, Missing
 from finetrap.records import Run
 from finetrap.report import wording
-from finetrap.report.arranged import contents, sentences
+from finetrap.report.arranged import contents
 from finetrap.report.arranged.panels import arrange, probe_groups
-from finetrap.report.charts.figure import spread_labels
 from finetrap.text import visible
 from finetrap.text.numbers import counted
 from tests.builders.reported import diverged, effect, grid, judged, made_up, study, written
@@ -31,26 +29,12 @@ def findings(runs: list[Run]) -> Findings:
     return judged(runs)
 
 
-def test_the_answer_names_the_worst_harm_first(findings: Findings, runs: list[Run]) -> None:
-    arranged = arrange(findings, study())
-    assert [p.title for p in arranged] == ["mini-1m on school", "mini-0.3m on school"], (
-        "study's order"
-    )
-    answer = sentences.answer(arranged[0])
-    assert answer.clauses[0].verdict == "harmed"
-    assert answer.clauses[0].text.startswith(
-        "Full fine-tuning at 3e-4 harmed mini-1m on school by "
-    )
-    assert answer.clauses[-1] == ("failed", "full fine-tuning at 3e-2 diverged (4 of 4 runs)")
-    assert "3 seeds, margin ±2" in answer.rests_on
-
-
 def test_a_rise_in_bits_per_byte_is_harm_and_has_its_unit(tmp_path: Path) -> None:
     rise = effect(kind="task", task="t")
     page = written(tmp_path, [], made_up(rise))
     text = html.unescape(page.read_text(encoding="utf-8"))
-    assert "LoRA at 3e-4 harmed m on t by 0.200 bits per byte [+0.100,\u00a0+0.300]" in text
-    assert "Left is better: a rise is harm." in text
+    assert "+0.200 [+0.100,\u00a0+0.300] bits per byte" in text
+    assert "<small>bits per byte</small>" in text
     assert rise.harm == pytest.approx(4)
 
 
@@ -88,28 +72,6 @@ def test_probes_stand_under_the_task_that_was_trained_on(findings: Findings) -> 
         ("mini-1m", "school"),
     }
     assert all(g.probes == ("sums", "sorting", "prose") for g in groups)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "gap", "low", "high"),
-    [
-        ([50.0] * 5, 10, 0, 100),
-        ([0, 1, 99, 100], 10, 0, 100),
-        ([5, 5, 5], 80, 0, 100),
-        ([], 1, 0, 1),
-    ],
-)
-def test_labels_never_overlap_and_stay_inside(
-    wanted: list[float], gap: float, low: float, high: float
-) -> None:
-    placed = sorted(spread_labels(wanted, gap, low, high))
-    room = min(gap, (high - low) / max(1, len(wanted) - 1))
-    assert all(low - 1e-9 <= p <= high + 1e-9 for p in placed)
-    assert all(b - a >= room - 1e-9 for a, b in itertools.pairwise(placed))
-
-
-def test_labels_with_room_stay_where_they_belong() -> None:
-    assert spread_labels([70.0, 10.0, 40.0], 15, 0, 100) == [70.0, 10.0, 40.0]
 
 
 @pytest.mark.parametrize(
@@ -171,34 +133,6 @@ def test_runs_that_remain_are_counted_after_what_is_open() -> None:
     advice = Advice("m", "t", None, None, (), ("full or lora",), "", owed=2)
     assert advice.still_open == "full or lora; 2 cells of the study remaining"
     assert replace(advice, owed=0).still_open == "full or lora"
-
-
-def test_strategies_with_the_very_same_numbers_share_a_clause() -> None:
-    level = {"measure": "accuracy", "before": 90.0, "after": 90.0, "margin": 3.0, "n": 300}
-    same = {**level, "kind": "task", "task": "t", "delta": 0.0, "low": -0.9, "high": 0.9}
-    found = [effect(**same, strategy=name, verdict="equivalent") for name in ("lora", "dora")]
-    other = effect(**{**same, "low": -1.0}, strategy="ia3", verdict="equivalent")
-    (panel,) = arrange(made_up(*found, other))
-    texts = [clause.text for clause in sentences.answer(panel).clauses]
-    assert texts[0] == (
-        "LoRA at 3e-4 and DoRA at 3e-4 left m on t equivalent (each 0.0 [−0.9,\u00a0+0.9] points)"
-        "; forgetting not measured"
-    )
-    assert texts[1] == (
-        "IA³ at 3e-4 left it equivalent (0.0 [−1.0,\u00a0+0.9] points); forgetting not measured"
-    )
-
-
-def test_the_answer_says_what_it_could_have_seen(findings: Findings, runs: list[Run]) -> None:
-    least = findings.detectable
-    for panel in arrange(findings, study()):
-        found = next(d for d in least if (d.model, d.test) == panel.key[:2])
-        assert found.easiest is not None
-        assert found.points is not None
-        assert found.easiest <= found.points
-        said = sentences.answer(panel, least).detects
-        assert f"power: {wording.number(found.easiest)} points for the least variable" in said
-        assert f"{wording.number(found.points)} points for the most variable" in said
 
 
 def test_what_cannot_be_judged_is_named_before_what_remains(findings: Findings) -> None:

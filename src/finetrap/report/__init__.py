@@ -42,7 +42,7 @@ def write_report(
 
     `command` is what repeats the study. Raises StoreError if the folder cannot be written.
     """
-    # Half a second of matplotlib, which the terminal's table does without.
+    # The templates and all that draws, which the terminal's table does without.
     from finetrap.report.page import render
 
     page = render(findings, runs, study=study, command=command)

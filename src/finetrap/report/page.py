@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from importlib import resources
+from typing import Any
+from urllib.parse import urlencode
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -13,21 +17,23 @@ from markupsafe import Markup
 from finetrap.findings import Findings
 from finetrap.records import Run, Study
 from finetrap.report import latex, wording
-from finetrap.report.arranged import contents, judgements, main_table, panels
-from finetrap.report.arranged.panels import Panel
-from finetrap.report.browser import answers
-from finetrap.report.charts import forest, heat, rates, searches, sizes, trade_offs
-from finetrap.report.charts.figure import Chart
-from finetrap.report.charts.frontier import frontier_chart
+from finetrap.report.arranged import contents, first_screen, judgements, main_table, panels
+from finetrap.report.arranged.first_screen import Broken, FirstScreen
+from finetrap.report.browser import answers, families
+from finetrap.report.charts import bars, gains, looks, losses, searches, sizes
+from finetrap.report.charts.drawing import Chart
 from finetrap.text import visible
 from finetrap.text.numbers import counted
 
-
-class DrawnPanel(NamedTuple):
-    """A panel with its charts."""
-
-    panel: Panel
-    charts: tuple[Chart, ...]
+COST_COLUMNS = (
+    ("train_s", "train", wording.seconds),
+    ("peak_bytes", "peak memory", wording.size),
+    ("ship_bytes", "to ship", wording.size),
+    ("load_s", "load", wording.seconds),
+    ("eval_s", "evaluate", wording.seconds),
+    ("train_tokens", "tokens trained", wording.count),
+    ("trainable", "trained parameters", wording.count),
+)
 
 
 @dataclass(frozen=True)
@@ -45,75 +51,108 @@ def render(findings: Findings, runs: Sequence[Run], *, study: Study | None, comm
     by_key = {run.cell.key: run for run in runs}
     arranged = panels.arrange(findings, study)
     groups = panels.probe_groups(findings, study)
-    forests, grids = forest.forests(arranged), heat.grids(arranged)
-    heat_maps = heat.probe_maps(groups)
-    drawn = [_draw_panel(p, i + 1, findings, by_key) for i, p in enumerate(arranged)]
-    tried = _draw_searches(findings, arranged)
-    by_size = sizes.size_charts(arranged, findings.cliffs)
+    drawn = _drawn(findings, arranged, by_key)
     main = main_table.arrange_table(arranged)
     name = study.name if study else "runs"
+    screens = first_screen.screens(arranged, groups, findings, by_key)
     scope = contents.scope(arranged, groups, findings)
+    outcomes = judgements.outcome_rows(arranged, findings)
+    style, script = _sources(("page.css", "charts.css", "answers.css"), ("page.js", "answers.js"))
     context = {
         "name": name,
+        "title": screens[0].panel.title if len(screens) == 1 else name,
         "command": command,
-        "scope": scope,
+        "scope": contents.sample_size(arranged) if len(screens) == 1 else scope,
         "missing": contents.incomplete(findings),
-        "cards": judgements.cards(arranged, findings),
-        "tally": findings.tally,
+        "screens": screens,
         "prompts": findings.prompts,
-        "forests": forests,
-        "grids": grids,
-        "heat_maps": heat_maps,
-        "drawn": drawn,
+        "panels": arranged,
+        "lines": main_table.lines(arranged),
+        "map_effects": [e for panel in arranged for e in panel.effects],
+        "map_unit": " or ".join(
+            dict.fromkeys(wording.unit(e.measure) for p in arranged for e in p.effects)
+        ),
         "groups": [(group, contents.distances(group, arranged)) for group in groups],
-        "searches": tried,
-        "sizes": by_size,
+        "rated": bool(outcomes or drawn["searches"]),
+        "outcomes": outcomes,
+        "drawn_arms": [(panel, arm) for panel in arranged for arm in panel.with_base],
         "claims": judgements.claim_rows(findings),
         "cliffs": findings.cliffs,
         "cases": judgements.diagnosis_rows(findings),
         "main": main,
         "answers": answers.pack(arranged, by_key),
+        "families": families.family_tables(answers.question_sets(arranged, by_key)),
         "failures": contents.failures(findings, by_key),
         "absent": contents.absent(findings, arranged, groups),
         "provenance": contents.provenance(runs, study),
         "line_of": {id(effect): line for line, effect in enumerate(findings.effects)},
+        "style": style,
+        "script": script,
+        "script_hashes": _script_hash(script),
+        **drawn,
     }
     return Page(
         _template_environment(html=True).get_template("page.html.jinja").render(context),
         _template_environment(html=False).get_template("report.md.jinja").render(context),
         latex.table(main, name, scope),
         (
-            *forests,
-            *grids,
-            *heat_maps,
-            *(chart for _, chart in tried),
-            *by_size,
-            *(chart for panel in drawn for chart in panel.charts),
+            *drawn["sizes"],
+            *drawn["forgotten"],
+            *(chart for _, charts in drawn["searches"] for chart in charts),
+            *(chart for _, chart in drawn["costs"]),
+            *drawn["losses"],
         ),
     )
 
 
-def _draw_panel(panel: Panel, place: int, findings: Findings, runs: dict[str, Run]) -> DrawnPanel:
-    drawn = (
-        frontier_chart(panel, findings.frontiers, f"frontier-{place}"),
-        rates.rate_chart(panel, f"tested-{place}"),
-        trade_offs.loss_chart(panel, runs, f"curves-{place}"),
-        trade_offs.cost_chart(panel, f"costs-{place}"),
+def _drawn(
+    findings: Findings, arranged: Sequence[panels.Panel], runs: Mapping[str, Run]
+) -> dict[str, Any]:
+    """Draw every chart that shows something."""
+    shown = looks.page_looks(arranged)
+    places = list(enumerate(arranged, start=1))
+    lost = (losses.loss_chart(p, runs, shown, f"loss-{i}") for i, p in places)
+    found = enumerate(searches.arrange_searches(findings), start=1)
+    return {
+        "looks": shown,
+        "sizes": sizes.size_charts(arranged, shown),
+        "forgotten": gains.forgetting_charts(arranged, findings.frontiers, shown),
+        "searches": [(s, searches.search_charts(s, shown, f"rates-{i}")) for i, s in found],
+        "costs": gains.cost_charts(arranged, shown),
+        "losses": [chart for chart in lost if chart],
+    }
+
+
+def see(screen: FirstScreen, found: Broken) -> str:
+    """Write the address of an answer's kind in the browser of answers."""
+    return urlencode(
+        {
+            "model": screen.panel.key.model,
+            "trained": screen.panel.key.trained_on,
+            "asked": found.test,
+            "left": "base model",
+            "right": found.arm.label + ("" if found.seed is None else f", seed {found.seed}"),
+            "outcome": "lost" if found.lost else "gained",
+        }
     )
-    return DrawnPanel(panel, tuple(chart for chart in drawn if chart is not None))
 
 
-def _draw_searches(
-    findings: Findings, arranged: Sequence[Panel]
-) -> list[tuple[searches.SearchCurves, Chart]]:
-    """Draw every search in the colours that its strategies have in the panels."""
-    found = []
-    for place, search in enumerate(searches.arrange_searches(findings), start=1):
-        own = (p for p in arranged if (p.key.model, p.key.trained_on) == search[:2])
-        names = [name for panel in own for name in panel.strategies]
-        chart = searches.search_chart(search, names, f"rates-{place}")
-        found.append((search, chart))
-    return found
+def _sources(styles: Sequence[str], scripts: Sequence[str]) -> tuple[Markup, Markup]:
+    """Read the page's own style and script, which are the only markup that is not escaped."""
+    here = resources.files("finetrap.report")
+    rooms = (here.joinpath("templates"), here.joinpath("browser"))
+
+    def read(name: str) -> str:
+        found = next(file for room in rooms if (file := room.joinpath(name)).is_file())
+        return found.read_text("utf-8")
+
+    return Markup("\n".join(map(read, styles))), Markup("\n".join(map(read, scripts)))
+
+
+def _script_hash(script: str) -> Markup:
+    """Name a script for the content security policy, so that no other one runs."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return Markup("'sha256-{}'").format(base64.b64encode(digest).decode())
 
 
 def _template_environment(*, html: bool) -> Environment:
@@ -141,8 +180,19 @@ def _template_environment(*, html: bool) -> Environment:
         counted=counted,
         clip=visible.clip,
         identity=id,
+        bar=bars.bar,
+        ruler=bars.ruler,
+        tint=bars.tint,
     )
-    environment.globals.update(cell_key=panels.cell_key, MISSING=wording.MISSING)
+    environment.globals.update(
+        cell_key=panels.cell_key,
+        see=see,
+        scales_of=bars.common_scales,
+        MISSING=wording.MISSING,
+        MEANINGS=wording.MEANINGS,
+        BASE_LOOK=gains.BASE,
+        COST_COLUMNS=COST_COLUMNS,
+    )
     return environment
 
 

@@ -37,6 +37,14 @@ TITLES = {
 }
 """Spelling of the strategies that have a name of their own; any other is shown as it is called."""
 
+MEANINGS = {
+    "harmed": "shown to be worse than the base model",
+    "improved": "shown to be better than the base model",
+    "equivalent": "shown to differ by less than the margin",
+    "inconclusive": "too few problems or seeds to tell",
+}
+"""What each verdict means."""
+
 _DIGITS = {"accuracy": 1, "bits_per_byte": 3}
 _UNITS = {"accuracy": "points", "bits_per_byte": "bits per byte"}
 
@@ -68,6 +76,31 @@ def interval(effect: Effect) -> str:
 def change(effect: Effect) -> str:
     """Write a change with its interval."""
     return f"{signed(effect.delta, effect.measure)} {interval(effect)}"
+
+
+def describe(effect: Effect) -> str:
+    """Write an effect in one line: change, unit, interval and verdict."""
+    return f"{change(effect)} {unit(effect.measure)}, {effect.verdict}"
+
+
+def brief(value: float | None, measure: str = "accuracy") -> str:
+    """Write a level for a glance: whole percent, or bits per byte with two decimals."""
+    if value is None:
+        return MISSING
+    return f"{_fixed(value, 0)}%" if measure == "accuracy" else _fixed(value, 2)
+
+
+def brief_change(effect: Effect) -> str:
+    """Write a change for a glance: whole points with a sign, or two decimals of bits per byte."""
+    text = _fixed(effect.delta, 0 if effect.measure == "accuracy" else 2)
+    if effect.measure != "accuracy" and float(text.replace(_MINUS, "-")) == 0:
+        text = _fixed(effect.delta, 3)
+    return "+" + text if effect.delta > 0 and float(text) != 0 else text
+
+
+def minus(text: str) -> str:
+    """Write a number's hyphen as a true minus."""
+    return text.replace("-", _MINUS, 1) if text.startswith("-") else text
 
 
 def unit(measure: str) -> str:

@@ -58,6 +58,17 @@ def scope(panels: Sequence[Panel], groups: Sequence[ProbeGroup], findings: Findi
     return ", ".join(counted(count, noun) for count, noun in counts if count)
 
 
+def sample_size(panels: Sequence[Panel]) -> str:
+    """Say how many problems and seeds the answer about one model and task is based on."""
+    effects = [e for panel in panels for e in panel.effects]
+    problems, seeds = (
+        max((e.n for e in effects), default=0),
+        max((e.seeds for e in effects), default=0),
+    )
+    parts = [counted(problems, "problem"), counted(seeds, "seed")] if effects else []
+    return " × ".join(parts)
+
+
 def absent(findings: Findings, panels: Sequence[Panel], groups: Sequence[ProbeGroup]) -> list[str]:
     """Say what this report holds nothing about, even where the study is complete."""
     if not panels:

@@ -5,36 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from finetrap.findings import Advice, Claim, Diagnosis, Effect, Findings, Outcome, Suspect
+from finetrap.findings import Claim, Diagnosis, Effect, Findings, Outcome, Suspect
 from finetrap.report import wording
-from finetrap.report.arranged import sentences
 from finetrap.report.arranged.panels import Panel
 from finetrap.text.visible import one_line
 
 _GRAVEST = ("harm", "avoidable harm", "inconclusive", "no harm")
 
 
-class Card(NamedTuple):
-    """The answer for one model and task: the sentence, what to ship, what each strategy did."""
+def outcome_rows(
+    panels: Sequence[Panel], findings: Findings
+) -> list[tuple[str, tuple[Outcome, ...]]]:
+    """Put the outcomes under the panel that they are about, the gravest first.
 
-    answer: sentences.Sentence
-    advice: tuple[Advice, ...]
-    outcomes: tuple[Outcome, ...]
-
-
-def cards(panels: Sequence[Panel], findings: Findings) -> list[Card]:
-    """Put the outcomes and the advice under the panel that they are about; gravest first."""
-    left = list(findings.advice)
+    Without a tuned rate they say no more than the verdicts.
+    """
     found = []
     for panel in panels:
-        key = panel.key
-        advice = tuple(a for a in left if (a.model, a.task) == (key.model, key.task))
-        left = [a for a in left if a not in advice]
-        own = [o for o in findings.outcomes if (o.model, o.task, o.trained_on or o.task) == key]
+        own = [
+            one
+            for one in findings.outcomes
+            if (one.model, one.task, one.trained_on or one.task) == panel.key and one.tuned
+        ]
         own.sort(key=lambda one: _GRAVEST.index(one.outcome))
-        found.append(Card(sentences.answer(panel, findings.detectable), advice, tuple(own)))
-    alone = [sentences.Sentence(f"{a.model} on {a.task}", (), 0, "") for a in left]
-    return found + [Card(answer, (a,), ()) for answer, a in zip(alone, left, strict=True)]
+        found.append((panel.title, tuple(own)))
+    return [one for one in found if one[1]]
 
 
 class ClaimRow(NamedTuple):

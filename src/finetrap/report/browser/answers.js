@@ -25,10 +25,10 @@ const section = document.getElementById("answers");
 const browser = document.getElementById("answer-browser");
 const notice = document.getElementById("answer-notice");
 const field = name => browser.querySelector(`[name="${name}"]`);
-const [outcomeChips, flagChips] = browser.querySelectorAll(".chips");
-const [above, below] = browser.querySelectorAll(".pager");
-const list = browser.querySelector(".cards");
-const status = browser.querySelector(".count-line");
+const [outcomeChips, flagChips] = browser?.querySelectorAll(".chips") ?? [];
+const [above, below] = browser?.querySelectorAll(".pager") ?? [];
+const list = browser?.querySelector(".cards");
+const status = browser?.querySelector(".count-line");
 
 // --- text that others wrote -------------------------------------------------------------------
 
@@ -95,11 +95,36 @@ function passage(tag, name, raw, query) {
   return [node, more];
 }
 
+const MOST_WORDS = 300; // of a text that is compared word by word
+
+/** Mark the words of a text that another has not at that place (longest common subsequence). */
+function differing(node, own, other) {
+  const [a, b] = [own, other].map(text => text.split(/(\s+)/).filter(Boolean));
+  if (a.length > MOST_WORDS || b.length > MOST_WORDS) return;
+  const best = Array.from({length: a.length + 1}, () => new Uint16Array(b.length + 1));
+  for (let i = a.length - 1; i >= 0; i--)
+    for (let j = b.length - 1; j >= 0; j--)
+      best[i][j] = a[i] === b[j] ? best[i + 1][j + 1] + 1 : Math.max(best[i + 1][j], best[i][j + 1]);
+  node.textContent = "";
+  let i = 0, j = 0, run = "";
+  const close = () => { if (run) node.append(element("mark", "diff", run)); run = ""; };
+  while (i < a.length) {
+    if (j < b.length && a[i] === b[j]) {
+      close();
+      node.append(a[i]);
+      i++; j++;
+    } else if (j < b.length && best[i][j + 1] > best[i + 1][j]) j++;
+    else run += a[i++];
+  }
+  close();
+}
+
 // --- what is looked at ------------------------------------------------------------------------
 
 let data, shown, lowered = [], hits = new Int8Array(0);
-const state = {set: 0, left: 0, right: 1, outcome: "all", none: false, cut: false, query: "",
-  order: "asked", page: 0, rows: []};
+const state = {set: 0, left: 0, right: 1, third: -1, outcome: "all", none: false, cut: false, every: false,
+  query: "", family: "", problem: "", order: "asked", page: 0, rows: []};
+let linked = false; // whether the address tells what is shown: only once a person has chosen something
 
 const text = place => (place < 0 ? "" : data.texts[place]);
 const armName = arm => arm.label + (arm.seed === null ? "" : `, seed ${arm.seed}`);
@@ -113,9 +138,13 @@ function outcome(place) {
   return before === "1" ? "lost" : "gained";
 }
 
+/** Return the runs of the right arm, one a seed. */
+const seeds = () => shown.set.arms.filter(arm => arm.label === shown.right.label);
+
 const FLAGS = {
   none: place => either(place, (arm, i) => arm.values[i] < 0),
   cut: place => either(place, (arm, i) => arm.stops[i] === "c"),
+  every: place => shown.left.right[place] === "1" && seeds().every(arm => arm.right[place] === "0"),
 };
 
 /** Tell whether a text holds what was searched for; each text of the table is read once. */
@@ -129,6 +158,8 @@ function holds(place) {
 }
 
 function matches(place) {
+  if (state.problem && shown.set.ids[place] !== state.problem) return false;
+  if (state.family && text(shown.set.families[place]) !== state.family) return false;
   return !state.query || holds(shown.left.texts[place]) || holds(shown.right.texts[place])
     || holds(shown.set.questions[place]) || holds(shown.set.golds[place])
     || (shown.set.choices[place] ?? []).some(holds)
@@ -142,23 +173,25 @@ function change(place) {
 
 /** Choose the problems to show, and count what each filter would show with all others as set. */
 function choose() {
-  const counts = {all: 0, lost: 0, gained: 0, right: 0, wrong: 0, none: 0, cut: 0, both: 0};
+  const counts = {all: 0, lost: 0, gained: 0, right: 0, wrong: 0, none: 0, cut: 0, every: 0, both: 0};
+  const names = Object.keys(FLAGS);
   hits = new Int8Array(data.texts.length);
   state.rows = [];
   for (let place = 0; place < shown.set.ids.length; place++) {
     if (!answered(place)) continue;
     counts.both++;
     if (!matches(place)) continue;
-    const kind = outcome(place), none = FLAGS.none(place), cut = FLAGS.cut(place);
-    const wanted = state.outcome === "all" || state.outcome === kind;
-    const flagged = (!state.none || none) && (!state.cut || cut);
-    if (flagged) {
+    const kind = outcome(place), wanted = state.outcome === "all" || state.outcome === kind;
+    const own = names.map(name => FLAGS[name](place));
+    const missed = names.filter((name, i) => state[name] && !own[i]);
+    if (!missed.length) {
       counts.all++;
       if (kind) counts[kind]++;
     }
-    if (wanted && none && (!state.cut || cut)) counts.none++;
-    if (wanted && cut && (!state.none || none)) counts.cut++;
-    if (wanted && flagged) state.rows.push(place);
+    names.forEach((name, i) => {
+      if (wanted && own[i] && missed.every(other => other === name)) counts[name]++;
+    });
+    if (wanted && !missed.length) state.rows.push(place);
   }
   if (state.order !== "asked") {
     const way = state.order === "worse" ? -1 : 1;
@@ -171,13 +204,13 @@ function choose() {
 // --- drawing ----------------------------------------------------------------------------------
 
 function side(arm, place, other) {
-  const box = element("div", "side");
+  const box = element("div", "side"), prose = shown.set.kind === "prose";
   const line = element("p");
   line.append(element("b", "", armName(arm)), " ");
   const right = arm.right[place], parts = [];
   if (right !== "-") {
     line.append(element("span", right === "1" ? "is-right" : "is-wrong",
-      right === "1" ? "✓ right" : "✕ wrong"));
+      right === "1" ? "✓ right" : right === "0" ? "✕ wrong" : "not asked"));
     if (shown.set.kind === "math")
       line.append(" ", arm.values[place] < 0 ? element("i", "", "no answer found")
         : element("code", "", brief(text(arm.values[place]))));
@@ -188,16 +221,32 @@ function side(arm, place, other) {
       if (arm.stops[place] in STOPS) parts.push(STOPS[arm.stops[place]]);
     }
   }
-  if (arm.bits[place] !== null) {
-    const gold = {math: "gold solution ", choice: "gold choice ", prose: ""}[shown.set.kind];
-    const from = other && other.bits[place] !== null && other !== arm
-      ? ` (${signed(arm.bits[place] - other.bits[place])})` : "";
-    parts.push(`${gold}${bits(arm.bits[place])} bits/byte${from}`);
+  box.append(line);
+  const own = text(arm.texts[place]), compared = other && other !== arm ? text(other.texts[place]) : null;
+  if (own === compared && !prose) line.append(" ", element("span", "quiet", "identical"));
+  if (parts.length) box.append(element("p", "quiet", parts.join(" · ")));
+  if (!prose) {
+    const [node, more] = passage("pre", "", own || "(empty)", state.query);
+    const versus = compared ?? (arm === shown.left ? text(shown.right.texts[place]) : null);
+    if (!state.query && !more && versus !== null && versus !== own && own)
+      differing(node, visible(own), visible(versus));
+    box.append(node, ...(more ? [more] : []));
   }
-  box.append(line, element("p", shown.set.kind === "prose" ? "" : "quiet", parts.join(" · ")));
-  if (shown.set.kind !== "prose")
-    box.append(...passage("pre", "", text(arm.texts[place]) || "(empty)", state.query));
+  box.append(...likelihood(arm, place, other, prose));
   return box;
+}
+
+/** Say how unlikely the gold text was: of prose that is the answer, else it is folded away. */
+function likelihood(arm, place, other, prose) {
+  if (arm.bits[place] === null) return [];
+  const gold = {math: "gold solution ", choice: "gold choice ", prose: ""}[shown.set.kind];
+  const from = other && other.bits[place] !== null && other !== arm
+    ? ` (${signed(arm.bits[place] - other.bits[place])})` : "";
+  const said = `${gold}${bits(arm.bits[place])} bits/byte${from}`;
+  if (prose) return [element("p", "", said)];
+  const folded = element("details", "likelihood");
+  folded.append(element("summary", "quiet", "likelihood"), element("p", "quiet", said));
+  return [folded];
 }
 
 const brief = value => (value.length > 80 ? `${value.slice(0, between(value, 80))}…` : value);
@@ -223,18 +272,23 @@ function fact(name, value) {
 
 function card(place) {
   const set = shown.set, kind = outcome(place), item = element("li", "change");
-  const head = element("h4");
+  const head = element("h3");
   head.append(marked(element("span"), visible(set.ids[place]), state.query));
   const named = OUTCOMES.find(([key]) => key === kind);
   if (named) head.append(" ", element("span", `verdict ${named[2]}`, named[1]));
   if (set.kind !== "prose") head.append(" ", fact("gold", brief(text(set.golds[place]))));
   if (set.families[place] >= 0) head.append(" ", fact("family", brief(text(set.families[place]))));
+  const link = element("a", "permalink", "link");
+  link.href = `#answers?${address({problem: set.ids[place]})}`;
+  link.setAttribute("aria-label", `link to ${brief(visible(set.ids[place]))}`);
+  head.append(" ", link);
   item.append(head);
   if (set.questions[place] >= 0)
     item.append(...passage("p", "question", text(set.questions[place]), state.query));
   if ((set.choices[place] ?? []).length) item.append(choices(place));
   const sides = element("div", "sides");
   sides.append(side(shown.left, place), side(shown.right, place, shown.left));
+  if (shown.third) sides.append(side(shown.third, place, shown.left));
   item.append(sides);
   return item;
 }
@@ -250,6 +304,7 @@ function pager(box) {
     made.addEventListener("click", () => {
       state.page = page;
       draw();
+      remember();
       const again = box.querySelector(`[data-to="${name}"]:enabled`) ?? box.querySelector(":enabled");
       again?.focus({preventScroll: true});
       if (box === below) above.scrollIntoView({block: "start"});
@@ -281,7 +336,102 @@ function refresh() {
   status.textContent =
     `${state.rows.length.toLocaleString("en")} of ${words(counts.both, NOUNS[shown.set.kind])}`
     + " shared";
+  if (state.problem) status.append(`, only ${brief(visible(state.problem))} `, alone());
+  metrics();
+  if (linked) remember();
   draw();
+}
+
+/** Make the button that shows all problems again. */
+function alone() {
+  const made = element("button", "", "show all");
+  made.type = "button";
+  made.addEventListener("click", () => {
+    state.problem = "";
+    refresh();
+  });
+  return made;
+}
+
+/** Set what the chosen runs did on all of these problems side by side. */
+function metrics() {
+  const box = browser.querySelector(".metrics"), set = shown.set;
+  const mean = (arm, value) => {
+    const own = set.ids.map((id, i) => (arm.right[i] === " " ? null : value(arm, i))).filter(v => v !== null);
+    return own.length ? own.reduce((sum, v) => sum + Number(v), 0) / own.length : null;
+  };
+  const share = value => (value === null ? "–" : `${(100 * value).toFixed(1)}%`);
+  const columns = {prose: [], choice: [["right", (a, i) => a.right[i] === "1", share]], math: [
+    ["right", (a, i) => a.right[i] === "1", share], ["no answer", (a, i) => a.values[i] < 0, share],
+    ["truncated", (a, i) => a.stops[i] === "c", share],
+    ["tokens", (a, i) => a.tokens[i], v => (v === null ? "–" : v.toFixed(1))],
+  ]}[set.kind].concat([["bits per byte of gold", (a, i) => a.bits[i], v => (v === null ? "–" : bits(v))]]);
+  const row = (tag, name, texts) => {
+    const made = element("tr"), first = element("th", "", name);
+    first.scope = tag === "th" ? "col" : "row";
+    made.append(first, ...texts.map(text => element(tag, "n", text)));
+    return made;
+  };
+  const arms = [...new Set([shown.left, shown.right, shown.third].filter(Boolean))];
+  const head = element("thead"), body = element("tbody");
+  head.append(row("th", "on all of these problems", arms.map(armName)));
+  body.append(...columns.map(([name, value, write]) =>
+    row("td", name, arms.map(arm => write(mean(arm, value))))));
+  box.replaceChildren(head, body);
+}
+
+// --- the address: what is shown can be sent to somebody -------------------------------------------
+
+/** Write what is shown as the fragment of an address. */
+function address(also = {}) {
+  const set = shown.set;
+  const found = {model: set.model, trained: set.trained_on, asked: set.asked, left: armName(shown.left),
+    right: armName(shown.right), third: shown.third ? armName(shown.third) : "", outcome: state.outcome,
+    none: state.none, cut: state.cut, every: state.every, query: state.query, family: state.family,
+    problem: state.problem, order: state.order, page: state.page, ...also};
+  const quiet = {outcome: "all", order: "asked", page: 0};
+  return new URLSearchParams(Object.entries(found)
+    .filter(([name, value]) => value && value !== quiet[name]).map(([name, value]) => [name, String(value)]));
+}
+
+function remember() {
+  history.replaceState(null, "", `#answers?${address()}`);
+}
+
+/** Show what an address tells; a name that is not here leaves what is shown as it is. */
+function restore(fragment) {
+  const told = new URLSearchParams(fragment), get = name => told.get(name) ?? "";
+  const set = data.sets.findIndex(s =>
+    s.model === get("model") && s.trained_on === get("trained") && s.asked === get("asked"));
+  if (set < 0) return;
+  Object.assign(state, {set, outcome: "all", none: false, cut: false, every: false, query: "", problem: "",
+    family: ""});
+  field("set").value = set;
+  pickSet();
+  for (const name of ["left", "right", "third"]) {
+    const arm = shown.set.arms.findIndex(a => armName(a) === get(name));
+    if (arm < 0) continue;
+    state[name] = arm;
+    field(name).value = arm;
+  }
+  if (["lost", "gained", "right", "wrong"].includes(get("outcome"))) state.outcome = get("outcome");
+  for (const name of Object.keys(FLAGS)) state[name] = get(name) === "true";
+  Object.assign(state, {query: get("query"), family: get("family"), problem: get("problem")});
+  field("query").value = state.query;
+  field("family").value = state.family;
+  if (["worse", "better"].includes(get("order"))) field("order").value = state.order = get("order");
+  pickArms();
+  state.page = Math.min(Number(get("page")) || 0, Math.max(0, Math.ceil(state.rows.length / CARDS) - 1));
+  draw();
+}
+
+function follow() {
+  const [place, fragment] = location.hash.slice(1).split("?");
+  if (place !== "answers" || !fragment) return;
+  linked = true;
+  document.getElementById("answer-details").open = true;
+  restore(fragment);
+  section.scrollIntoView();
 }
 
 // --- controls ---------------------------------------------------------------------------------
@@ -301,6 +451,7 @@ function chip(box, type, value, label, name) {
   input.addEventListener("change", () => {
     if (type === "radio") state.outcome = value;
     else state[value] = input.checked;
+    linked = true;
     refresh();
   });
 }
@@ -322,6 +473,12 @@ function worst(set) {
 function pickArms() {
   shown.left = shown.set.arms[state.left];
   shown.right = shown.set.arms[state.right];
+  shown.third = shown.set.arms[state.third];
+  for (const input of flagChips.querySelectorAll("input")) {
+    const fits = input.value === "every" ? seeds().length > 1 : shown.set.kind === "math";
+    input.parentElement.hidden = !fits;
+    if (!fits) state[input.value] = false;
+  }
   refresh();
 }
 
@@ -342,15 +499,20 @@ function pickSet() {
   };
   state.left = named(before?.left, 0);
   state.right = named(before?.right, worst(set));
-  for (const name of ["left", "right"]) {
-    field(name).replaceChildren(...set.arms.map((arm, i) => option(armName(arm), i)));
+  state.third = before?.third ? named(before.third, -1) : -1;
+  for (const name of ["left", "right", "third"]) {
+    const none = name === "third" ? [option("none", -1)] : [];
+    field(name).replaceChildren(...none, ...set.arms.map((arm, i) => option(armName(arm), i)));
     field(name).value = state[name];
   }
   const scored = set.kind !== "prose";
-  outcomeChips.hidden = !scored;
-  flagChips.hidden = set.kind !== "math";
+  outcomeChips.hidden = flagChips.hidden = !scored;
   if (!scored) state.outcome = "all";
-  if (set.kind !== "math") state.none = state.cut = false;
+  const families = [...new Set(set.families)].filter(place => place >= 0).map(text).sort();
+  field("family").replaceChildren(option("all", ""), ...families.map(name => option(visible(name), name)));
+  field("family").parentElement.hidden = families.length < 2;
+  if (!families.includes(state.family)) state.family = "";
+  field("family").value = state.family;
   const what = scored ? "gold" : "text";
   field("order").replaceChildren(option("as numbered", "asked"),
     option("largest likelihood drop first", "worse"),
@@ -371,19 +533,25 @@ function build() {
   field("set").replaceChildren(...groups.values());
   chip(outcomeChips, "radio", "all", "all");
   for (const [value, label, name] of OUTCOMES) chip(outcomeChips, "radio", value, label, `verdict ${name}`);
+  chip(flagChips, "checkbox", "every", "lost in every seed");
   chip(flagChips, "checkbox", "none", "no answer");
   chip(flagChips, "checkbox", "cut", "a truncated answer");
-  for (const [name, pick] of [["set", pickSet], ["left", pickArms], ["right", pickArms]])
+  for (const [name, pick] of [["set", pickSet], ["left", pickArms], ["right", pickArms], ["third", pickArms]])
     field(name).addEventListener("change", () => {
       state[name] = Number(field(name).value);
+      state.problem = "";
+      linked = true;
       pick();
     });
-  field("order").addEventListener("change", () => {
-    state.order = field("order").value;
-    refresh();
-  });
+  for (const name of ["order", "family"])
+    field(name).addEventListener("change", () => {
+      state[name] = field(name).value;
+      linked = true;
+      refresh();
+    });
   field("query").addEventListener("input", () => {
     state.query = visible(field("query").value);
+    linked = true;
     refresh();
   });
 }
@@ -417,7 +585,10 @@ async function open() {
   }
   browser.hidden = false;
   section.dataset.ready = "answers";
+  for (const link of document.querySelectorAll("[data-see]")) link.href = `#answers?${link.dataset.see}`;
+  addEventListener("hashchange", follow);
+  follow();
 }
 
-open();
+if (browser) open();
 })();

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from finetrap.findings import Findings, Trial
 from finetrap.report import wording
-from finetrap.report.charts import series
-from finetrap.report.charts.figure import Canvas, Chart, colour, text_width
+from finetrap.report.charts.drawing import Axis, Chart, Plot, linear, logarithmic
+from finetrap.report.charts.looks import Looks
 from finetrap.text.visible import one_line
 
-DODGE = 0.012
-"""Decades between the marks of neighbouring strategies that tried the same rate."""
-_CROSS = {"marker": "x", "markersize": 8, "markeredgewidth": 2}
+LOST = -5.0
+"""Where a trial without a value is marked: below zero percent."""
 
 
 class SearchCurve(NamedTuple):
@@ -70,120 +68,69 @@ def arrange_searches(findings: Findings) -> list[SearchCurves]:
     ]
 
 
-def search_chart(search: SearchCurves, strategies: Sequence[str], name: str) -> Chart:
-    """Draw dev accuracy and retention over the learning rate; `strategies` decide the colours."""
-    labels = [curve.label for curve in search.curves]
-    retained = any(t.retention is not None for t in search.trials)
-    canvas, (accuracy, *others) = series.plots(
-        labels, 270, 300, count=1 + retained, gap=66, top=40, least=620
-    )
-    _search_legend(canvas, search)
-    _rate_axis(accuracy, search, "dev accuracy (%)")
-    accuracy.set_ylim(-8, 104)
-    if search.base is not None:
-        accuracy.axhline(search.base, color=colour("muted"), linewidth=1, linestyle=":")
-    kept = others[0] if others else None
-    if kept is not None:
-        _rate_axis(kept, search, "probe accuracy retained (%)")
-        most = max((t.retention for t in search.trials if t.retention is not None), default=100.0)
-        kept.set_ylim(-8, max(104.0, most * 1.04))
-        kept.axhline(100, color=colour("muted"), linewidth=1, linestyle=":")
-    column = []
-    for place, curve in enumerate(search.curves):
-        shift = series.dodge(place, len(search.curves), 10**DODGE)
-        own = series.among(strategies, curve.strategy)
-        _draw_accuracy(accuracy, curve, shift, own)
-        if kept is not None:
-            _draw_line(kept, curve, [t.retention for t in curve.trials], shift, own)
-        column.append(_led_to(canvas, accuracy if kept is None else kept, curve, shift, own, kept))
-    series.label_column(canvas, accuracy if kept is None else kept, column)
-    return canvas.chart(
+def search_charts(search: SearchCurves, looks: Looks, name: str) -> list[Chart]:
+    """Draw dev accuracy, and what was kept on the probes where that was asked."""
+    charts = [_draw(search, looks, f"{name}-dev", kept=False)]
+    if any(t.retention is not None for t in search.trials):
+        charts.append(_draw(search, looks, f"{name}-kept", kept=True))
+    return charts
+
+
+def _draw(search: SearchCurves, looks: Looks, name: str, *, kept: bool) -> Chart:
+    rates = {t.learning_rate: wording.rate(t.learning_rate) for t in search.trials}
+    plot = Plot(logarithmic("learning rate", rates), _percent_axis(search, kept=kept))
+    base = 100.0 if kept else search.base
+    if base is not None:
+        plot.level(base, "dotted")
+    for curve in search.curves:
+        look = looks.of(curve.strategy)
+        known = [(t, v) for t in curve.trials if (v := _trial_value(t, kept=kept)) is not None]
+        if len(known) > 1:
+            plot.line([(t.learning_rate, v) for t, v in known], f"series {look.colour}", 0.6)
+        for trial in curve.trials:
+            _mark_trial(plot, trial, looks, kept=kept)
+        plot.name(look, curve.label)
+    what = "Kept on other tasks" if kept else "Dev accuracy"
+    return plot.chart(
         name,
-        f"Learning-rate search: {search.title}",
-        "On held-out training problems, never on the test; line: 95% Wilson interval; names: the "
-        "rate that was chosen. Dotted: the base model.",
+        f"{what} by learning rate: {search.title}",
+        f"Dotted: the base model. {_marks(search)}",
         "; ".join(_trial_words(trial) for trial in search.trials),
     )
 
 
-def _rate_axis(axes: Any, search: SearchCurves, title: str) -> None:
-    """Put ticks at the rates that were tried."""
-    rates = sorted({t.learning_rate for t in search.trials})
-    series.log_axis(axes, {rate: wording.rate(rate) for rate in rates}, 1.5, "learning rate")
-    axes.set_ylabel(title)
+def _percent_axis(search: SearchCurves, *, kept: bool) -> Axis:
+    """Make the upright axis, the same for every search unless more than all was kept."""
+    most = max((t.retention or 0.0 for t in search.trials), default=0.0) if kept else 0.0
+    title = "kept on other tasks (% above chance)" if kept else "accuracy on dev (%)"
+    return linear(title, [0.0], lambda v: f"{v:g}", low=-8.0, high=max(104.0, most * 1.04))
 
 
-def _draw_accuracy(axes: Any, curve: SearchCurve, shift: float, own: str) -> None:
-    _draw_line(axes, curve, [t.accuracy for t in curve.trials], shift, own)
-    for trial in curve.trials:
-        if trial.low is not None and trial.high is not None:
-            x = trial.learning_rate * shift
-            axes.plot([x] * 2, [trial.low, trial.high], color=own, linewidth=1.4, alpha=0.55)
+def _trial_value(trial: Trial, *, kept: bool) -> float | None:
+    return trial.retention if kept else trial.accuracy
 
 
-def _draw_line(
-    axes: Any, curve: SearchCurve, values: Sequence[float | None], shift: float, own: str
-) -> None:
-    """Draw one strategy's line and its marks; a trial without a value lies at the bottom."""
-    known = [(t, v) for t, v in zip(curve.trials, values, strict=True) if v is not None]
-    axes.plot(
-        [t.learning_rate * shift for t, _ in known],
-        [v for _, v in known],
-        color=own,
-        linewidth=1.3,
-        alpha=0.8,
-    )
-    for trial, value in zip(curve.trials, values, strict=True):
-        x = trial.learning_rate * shift
-        if trial.status != "done":
-            axes.plot([x], [-4], color=own, clip_on=False, **_CROSS)
-        elif value is not None:
-            axes.plot([x], [value], color=own, **_trial_mark(trial, own))
-            if trial.chosen:
-                ring = {"marker": "o", "markersize": 14, "markerfacecolor": "none"}
-                axes.plot([x], [value], color=own, markeredgewidth=1.4, clip_on=False, **ring)
+def _mark_trial(plot: Plot, trial: Trial, looks: Looks, *, kept: bool) -> None:
+    value = _trial_value(trial, kept=kept)
+    look = looks.of(trial.strategy)._replace(shade=1.0 if trial.share >= 1 else 0.0)
+    ends = None
+    if not kept and trial.low is not None and trial.high is not None:
+        ends = trial.low, trial.high
+    tip, rate = _trial_words(trial), trial.learning_rate
+    if trial.status != "done":
+        plot.mark(rate, LOST, look, tip, lost=True)
+    elif value is not None:
+        plot.mark(rate, value, look, tip, ends, ring=trial.chosen)
 
 
-def _trial_mark(trial: Trial, own: str) -> dict[str, Any]:
-    """Return a trial's mark: a square beyond the planned range, hollow on part of the problems."""
-    return {
-        "marker": "s" if trial.extended else "o",
-        "markersize": 6.5,
-        "markerfacecolor": own if trial.share >= 1 else "none",
-        "markeredgewidth": 1.4,
-        "clip_on": False,
-    }
-
-
-def _led_to(
-    canvas: Canvas, axes: Any, curve: SearchCurve, shift: float, own: str, kept: Any
-) -> series.Label:
-    """Lead the name of a strategy to its chosen trial, else to its last one with a value."""
-    values = [t.accuracy if kept is None else t.retention for t in curve.trials]
-    known = [(t, v) for t, v in zip(curve.trials, values, strict=True) if v is not None]
-    trial, value = next(
-        ((t, v) for t, v in known if t.chosen), known[-1] if known else (curve.trials[-1], -4.0)
-    )
-    return series.Label(curve.label, *canvas.pixel(axes, trial.learning_rate * shift, value), own)
-
-
-_HOLLOW = {"marker": "o", "markerfacecolor": "none"}
-_MARKS: tuple[tuple[str, Mapping[str, Any], Callable[[Trial], bool]], ...] = (
-    ("chosen", {**_HOLLOW, "markersize": 12}, lambda t: t.chosen),
-    ("beyond the planned range", {"marker": "s", "markersize": 6.5}, lambda t: t.extended),
-    ("first rung, on part of the problems", {**_HOLLOW, "markersize": 6.5}, lambda t: t.share < 1),
-    ("failed or diverged", _CROSS, lambda t: t.status != "done"),
-)
-
-
-def _search_legend(canvas: Canvas, search: SearchCurves) -> None:
+def _marks(search: SearchCurves) -> str:
     """Explain the marks that occur."""
-    x, y = 16.0, 14.0
-    for text, mark, shows in _MARKS:
-        if any(map(shows, search.trials)):
-            canvas.line([x], [y], color=colour("muted"), **mark)
-            canvas.text(x + 11, y, text)
-            x += 34 + text_width(text)
+    parts = ["Ring: chosen."] * any(t.chosen for t in search.trials)
+    parts += ["Hollow: first rung, on part of the problems."] * any(
+        t.share < 1 for t in search.trials
+    )
+    parts += ["✕: failed or diverged."] * any(t.status != "done" for t in search.trials)
+    return " ".join(parts)
 
 
 def _trial_words(trial: Trial) -> str:
@@ -192,5 +139,6 @@ def _trial_words(trial: Trial) -> str:
         return text + trial.status
     text += f"{wording.percent(trial.accuracy)} of dev right"
     if trial.retention is not None:
-        text += f", {wording.percent(trial.retention)} kept on probes"
+        text += f", {wording.percent(trial.retention)} kept on other tasks"
+    text += ", beyond the planned range" * trial.extended
     return text + (", chosen" if trial.chosen else "")

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from finetrap.findings import Cliff, Effect
+from finetrap.findings import Effect
 from finetrap.judge.paper.population import size_of
 from finetrap.levels import Setting
 from finetrap.report import wording
 from finetrap.report.arranged.panels import Panel, PanelArm
-from finetrap.report.arranged.sentences import describe
-from finetrap.report.charts import series
-from finetrap.report.charts.figure import Chart, colour
+from finetrap.report.charts.drawing import Chart, Plot, linear, logarithmic
+from finetrap.report.charts.looks import Looks
 from finetrap.text.visible import one_line
 
-SETTINGS: tuple[Setting, ...] = ("fixed", "tuned")
+_SETTING: Mapping[Setting, str] = {
+    "fixed": "one learning rate for all",
+    "tuned": "each at its tuned rate",
+}
+LEAST = 3
+"""Sizes from which a line shows more than the table."""
 
 
 class SizePoint(NamedTuple):
@@ -26,30 +30,20 @@ class SizePoint(NamedTuple):
     effect: Effect
 
 
-Lines = Mapping[str, Sequence[SizePoint]]
-"""The points of each strategy, by size."""
-
-
-def size_charts(panels: Sequence[Panel], found: Sequence[Cliff]) -> list[Chart]:
-    """Draw one chart per task and setting for which a strategy was measured on two sizes."""
+def size_charts(panels: Sequence[Panel], looks: Looks) -> list[Chart]:
+    """Draw one chart per task and setting for which a strategy was measured on three sizes."""
     drawn: list[Chart] = []
     for key in dict.fromkeys((p.key.task, p.key.trained_on) for p in panels):
         own = [p for p in panels if (p.key.task, p.key.trained_on) == key]
-        names = list(dict.fromkeys(name for p in own for name in p.strategies))
-        for setting in SETTINGS:
-            lines = by_size(own, setting)
-            threshold = next((c for c in found if c.setting == setting), None)
-            if lines:
-                title = f"{one_line(key[0], 40)}, {_SETTING[setting]}"
-                drawn.append(_draw_sizes(lines, names, threshold, title, f"sizes-{len(drawn) + 1}"))
+        for setting, words in _SETTING.items():
+            if lines := by_size(own, setting):
+                title = f"Size against effect: {one_line(key[0], 40)}, {words}"
+                drawn.append(_draw_sizes(lines, looks, title, f"sizes-{len(drawn) + 1}"))
     return drawn
 
 
-_SETTING = {"fixed": "one learning rate for all", "tuned": "each at its tuned rate"}
-
-
 def by_size(panels: Sequence[Panel], setting: Setting) -> dict[str, list[SizePoint]]:
-    """Return what each trained strategy did at every size, where one was measured on two sizes.
+    """Return what each trained strategy did at every size, where one was measured on three.
 
     A strategy with several rates of one setting has no one value there and is left out.
     """
@@ -63,7 +57,7 @@ def by_size(panels: Sequence[Panel], setting: Setting) -> dict[str, list[SizePoi
             if len(own) == 1 and own[0].effect is not None:
                 found.setdefault(name, []).append(SizePoint(size, panel.key.model, own[0].effect))
     lines = {name: sorted(own, key=lambda p: p.parameters) for name, own in found.items()}
-    return {name: own for name, own in lines.items() if len({p.parameters for p in own}) > 1}
+    return {name: own for name, own in lines.items() if len({p.parameters for p in own}) >= LEAST}
 
 
 def _at(arm: PanelArm, setting: Setting) -> bool:
@@ -76,35 +70,26 @@ def _model_size(panel: Panel) -> float | None:
 
 
 def _draw_sizes(
-    lines: Lines, names: Sequence[str], threshold: Cliff | None, title: str, name: str
+    lines: Mapping[str, Sequence[SizePoint]], looks: Looks, title: str, name: str
 ) -> Chart:
-    drawn = {who: [(p.parameters, p.effect) for p in own] for who, own in lines.items()}
-    sizes = sorted({size for own in drawn.values() for size, _ in own})
-    ticks = {size: size_of(int(size)) for size in sizes}
-    canvas, axes = series.changes_over(drawn, names, ticks, "parameters of the model")
-    if threshold is not None and threshold.low and threshold.high and threshold.middle:
-        band = {"color": colour("orange"), "alpha": 0.25, "linewidth": 0, "zorder": 0}
-        axes.axvspan(threshold.low, threshold.high, **band)
-        middle = {"color": colour("orange"), "linewidth": 1.2, "linestyle": "--", "zorder": 1}
-        axes.axvline(threshold.middle, **middle)
-    said = [
-        f"{wording.strategy_name(strategy)} on {one_line(p.model, 40)}: {describe(p.effect)}"
-        for strategy, own in lines.items()
-        for p in own
-    ]
-    return canvas.chart(
-        name, f"Size against effect: {title}", _size_note(threshold), "; ".join(said)
+    effects = [p.effect for own in lines.values() for p in own]
+    sizes = {p.parameters for own in lines.values() for p in own}
+    margin = max(e.margin for e in effects)
+    y = linear(
+        f"change on the task ({wording.unit(effects[0].measure)})",
+        [0.0, -margin, margin, *(v for e in effects for v in (e.low, e.high))],
+        lambda v: wording.minus(f"{v:.3g}"),
     )
-
-
-def _size_note(threshold: Cliff | None) -> str:
-    text = "Line: 95% interval; marks are the verdicts. Grey: margin."
-    if threshold is None:
-        return text
-    if threshold.middle is None:
-        return f"{text} The size below which full fine-tuning harms: {threshold.reason}."
-    middle = size_of(round(threshold.middle))
-    return (
-        f"{text} Shaded: the size below which full fine-tuning harms: {threshold.reason}; dashed: "
-        f"{middle}, the middle in log parameters."
-    )
+    plot = Plot(logarithmic("parameters", {size: size_of(int(size)) for size in sizes}), y)
+    plot.band(-margin, margin)
+    plot.level(0.0)
+    said = []
+    for strategy, own in lines.items():
+        look = looks.of(strategy)
+        plot.line([(p.parameters, p.effect.delta) for p in own], f"series {look.colour}", 0.6)
+        plot.name(look, wording.strategy_name(strategy))
+        for p in own:
+            who = f"{wording.strategy_name(strategy)} on {one_line(p.model, 40)}"
+            said.append(f"{who}: {wording.describe(p.effect)}")
+            plot.mark(p.parameters, p.effect.delta, look, said[-1], (p.effect.low, p.effect.high))
+    return plot.chart(name, title, "Grey: margin.", "; ".join(said))

@@ -1,0 +1,140 @@
+"""The first screen: the table that is the picture, and the one answer that shows what broke."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from finetrap.findings import Findings
+from finetrap.records import Run
+from finetrap.report import wording
+from finetrap.report.arranged.first_screen import FirstScreen, compared, screens
+from finetrap.report.arranged.panels import arrange, probe_groups
+from tests.builders.reported import grid, judged, searched, study, written
+
+
+def first(runs: Sequence[Run], findings: Findings) -> FirstScreen:
+    panels, groups = arrange(findings, study()), probe_groups(findings, study())
+    return screens(panels, groups, findings, {run.cell.key: run for run in runs})[0]
+
+
+@pytest.fixture(scope="module")
+def runs() -> list[Run]:
+    return grid()
+
+
+@pytest.fixture(scope="module")
+def findings(runs: list[Run]) -> Findings:
+    return judged(runs)
+
+
+@pytest.fixture(scope="module")
+def screen(runs: list[Run], findings: Findings) -> FirstScreen:
+    return first(runs, findings)
+
+
+def test_strategies_are_sorted_by_what_they_gained_and_failed_ones_are_last(
+    screen: FirstScreen,
+) -> None:
+    gains = [row.arm.effect.delta if row.arm.effect else None for row in screen.rows]
+    assert gains[-1] is None
+    assert gains[:-1] == sorted(gains[:-1], reverse=True)
+    assert screen.rows[0].arm.key.strategy == "lora"
+
+
+def test_the_task_comes_before_its_probes_with_the_base_models_levels(
+    screen: FirstScreen, findings: Findings
+) -> None:
+    assert [(c.name, c.probe) for c in screen.columns] == [
+        ("school", False),
+        ("sums", True),
+        ("sorting", True),
+        ("prose", True),
+    ]
+    for column, (level, measure) in zip(screen.columns, screen.base, strict=True):
+        own = next(e for e in findings.effects if e.task == column.name)
+        assert (level, measure) == (own.before, own.measure)
+
+
+def test_every_row_holds_the_changes_of_its_own_solver(screen: FirstScreen) -> None:
+    for row in screen.rows:
+        for column, effect in zip(screen.columns, row.effects, strict=True):
+            if effect is not None:
+                assert effect.task == column.name
+                assert effect.strategy == row.arm.key.strategy
+                assert effect.learning_rate == row.arm.key.learning_rate
+
+
+def test_what_is_advised_is_outlined_alone() -> None:
+    runs = searched(("mini-1m",))
+    found = judged(runs)
+    ship = found.advice[0].ship
+    assert ship is not None
+    screen = first(runs, found)
+    chosen = [tuple(row.arm.key[:2]) for row in screen.rows if row.chosen]
+    chosen += [("zero-shot", None)] * screen.base_chosen
+    assert chosen == [(ship.strategy, ship.learning_rate)]
+
+
+def test_the_answer_that_is_shown_was_lost_in_every_seed(
+    screen: FirstScreen, runs: list[Run]
+) -> None:
+    found = screen.broken
+    assert found is not None
+    assert found.lost
+    assert (found.arm.key.strategy, found.arm.key.learning_rate) == ("full", 3e-4)
+    base = next(r for r in runs if r.cell.strategy.name == "zero-shot")
+    own = [r for r in runs if r.cell.key in {cell.key for cell in found.arm.cells}]
+    right = {a.id: a.correct for a in base.answers}
+    assert right[found.id]
+    assert all(not a.correct for r in own for a in r.answers if a.id == found.id)
+    of_seed = next(r for r in own if r.cell.seed == found.seed)
+    assert found.alike == sum(right[a.id] and not a.correct for a in of_seed.answers)
+
+
+def test_where_nothing_was_harmed_a_gained_answer_is_shown(runs: list[Run]) -> None:
+    kept = [r for r in runs if r.cell.strategy.name in ("zero-shot", "lora")]
+    kept = [replace(r, probes={}, cell=replace(r.cell, probes=())) for r in kept]
+    found = first(kept, judged(kept)).broken
+    assert found is not None
+    assert not found.lost
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "marked"),
+    [
+        ("6 * 6 = 36 #### 32", "#### 8", (["6 * 6 = 36 ", "32"], ["8"])),
+        ("the same", "the same", ([], [])),
+        ("", "new", ([], ["new"])),
+        ("one two three", "one three", (["two "], [])),
+    ],
+)
+def test_words_that_differ_are_marked(
+    before: str, after: str, marked: tuple[list[str], list[str]]
+) -> None:
+    sides = compared(before, after)
+    assert tuple([w.text for w in side if w.differs] for side in sides) == marked
+    assert tuple("".join(w.text for w in side) for side in sides) == (before, after)
+
+
+def test_the_page_says_which_change_could_have_been_seen(
+    screen: FirstScreen, findings: Findings
+) -> None:
+    found = next(d for d in findings.detectable if not d.probe)
+    assert "400 problems and 3 seeds" in screen.detects
+    assert wording.number(found.easiest) in screen.detects
+    assert wording.number(found.points) in screen.detects
+
+
+def test_a_cell_tells_its_sample_and_both_p_values(tmp_path: Path, findings: Findings) -> None:
+    text = html.unescape(written(tmp_path, searched(("mini-1m",))).read_text("utf-8"))
+    tips = re.findall(r'data-tip="([^"]+)"', text)
+    assert len(tips) > 8
+    for tip in tips:
+        assert re.search(r"\d+ (problems|pieces) × \d seeds?; p \S+, corrected \S+", tip), tip
+        assert any(meaning in tip for meaning in wording.MEANINGS.values())
