@@ -357,7 +357,7 @@ def test_the_verb_prints_one_object_and_keeps_nothing(tmp_path):
 def test_a_person_gets_tables_what_dominates_and_what_cannot_be_shown(done, capsys):
     read, store, before, cells, _ = done
     effects = detectable.smallest_effects(cells, before.asked, store.runs())
-    planned.show(before, effects, detectable.warnings(effects, read.judge.margin))
+    planned.print_plan(before, effects, detectable.warnings(effects, read.judge.margin))
     shown = capsys.readouterr().out
     assert f"{len(cells)} cells, 0 done, {len(cells)} remaining: about" in shown
     assert "with 1 worker; " in shown

@@ -176,7 +176,7 @@ class Interpolating(Model, Protocol):
 
 @runtime_checkable
 class Counting(Model, Protocol):
-    """A model that says how many tokens texts are, without computing: for `finetrap plan`."""
+    """A model that says what tokens texts are, without computing: for `plan` and `show`."""
 
     def lengths(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:
         """Return the tokens of each context and of its continuation, as `score` reads them."""
@@ -185,6 +185,9 @@ class Counting(Model, Protocol):
         self, rows: Sequence[Row], strategy: StrategySpec, train: TrainSpec, seed: int
     ) -> int:
         """Return the tokens that `train` would see, without training. Raises ContextTooLong."""
+
+    def shown(self, row: Row) -> list[tuple[str, bool]]:
+        """Return the text of each token of a training row, with whether it is in the loss."""
 
 
 @runtime_checkable

@@ -233,6 +233,10 @@ class ToyModel:
         """Return the words of each context and of its continuation."""
         return [(len(context.split()), len(follow.split())) for context, follow in pairs]
 
+    def shown(self, row: Row) -> list[tuple[str, bool]]:
+        """Return the prompt and the target, each as one token."""
+        return [(row.prompt, False), (row.target, True)]
+
     def training_tokens(
         self, rows: Sequence[Row], strategy: StrategySpec, train: TrainSpec, seed: int
     ) -> int:

@@ -17,7 +17,7 @@ import typer
 import typer.core
 
 from finetrap import __version__
-from finetrap.cli import doing, judging, listing, planned, regrading
+from finetrap.cli import doing, judging, listing, planned, regrading, showing
 from finetrap.cli.interruption import Interrupted, listen
 from finetrap.errors import FinetrapError, MachineFault
 from finetrap.events import ErrorMet
@@ -29,6 +29,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "demo": doing.demo,
     "try": doing.try_strategies,
     "plan": planned.plan,
+    "show": showing.show,
     "run": doing.run,
     "status": doing.status,
     "report": judging.report,

@@ -62,7 +62,7 @@ def plan(
         document = {**found.as_json(), "detectable": list(map(asdict, effects))}
         print(json.dumps({**document, "warnings": warnings}))
     elif not quiet:
-        show(found, effects, warnings)
+        print_plan(found, effects, warnings)
         for line in tasks.held_data(tasks.local_data(found.cells)[0]):
             print(ascii_line(line, MOST))
 
@@ -78,7 +78,7 @@ def show_timing(text: str) -> None:
     print(f"{line:78}" if end == "\r" else line, end=end, file=sys.stderr, flush=True)
 
 
-def show(found: StudyPlan, effects: list[Detectable], warnings: list[str]) -> None:
+def print_plan(found: StudyPlan, effects: list[Detectable], warnings: list[str]) -> None:
     """Print costs and effects as tables, then what they come to."""
     from rich.console import Console
 

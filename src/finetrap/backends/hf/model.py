@@ -278,6 +278,11 @@ class HFModel:
         found = [self.tokens.pair(*pair) for pair in pairs]
         return [(len(pair.prompt), len(pair.target)) for pair in found]
 
+    def shown(self, row: Row) -> list[tuple[str, bool]]:
+        """Return the text of each token of a training row, with whether it is in the loss."""
+        (span,) = examples([row], self.tokens, virtual=0, max_length=sys.maxsize)
+        return [(text, in_loss) for text, in_loss in rendered(span, self.tokens)]
+
     def training_tokens(
         self, rows: Sequence[Row], strategy: StrategySpec, train: TrainSpec, seed: int
     ) -> int:
