@@ -169,14 +169,14 @@ class Journal:
     ) -> None:
         self._place, self._clock = place, clock
         self._head = [VERSION, made]
-        self._rows, self._whole = _whole_rows(place, self._head)
+        self.found, self._whole = _whole_rows(place, self._head)
         self._waiting: list[bytes] = []
         self._last = clock()
         self._file: BinaryIO | None = None
 
     def rows(self, call: str) -> list[list[Any]]:
         """Return what processes before this one found of a call."""
-        return [row for name, row in self._rows if name == call]
+        return [row for name, row in self.found if name == call]
 
     def add(self, call: str, row: Sequence[Any]) -> None:
         """Keep a row; it is on the disk after `GROUP` seconds or the next `flush`."""
