@@ -143,7 +143,7 @@ class Cliff:
     unharmed: tuple[str, ...]
     inconclusive: tuple[str, ...]
     reason: str
-    """What it rests on, or why it is undetermined."""
+    """What it is based on, or why it is undetermined."""
 
 
 @dataclass(frozen=True)
@@ -265,9 +265,10 @@ class Advice:
     """Cells behind the strategy to ship."""
     owed: int = 0
     """Cells of the study that remain to be run."""
-    grade: Literal["shown", "provisional", ""] = ""
+    grade: Literal["shown", "provisional", "published", ""] = ""
     """`shown`: within the margin of the best. `provisional`: shown better than the base model, or
-    equivalent to it, and not shown worse than any other. Empty without a strategy to ship."""
+    equivalent to it, and not shown worse than any other. `published`: nothing was measured. Empty
+    without a strategy to ship."""
     above_base: float | None = None
     """Lower end of its 95% interval over the base model, where it is shown better."""
     below_best: float | None = None

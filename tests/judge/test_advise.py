@@ -430,11 +430,13 @@ def test_the_prior_is_published_and_marked(
     name: str, parameters: int | None, aligned: bool | None, runner_up: str, rule: str
 ) -> None:
     found = published_advice(name, parameters, aligned)
-    assert found.reasons[0].startswith(
-        "a published prior (arXiv 2606.06920 and others), nothing was"
-    )
+    assert found.grade == "published"
+    assert "published advice, nothing was measured" in advice_text(found).splitlines()[0]
     assert rule in said(found.reasons)
-    assert "2602.04998" in said(found.reasons)
+    assert "arXiv 2606.06920" in found.sources
+    assert "2602.04998" in said(found.sources)
+    assert "2602.04998" in advice_text(found, verbose=True)
+    assert "2602.04998" not in advice_text(found)
     assert str(found.runner_up) == runner_up
     assert name in found.next_command
     assert found.keys == ()

@@ -371,7 +371,7 @@ def _judge_source(
 def _findings_json(findings: Findings) -> dict[str, Any]:
     """Return what was judged for a program; cells.csv has the cells.
 
-    Of an unfinished study what rests on verdicts is left out, and they are null.
+    Of an unfinished study what is based on verdicts is left out, and they are null.
     """
     names = (
         *("effects", "summary", "frontiers", "outcomes", "trials", "claims", "cliffs"),

@@ -305,6 +305,8 @@ def advised(found: Advice) -> str:
         return "No clear winner: keep the base model"
     if found.ship.strategy == "zero-shot":
         return "Keep the base model"
+    if found.grade == "published":
+        return f"Try {shipped(found.ship)} first: published advice, nothing was measured"
     text = f"Ship {shipped(found.ship)}" + ", provisionally" * (found.grade == "provisional")
     unit_name = " points" if found.measure == "accuracy" else " bits per byte"
     shown = []

@@ -31,7 +31,7 @@ __all__ = ["Advised", "Wishes", "advice_document", "conclude", "recommend"]
 
 JSON_KEYS = (
     *("ship", "grade", "runner_up", "forgetting", "reasons", "open_questions", "owed"),
-    "next_command",
+    *("next_command", "sources"),
 )
 PROBE = "prose"
 """What is suggested to a study without probes: every model can be asked it."""

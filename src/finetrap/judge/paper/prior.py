@@ -38,18 +38,16 @@ def published_advice(
     """Return the published advice for a model, marked as a prior; nothing was measured."""
     small = parameters is not None and parameters < LARGE_FROM
     few_shot = parameters is not None and parameters < SMALLEST_BELOW
-    rules = "; ".join(_rules(parameters, aligned))
     return Advice(
         model=name,
         task="",
         ship=Contender("lora"),
         runner_up=Contender("few-shot-5" if few_shot else "dora" if small or aligned else "full"),
-        reasons=(
-            f"a published prior ({PAPER} and others), nothing was measured: {rules}",
-            f"counter-evidence: {'; '.join(CONTRARY)}",
-        ),
+        reasons=tuple(_rules(parameters, aligned)),
         open_questions=(f"everything about {name} on your task",),
         next_command=f"finetrap try {name} --train TRAIN.jsonl",
+        grade="published",
+        sources=(PAPER, *(f"counter-evidence: {one}" for one in CONTRARY)),
     )
 
 
