@@ -26,8 +26,16 @@ def test_no_harm_on_the_task_never_stands_without_what_was_forgotten():
     lora, full = sorted(found_in(measured).outcomes, key=lambda o: o.strategy != "lora")
     assert (lora.outcome, full.outcome) == ("no harm", "no harm")
     assert [one.probe for one in lora.forgetting.lost] == ["sums"]
-    assert wording.outcome(lora).startswith("no harm on the task, but forgets: sums −")
-    assert wording.outcome(full) == "no harm on the task; forgets nothing that was measured"
+    assert wording.outcome(lora).startswith("equivalent on the task, but forgets: sums −")
+    assert wording.outcome(full) == "equivalent on the task; forgets nothing that was measured"
+    searched = replace(full, tuned=full.fixed)
+    assert wording.outcome(searched).startswith("no harm on the task; ")
+
+
+def test_no_outcome_is_shown_of_a_rate_that_was_not_measured():
+    (full,) = found_in(runs((FULL, -0.2), n=600)).outcomes
+    assert (full.outcome, full.tuned) == ("inconclusive", None)
+    assert wording.outcome(full) == "harmed on the task; forgetting not measured"
 
 
 def test_where_no_probe_was_asked_forgetting_is_not_measured():

@@ -202,8 +202,9 @@ def beside(said: str, found: Forgetting | None) -> str:
 
 
 def outcome(found: Outcome) -> str:
-    """Say what became of the task at both rates, and of everything else."""
-    return beside(f"{found.outcome} on the task", found.forgetting)
+    """Say what became of the task, and of everything else; without a search, at the fixed rate."""
+    known = found.outcome if found.tuned or not found.fixed else found.fixed.verdict
+    return beside(f"{known} on the task", found.forgetting)
 
 
 def badge(found: Headline) -> str:
@@ -314,7 +315,7 @@ def advised(found: Advice) -> str:
         least = number(found.above_base, found.measure)
         shown.append(f"at least {least}{unit_name} above the base model")
         unit_name = ""
-    if found.below_best is not None:
+    if found.below_best is not None and round(found.below_best, 3) > 0:
         shown.append(f"at most {number(found.below_best, found.measure)}{unit_name} below the best")
     return beside(text + (f": {', '.join(shown)}" if shown else ""), found.forgetting)
 

@@ -217,11 +217,12 @@ def _provisionally(choice: Choice, pick: Candidate) -> Iterator[str]:
     gain = choice.gain(pick)[:1]
     if pick.arm.is_base:
         yield f"no other is shown better than {_level_of(choice, pick)}"
-    elif gain:
+        return
+    if gain:
         shown = "better than" if gain[0].verdict == "improved" else "equivalent to"
         change = _change_in_words(gain[0])
         yield f"{_level_of(choice, pick)}, shown {shown} the base model ({change})"
-    yield "of those not shown worse than any other, it forgets least, then costs least"
+        yield "of those not shown worse than any other, it forgets least, then costs least"
 
 
 def _ruled_out(one: Candidate) -> str:
@@ -242,12 +243,13 @@ def _open_questions(choice: Choice, wishes: Wishes) -> Iterator[str]:
         yield _why_not(choice)
     if pick is None:
         return
-    if names := ", ".join(c.name for c in choice.cheaper):
+    if choice.sure and (names := ", ".join(c.name for c in choice.cheaper)):
         yield f"whether {names}, cheaper, would be within {_margin(choice)} of the best"
     if not pick.arm.spec.trains:
         return
-    if pick.open:
-        yield f"whether {pick.name} forgets on {', '.join(e.task for e in pick.open)}"
+    told = pick.doubts if choice.sure is None and pick in choice.shown[:1] else ()
+    if places := ", ".join(e.task for e in pick.open if e not in told):
+        yield f"whether {pick.name} forgets on {places}"
     if _unprobed(pick):
         yield f"what {pick.name} forgets: no probe was measured"
     least = min(

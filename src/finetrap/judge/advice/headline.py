@@ -33,7 +33,7 @@ def make_headline(choice: Choice, findings: Findings) -> Headline:
         solved=not choice.floor,
         right=right,
         problems=problems,
-        detects=next((d.points for d in own), None),
+        detects=next((d.easiest for d in own), None),
     )
 
 
