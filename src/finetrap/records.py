@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -65,7 +65,7 @@ class StrategySpec:
     """A strategy with one value for every setting: the catalog's, overridden by the study's."""
 
     name: str
-    kind: Literal["prompt", "full", "peft"]
+    kind: Literal["prompt", "full", "peft", "given"]
     shots: int = 0
     """Exemplars put before the question, drawn from the training problems by the seed."""
     learning_rate: float | None = None
@@ -77,6 +77,29 @@ class StrategySpec:
     """Share of the training rows that are drawn from the study's replay task."""
     rewind: tuple[float, ...] = ()
     """Shares λ of the way from the base to the trained weights; one is chosen on dev."""
+    weights: tuple[ModelSpec, ...] = ()
+    """What others trained from the base model, one for each seed. Only the seed's own is in a key.
+    """
+
+    @property
+    def given(self) -> bool:
+        """Whether its weights were trained elsewhere."""
+        return self.kind == "given"
+
+    @property
+    def learns(self) -> bool:
+        """Whether its weights are trained here."""
+        return self.kind in ("full", "peft")
+
+    def identity(self, seed: int | None) -> dict[str, Any]:
+        """Return the part of a cell's key that says which strategy this is."""
+        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "weights"}
+        own = {**kept, "rewind": list(self.rewind), "peft": self.peft and dict(self.peft)}
+        if self.given and seed is not None:
+            same = ("name", "prompt")  # as the base model's
+            known = self.weights[seed].identity()
+            own["weights"] = {name: known[name] for name in known if name not in same}
+        return own
 
     @property
     def trained_as(self) -> StrategySpec:
@@ -189,7 +212,7 @@ class Cell:
             "model": self.model.identity(),
             "task": self.task.identity(),
             "trained_on": self.trained_on.identity() if self.trained_on else None,
-            "strategy": {**asdict(self.strategy), "rewind": list(self.strategy.rewind)},
+            "strategy": self.strategy.identity(self.seed),
             "train": train,
             "seed": self.seed,
             "probes": [p.identity() for p in self.probes],

@@ -191,6 +191,18 @@ class Counting(Model, Protocol):
 
 
 @runtime_checkable
+class Adopting(Model, Protocol):
+    """A model that can be what others made of it."""
+
+    def adopt(self, given: ModelSpec) -> Training:
+        """Take weights that were trained elsewhere, until `reset`. Raises BadModel.
+
+        The training's evidence says as `differs` in what else than its weights the given model is
+        another, by what it is, in words.
+        """
+
+
+@runtime_checkable
 class Derived(Model, Protocol):
     """A model that was made of something else than a checkpoint."""
 

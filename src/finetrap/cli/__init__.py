@@ -17,7 +17,7 @@ import typer
 import typer.core
 
 from finetrap import __version__
-from finetrap.cli import doing, judging, listing, planned, regrading, showing
+from finetrap.cli import doing, given, judging, listing, planned, regrading, showing
 from finetrap.cli.interruption import Interrupted, listen
 from finetrap.errors import FinetrapError, MachineFault
 from finetrap.events import ErrorMet
@@ -28,6 +28,7 @@ CODES = "Exit codes: 0 done, 1 some cells failed, 2 bad input, 3 machine at faul
 VERBS: dict[str, Callable[..., None]] = {
     "demo": doing.demo,
     "try": doing.try_strategies,
+    "judge": given.judge,
     "plan": planned.plan,
     "show": showing.show,
     "run": doing.run,

@@ -65,7 +65,7 @@ def demo(
 
     voice, folder = Voice(as_json, quiet), runs or out / "runs"
     study = miniature.study("demo")
-    whole = _run_to_the_end(study, folder, workers, voice)
+    whole = run_to_the_end(study, folder, workers, voice)
     report_to(Source(folder, study), out, voice, command="finetrap demo")
     if not whole:
         raise typer.Exit(1)
@@ -86,7 +86,7 @@ def run(
     Example: finetrap run style --runs runs
     """
     voice = Voice(as_json, quiet)
-    whole = _run_to_the_end(
+    whole = run_to_the_end(
         study, runs, workers, voice, overrides, retry_failed, allow_code=allow_code
     )
     voice.say(f"next: finetrap report {study} --runs {runs}")
@@ -148,7 +148,7 @@ def try_strategies(
         wanted, out, store, minutes=budget, workers=workers, say=say, allow_code=allow_code
     )
     voice.say(_plan_sentence(tryout, budget))
-    whole = _run_to_the_end(tryout.file, store.root, workers, voice, allow_code=allow_code)
+    whole = run_to_the_end(tryout.file, store.root, workers, voice, allow_code=allow_code)
     wishes = wanted_limits(max_memory, min_retention, must_ship_one_file)
     source = Source(store.root, tryout.file)
     findings = report_to(source, out, voice, wishes=wishes)
@@ -254,7 +254,7 @@ def status(
         raise BadData("\n".join(faults))
 
 
-def _run_to_the_end(
+def run_to_the_end(
     file: Path,
     runs: Path,
     workers: int | None,

@@ -27,7 +27,7 @@ from finetrap.stats.likelihood import all_scored, as_bits
 from finetrap.stats.retention import chance
 
 Measure = Literal["accuracy", "bits_per_byte"]
-_KINDS = ("prompt", "full", "peft")
+_KINDS = ("prompt", "full", "peft", "given")
 
 
 @dataclass

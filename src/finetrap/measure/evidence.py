@@ -96,7 +96,8 @@ def after_training(
     if cell.split == "dev":
         return {}
     if cell.strategy.trains:
-        moved = asked.kind == "math" and isinstance(solver.model, Interpolating)
+        same = not _other_tokens(solver)
+        moved = asked.kind == "math" and isinstance(solver.model, Interpolating) and same
         return {"divergence": _divergence(solver, asked.problems, cell.limits)} if moved else {}
     if cell.strategy.shots:
         return {}
@@ -115,6 +116,24 @@ def after_training(
     }
 
 
+def _tuned_loss(solver: Solver, train: Sequence[Problem]) -> list[dict[str, float]]:
+    """Score the first of the solutions that `before_training` scores, in the prompt that is asked.
+
+    Weights that were trained elsewhere know them, unless they were trained in another prompt.
+    """
+    chosen = tasks.sample(train, MOST_SCORED, purpose="evidence/before", seed=0)[:MOST_SWAPPED]
+    rows = training_rows(chosen, solver.model)
+    with naming(chosen):
+        nats = solver.model.score([(row.prompt, row.target) for row in rows], batch=len(rows))
+    return _nats_and_bytes(nats, [row.target for row in rows])
+
+
+def _other_tokens(solver: Solver) -> bool:
+    """Whether a given model has tensors or tokens that its base has not."""
+    differs = solver.training.evidence.get("differs", {}) if solver.training else {}
+    return not differs.keys() <= {"template"}
+
+
 def collect(solver: Solver, train: Trained, asked: Questions) -> dict[str, Any]:
     """Gather what the training problems and the training itself tell."""
     form = solver.model.form
@@ -124,11 +143,18 @@ def collect(solver: Solver, train: Trained, asked: Questions) -> dict[str, Any]:
     }
     if solver.training is None:
         return evidence
+    if not train.problems:
+        return {**evidence, **solver.training.evidence}
     rows = training_rows([*train.problems, *train.replayed], solver.model)
+    learns = solver.training.steps > 0  # else nobody here knows how the rows were written
     leaked = overlap.find(_questions(train.problems), _questions(asked.problems))
     return {
         **evidence,
-        "train_template": _as_trained(form, train.problems[0], rows[0]),
+        **(
+            {"train_template": _as_trained(form, train.problems[0], rows[0])}
+            if learns
+            else {"tuned_loss": _tuned_loss(solver, train.problems)}
+        ),
         "train_problems": len(train.problems),
         "replayed_problems": len(train.replayed),
         **duplicates([p.question + "\n" + p.solution for p in train.problems]),

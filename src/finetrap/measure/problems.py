@@ -35,6 +35,8 @@ class Problems:
         """Return the seeded subset to train on or draw exemplars from, the same for all."""
         if cell.trained_on is None:
             return Trained(())
+        if cell.strategy.given and cell.train.problems == 0:
+            return Trained(())  # what it was trained on is not known
         task = self._task(cell.trained_on)
         if cell.strategy.trains and not task.train:
             raise BadInput(f"task '{task.name}' has no training problems; use it as a probe")

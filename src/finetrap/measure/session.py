@@ -83,7 +83,7 @@ class LoadedModel:
 
     def before_training(self, cell: Cell, train: Trained, tell: Teller) -> Mapping[str, Any]:
         """Score the training solutions with the base model, once for all strategies."""
-        if not cell.strategy.trains or cell.split == "dev":
+        if not cell.strategy.trains or not train.problems or cell.split == "dev":
             return {}
         known = (cell.trained_on and cell.trained_on.name, cell.train)
         if known not in self._before and self._solver is None:
@@ -100,9 +100,12 @@ class LoadedModel:
                 self.model.rewind(1.0)  # the last cell may have gone back
             return self._solver
         self.keep_only(cell)
-        if cell.strategy.trains:
+        if cell.strategy.learns:
             tell.phase("train", problems=len(train.problems) + len(train.replayed))
         self._training_key = cell.training_key()
+        if cell.strategy.given and cell.seed is not None:
+            self._solver = strategies.adopt(self.model, cell.strategy.weights[cell.seed])
+            return self._solver
         checkpoint = self._checkpoint(tell) if cell.strategy.trains else None
         self._solver = strategies.adapt(
             self.model,
@@ -151,7 +154,7 @@ class LoadedModel:
 
     def weights(self, cell: Cell, keep: Keep) -> Callable[[Path], None] | None:
         """Return what writes the trained weights into a run folder, None where none are kept."""
-        if keep.weights == "none" or not cell.strategy.trains:
+        if keep.weights == "none" or not cell.strategy.learns:
             return None
         whole = keep.weights == "all"
         if cell.strategy.kind == "full" and not whole:

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
 
-from finetrap.backends import Completion, Model, Progress, Row, Scored, Training
-from finetrap.errors import BadInput, ContextTooLong
+from finetrap.backends import Adopting, Completion, Model, Progress, Row, Scored, Training
+from finetrap.errors import BadInput, ContextTooLong, Unsupported
 from finetrap.events import Part, Told
-from finetrap.records import Answer, Limits, Problem, StrategySpec, TaskKind, TrainSpec
+from finetrap.records import Answer, Limits, ModelSpec, Problem, StrategySpec, TaskKind, TrainSpec
 from finetrap.references import PromptSpec
 from finetrap.runs.unfinished import Checkpoint
 from finetrap.text import prompts, scoring
@@ -90,6 +90,13 @@ def adapt(
         training = model.train(rows, strategy, budget, seed, progress, checkpoint)
     spent = time.perf_counter() - start + (checkpoint.earlier_s if checkpoint else 0.0)
     return Solver(model, training=training, train_s=round(spent, 3))
+
+
+def adopt(model: Model, given: ModelSpec) -> Solver:
+    """Turn the base model into what others made of it. Raises BadModel, Unsupported."""
+    if not isinstance(model, Adopting):
+        raise Unsupported(f"{type(model).__name__} has no weights that others could have trained")
+    return Solver(model, training=model.adopt(given))
 
 
 def exemplars(

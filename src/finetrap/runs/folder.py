@@ -311,12 +311,16 @@ def _no_garbage_sought() -> Iterator[None]:
             gc.enable()
 
 
+def _parse_model(document: Mapping[str, Any]) -> ModelSpec:
+    return ModelSpec(**{**document, "prompt": PromptSpec.read(document["prompt"])})
+
+
 def _parse_cell(document: Mapping[str, Any]) -> Cell:
     strategy = {**document["strategy"], "rewind": tuple(document["strategy"]["rewind"])}
-    model, trained_on = document["model"], document["trained_on"]
-    replayed = document["replayed"]
+    strategy["weights"] = tuple(map(_parse_model, strategy.get("weights", ())))
+    trained_on, replayed = document["trained_on"], document["replayed"]
     return Cell(
-        model=ModelSpec(**{**model, "prompt": PromptSpec.read(model["prompt"])}),
+        model=_parse_model(document["model"]),
         task=TaskRef(**document["task"]),
         strategy=StrategySpec(**strategy),
         train=TrainSpec(**document["train"]),

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from finetrap.backends.hf.source import PREFIX, named, spec
 
 if TYPE_CHECKING:
-    from finetrap.backends.hf.model import HFModel, open_model
+    from finetrap.backends.hf.model import HFModel
+    from finetrap.backends.hf.opening import open_model
 
 __all__ = ["PREFIX", "HFModel", "named", "open_model", "spec"]
 
@@ -16,6 +17,6 @@ def __getattr__(name: str) -> Any:
     """Import what needs torch once it is asked for: reading a study takes none of it."""
     if name not in ("HFModel", "open_model"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from finetrap.backends.hf import model
+    from finetrap.backends.hf import opening
 
-    return getattr(model, name)
+    return getattr(opening, name)

@@ -24,9 +24,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import is_gguf_available, logging
 
 from finetrap.backends.hf import hub, source
+from finetrap.backends.hf.tokens import Tokens
 from finetrap.backends.hf.training.adapters import merged_into
 from finetrap.errors import BadModel, MissingPackage, NotFinite
 from finetrap.records import ModelSpec
+from finetrap.references import Format
 
 PICKLED = "pytorch_model*.bin"
 
@@ -111,6 +113,19 @@ def _with_adapter(spec: ModelSpec, folder: Path, device: torch.device) -> Opened
     method = source.adapter_settings(folder).get("peft_type", "")
     facts = {**opened.made_from, "adapter": f"{method}, merged into {base.source}"}
     return Opened(network.eval().requires_grad_(False), tokenizer, opened.stored_bytes, facts)
+
+
+def tokens_of(opened: Opened, form: Format) -> Tokens:
+    """Return the tokenizer of an opened model with the rules of that model."""
+    generation = getattr(opened.network, "generation_config", None)
+    ends: int | list[int] | None = getattr(generation, "eos_token_id", None)
+    return Tokens(
+        opened.tokenizer,
+        form=form,
+        context=context_length(opened.network.config, opened.tokenizer),
+        vocabulary=opened.network.get_input_embeddings().weight.shape[0],
+        more_ends=ends if isinstance(ends, list) else [] if ends is None else [ends],
+    )
 
 
 def context_length(config: Any, tokenizer: Any) -> int | None:

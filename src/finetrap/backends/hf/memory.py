@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from contextlib import suppress
 from functools import cache
 from typing import Any
@@ -56,6 +57,15 @@ def free_bytes(device: torch.device) -> int:
         free: int = torch.cuda.mem_get_info(device)[0]
         return free
     return memory_free()
+
+
+def packing_room(dtype: torch.dtype) -> int:
+    """Return the bytes that packed weights may take.
+
+    Packing weights changes bits in bf16, so there free memory has no say in it.
+    """
+    exact = dtype == torch.float32
+    return int(SHARE * free_bytes(torch.device("cpu"))) if exact else sys.maxsize
 
 
 def too_large(batch: int, fits: int) -> MemoryError:

@@ -1,4 +1,4 @@
-"""A transformers model behind the seam: opened, asked, trained, saved, and made the base again."""
+"""A transformers model behind the seam: asked, trained, saved, and made the base again."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from finetrap.backends import (
 from finetrap.backends.hf import layout
 from finetrap.backends.hf.asking.generate import Endings, Golds, generate
 from finetrap.backends.hf.asking.score import divergence, known_windows, score, whole_texts
+from finetrap.backends.hf.given import taken, told
 from finetrap.backends.hf.kernels.onednn import multiplying
 from finetrap.backends.hf.layout import Span
-from finetrap.backends.hf.load import Opened, context_length, load_checkpoint, quiet
-from finetrap.backends.hf.memory import SHARE, free_bytes, keep_freed, return_freed
+from finetrap.backends.hf.load import Opened, load_checkpoint, quiet, tokens_of
+from finetrap.backends.hf.memory import packing_room
 from finetrap.backends.hf.network import Network
-from finetrap.backends.hf.tokens import Tokens
 from finetrap.backends.hf.training import passes, step
 from finetrap.backends.hf.training.adapters import (
     Adapter,
@@ -54,20 +54,9 @@ from finetrap.backends.hf.training.member import (
 )
 from finetrap.backends.hf.weights import Originals, WayBack, base_copy, cast, sharing_copy
 from finetrap.errors import BadInput
-from finetrap.records import Limits, ModelSpec, Precision, StrategySpec, TrainSpec
+from finetrap.records import ModelSpec, Precision, StrategySpec, TrainSpec
 from finetrap.runs.unfinished import Checkpoint
 from finetrap.text.prompts import Form
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
-def open_model(spec: ModelSpec, limits: Limits) -> HFModel:
-    """Open a model on the GPU if there is one, else on the CPU. Raises BadModel."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    opened = load_checkpoint(spec, device)
-    keep_freed()
-    return_freed()
-    return HFModel(spec, opened, DTYPES[limits.dtype])
 
 
 class HFModel:
@@ -80,16 +69,8 @@ class HFModel:
 
     def __init__(self, spec: ModelSpec, opened: Opened, dtype: torch.dtype) -> None:
         self._spec, self._base, self._dtype = spec, opened.network, dtype
-        self._stored_bytes, self.made_from = opened.stored_bytes, opened.made_from
-        generation = getattr(self._base, "generation_config", None)
-        self.tokens = Tokens(
-            opened.tokenizer,
-            form=spec.prompt.format,
-            context=context_length(self._base.config, opened.tokenizer),
-            vocabulary=self._base.get_input_embeddings().weight.shape[0],
-            more_ends=_as_list(getattr(generation, "eos_token_id", None)),
-        )
-        self.form = Form(spec.prompt, self.tokens.chat)
+        self._opened = opened
+        self._read_with(opened)
         self.parameters: int = sum(p.numel() for p in self._base.parameters())
         self._originals = Originals(self._base)
         self._network = Network(self._base)
@@ -102,6 +83,12 @@ class HFModel:
         if dtype != torch.float32:
             self._originals.keep()
             cast(self._base, dtype)
+
+    def _read_with(self, opened: Opened, facts: Mapping[str, str] | None = None) -> None:
+        """Take the tokenizer and the chat template of an opened model; add facts to its own."""
+        self.tokens = tokens_of(opened, self._spec.prompt.format)
+        self.form = Form(self._spec.prompt, self.tokens.chat)
+        self.made_from: Mapping[str, str] = {**opened.made_from, **(facts or {})}
 
     def generate(
         self,
@@ -201,6 +188,26 @@ class HFModel:
             self.reset()
             raise
 
+    def adopt(self, given: ModelSpec) -> Training:
+        """Take weights that were trained elsewhere, until `reset`. Raises BadModel, NotFinite.
+
+        They are asked with their own tokenizer and chat template; tensors of the base model's
+        shapes take its place, so that there is a way back between the two.
+        """
+        other = load_checkpoint(given, self._base.device)
+        self.reset()
+        self._originals.keep()
+        if self._dtype != torch.float32:
+            self._originals.restore()
+        differs = taken(self._base, self._opened.tokenizer, other)
+        core = other.network if "tensors" in differs else self._base
+        cast(core, self._dtype)
+        self._network, self._changed = Network(core), True
+        self._adapter = Path(given.source) if given.base else None
+        self._read_with(other, told(given, differs))
+        faults = list(self.tokens.template_faults)
+        return Training(0, 0, 0, {"differs": differs, "template_faults": faults})
+
     def divergence(
         self,
         pairs: Sequence[tuple[str, str]],
@@ -258,13 +265,15 @@ class HFModel:
             return 0
         if self._adapter is not None and self._ships_adapter():
             return adapter_bytes(self._adapter)
-        return self.parameters * self._stored_bytes
+        return self.parameters * self._opened.stored_bytes
 
     def reset(self) -> None:
         """Return to the base weights, exactly."""
         if self._changed:
             self._originals.restore()
             cast(self._base, self._dtype)
+            if self.made_from != self._opened.made_from:
+                self._read_with(self._opened)
         self._network = Network(self._base)
         self._changed = self._runs_unmerged = False
         self._way, self._share = None, 1.0
@@ -275,8 +284,7 @@ class HFModel:
 
     def lengths(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:
         """Return the tokens of each context and of its continuation, as `score` reads them."""
-        found = [self.tokens.pair(*pair) for pair in pairs]
-        return [(len(pair.prompt), len(pair.target)) for pair in found]
+        return [(len(p.prompt), len(p.target)) for p in (self.tokens.pair(*x) for x in pairs)]
 
     def shown(self, row: Row) -> list[tuple[str, bool]]:
         """Return the text of each token of a training row, with whether it is in the loss."""
@@ -403,14 +411,5 @@ class HFModel:
             )
 
     def _multiplying(self, tokens: int) -> AbstractContextManager[bool]:
-        """Let the model multiply as is best for so many tokens.
-
-        Packing weights changes bits in bf16, so there free memory has no say in it.
-        """
-        exact = self._dtype == torch.float32
-        room = int(SHARE * free_bytes(torch.device("cpu"))) if exact else sys.maxsize
-        return multiplying(self._network.core, tokens, room)
-
-
-def _as_list(ids: int | list[int] | None) -> list[int]:
-    return ids if isinstance(ids, list) else [] if ids is None else [ids]
+        """Let the model multiply as is best for so many tokens."""
+        return multiplying(self._network.core, tokens, packing_room(self._dtype))

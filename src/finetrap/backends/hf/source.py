@@ -57,7 +57,8 @@ def is_gguf(place: Path) -> bool:
 def spec(name: str, source: str, settings: Mapping[str, Any], home: Path) -> ModelSpec:
     """Return the model of a source; its path starts from `home`. Raises BadModel, BadInput.
 
-    `settings` may hold the `base` of an adapter, as a ModelSpec; that of an adapter's folder is
+    `settings` may hold the `base` of an adapter, as a ModelSpec, or as `its_base` the one it has if
+    it is an adapter; that of an adapter's folder is
     else the one that the folder names, and that of an adapter on the hub is found on opening.
     """
     place, base = _place(source, home), settings.get("base")
@@ -73,7 +74,7 @@ def spec(name: str, source: str, settings: Mapping[str, Any], home: Path) -> Mod
     else:
         source, revision = str(place), content_revision(place, code=code)
         if (place / ADAPTER).is_file():
-            base = base or stated_base(place)
+            base = base or settings.get("its_base") or stated_base(place)
         elif base is not None:
             raise BadModel(f"{place} is a whole model, no adapter (no {ADAPTER}); remove `base`")
         if base is not None and base.base:

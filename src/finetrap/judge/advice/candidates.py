@@ -67,7 +67,7 @@ class Candidate:
         the seconds of training, then those of evaluation.
         """
         spec = self.arm.spec
-        tier = {"prompt": 1, "peft": 2, "full": 3}[spec.kind]
+        tier = {"prompt": 1, "peft": 2, "full": 3, "given": 3}[spec.kind]
         if self.arm.is_base:
             tier = 0
         elif spec.rewind:

@@ -52,12 +52,15 @@ FEWEST_SWAPPED = 30
 """Solutions from which such a share says something."""
 
 _NO_TRAINING = "no record of the training, only outputs"
+_ELSEWHERE = "trained elsewhere, without a record of the training"
 
 
 def rate_tried(case: Case) -> Ruling:
     """Judge the learning rate by other rates, by the loss and by the size of the updates."""
     if not case.runs:
         return not_enough_data(_NO_TRAINING)
+    if case.runs[0].cell.strategy.given:
+        return not_enough_data(_ELSEWHERE)
     own = learning_rate(case.runs[0].cell)
     against, neutral = _curve(case)
     against = _diverged(case) + against
@@ -127,6 +130,8 @@ def _curve(case: Case) -> tuple[list[str], list[str]]:
 
 def template(case: Case) -> Ruling:
     """Judge whether training and testing wrote their prompts alike."""
+    if case.runs and case.runs[0].cell.strategy.given:
+        return _template_elsewhere(case)
     trained, tested = case.first("train_template"), case.first("test_template")
     if not trained or not tested:
         return not_enough_data("templates unknown" if case.runs else _NO_TRAINING)
@@ -136,6 +141,26 @@ def template(case: Case) -> Ruling:
         f"trained with {_shown(trained['text'])}, tested with {_shown(tested['text'])}",
         "write training rows with the template that the model is asked in (prompt = ...)",
     )
+
+
+def _template_elsewhere(case: Case) -> Ruling:
+    """Judge by what was trained on, if it is known: in the right prompt it became likelier."""
+    differs = case.first("differs") or {}
+    named = "; ".join(f"{name}: {said}" for name, said in differs.items())
+    tuned = case.first("tuned_loss") or []
+    after, before = (
+        _bits_of_rows(rows) for rows in (tuned, (case.first("untouched_loss") or [])[: len(tuned)])
+    )
+    if after is None or before is None:
+        return not_enough_data("; ".join(filter(None, [_ELSEWHERE, named])))
+    said = (
+        f"its training solutions take it {after:.3f} bits per byte in the prompt that it is asked "
+        f"in, the base model {before:.3f}"
+    )
+    said = "; ".join(filter(None, [said, named]))
+    if after < before:
+        return ruled_out(said)
+    return likely_cause(said, "ask it as it was trained: [prompt] system and template, or format")
 
 
 def chat_template(case: Case) -> Ruling:

@@ -63,6 +63,6 @@ class Remaining:
 
 def _kinds(cell: Cell) -> tuple[object, ...]:
     """Return what a cell is one of, from the narrowest to everything."""
-    trains = cell.strategy.trains
+    trains = cell.strategy.learns
     own = (cell.model.name, cell.task.name, cell.strategy.name, cell.split)
     return own, (cell.model.name, trains), (cell.model.name,), trains, ()

@@ -130,7 +130,7 @@ def _timed(
     together()
     stopwatch = Stopwatch(counter, cells[0].limits, lambda text: say(f"{name}: {text}"))
     stopwatch.evaluation()
-    for cell in {method(cell.strategy): cell for cell in cells if cell.strategy.trains}.values():
+    for cell in {method(cell.strategy): cell for cell in cells if cell.strategy.learns}.values():
         train = problems.trained(cell)
         rows = strategies.training_rows([*train.problems, *train.replayed], model)
         stopwatch.training(cell, rows)

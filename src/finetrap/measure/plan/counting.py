@@ -75,7 +75,7 @@ class Counter:
 
     def work(self, cell: Cell) -> Work:
         """Count what a cell asks. Raises BadInput, ContextTooLong as the run would."""
-        asked, trains = self.problems.asked(cell), cell.strategy.trains
+        asked, trains = self.problems.asked(cell), cell.strategy.learns
         learned = self.problems.trained(cell).problems
         count, prompt = 0 if trains else cell.strategy.shots, cell.model.prompt
         shots = strategies.exemplars(prompt, learned, count, cell.seed)

@@ -157,7 +157,7 @@ class Forecaster:
     def _cell(self, cell: Cell, bench: _Bench) -> CellForecast:
         known = self.known[opened_as(cell)]
         work = known.works[signature(cell)]
-        timed = known.trainings[method(cell.strategy)] if cell.strategy.trains else None
+        timed = known.trainings[method(cell.strategy)] if cell.strategy.learns else None
         trains = timed is not None and bench.held != cell.training_key()
         bench.held = cell.training_key()
         parts = self._trained(cell, work, known, timed, bench) if timed and trains else []

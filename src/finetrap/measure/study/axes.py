@@ -41,7 +41,10 @@ LIST_DEPTH: Mapping[str, int] = {
 
 
 def overlaid(known: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay a study's settings over the catalog's; another PEFT method replaces its whole table."""
+    """Lay a study's settings over the catalog's; another PEFT method replaces its whole table, and
+    given weights share no setting with a strategy that happens to have their name."""
+    if written.get("kind") == "given":
+        return dict(written)
     old, new = known.get("peft", {}), written.get("peft", {})
     same_method = new.get("peft_type", old.get("peft_type")) == old.get("peft_type")
     merged = {**known, **written}
@@ -64,7 +67,16 @@ def strategy_faults(name: str, merged: Mapping[str, Any]) -> list[str]:
         if name != UNTOUCHED.name and 0 in shots:
             faults.append("without shots it is zero-shot; give shots from 1")
         return faults
-    faults = []
+    if kind == "given":
+        faults = [
+            f"given weights are trained already; remove `{key}`"
+            for key in ("learning_rate", "epochs", "batch", "peft", "replay", "shots")
+            if merged.get(key) not in (None, [], {}, [0])
+        ]
+        if not merged.get("weights"):
+            faults.append(f'no weights; write weights = "DIR" in {place("strategy", name)}')
+        return faults
+    faults = [f'weights belong to kind = "given", not "{kind}"'] if merged.get("weights") else []
     if name == UNTOUCHED.name:
         faults.append("zero-shot is the base model; give a trained strategy another name")
     if "learning_rate" not in merged:

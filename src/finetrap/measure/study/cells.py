@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from finetrap.measure.study.axes import UNTOUCHED
@@ -20,14 +21,21 @@ def cells_of(study: Study) -> tuple[Cell, ...]:
         for model in study.models
         for task in study.tasks
         for strategy in strategies
-        for seed in (study.seeds if _is_random(strategy, model) else (None,))
+        for seed in _seeds_of(study, strategy, model)
     ]
     return tuple({cell.key: cell for cell in grid}.values())
 
 
 def at_rate(strategy: StrategySpec, rate: float | None) -> StrategySpec:
     """Return a strategy at another learning rate; a prompt has none."""
-    return replace(strategy, learning_rate=rate) if strategy.trains else strategy
+    return replace(strategy, learning_rate=rate) if strategy.learns else strategy
+
+
+def _seeds_of(study: Study, strategy: StrategySpec, model: ModelSpec) -> Sequence[int | None]:
+    """Return a strategy's seeds; given weights are one each."""
+    if strategy.given:
+        return range(len(strategy.weights))
+    return study.seeds if _is_random(strategy, model) else (None,)
 
 
 def _is_random(strategy: StrategySpec, model: ModelSpec) -> bool:
@@ -46,7 +54,7 @@ def cell(
         model=model,
         task=task,
         strategy=strategy,
-        train=_deciding_budget(study.train, strategy) if drawn else TrainSpec(),
+        train=_deciding_budget(study, strategy) if drawn else TrainSpec(),
         limits=study.limits,
         seed=seed,
         trained_on=trained_on,
@@ -55,9 +63,16 @@ def cell(
     )
 
 
-def _deciding_budget(train: TrainSpec, strategy: StrategySpec) -> TrainSpec:
+def _deciding_budget(study: Study, strategy: StrategySpec) -> TrainSpec:
     """Return the part of the budget that decides this strategy's numbers, so that its key has no
-    more: a prompt only draws from the training problems, and the rate is the strategy's own."""
+    more: a prompt only draws from the training problems, and the rate is the strategy's own.
+
+    What given weights were trained on is known where the study names one task to train on.
+    """
+    train = study.train
+    if strategy.given:
+        known = train.problems if study.train_task else 0
+        return TrainSpec(problems=known, dev=train.dev if strategy.rewind else 0)
     if not strategy.trains:
         return TrainSpec(problems=train.problems, dev=train.dev)  # what exemplars are drawn from
     return replace(train.of(strategy), learning_rate=None)

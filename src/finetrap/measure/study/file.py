@@ -76,6 +76,11 @@ Templates = Annotated[
     BeforeValidator(_listed_values),
     AfterValidator(_distinct),
 ]
+Sources = Annotated[
+    list[Annotated[str, Field(min_length=1)]],
+    BeforeValidator(_listed_values),
+    AfterValidator(_distinct),
+]
 Seeds = Annotated[list[Natural], Field(min_length=1), AfterValidator(_distinct)]
 
 _COUNT = "a whole number from 1"
@@ -209,10 +214,12 @@ class StrategyTable(Table):
 
     about: str = Field(default="", description="a sentence")
     """What it is, for `finetrap list`."""
-    kind: Literal["prompt", "full", "peft"] | None = Field(
-        default=None, description='"prompt", "full" or "peft"'
+    kind: Literal["prompt", "full", "peft", "given"] | None = Field(
+        default=None, description='"prompt", "full", "peft" or "given"'
     )
-    """A prompt, full fine-tuning, or a PEFT adapter."""
+    """A prompt, full fine-tuning, a PEFT adapter, or weights that were trained elsewhere."""
+    weights: Sources = Field(default=[], description="a folder, .gguf file or hub id, or a list")
+    """Of a given strategy: what was trained from the study's model; of several each is a seed."""
     shots: Shots = Field(default=[0], description=f"a whole number from 0, {_AXIS}")
     learning_rate: Positives | None = Field(default=None, description=f"{_POSITIVE}, {_AXIS}")
     """Its own rate, before `train.learning_rate` and the catalog's."""

@@ -86,3 +86,22 @@ def _from_file(path: Path) -> tuple[str, dict[str, Any], Path]:
     if faults:
         raise BadStudy(str(path), faults)
     return path.stem, table, path.parent
+
+
+def given(entry: str, home: Path, base: ModelSpec) -> ModelSpec:
+    """Return weights that others trained from a base model; an adapter's base is that one.
+
+    It is asked as its base is. Raises BadModel.
+    """
+    settings = {
+        "its_base": base,
+        "allow_pickle": base.allow_pickle,
+        "trust_remote_code": base.trust_remote_code,
+    }
+    backend = backend_of(entry)
+    found = backend.named(entry, home)
+    if found is None:
+        raise BadModel(
+            f"no weights '{entry}': give a checkpoint or adapter folder, a .gguf file or a hub id"
+        )
+    return backend.spec(*found, settings, home)

@@ -279,12 +279,18 @@ class _Reading:
         merged = overlaid(known, written)
         budget = self.form.train.spec()
         shared = None if self.form.search else budget.learning_rate
-        if merged["kind"] != "prompt" and "learning_rate" not in written and shared:
+        if merged["kind"] in ("full", "peft") and "learning_rate" not in written and shared:
             merged["learning_rate"] = [shared]
         faults = strategy_faults(name, merged)
         if self.form.search and len(merged.get("learning_rate", ())) > 1:
             faults.append("[search] tries several rates; give the one it starts from")
+        if merged["kind"] == "given" and len(self.form.models) != 1:
+            faults.append(
+                f"given weights belong to one base model; the study names {len(self.form.models)}"
+            )
         specs = [] if faults else list(grid(name, merged))
+        if merged["kind"] == "given":
+            specs = [replace(spec, weights=self._weights(merged["weights"])) for spec in specs]
         refused = [catalog.check_peft(spec.peft) for spec in specs if spec.peft is not None]
         if budget.dtype == "bf16":
             refused += [catalog.check_bf16(spec.peft) for spec in specs if spec.peft is not None]
@@ -292,6 +298,16 @@ class _Reading:
         if faults:
             raise BadStudy(name, [f"'{name}': {fault}" for fault in faults])
         return specs
+
+    def _weights(self, entries: Sequence[str]) -> tuple[ModelSpec, ...]:
+        """Return what was trained elsewhere; an adapter goes on the study's model."""
+        entry = self.form.models[0]
+        table = self.form.model.get(entry)
+        settings = table.model_dump(exclude_unset=True) if table else {}
+        base = models.resolve(entry, self.base, settings)
+        found = [models.given(weights, self.base, base) for weights in entries]
+        self._refuse_repeated("weights", [weights.revision for weights in found])
+        return tuple(found)
 
     def _known_replay(self, entry: str) -> bool:
         return bool(self._setting(entry, "replay"))
@@ -318,7 +334,7 @@ class _Reading:
             table, file = catalog.strategies().get(entry, {}), f"{entry}.toml"
         strategy, faults = checked_strategy(table, file)
         if entry.endswith(".toml") and strategy.kind is None:
-            faults.append(f'{file}: kind: missing; give "prompt", "full" or "peft"')
+            faults.append(f'{file}: kind: missing; give "prompt", "full", "peft" or "given"')
         if faults:
             raise BadStudy(entry, faults)
         return strategy.model_dump(exclude_unset=True)

@@ -115,7 +115,7 @@ def _trained(study: Study) -> list[tuple[ModelSpec, TaskRef]]:
 
 def _trainings(strategies: Iterable[StrategySpec]) -> list[StrategySpec]:
     """Return the trainings to search for: a rewound strategy has the rate of its training."""
-    trained = (s.trained_as for s in strategies if s.trains)
+    trained = (s.trained_as for s in strategies if s.learns)
     return list({content_hash(asdict(s)): s for s in trained}.values())
 
 

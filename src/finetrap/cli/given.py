@@ -1,0 +1,118 @@
+"""The verb that judges what others have trained, against the model that they started from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from finetrap.cli.doing import run_to_the_end
+from finetrap.cli.judging import report_to
+from finetrap.cli.options import AllowCode, AsJson, Quiet, Source, Voice, Workers
+from finetrap.errors import BadInput
+
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Of the way from the base to the given weights, with --rewind."""
+
+
+def judge(
+    base: Annotated[str, typer.Option(help="What it was trained from, as in a study's `models`.")],
+    tuned: Annotated[
+        list[str], typer.Option(metavar="DIR", help="A checkpoint, an adapter or a .gguf file.")
+    ],
+    task: Annotated[list[str], typer.Option(metavar="TASK", help="What it was trained for.")],
+    probes: Annotated[
+        list[str] | None,
+        typer.Option("--probe", metavar="TASK", help="What must not be lost; may be repeated."),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TASK=PATH", help="Where a task's data lies, if not on the hub."),
+    ] = None,
+    train: Annotated[
+        str | None, typer.Option(metavar="TASK", help="What it was trained on, if you have it.")
+    ] = None,
+    seeds: Annotated[
+        bool, typer.Option("--seeds", help="The folders are the seeds of one training.")
+    ] = False,
+    rewind: Annotated[
+        bool, typer.Option("--rewind", help="Also judge weights between the base and each.")
+    ] = False,
+    problems: Annotated[int, typer.Option(min=1, help="Test problems, at most.")] = 500,
+    probe_problems: Annotated[int, typer.Option(min=1, help="Of each probe, at most.")] = 100,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest completion.")] = 256,
+    out: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("finetrap-judge"),
+    workers: Workers = None,
+    allow_code: AllowCode = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Judge checkpoints that others trained against their base: what was gained, lost, and why.
+
+    Example: finetrap judge --base mini-1m --tuned ./my-checkpoint --task market --probe prose
+    """
+    import tomli_w
+
+    limits = {
+        "test_problems": problems,
+        "probe_problems": probe_problems,
+        "max_new_tokens": max_new_tokens,
+    }
+    strategies = _given_strategies(tuned, seeds=seeds, rewind=rewind)
+    table: dict[str, Any] = {
+        "name": "judge " + ", ".join(Path(folder).name for folder in tuned),
+        "models": [_absolute(base)],
+        "tasks": [_task(entry) for entry in task],
+        "probes": [_task(entry) for entry in probes or ()],
+        "strategies": ["zero-shot", *strategies],
+        "limits": limits,
+        "strategy": strategies,
+        "data": dict(_data_at(entry) for entry in data or ()),
+        **({"train": {"task": _task(train), "problems": "all"}} if train else {}),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    file, voice = out / "study.toml", Voice(as_json, quiet)
+    file.write_text(tomli_w.dumps(table), encoding="utf-8")
+    whole = run_to_the_end(file, out / "runs", workers, voice, allow_code=allow_code)
+    report_to(Source(out / "runs", file), out, voice)
+    if not whole:
+        raise typer.Exit(1)
+
+
+def _given_strategies(tuned: list[str], *, seeds: bool, rewind: bool) -> dict[str, dict[str, Any]]:
+    """Return a strategy for each folder, or one of all; each once more with a way back."""
+    places = [_absolute(folder) for folder in tuned]
+    if seeds:
+        groups = {Path(tuned[0]).name: places}
+    else:
+        groups = {Path(folder).name: [place] for folder, place in zip(tuned, places, strict=True)}
+        if len(groups) < len(tuned):
+            raise BadInput("two of the --tuned folders have one name; name them apart, or --seeds")
+    kinds = {name: {"kind": "given", "weights": weights} for name, weights in groups.items()}
+    if not rewind:
+        return dict(kinds)
+    back = {f"{name}+rewind": {**kind, "rewind": list(SHARES)} for name, kind in kinds.items()}
+    return {**kinds, **back}
+
+
+def _absolute(entry: str) -> str:
+    """Return where a folder or file lies: the study file lies elsewhere."""
+    place = Path(entry).expanduser()
+    return str(place.resolve()) if place.exists() else entry
+
+
+def _task(entry: str) -> str:
+    """Return a task as a study names it; its file may be named from here."""
+    kind, colon, path = entry.partition(":")
+    if not colon and Path(entry).expanduser().is_file():
+        return f"jsonl:{Path(entry).expanduser().resolve()}"
+    place = Path(path).expanduser()
+    return f"{kind}:{place.resolve()}" if colon and place.exists() else entry
+
+
+def _data_at(entry: str) -> tuple[str, str]:
+    name, equals, path = entry.partition("=")
+    if not name or not equals or not path:
+        raise BadInput(f"--data {entry}: expected TASK=PATH, for example gsm8k=data/gsm8k")
+    return name, str(Path(path).expanduser().resolve())
