@@ -128,6 +128,8 @@ def machine_fault(fault: BaseException, *places: str | Path) -> MachineFault | N
     """
     if isinstance(fault, MachineFault):
         return fault
+    if isinstance(fault, ImportError):
+        return MachineFault(f"{fault}; install what is missing, {AGAIN}")
     number = _refused(fault)
     if number == errno.ENOMEM or (number is None and not _UNNUMBERED.search(str(fault))):
         return None

@@ -117,6 +117,41 @@ def test_accumulated_passes_give_the_gradient_of_the_whole_batch(tmp_path, write
             assert torch.allclose(one, whole, rtol=1e-4, atol=1e-7)
 
 
+def starved(monkeypatch, most: int) -> None:
+    """Let every pass over more than so many tokens exhaust the memory once its gradient is made."""
+    real = train.backward
+
+    def backward(network, spans, *arguments, **options):
+        loss = real(network, spans, *arguments, **options)
+        if sum(len(span.ids) for span in spans) > most:
+            torch.empty(2**50)
+        return loss
+
+    monkeypatch.setattr(train, "backward", backward)
+
+
+@pytest.mark.parametrize("name", ["full", "dora"])
+def test_where_memory_runs_out_the_micro_batch_halves_and_the_step_is_the_same(
+    folder, model, monkeypatch, name
+):
+    longest = max(len(span.ids) for span in examples(ROWS, model.tokens, virtual=0, max_length=256))
+    whole = model.train(ROWS, STRATEGIES[name], BUDGET, seed=3)
+    starved(monkeypatch, 2 * longest)
+    run = model.train(ROWS, STRATEGIES[name], BUDGET, seed=3)
+    assert whole.evidence["micro_batch_halved"] == []
+    assert run.evidence["micro_batch_halved"] == [1, 1]
+    for curve in ("loss", "gradient_norm"):
+        assert run.evidence[curve] == pytest.approx(whole.evidence[curve], rel=1e-4)
+
+
+def test_a_row_that_does_not_fit_alone_is_out_of_memory(model, monkeypatch):
+    before = digest(model)
+    starved(monkeypatch, 1)
+    with pytest.raises(RuntimeError, match="allocate memory"):
+        model.train(ROWS, STRATEGIES["full"], BUDGET, seed=3)
+    assert digest(model) == before
+
+
 def test_a_batch_is_cut_by_targets_and_by_padded_places():
     spans = [Span(list(range(n)), 2) for n in (9, 3, 5, 7)]
 

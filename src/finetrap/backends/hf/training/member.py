@@ -68,6 +68,8 @@ class Curve:
     update_ratio: list[float | None] = field(default_factory=list)
     """‖Δw‖ / ‖w‖ over the trained parameters; None where ‖w‖ is zero."""
     learning_rate: list[float] = field(default_factory=list)
+    micro_batch_halved: list[int] = field(default_factory=list)
+    """Steps at which the memory did not hold a pass: from there on passes are half as large."""
 
 
 class Member:

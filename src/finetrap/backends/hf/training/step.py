@@ -10,12 +10,14 @@ from torch import Tensor
 from finetrap.backends import Progress
 from finetrap.backends.hf.kernels.head import HeadLoss
 from finetrap.backends.hf.layout import Span, Tree, in_one_row, padded
+from finetrap.backends.hf.memory import release
 from finetrap.backends.hf.network import Network
 from finetrap.backends.hf.training import kept
 from finetrap.backends.hf.training.half import Copies
 from finetrap.backends.hf.training.lowrank import Merging
 from finetrap.backends.hf.training.member import Member
 from finetrap.backends.hf.training.passes import activation_bytes, cut, token_bytes
+from finetrap.errors import out_of_memory
 from finetrap.runs.unfinished import Checkpoint
 
 LOGITS = 2**26
@@ -43,21 +45,54 @@ def fit(
     for step in range(done + 1, steps + 1):
         if merging:
             merging.refresh()
-        rows = member.rows(step)
-        loss = accumulate(network, rows, filler, together=together)
+        loss = _gradient_that_fits(network, member, step, filler, together=together)
         member.update(step, loss)
         if checkpoint and not member.fault and (step == steps or checkpoint.due()):
             kept.keep(member, step, checkpoint)
         if progress:
             facts = {"step": step, "steps": steps, "loss": loss}
             try:
-                progress("step", {**facts, "tokens": sum(len(span.ids) for span in rows)})
+                tokens = sum(len(span.ids) for span in member.rows(step))
+                progress("step", {**facts, "tokens": tokens})
             except KeyboardInterrupt:
                 if checkpoint and not member.fault and step < steps:
                     kept.keep(member, step, checkpoint)
                 raise
         if member.fault:
             return
+
+
+def _gradient_that_fits(
+    network: Network, member: Member, step: int, filler: int, *, together: bool
+) -> float:
+    """Add a step's gradient; return its loss.
+
+    Where a pass exhausts the memory, the step is made anew in passes half as large, as are all
+    that follow: the same step but for the order of its sums. Raises what a pass of one row raises.
+    """
+    rows, halved = member.rows(step), member.curve.micro_batch_halved
+    while True:
+        room = _room(network, member, len(halved))
+        try:
+            return accumulate(network, rows, filler, room=room, together=together)
+        except (RuntimeError, MemoryError) as fault:
+            longest = max(len(span.ids) for span in rows)
+            if not out_of_memory(fault) or room <= longest * token_bytes(network):
+                raise
+        halved.append(step)
+        for weight in (*member.weights, *network.core.parameters()):
+            weight.grad = None
+        release(network.device)
+
+
+def _room(network: Network, member: Member, halvings: int) -> int:
+    """Return the bytes of activations for one pass, after so many halvings of the largest."""
+    room = activation_bytes(network)
+    if not halvings:
+        return room
+    batches = [[len(member.spans[i].ids) for i in batch] for batch in member.batches]
+    largest = max(len(batch) * max(batch) for batch in batches) * token_bytes(network)
+    return min(room, largest) >> halvings
 
 
 def accumulate(
