@@ -294,6 +294,8 @@ class ReportWritten(Event):
     """of each model and task, what was learned and what was lost"""
     tally: Sequence[Mapping[str, Any]]
     """the strategies with each verdict, and how many of them forget"""
+    prompts: Sequence[Mapping[str, Any]]
+    """how much the base model varies over a study's prompts"""
     missing: Sequence[Any]
     """what could not be judged"""
     owed: int

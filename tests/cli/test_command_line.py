@@ -18,9 +18,11 @@ import typer
 
 from finetrap.cli import CODES, VERBS, app, example, main
 from finetrap.cli.options import Source
+from finetrap.runs.store import Store
 from finetrap.terminal.live import STOPPING
 from tests.builders.commands import answers, finetrap
 from tests.builders.documents import documented
+from tests.builders.runs import ZERO, run
 
 STUDY = """
 name = "toy"
@@ -51,7 +53,8 @@ CHEAP = ("status", "report", "diagnose", "advise", "compare", "grade", "overlap"
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with nothing but the files of a user that the examples name."""
+    """A folder with the files of a user that the examples name, and one run."""
+    Store(tmp_path / "runs").commit(run(ZERO, [1, 0, 1, 0]))
     for name, rows in FILES.items():
         (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
     return tmp_path

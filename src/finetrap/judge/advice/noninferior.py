@@ -91,7 +91,7 @@ def _standing(
 def shown_worse(made: Contrast, estimated: Estimate, margins: Judge, tests: int) -> bool:
     """Say whether a contrast shows a loss, among so many tests, that is not within the margin."""
     found = in_margins(made, estimated, margins)
-    behind = (1 - p_above(found, 0.0)) * tests <= ALPHA and abs(estimated.delta) > made.noise
+    behind = found.centre < 0 and found.p * tests <= ALPHA and abs(estimated.delta) > made.noise
     return behind and p_above(found, -1.0) > ALPHA
 
 
