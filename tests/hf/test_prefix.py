@@ -33,7 +33,7 @@ def read_apart(model: HFModel) -> int:
 
 def test_completions_are_the_same_with_and_without_sharing(model):
     settings = {"max_new_tokens": 12, "stops": ("Question:",), "batch": 3}
-    _ = model._network.shares
+    _ = model._network.way
     with reading(model._base) as together:
         shared = model.generate(PROMPTS, **settings)
     with reading(model._base) as apart:  # with a prompt that has no start with the others
@@ -96,7 +96,7 @@ def test_nats_are_the_same_with_and_without_sharing(model):
 def test_endings_of_one_context_read_it_once_and_cost_what_they_cost_alone(model):
     endings = (" 7", " Tom has 3 + 4 = 7 apples.", " a", " the mill grinds corn")
     pairs = [(text, ending) for text in (*QUESTIONS, *PROMPTS) for ending in endings]
-    _ = model._network.shares
+    _ = model._network.way
     with reading(model._base) as found:
         together = model.score(pairs, batch=3)
     alone = [model.score([pair], batch=1)[0] for pair in pairs]

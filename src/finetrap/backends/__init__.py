@@ -211,6 +211,15 @@ class Derived(Model, Protocol):
         """What its weights came from, each with a name: for people to read; empty if nothing."""
 
 
+@runtime_checkable
+class Told(Model, Protocol):
+    """A model that says how it is read."""
+
+    @property
+    def how_read(self) -> Mapping[str, str]:
+        """`attention`, `completions` and, with an adapter, `adapted`, for people to read."""
+
+
 def interpolating(model: Model) -> Interpolating:
     """Return the model as one that has two ends. Raises Unsupported."""
     if isinstance(model, Interpolating):

@@ -54,6 +54,18 @@ NEEDS_MORE_KEY: Mapping[str, str] = {
 }
 """Settings that, where they are set, ask for more than the configuration."""
 
+MOVES_BASE_WEIGHTS = ("pissa", "olora")
+"""What `init_lora_weights` starts with where it takes LoRA's first value out of the base weights.
+
+Such an adapter is saved as the change from the base weights, a plain LoRA of twice its rank."""
+
+WITH_MOVED_WEIGHTS = (
+    *("peft_type", "init_lora_weights", "r", "lora_alpha", "rank_pattern", "alpha_pattern"),
+    *("use_rslora", "lora_dropout", "target_modules", "exclude_modules", "layers_to_transform"),
+    *("layers_pattern", "fan_in_fan_out"),
+)
+"""Settings that this change can be told with; PEFT would leave others out of what it saves."""
+
 OWN_KEYS: Mapping[str, str] = {
     "task_type": "it is always CAUSAL_LM",
     "inference_mode": "it would freeze the adapter",
@@ -111,6 +123,8 @@ def check_peft(table: Mapping[str, Any]) -> list[str]:
     start = table.get("init_lora_weights")
     if isinstance(start, str) and (reason := NEEDS_MORE_INIT.get(start.lower())):
         faults.append(_refusal(f"init_lora_weights = '{start}'", reason))
+    if moves_base_weights(start):
+        faults += _untold(str(start), table)
     for key, reason in NEEDS_MORE_KEY.items():
         if table.get(key) not in (None, False):  # an empty table switches a method on too
             faults.append(_refusal(f"'{key}'", reason))
@@ -118,6 +132,28 @@ def check_peft(table: Mapping[str, Any]) -> list[str]:
         faults.append("PEFT method 'TRAINABLE_TOKENS' needs token_indices, the ids it may train")
     faults += [f"'{key}' cannot be set: {why}" for key, why in OWN_KEYS.items() if key in table]
     return faults
+
+
+def moves_base_weights(start: object) -> bool:
+    """Say whether a value of `init_lora_weights` takes the adapter out of the base weights."""
+    return isinstance(start, str) and start.lower().startswith(MOVES_BASE_WEIGHTS)
+
+
+def _untold(start: str, table: Mapping[str, Any]) -> list[str]:
+    """Return what of a table would be missing from the adapter that is saved."""
+    found = [
+        f"'{key}' cannot be combined with init_lora_weights = '{start}': it would be lost from the "
+        "saved adapter, which would not be what was measured; leave one of the two out"
+        for key, value in table.items()
+        if key not in WITH_MOVED_WEIGHTS and value not in _OFF
+    ]
+    patterns = [key for key in ("rank_pattern", "alpha_pattern") if table.get(key)]
+    if table.get("use_rslora") and patterns:
+        found.append(
+            f"'{patterns[0]}' and use_rslora cannot both be combined with init_lora_weights = "
+            f"'{start}': PEFT cannot save such an adapter; leave one of the three out"
+        )
+    return found
 
 
 def check_bf16(table: Mapping[str, Any]) -> list[str]:
@@ -133,7 +169,7 @@ def check_bf16(table: Mapping[str, Any]) -> list[str]:
 
 
 _FP32_ALONE = 'trains in fp32 alone; write [train] dtype = "fp32", or leave it out'
-_OFF = (None, False, 0, "none")
+_OFF: tuple[Any, ...] = (None, False, 0, "none", [], {})
 
 
 def _refusal(what: str, reason: str) -> str:

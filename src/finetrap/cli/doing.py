@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from finetrap.cli import read_how
 from finetrap.cli.interruption import Interrupted, interruptible
 from finetrap.cli.judging import report_to, wanted_limits
 from finetrap.cli.options import (
@@ -243,13 +244,17 @@ def status(
         for row in rows
     ]
     lines.append("  ".join(f"{shown.get(name, name)} {n}" for name, n in summary.items()))
+    how_read = read_how.how_read(cells, store.environments(c.key for c in cells if c.key in known))
+    lines += how_read
     read, faults = tasks.local_data(cells)
     data: dict[str, dict[str, object]] = {}
     for name, task in read.items():
         golds = tasks.right_answers(task)
         data[name] = {**tasks.counts(task), "right answers": golds and asdict(golds)}
     lines += tasks.held_data(read)
-    Voice(as_json, quiet).result({**summary, "data": data, "list": rows}, "\n".join(lines))
+    Voice(as_json, quiet).result(
+        {**summary, "models": how_read, "data": data, "list": rows}, "\n".join(lines)
+    )
     if faults:
         raise BadData("\n".join(faults))
 

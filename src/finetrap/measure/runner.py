@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
-from finetrap.backends import Derived, Model
+from finetrap.backends import Derived, Model, Told
 from finetrap.errors import (
     BadInput,
     Diverged,
@@ -146,14 +146,15 @@ def run_cell(
         probes=probes,
         costs=_costs(cell, solver, meter, read),
         evidence={**evidence.collect(solver, train, asked), **before, **rewound, **varied, **after},
-        environment={**environment(), **_made_from(loaded.model.model), **session.tried},
+        environment={**environment(), **_about(loaded.model.model), **session.tried},
     )
 
 
-def _made_from(model: Model) -> Mapping[str, Any]:
-    """Say what the weights came from, where that is more than a checkpoint."""
+def _about(model: Model) -> Mapping[str, Any]:
+    """Say what weights came from, where that is more than a checkpoint, and how they are read."""
     made_from = model.made_from if isinstance(model, Derived) else {}
-    return {"model": dict(made_from)} if made_from else {}
+    found: dict[str, Any] = {"model": dict(made_from)} if made_from else {}
+    return {**found, "read": dict(model.how_read)} if isinstance(model, Told) else found
 
 
 def _ask(

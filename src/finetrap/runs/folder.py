@@ -204,6 +204,12 @@ def read_status(folder: Path) -> Status | None:
         return None
 
 
+def read_environment(folder: Path) -> Mapping[str, Any]:
+    """Return what a run was computed on and how its model was read, from run.json alone."""
+    found: Mapping[str, Any] = json.loads((folder / "run.json").read_bytes())["environment"]
+    return found
+
+
 def with_choices(runs: Sequence[Run]) -> list[Run]:
     """Fill in how many choices problems had, of runs of format 1, where the evidence of the base
     model's run, which holds the problems, is among these runs."""

@@ -27,6 +27,7 @@ from finetrap.runs.folder import (
     file_stem,
     protocol,
     read_as_graded,
+    read_environment,
     read_run,
     read_status,
     regraded,
@@ -131,6 +132,11 @@ class Store:
         """Return how each whole run ended, by key, without opening any answers."""
         found = {key: read_status(folder) for key, folder in self._folders().items()}
         return {key: status for key, status in found.items() if status is not None}
+
+    def environments(self, keys: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+        """Return what whole runs were computed on, by key, without opening any answers."""
+        folders = self._folders()
+        return {key: read_environment(folders[key]) for key in keys if key in folders}
 
     def remember(self, study: Study, cells: Iterable[Cell]) -> None:
         """Note what a study asks for, so that its report can name what is missing without it."""

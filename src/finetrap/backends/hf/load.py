@@ -145,14 +145,8 @@ def _from_pretrained(
     config = AutoConfig.from_pretrained(**pinned)
     tokenizer = AutoTokenizer.from_pretrained(**pinned)
     stored = getattr(config, "dtype", None) or torch.float32
-    network, report = AutoModelForCausalLM.from_pretrained(
-        **pinned,
-        config=config,
-        dtype=torch.float32,
-        attn_implementation="sdpa",
-        use_safetensors=None if spec.allow_pickle or "gguf_file" in where else True,
-        output_loading_info=True,
-    )
+    safe = None if spec.allow_pickle or "gguf_file" in where else True
+    network, report = _with_weights(config=config, use_safetensors=safe, **pinned)
     if missing := sorted(report["missing_keys"]):
         raise BadModel(
             f"model '{spec.name}': its weights lack {len(missing)} tensors that the architecture "
@@ -182,6 +176,19 @@ def _unpacked(network: Any, file: Path) -> dict[str, str]:
     counts = Counter(GGMLQuantizationType(number).name for number in types)
     held = ", ".join(f"{name} ({count} tensors)" for name, count in counts.most_common())
     return {"weights": f"GGUF: {held}"}
+
+
+def _with_weights(**settings: Any) -> tuple[Any, Any]:
+    """Load a model and what was found of its weights, with torch's attention if it knows of it."""
+    settings = {**settings, "dtype": torch.float32, "output_loading_info": True}
+    loads: Any = AutoModelForCausalLM.from_pretrained
+    try:
+        found: tuple[Any, Any] = loads(attn_implementation="sdpa", **settings)
+    except ValueError as fault:
+        if "attn_implementation" not in str(fault):
+            raise
+        found = loads(attn_implementation="eager", **settings)
+    return found
 
 
 def _check_finite(network: torch.nn.Module) -> None:

@@ -7,7 +7,7 @@ import os
 import sys
 from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -20,6 +20,47 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 _KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
 """Products of bfloat16 that oneDNN and torch keep ready, not 1,024: half a megabyte for each
 shape that was ever met, and every batch has its own."""
+
+
+class Sizes(NamedTuple):
+    """What a model's memory is estimated from."""
+
+    layers: int
+    width: int
+    keys: int
+    """Numbers of one token's keys in one layer."""
+    inner: int
+    """Width of the feed-forward."""
+    number: int
+    """Bytes of one number."""
+
+    @classmethod
+    def of(cls, core: Any) -> Sizes:
+        """Return the sizes that a model's configuration states, or what they usually are.
+
+        Some configurations have them by layer, under other names, or not at all: an estimate stops
+        no run.
+        """
+        config = core.config.get_text_config()
+        deepest = (len(m) for m in core.modules() if isinstance(m, torch.nn.ModuleList))
+        layers = _configured(config, "num_hidden_layers") or max(deepest, default=1)
+        width = _configured(config, "hidden_size") or core.get_input_embeddings().weight.shape[-1]
+        heads = _configured(config, "num_attention_heads") or 1
+        size = _configured(config, "head_dim") or width // heads
+        keys = (_configured(config, "num_key_value_heads") or heads) * size
+        inner = _configured(config, "intermediate_size") or 4 * width
+        number = next(core.parameters()).element_size()
+        return cls(layers, width, keys, inner, number)
+
+
+def _configured(config: Any, name: str) -> int | None:
+    """Return a size that a configuration states, the largest of several; None if it states none."""
+    try:
+        value = getattr(config, name, None)
+        found = max(value) if isinstance(value, list | tuple) else value
+        return int(found) if found else None
+    except (RuntimeError, TypeError, ValueError):  # as of what differs from layer to layer
+        return None
 
 
 @cache

@@ -131,7 +131,7 @@ class HFModel:
         for number, row in enumerate(ids):
             if not row:
                 scored(number, 0.0)
-        if not self._network.shares:
+        if self._network.way != "shared":
             return None
         self.tokens_read += sum(map(len, ids))
         return Golds(ids, scored)
@@ -257,6 +257,11 @@ class HFModel:
             with quiet():
                 self._network.core.save_pretrained(str(folder / "model"))
                 self.tokens.save(str(folder / "model"))
+
+    @property
+    def how_read(self) -> Mapping[str, str]:
+        """Return how the model is read, for people."""
+        return self._network.how_read
 
     @property
     def ship_bytes(self) -> int:
@@ -387,7 +392,7 @@ class HFModel:
             network.module.eval()
             self._adapter = adapter.write()
             network = adapter.settle()
-            self._runs_unmerged = not adapter.merged
+            self._runs_unmerged, network.adapted = not adapter.merged, adapter.layers
         network.module.requires_grad_(False).eval()
         network.module.zero_grad()
         cast(self._base if self._runs_unmerged else network.core, self._dtype)

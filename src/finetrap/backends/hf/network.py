@@ -9,27 +9,31 @@ mask and positions of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from finetrap.backends.hf import selftest
+from finetrap.backends.hf.kernels.alike import succeeds
 from finetrap.backends.hf.kernels.attention import reading_after
-from finetrap.backends.hf.kernels.cache import Prefix, growing, keeps_all
+from finetrap.backends.hf.kernels.cache import Prefix, growing
 from finetrap.backends.hf.kernels.head import Predictions
 from finetrap.backends.hf.kernels.joined import Joined, joining
 from finetrap.backends.hf.kernels.sums import Sum
-from finetrap.backends.hf.layout import Span, Tree, in_one_row, padded
 
-SAME = {torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.01}
-"""Relative difference up to which two ways to the same logits differ by rounding alone."""
-
+Way = Literal["shared", "padded", "plain"]
+"""How prompts are completed: each part read once, with rows of a batch padded on the left, or by
+transformers' own `generate`."""
 Seen = Tensor | Joined | None
 """What each token reads, if not all before it: a mask, or the pieces in which a row attends."""
+
+_TRIED: dict[tuple[Hashable, ...], bool] = {}
+"""What trials in this process have shown."""
 
 
 class Network:
@@ -48,6 +52,10 @@ class Network:
         self._as_cache = config is not None and config.peft_type == "PREFIX_TUNING"
         self._known: tuple[tuple[int, ...], Prefix] | None = None
         """The prefix that was read last, with its ids."""
+        self._plain: tuple[list[tuple[int, int]], tuple[Tensor, Tensor]] | None = None
+        """What trials compare with, and of which weights it is."""
+        self.adapted: Sequence[str] = ()
+        """Kinds of layers that an adapter changed."""
         self.into: Sum | None = None
         """Where the head's gradient is added, if not to its `grad`."""
 
@@ -68,75 +76,90 @@ class Network:
         """Number of logits per position."""
         return int(self.core.get_output_embeddings().weight.shape[0])
 
-    @cached_property
+    @property
+    def batches(self) -> bool:
+        """Whether rows padded on the right are read together, the head shown only what is kept."""
+        return self._bears_out("batches", selftest.batched_equals_apart)
+
+    @property
     def shares(self) -> bool:
         """Whether rows can share what they read: a prefix, or a context with several endings.
 
         A learned prompt stands before it, a layer with a window forgets it, and an attention of a
         model's own would not know of it. The last is tried on a few tokens, not guessed.
         """
-        cache = DynamicCache(config=self.core.config)
-        if self._learned is not None or not keeps_all(cache):
+        if self._learned is not None or not self.batches:
             return False
-        if self.core.config.get_text_config()._attn_implementation != "sdpa":
-            return False
-        with torch.no_grad():
-            return self._shared_equals_apart()
+        return self._bears_out("shares", selftest.shared_equals_apart)
 
-    def _shared_equals_apart(self) -> bool:
-        """Read eight shared tokens and two endings of four, together and apart."""
-        ids = [(7 * i + 3) % self.vocabulary for i in range(16)]
-        one, other = ids[:12], ids[:8] + ids[12:]
-        rows = torch.tensor([one, other], device=self.device)
-        late = torch.zeros_like(rows, dtype=torch.bool)
-        late[:, 8:] = True
-        apart = self.logits(rows, late)
-        prefix = self._prefix(ids[:6])
-        row = torch.tensor([ids[6:]], device=self.device)
-        seen = torch.ones(10, 10, dtype=torch.bool, device=self.device).tril()
-        seen[6:, 2:6] = False
-        places = torch.tensor([[*range(2), *range(2, 6), *range(2, 6)]], device=self.device)
-        together = self.logits(
-            row, late.new_tensor([[False] * 2 + [True] * 8]), prefix, seen[None, None], places
-        )
-        difference = (together - apart).float().norm() / apart.float().norm()
-        return bool(difference < SAME[apart.dtype])
-
-    @cached_property
+    @property
     def joins(self) -> bool:
         """Whether rows can stand one after another in one row and attend apart.
 
         That is for processors: a GPU reads padding at no cost that matters here. Whether a model's
         own attention allows it is tried on a few tokens.
         """
-        if self._learned is not None or self.device.type != "cpu":
+        if self._learned is not None or self.device.type != "cpu" or not self.batches:
             return False
-        if self.core.config.get_text_config()._attn_implementation != "sdpa":
-            return False
-        if not keeps_all(DynamicCache(config=self.core.config)):
-            return False
-        ids = ([(7 * i + 3) % self.vocabulary for i in r] for r in (range(9), range(20, 26)))
-        texts = [Tree.of(Span([*row, 0], 1)) for row in ids]  # of which every token is kept
-        with torch.no_grad():
-            apart, together = (
-                self.logits(*laid[:2], seen=laid.seen, places=laid.places)
-                for laid in (padded(texts, 0, self.device), in_one_row(texts, self.core.dtype))
-            )
-        return bool((together - apart).norm() <= SAME[apart.dtype] * apart.norm())
+        return self._bears_out("joins", selftest.joined_equals_apart)
+
+    @property
+    def attends_whole(self) -> bool:
+        """Whether the model's attention can be replaced by whole products."""
+        return self._bears_out("attends whole", selftest.whole_equals_own)
+
+    @property
+    def way(self) -> Way:
+        """How prompts are completed: the fastest way in which a few were completed as by itself."""
+        decodes = selftest.decodes
+        if self.shares and self._bears_out("shared", partial(decodes, padded=False)):
+            return "shared"
+        return "padded" if self._bears_out("padded", partial(decodes, padded=True)) else "plain"
+
+    @property
+    def how_read(self) -> dict[str, str]:
+        """Whose attention the model has, how it completes prompts, and which layers are adapted."""
+        attention = str(self.core.config.get_text_config()._attn_implementation)
+        found = {"attention": attention, "completions": self.way}
+        return {**found, "adapted": ", ".join(self.adapted)} if self.adapted else found
+
+    def _bears_out(self, what: str, trial: Callable[[Network], bool]) -> bool:
+        """Whether a trial succeeds; one is enough in a process for all models of one making."""
+        known = (what, *self._making)
+        if known not in _TRIED:
+            _TRIED[known] = succeeds(lambda: trial(self))
+        return _TRIED[known]
+
+    @cached_property
+    def _making(self) -> tuple[Hashable, ...]:
+        """What a model is made of, but for its weights."""
+        core = self.core
+        attention = core.config.get_text_config()._attn_implementation
+        parts = frozenset(type(module) for module in self.module.modules())
+        return core.config.to_json_string(), attention, core.dtype, core.device, parts
+
+    @property
+    def plain_logits(self) -> tuple[Tensor, Tensor]:
+        """What trials compare with, made once for the weights as they are."""
+        weights = [(weight.data_ptr(), weight._version) for weight in self.module.parameters()]
+        if self._plain is None or self._plain[0] != weights:
+            self._plain = weights, selftest.plain_logits(self)
+        return self._plain[1]
 
     def prefix(self, ids: Sequence[int]) -> Prefix | None:
         """Read tokens that many rows start with, once; None where they cannot be shared."""
         if not ids or not self.shares:
             return None
         if self._known is None or self._known[0] != tuple(ids):
-            self._known = tuple(ids), self._prefix(ids)
+            self._known = tuple(ids), self.read_prefix(ids)
         return self._known[1]
 
     def forget(self) -> None:
         """Forget what was read with other weights."""
         self._known = None
 
-    def _prefix(self, ids: Sequence[int]) -> Prefix:
+    def read_prefix(self, ids: Sequence[int]) -> Prefix:
+        """Read tokens that rows are to stand after."""
         row = torch.tensor([ids], device=self.device)
         cache = DynamicCache(config=self.core.config)
         with self._head_sees(torch.zeros_like(row, dtype=torch.bool)):
@@ -160,6 +183,31 @@ class Network:
         themselves, and where each stands after the prefix, `places` [rows, length]. An empty
         `cache` takes in the keys and values of all that is read.
         """
+        if not self.batches and seen is None:
+            return self.by_itself(ids, keep)
+        return self.together(ids, keep, prefix, seen, places, cache)
+
+    def by_itself(self, ids: Tensor, keep: Tensor) -> Tensor:
+        """Return the logits of kept places, each row read without the others or any padding."""
+        found = []
+        for row, kept in zip(ids, keep, strict=True):
+            places = kept.nonzero()[:, 0]
+            if len(places):
+                inputs = self._inputs(row[None, : int(places[-1]) + 1])
+                logits = self.core(**inputs, use_cache=False).logits[0]
+                found.append(logits[places + len(logits) - int(places[-1]) - 1])
+        return torch.cat(found)
+
+    def together(
+        self,
+        ids: Tensor,
+        keep: Tensor,
+        prefix: Prefix | None = None,
+        seen: Seen = None,
+        places: Tensor | None = None,
+        cache: Any = None,
+    ) -> Tensor:
+        """Return what `logits` does, of all rows in one pass."""
         inputs = self._reading(ids, prefix, seen, places, cache)
         with self._head_sees(self._kept(inputs, keep)), self._attending(prefix, seen):
             logits: Tensor = self.core(**inputs, use_cache=cache is not None).logits
@@ -231,7 +279,7 @@ class Network:
         states: Tensor = shown[0]
         return states
 
-    @cached_property
+    @property
     def head(self) -> Tensor | None:
         """The head's weight [vocabulary, width]; None unless logits are its product and no more.
 
@@ -240,13 +288,8 @@ class Network:
         module = self.core.get_output_embeddings()
         if type(module) is not torch.nn.Linear or module.bias is not None:
             return None
-        ids = torch.arange(8, device=self.device)[None] % self.vocabulary
-        keep = torch.ones_like(ids, dtype=torch.bool)
-        with torch.no_grad():
-            logits = self.logits(ids, keep).float()
-            product = (self.hidden(ids, keep) @ module.weight.mT).float()
-        same = (product - logits).norm() <= SAME[module.weight.dtype] * logits.norm()
-        return module.weight if same else None
+        is_product = partial(selftest.head_is_product, head=module.weight)
+        return module.weight if self.batches and self._bears_out("head", is_product) else None
 
     def _kept(self, inputs: Mapping[str, Any], keep: Tensor) -> Tensor:
         """Return the kept places of what is read, a learned prompt's included."""

@@ -17,11 +17,12 @@ import torch
 from torch.nn.functional import pad
 
 from finetrap.backends import Completion, Scored, Written
+from finetrap.backends.hf.asking.plain import write_plainly
 from finetrap.backends.hf.asking.score import LOGITS, nats_of_texts
 from finetrap.backends.hf.asking.slots import Slots
 from finetrap.backends.hf.kernels.cache import GrowingLayer, Prefix, shared_length
 from finetrap.backends.hf.layout import marked, pad_left, pad_right, would_pad
-from finetrap.backends.hf.memory import SHARE, free_bytes, release, too_large
+from finetrap.backends.hf.memory import SHARE, Sizes, free_bytes, release, too_large
 from finetrap.backends.hf.network import Network
 from finetrap.backends.hf.tokens import Tokens
 from finetrap.errors import out_of_memory
@@ -139,17 +140,17 @@ def generate(
     What all prompts start with is read once. At most `batch` rows are written at once. In fp32 they
     are fewer where memory holds fewer: a batch that exhausts it is halved, and what was finished
     stays. In bf16 they are exactly as many, because answers depend on it. Raises MemoryError.
-    `golds` are read in the same pass as their prompts, where `network.shares` says that rows can,
-    and with about so many `logits` at once. Rows whose completion is `known` take up their places
-    for as long as they did, so that all others are read and written beside as many rows as if none
-    were known; as long as all rows are, nothing is computed.
+    `golds` are read in the same pass as their prompts, where `network.way` is to share what is
+    read, and with about so many `logits` at once. Rows whose completion is `known` take up their
+    places for as long as they did, so that all others are read and written beside as many rows as
+    if none were known; as long as all rows are, nothing is computed.
     """
     known = known or {}
     if len(known) == len(prompts):
         return [known[i] for i in range(len(prompts))]
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     shared = shared_length(prompts, [len(p) for p in prompts])
-    prefix = network.prefix(prompts[0][:shared]) if shared else None
+    prefix = network.prefix(prompts[0][:shared]) if shared and network.way == "shared" else None
     own = prefix.length if prefix is not None else 0
     tails = [prompt[own:] for prompt in prompts]
     reader = _Reader(network, tails, filler, prefix, golds, logits, known)
@@ -165,7 +166,7 @@ def generate(
     while len(done) < len(prompts):
         waiting = deque(i for i in order if i not in done)
         try:
-            for place, completion in _decode(reader, waiting, endings, batch):
+            for place, completion in _complete(reader, waiting, endings, batch):
                 done[place] = completion
                 if written and place not in known:
                     written(place, completion)
@@ -186,13 +187,9 @@ def decoding_rows(network: Network, tokens: int, share: float = SHARE) -> int:
     A row keeps two vectors per token and layer in the cache, and its logits; reading its prompt
     takes about four vectors of the feed-forward's width per token on top.
     """
-    config = network.core.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    wide = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    size = next(network.core.parameters()).element_size()
-    kept = 2 * config.num_hidden_layers * heads * width
-    row = size * (tokens * (kept + 4 * wide) + 3 * network.vocabulary)
+    sizes = Sizes.of(network.core)
+    kept = 2 * sizes.layers * sizes.keys
+    row = sizes.number * (tokens * (kept + 4 * sizes.inner) + 3 * network.vocabulary)
     return max(1, int(share * free_bytes(network.device) / row))
 
 
@@ -231,7 +228,7 @@ class _Reader:
 
     def read(self, rows: list[int]) -> Slots:
         """Read the prompts with these numbers, the longest first."""
-        if not self.network.shares:
+        if self.network.way != "shared":
             return self._padded_left(rows)
         slots, *more = map(self._with_golds, self._alike(rows))
         slots.append(more)
@@ -305,6 +302,23 @@ class _Reader:
             groups[-1].append(row)
             scored += own
         return sorted(groups, key=lambda group: -max(len(self.tails[row]) for row in group))
+
+
+def _complete(
+    reader: _Reader, waiting: deque[int], endings: Endings, batch: int
+) -> Iterator[tuple[int, Completion]]:
+    """Complete the waiting prompts in the network's way, yielding each as it finishes."""
+    if reader.network.way == "plain":
+        return write_plainly(
+            reader.network,
+            reader.tails,
+            waiting,
+            lambda row, written: reader.ended(row, written, endings),
+            cap=endings.cap,
+            filler=reader.filler,
+            batch=batch,
+        )
+    return _decode(reader, waiting, endings, batch)
 
 
 def _decode(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from finetrap.backends.hf.kernels.cache import Prefix, blank
+from finetrap.backends.hf.kernels.cache import Prefix, blank, select_rows
 from finetrap.backends.hf.network import Network
 
 
@@ -81,7 +81,7 @@ class Slots:
         self.mask, self.places = self.mask[index], self.places[index]
         self.chosen = self.chosen[index]
         if self.cache is not None:
-            self.cache.batch_select_indices(index)
+            select_rows(self.cache, index)
         self.finished = set()
 
     @property

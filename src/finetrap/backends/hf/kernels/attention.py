@@ -208,7 +208,8 @@ def attend_whole(
     Shapes are those of `attend`.
     """
     short = query.shape[2] == key.shape[2] <= LONGEST.get(query.dtype, 0)
-    if attention_mask is not None or dropout or not short or not getattr(module, "is_causal", True):
+    plain = short and query.shape[-1] == value.shape[-1] and getattr(module, "is_causal", True)
+    if attention_mask is not None or dropout or not plain:
         output: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )

@@ -98,6 +98,18 @@ def growing(cache: DynamicCache) -> DynamicCache:
     return cache
 
 
+def select_rows(cache: Any, rows: Tensor) -> None:
+    """Keep only these rows of a cache, given in ascending order.
+
+    Layers that keep states instead of keys and values can be put in another order, and no more.
+    """
+    for layer in cache.layers:
+        if hasattr(layer, "recurrent_states") or not hasattr(layer, "batch_select_indices"):
+            layer.reorder_cache(rows)
+        else:
+            layer.batch_select_indices(rows)
+
+
 def keeps_all(cache: DynamicCache) -> bool:
     """Whether every layer keeps all it has read, so that rows can be handed on or exchanged."""
     return all(isinstance(layer, DynamicLayer) and not layer.is_sliding for layer in cache.layers)

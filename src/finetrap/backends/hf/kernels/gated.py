@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import silu
 from torch.nn.utils import skip_init
 
+from finetrap.backends.hf.kernels.alike import succeeds
 from finetrap.backends.hf.kernels.private import SILU_GRADIENT, operator
 
 SAME = 1e-5
@@ -36,7 +37,7 @@ def made_again(core: Any) -> Iterator[None]:
             if not _looks_gated(module):
                 continue
             if type(module) not in alike:
-                alike[type(module)] = _is_gated(module)
+                alike[type(module)] = succeeds(partial(_is_gated, module))
             if alike[type(module)]:
                 module.forward = partial(gated, module)
                 changed.append(module)

@@ -14,17 +14,21 @@ from typing import Any
 import peft
 import torch
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
-from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
+from peft.tuners.tuners_utils import (
+    BaseTuner,
+    BaseTunerLayer,
+    _check_lora_target_modules_mamba,
+)
 from peft.utils import SAFETENSORS_WEIGHTS_NAME, PeftType
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from transformers.pytorch_utils import Conv1D
 
+from finetrap.backends.hf.kernels.alike import succeeds
 from finetrap.backends.hf.network import Network
-from finetrap.catalog import NEEDS_MORE, OWN_KEYS, check_peft
+from finetrap.catalog import NEEDS_MORE, OWN_KEYS, check_peft, moves_base_weights
 from finetrap.errors import BadInput, BadModel, Unsupported, nearest
 
-MOVES_BASE_WEIGHTS = ("pissa", "olora")
-"""LoRA initialisations that take the adapter's first value out of the base weights."""
 REFUSALS = (ValueError, TypeError, LookupError, ImportError, AttributeError, NotImplementedError)
 """What PEFT raises where a table does not suit it or the model."""
 
@@ -46,6 +50,8 @@ class Adapter:
         revision: str | None,
     ) -> None:
         config = peft_configuration(table)
+        if getattr(config, "target_modules", None) == "all-linear":
+            config.target_modules = set(linear_layers(core, config))
         try:
             with _calm():
                 self.model = peft.get_peft_model(core, config)
@@ -59,15 +65,13 @@ class Adapter:
         config.base_model_name_or_path, config.revision = source, revision
         self._folder = folder
         self._start: Path | None = None
-        if _moves_base_weights(config):
+        if moves_base_weights(getattr(config, "init_lora_weights", None)):
             self._start = folder / "start"
             self.model.save_pretrained(str(self._start))
         self.merged = False
-
-    @property
-    def moves_base(self) -> bool:
-        """Whether its start was taken out of the base weights, which then are its own alone."""
-        return self._start is not None
+        adapted = (n for n, m in self.model.named_modules() if isinstance(m, BaseTunerLayer))
+        self.layers = list(dict.fromkeys(name.rpartition(".")[2] for name in adapted))
+        """Kinds of layers that it adapts, in the order in which the model has them."""
 
     @property
     def network(self) -> Network:
@@ -93,9 +97,10 @@ class Adapter:
 
         Merging is rehearsed on a copy of each layer first, for a merge that fails half-way would
         leave a model that is neither. A tensor of two modules is no place to merge into: what acts
-        at one of them would act at both.
+        at one of them would act at both. And a layer that stands twice cannot be saved merged.
         """
-        core = _merged(self.model)
+        twice = getattr(self.model.active_peft_config, "layer_replication", None)
+        core = None if twice else _merged(self.model)
         self.merged = core is not None
         return self.network if core is None else Network(core)
 
@@ -217,9 +222,38 @@ def training_parts(model: Any, base: set[torch.nn.Module]) -> None:
         module.training = module not in base
 
 
-def _moves_base_weights(config: Any) -> bool:
-    start = getattr(config, "init_lora_weights", None)
-    return isinstance(start, str) and start.lower().startswith(MOVES_BASE_WEIGHTS)
+def linear_layers(core: Any, config: Any) -> list[str]:
+    """Return the names of all linear layers but the head that a method can adapt.
+
+    Left out are the layers of a model's own that return more than a product, such as the routers
+    of some mixtures of experts, and those that PEFT refuses, as beside a state space, whose
+    weights are read without their layer's forward.
+    """
+    head = core.get_output_embeddings()
+    return [
+        name
+        for name, module in core.named_modules()
+        if isinstance(module, torch.nn.Linear | Conv1D)
+        and module is not head
+        and _is_adaptable(config, core, name, module)
+    ]
+
+
+def _is_adaptable(config: Any, core: Any, name: str, module: torch.nn.Module) -> bool:
+    if not succeeds(lambda: _returns_a_product(module)):
+        return False
+    try:
+        _check_lora_target_modules_mamba(config, core, name.rpartition(".")[2])
+    except ValueError:
+        return False
+    return True
+
+
+@torch.no_grad()
+def _returns_a_product(module: Any) -> bool:
+    turned = module.weight.T if isinstance(module, Conv1D) else module.weight
+    found = module(module.weight.new_zeros(2, turned.shape[1]))
+    return isinstance(found, torch.Tensor) and found.shape == (2, turned.shape[0])
 
 
 def on_shared_tensors(model: Any) -> list[BaseTunerLayer]:

@@ -213,38 +213,35 @@ AdaptedLayer = MergedLayer | BesideLayer
 
 
 def apply(layer: AdaptedLayer, inputs: Tensor, *_: Any, **__: Any) -> Tensor:
-    """Return x·Eᵀ + bias of x, [rows, length, in]: what stands in for a PEFT layer's forward."""
+    """Return x·Eᵀ + bias of x, [..., in]: what stands in for a PEFT layer's forward."""
     leaves = layer.adapter.leaves
-    output: Tensor = _Apply.apply(inputs, layer, *leaves)  # type: ignore[no-untyped-call]
-    return output
+    flat = inputs.reshape(-1, inputs.shape[-1])
+    output: Tensor = _Apply.apply(flat, layer, *leaves)  # type: ignore[no-untyped-call]
+    return output.view(*inputs.shape[:-1], -1)
 
 
 class _Apply(torch.autograd.Function):
     """x·Eᵀ + bias, with gradients for x, A, B and m: the formulas above, in their order."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, layer: AdaptedLayer, *leaves: Tensor) -> Tensor:
-        flat = inputs.reshape(-1, inputs.shape[-1])
+    def forward(ctx: Any, flat: Tensor, layer: AdaptedLayer, *leaves: Tensor) -> Tensor:
         output = layer.product(flat)
-        if layer.factor is None:
-            ctx.save_for_backward(flat)
-        else:  # x·Eᵀ, for the gradient of m
-            ctx.save_for_backward(flat, output)
-        ctx.layer, ctx.shape = layer, inputs.shape
-        shaped: Tensor = output.view(*inputs.shape[:-1], -1)
-        return shaped if layer.bias is None else shaped + layer.bias
+        ctx.save_for_backward(flat)
+        if layer.factor is not None:  # x·Eᵀ, for the gradient of m
+            ctx.output, ctx.version = output.detach(), output._version
+        ctx.layer = layer
+        return output if layer.bias is None else output + layer.bias
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, over: Tensor) -> tuple[Any, ...]:
         layer: AdaptedLayer = ctx.layer
-        flat, *output = ctx.saved_tensors
-        over = gradient.reshape(-1, gradient.shape[-1])
+        [flat] = ctx.saved_tensors
         # 1. g·(s·c∘B), [tokens, rank]: for dA, and for dx where E is not at hand.
         through = over @ layer.up
         # 2. dx = g·E; the first layer's inputs are not trained.
         to_inputs = None
         if ctx.needs_input_grad[0]:
-            to_inputs = layer.to_inputs(over, through).view(ctx.shape)
+            to_inputs = layer.to_inputs(over, through)
         # 3. dA, and dB as ((x·Aᵀ)ᵀ·g)ᵀ, whose rows the factors scale while it is small.
         down = through.mT @ flat
         scale = layer.adapter.scaling
@@ -253,6 +250,9 @@ class _Apply(torch.autograd.Function):
         found = [down, up]
         # 4. dm = Σ g∘(x·Eᵀ) / m.
         if layer.adapter.magnitude is not None:
-            total = (over * output[0]).sum(-2, dtype=torch.float32)
+            output, ctx.output = ctx.output, None
+            if output._version != ctx.version:  # what reads the layer has written over it
+                output = layer.product(flat)
+            total = (over * output).sum(-2, dtype=torch.float32)
             found.append(total / layer.adapter.magnitude)
         return to_inputs, None, *(part.float() for part in found)

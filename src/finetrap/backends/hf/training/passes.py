@@ -15,6 +15,7 @@ from finetrap.backends.hf.kernels.gated import made_again
 from finetrap.backends.hf.kernels.norm import fewer_passes
 from finetrap.backends.hf.kernels.sums import Sum
 from finetrap.backends.hf.layout import Span
+from finetrap.backends.hf.memory import Sizes
 from finetrap.backends.hf.network import Network
 from finetrap.backends.hf.training.adapters import on_shared_tensors
 from finetrap.backends.hf.training.embeddings import summed, widest
@@ -44,7 +45,8 @@ class Passes(NamedTuple):
         """Let the network compute what is trained."""
         merged = self.merging.training() if self.merging else nullcontext()
         core = self.network.core
-        leaner = whole_products(core), fewer_passes(core), made_again(core)
+        attention = whole_products(core) if self.network.attends_whole else nullcontext()
+        leaner = attention, fewer_passes(core), made_again(core)
         with ExitStack() as stack:
             for way in (*leaner, merged, summed(self.network, self.sums)):
                 stack.enter_context(way)
@@ -141,7 +143,5 @@ def token_bytes(network: Network) -> int:
     Per layer about sixteen vectors of the model's width and four of the feed-forward's; attention
     over rows of some hundred tokens keeps less than these.
     """
-    config = network.core.config.get_text_config()
-    wide = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    size = next(network.core.parameters()).element_size()
-    return int(size * config.num_hidden_layers * (16 * config.hidden_size + 4 * wide))
+    sizes = Sizes.of(network.core)
+    return sizes.number * sizes.layers * (16 * sizes.width + 4 * sizes.inner)
