@@ -159,7 +159,7 @@ def test_the_reader_chooses_the_axis_that_gain_is_set_against(look, demo_report:
     page = look(demo_report).page
     seen = "#cost figure:visible h3"
     assert all("training time" in title for title in page.locator(seen).all_inner_texts())
-    page.select_option(".choices select", label="size to ship")
+    page.select_option(".axis-choice select", label="size to ship")
     titles = page.locator(seen).all_inner_texts()
     assert titles
     assert all("size to ship" in title for title in titles)

@@ -109,9 +109,10 @@ def test_where_nothing_was_harmed_a_gained_answer_is_shown(runs: list[Run]) -> N
     ("before", "after", "marked"),
     [
         ("6 * 6 = 36 #### 32", "#### 8", (["6 * 6 = 36 ", "32"], ["8"])),
+        ("2 * 4 = 8. 8 - 2 = 6. #### 6", "#### 8", (["2 * 4 = 8. 8 - 2 = 6. ", "6"], ["8"])),
         ("the same", "the same", ([], [])),
         ("", "new", ([], ["new"])),
-        ("one two three", "one three", (["two "], [])),
+        ("one two three", "one three", ([" two"], [])),
     ],
 )
 def test_words_that_differ_are_marked(
@@ -129,6 +130,34 @@ def test_the_page_says_which_change_could_have_been_seen(
     assert "400 problems and 3 seeds" in screen.detects
     assert wording.number(found.easiest) in screen.detects
     assert wording.number(found.points) in screen.detects
+
+
+def test_harm_by_another_strategy_than_the_answer_is_about_is_told_too(tmp_path: Path) -> None:
+    runs = grid(n=40)
+    found = judged(runs)
+    screen = first(runs, found)
+    assert screen.answer is not None
+    assert screen.answer.verdict == "inconclusive"
+    worse = screen.worse
+    assert worse is not None
+    assert (worse.strategy, worse.learning_rate) == ("full", 3e-4)
+    text = html.unescape(written(tmp_path, runs, found).read_text("utf-8"))
+    sentence = re.search(r'<p class="sentence"><bdi>(.*?)</bdi>', text)
+    assert sentence is not None
+    assert sentence[1].endswith(wording.made_worse(worse))
+    assert len(sentence[1].split()) <= wording.MOST_WORDS
+    told = screen._replace(answer=replace(screen.answer, verdict="harmed"))
+    assert told.worse is None, "the answer tells of harm already"
+
+
+def test_an_open_question_names_the_command_that_would_decide_it(
+    tmp_path: Path, screen: FirstScreen, findings: Findings, runs: list[Run]
+) -> None:
+    assert screen.answer is not None
+    assert screen.answer.badge == "keep"
+    text = html.unescape(written(tmp_path, runs, findings).read_text("utf-8"))
+    (advice,) = findings.advice
+    assert f'To decide it: <code class="command">{advice.next_command}</code>' in text
 
 
 def test_a_cell_tells_its_sample_and_both_p_values(tmp_path: Path, findings: Findings) -> None:

@@ -279,6 +279,13 @@ def headline(found: Headline) -> str:
     return joint + (end if len((joint + end).split()) <= MOST_WORDS else ".")
 
 
+def made_worse(effect: Effect) -> str:
+    """Say in a sentence what another strategy did to the task."""
+    who = capital(arm(effect.strategy, effect.learning_rate, joint=" at "))
+    before, after = (brief(level, effect.measure) for level in (effect.before, effect.after))
+    return f"{who} made it worse ({before} → {after})."
+
+
 def _levels(found: Headline) -> str:
     """Write the levels before and after: `2% → 93%`."""
     if found.before is None or found.after is None:
@@ -287,7 +294,7 @@ def _levels(found: Headline) -> str:
         return f"{number(found.before, found.measure)} → {number(found.after, found.measure)} bits"
     near = max(found.before, found.after) < 10 or abs(found.after - found.before) < 2
     before, after = (_fixed(value, 1 if near else 0) for value in (found.before, found.after))
-    return f"{before}% → {after}%"
+    return f"{before}%" if before == after else f"{before}% → {after}%"
 
 
 def _cost(one: Forgotten, *, unit: bool = True) -> str:

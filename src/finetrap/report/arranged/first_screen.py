@@ -80,6 +80,18 @@ class FirstScreen(NamedTuple):
     detects: str
 
     @property
+    def worse(self) -> Effect | None:
+        """Return the gravest harm to the task, unless the answer tells of harm to it."""
+        if self.answer is None or self.answer.verdict == "harmed":
+            return None
+        harmed = [e for row in self.rows if (e := row.arm.effect) and e.verdict == "harmed"]
+        said = len(wording.headline(self.answer).split())
+        worst = max(harmed, key=lambda e: e.harm, default=None)
+        if worst is None or said + len(wording.made_worse(worst).split()) > wording.MOST_WORDS:
+            return None
+        return worst
+
+    @property
     def effects(self) -> tuple[Effect, ...]:
         """Every change in the table."""
         return tuple(e for row in self.rows for e in row.effects if e is not None)
@@ -243,11 +255,16 @@ def _apart(before: Answer, after: Answer) -> int:
 
 
 def compared(before: str, after: str) -> tuple[tuple[Word, ...], tuple[Word, ...]]:
-    """Mark the words of two texts that the other has not at that place."""
-    one, other = (re.findall(r"\s+|\S+", visible(clip(text.strip()))) for text in (before, after))
+    """Mark the words of two texts that the other has not at that place.
+
+    They are compared from the end, where two answers differ in what counts.
+    """
+    one, other = (
+        re.findall(r"\s+|\S+", visible(clip(text.strip())))[::-1] for text in (before, after)
+    )
     found: tuple[list[Word], list[Word]] = ([], [])
     for tag, a, b, c, d in SequenceMatcher(None, one, other, autojunk=False).get_opcodes():
         for words, part in zip(found, (one[a:b], other[c:d]), strict=True):
             if part:
-                words.append(Word("".join(part), tag != "equal"))
-    return tuple(found[0]), tuple(found[1])
+                words.append(Word("".join(part[::-1]), tag != "equal"))
+    return tuple(found[0][::-1]), tuple(found[1][::-1])

@@ -97,26 +97,30 @@ function passage(tag, name, raw, query) {
 
 const MOST_WORDS = 300; // of a text that is compared word by word
 
-/** Mark the words of a text that another has not at that place (longest common subsequence). */
+/** Mark the words of a text that another has not at that place: all but the common subsequence with
+ * the most characters. It is found from the end, where two answers differ in what counts. */
 function differing(node, own, other) {
-  const [a, b] = [own, other].map(text => text.split(/(\s+)/).filter(Boolean));
+  const [a, b] = [own, other].map(text => text.split(/(\s+)/).filter(Boolean).reverse());
   if (a.length > MOST_WORDS || b.length > MOST_WORDS) return;
-  const best = Array.from({length: a.length + 1}, () => new Uint16Array(b.length + 1));
+  const best = Array.from({length: a.length + 1}, () => new Uint32Array(b.length + 1));
   for (let i = a.length - 1; i >= 0; i--)
     for (let j = b.length - 1; j >= 0; j--)
-      best[i][j] = a[i] === b[j] ? best[i + 1][j + 1] + 1 : Math.max(best[i + 1][j], best[i][j + 1]);
-  node.textContent = "";
-  let i = 0, j = 0, run = "";
-  const close = () => { if (run) node.append(element("mark", "diff", run)); run = ""; };
-  while (i < a.length) {
-    if (j < b.length && a[i] === b[j]) {
-      close();
-      node.append(a[i]);
-      i++; j++;
-    } else if (j < b.length && best[i][j + 1] > best[i + 1][j]) j++;
-    else run += a[i++];
+      best[i][j] = a[i] === b[j] ? best[i + 1][j + 1] + a[i].length
+        : Math.max(best[i + 1][j], best[i][j + 1]);
+  const runs = [];
+  for (let i = 0, j = 0; i < a.length;) {
+    const same = j < b.length && a[i] === b[j];
+    if (!same && j < b.length && best[i][j + 1] > best[i + 1][j]) {
+      j++;
+      continue;
+    }
+    if (runs.at(-1)?.same !== same) runs.push({same, text: ""});
+    runs.at(-1).text = a[i] + runs.at(-1).text;
+    i++;
+    j += same ? 1 : 0;
   }
-  close();
+  node.replaceChildren(...runs.reverse().map(run =>
+    (run.same ? document.createTextNode(run.text) : element("mark", "diff", run.text))));
 }
 
 // --- what is looked at ------------------------------------------------------------------------

@@ -156,7 +156,7 @@
     const pick = (name) => figures.forEach((figure) => { figure.hidden = figure.dataset.choice !== name; });
     if (names.length < 2) continue;
     const label = document.createElement("label"), field = document.createElement("select");
-    label.className = "choices";
+    label.className = "axis-choice";
     field.append(...names.map((name) => new Option(name)));
     field.addEventListener("change", () => pick(field.value));
     label.append("Gain against ", field);
