@@ -11,7 +11,8 @@ FinetrapError
 ├── MissingPackage      what was asked for needs a package that is not installed
 ├── Unsupported         a PEFT method that needs more than its configuration
 ├── MachineFault        what the machine lacks: a cell that met it remains (exit code 3)
-│   └── MemoryTaken     memory that other programs hold
+│   ├── MemoryTaken     memory that other programs hold
+│   └── DiskTooSmall    a disk that has no room for a cell
 └── StoreError          a runs folder that cannot be read
 
 A message says what was found, what is allowed and what to do next.
@@ -100,6 +101,10 @@ class MachineFault(FinetrapError):
 
 class MemoryTaken(MachineFault):
     """There was too little memory, and other programs hold much of it."""
+
+
+class DiskTooSmall(MachineFault):
+    """There is less room on the disk than a cell will take."""
 
 
 class StoreError(FinetrapError):

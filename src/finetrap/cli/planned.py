@@ -167,7 +167,8 @@ def _sentence(found: StudyPlan) -> str:
         return text
     workers = max(r.at_once for r in found.rounds)
     return (
-        f"{text}: about {duration(found.seconds)} with {counted(workers, 'worker')}; "
+        f"{text}: about {duration(found.seconds)} with {counted(workers, 'worker')}, "
+        f"{found.disk_bytes / 1e9:.2f} GB on the disk; "
         f"{most['part']} takes "
         f"{100 * most['part_share']:.0f}%, the strategy {most['strategy']} "
         f"{100 * most['strategy_share']:.0f}%"

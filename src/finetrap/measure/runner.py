@@ -20,6 +20,7 @@ from typing import Any
 from finetrap.backends import Derived, Model, Told
 from finetrap.errors import (
     BadInput,
+    DiskTooSmall,
     Diverged,
     MachineFault,
     MemoryTaken,
@@ -42,8 +43,9 @@ def run_group(
 ) -> None:
     """Run what remains of cells that share a model, and commit each run.
 
-    A cell that another process holds is left to it. A fault of the input (BadInput), and memory
-    that others hold, are told and leave their cell remaining: they are no measurement. Any other
+    A cell that another process holds is left to it. A fault of the input (BadInput), memory that
+    others hold and a disk without room are told and leave their cell remaining: they are no
+    measurement. Any other
     fault of the machine ends the study. A `session` keeps what is open for the next group. Raises
     MachineFault.
     """
@@ -59,7 +61,7 @@ def run_group(
             except BadInput as fault:
                 emit(CellRefused(cell.key, cell.slug, str(fault)))
                 continue
-            except MemoryTaken as fault:
+            except (MemoryTaken, DiskTooSmall) as fault:
                 emit(CellLeft(cell.key, cell.slug, str(fault)))
                 continue
             weights = session.loaded.weights(cell, keep) if session.loaded else None

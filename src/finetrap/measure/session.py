@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from finetrap.backends import Interpolating, Model, open_model
-from finetrap.measure import evidence, rewind, strategies
+from finetrap.measure import disk, evidence, rewind, strategies
 from finetrap.measure.meter import computed_by
 from finetrap.measure.problems import Problems, dev_cell
 from finetrap.measure.remembered import Remembered, remembered
@@ -70,7 +70,9 @@ class LoadedModel:
         """What the base model does on held-out problems, at the start of every rewind."""
 
     def begin(self, cell: Cell, tell: Teller, unfinished: Unfinished) -> None:
-        """Go on with a cell where it stands."""
+        """Go on with a cell where it stands. Raises DiskTooSmall."""
+        if unfinished.folder is not None:
+            disk.check_room(cell, unfinished.keep, self.model.parameters, unfinished.folder)
         made = content_hash([cell.key, computed_by()])
         self._unfinished = unfinished
         self.model.begin(unfinished.journal(made), tell.resumed)

@@ -184,7 +184,7 @@ class Store:
 
     def unfinished(self, cell: Cell, keep: Keep) -> Unfinished:
         """Return what is done of a cell that is not committed; hold its lock meanwhile."""
-        return Unfinished(self.root / ".cells" / cell.key, keep.checkpoints)
+        return Unfinished(self.root / ".cells" / cell.key, keep)
 
     def sweep(self) -> None:
         """Remove hidden folders that dead processes left half-written, and what was done of cells

@@ -19,6 +19,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from finetrap.records import Keep
+
 VERSION = 1
 """Of these files."""
 MOST = 0.02
@@ -33,28 +35,28 @@ _SUM = 8
 class Unfinished:
     """The folder of one cell; without one nothing is kept."""
 
-    def __init__(self, folder: Path | None = None, every: float | None = None) -> None:
-        self._folder, self._every = folder, every
+    def __init__(self, folder: Path | None = None, keep: Keep | None = None) -> None:
+        self.folder, self.keep = folder, keep or Keep(checkpoints=None)
         self._journal: Journal | None = None
 
     def checkpoint(self, made: str) -> Checkpoint | None:
         """Return where a training is kept, every so many seconds; None where it is not."""
-        if self._folder is None or self._every is None:
+        if self.folder is None or self.keep.checkpoints is None:
             return None
-        return Checkpoint(self._folder / "training", made, self._every)
+        return Checkpoint(self.folder / "training", made, self.keep.checkpoints)
 
     def journal(self, made: str) -> Journal:
         """Return what is kept of what a cell's models were asked."""
         self.close()
-        self._journal = Journal(self._folder and self._folder / "answers", made)
+        self._journal = Journal(self.folder and self.folder / "answers", made)
         return self._journal
 
     def hand_on(self, heir: Unfinished) -> None:
         """Leave a finished training to another cell that needs the same one."""
-        if self._folder is not None and heir._folder is not None:
+        if self.folder is not None and heir.folder is not None:
             with suppress(OSError):
-                heir._folder.mkdir(parents=True, exist_ok=True)
-                (self._folder / "training").replace(heir._folder / "training")
+                heir.folder.mkdir(parents=True, exist_ok=True)
+                (self.folder / "training").replace(heir.folder / "training")
 
     def close(self) -> None:
         """Let its files go; what is in them stays."""
@@ -64,8 +66,8 @@ class Unfinished:
     def remove(self) -> None:
         """Remove all of it, once nothing needs it."""
         self.close()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 NOWHERE = Unfinished()

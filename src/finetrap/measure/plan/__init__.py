@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+from finetrap.measure import disk
 from finetrap.measure.engines.local import opened_as
 from finetrap.measure.engines.machine import Crew, crew, faster_in_bf16, has_gpu
 from finetrap.measure.permission import check_code
@@ -30,7 +32,7 @@ from finetrap.measure.plan.forecast import (
 )
 from finetrap.measure.problems import Problems
 from finetrap.quota import memory_total
-from finetrap.records import Cell, Status, Study
+from finetrap.records import Cell, Keep, Status, Study
 from finetrap.runs.store import Store
 
 __all__ = ["StudyPlan", "plan_studies", "plan_study"]
@@ -49,6 +51,9 @@ class StudyPlan:
     """Problems of each test that have right answers."""
     like_solutions: float
     """Seconds if trained models write as much as the solutions that they are trained on."""
+    keep: Keep = field(default_factory=Keep)
+    folder: Path = Path()
+    """Where the runs will be."""
 
     @property
     def owed(self) -> tuple[CellForecast, ...]:
@@ -67,6 +72,19 @@ class StudyPlan:
             found.at_once * max(cell.bytes or 0 for cell in found.cells) for found in self.rounds
         ]
         return max(held, default=0) or None
+
+    @property
+    def disk_bytes(self) -> int:
+        """Most that the remaining cells will take in the runs folder, all workers together."""
+        kept, most = 0, 0
+        for found in self.rounds:
+            told = [
+                disk.foretold(c.cell, self.keep, c.parameters, c.trainable) for c in found.cells
+            ]
+            beside = max((one.most - one.kept for one in told), default=0)
+            kept += sum(one.kept for one in told)
+            most = max(most, kept + found.at_once * max(0, beside))
+        return most
 
     @property
     def parts(self) -> Parts:
@@ -90,12 +108,19 @@ class StudyPlan:
 
     def warnings(self) -> list[str]:
         """Say what will not fit."""
-        have = memory_total()
+        have, free, found = memory_total(), disk.free_bytes_of(self.folder), []
+        if free < self.disk_bytes:
+            found.append(
+                f"the runs may take {self.disk_bytes / 1e9:.2f} GB and {self.folder} has "
+                f"{free / 1e9:.2f} free; free space there, choose another place (--runs FOLDER), "
+                'or write [keep] weights = "none" or checkpoints = "never"'
+            )
         if has_gpu() or self.bytes is None or self.bytes <= have:
-            return []
+            return found
         return [
+            *found,
             f"the workers may hold {self.bytes / 1e9:.1f} GB at once and the machine has "
-            f"{have / 1e9:.1f}; use fewer --workers, or a smaller [train] batch or [limits] batch"
+            f"{have / 1e9:.1f}; use fewer --workers, or a smaller [train] batch or [limits] batch",
         ]
 
     def as_json(self) -> dict[str, Any]:
@@ -109,6 +134,7 @@ class StudyPlan:
             "seconds": round(self.seconds, 1),
             "seconds_like_solutions": round(self.like_solutions, 1),
             "bytes": self.bytes,
+            "disk_bytes": self.disk_bytes,
             "flops": sum(cell.flops for cell in owed),
             "train_tokens": sum(cell.train_tokens for cell in owed if cell.trains),
             "eval_tokens": sum(cell.eval_tokens for cell in owed),
@@ -176,7 +202,7 @@ def plan_studies(
     asked = [_problems_asked(one.cells) for one in found]
     known = _calibrated(found, workers, say)
     statuses = store.statuses()
-    plans = []
+    plans: list[StudyPlan] = []
     for one, problems in zip(found, asked, strict=True):
         told, other = (
             timetable(one.rounds, workers, Forecaster(known, like_solutions=flag))
@@ -184,7 +210,8 @@ def plan_studies(
         )
         ended = {cell.key: statuses[cell.key] for cell in one.cells if cell.key in statuses}
         like_solutions = sum(r.seconds for r in other)
-        plans.append(StudyPlan(one.cells, ended, tuple(told), problems, like_solutions))
+        where = (studies[len(plans)].keep, store.root)
+        plans.append(StudyPlan(one.cells, ended, tuple(told), problems, like_solutions, *where))
     return plans
 
 

@@ -62,6 +62,10 @@ class CellForecast:
     """What is computed for it; a training that it shares counts with the cell that trains."""
     bytes: int | None
     """Most memory that its worker holds."""
+    parameters: int = 0
+    """Of its model."""
+    trainable: int = 0
+    """Those that it trains."""
 
 
 class Calibrated:
@@ -185,6 +189,8 @@ class Forecaster:
                 round(read),
             ),
             bytes=known.bytes(work, timed),
+            parameters=known.parameters,
+            trainable=timed.trainable if timed else 0,
         )
 
     def _trained(

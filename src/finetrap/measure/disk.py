@@ -1,0 +1,65 @@
+"""What a cell takes on the disk, foretold, and held against what is free."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from finetrap.errors import AGAIN, DiskTooSmall
+from finetrap.records import Cell, Keep
+
+ANSWER = 2000
+"""Bytes of an answer in a run folder, and as many while it is not committed."""
+WEIGHT, TRAINED = 4, 12
+"""Bytes of a weight, and of one with the optimizer's moments."""
+ADAPTED = 1 / 50
+"""Share of the parameters that an adapter trains where that is not known: LoRA of rank 8."""
+_MANY = 10_000
+"""Problems assumed where a study takes all of them."""
+
+
+class Disk(NamedTuple):
+    """Bytes in the runs folder."""
+
+    kept: int
+    """Once the cell is committed."""
+    most: int
+    """Before that: a checkpoint and the one that replaces it, or what is committed beside it."""
+
+
+def foretold(cell: Cell, keep: Keep, parameters: int, trainable: int | None = None) -> Disk:
+    """Return what a cell takes, from its model's parameters and those that it trains."""
+    limits, kind = cell.limits, cell.strategy.kind
+    asked = (limits.test_problems or _MANY) + len(cell.probes) * (limits.probe_problems or _MANY)
+    answers = ANSWER * asked
+    if kind == "prompt":
+        return Disk(answers, 2 * answers)
+    if trainable is None:
+        trainable = parameters if kind == "full" else int(ADAPTED * parameters)
+    adapter = WEIGHT * trainable if kind == "peft" and keep.weights != "none" else 0
+    kept = adapter + (WEIGHT * parameters if keep.weights == "all" else 0)
+    if keep.checkpoints is None:
+        return Disk(answers + kept, 2 * answers + kept)
+    most = max(2 * TRAINED * trainable, WEIGHT * trainable + kept)
+    return Disk(answers + kept, 2 * answers + most)
+
+
+def check_room(cell: Cell, keep: Keep, parameters: int, folder: Path) -> None:
+    """Raise DiskTooSmall where a cell would not fit the disk of a folder."""
+    most, free = foretold(cell, keep, parameters).most, free_bytes_of(folder)
+    if most > free:
+        never = foretold(cell, Keep(keep.weights, None), parameters).most
+        less = f', write [keep] checkpoints = "never" ({never / 1e9:.2f} GB then)'
+        raise DiskTooSmall(
+            f"{cell.slug} takes up to {most / 1e9:.2f} GB on the disk and {folder} has "
+            f"{free / 1e9:.2f} GB free; free space there, choose another place (--runs FOLDER)"
+            f"{less if never < most else ''}, {AGAIN}"
+        )
+
+
+def free_bytes_of(folder: Path) -> int:
+    """Return what is free where a folder is or will be."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
