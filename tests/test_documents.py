@@ -54,6 +54,8 @@ def folder(tmp_path):
         pairs = [dict(zip(columns, (p.question, p.solution), strict=True)) for p in problems]
         lines = "".join(json.dumps(pair) + "\n" for pair in pairs)
         (tmp_path / f"{file}.jsonl").write_text(lines)
+    labels = [{"question": f"Is {n} even?", "answer": "no" if n % 2 else "yes"} for n in range(9)]
+    (tmp_path / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in labels))
     return tmp_path
 
 

@@ -51,6 +51,8 @@ class Problem:
     """Template or subject the problem comes from: the cluster in the statistics."""
     choices: tuple[str, ...] = ()
     label: int | None = None
+    scoring: str | None = None
+    """How its answers are scored, where the task says so (text/scorers.py)."""
     place: str = field(default="", compare=False, repr=False)
     """Where it was read, as a file and a line; not a part of what it is."""
 
@@ -343,6 +345,8 @@ class Answer:
     """Number of choices; None for open answers, and where it is not known."""
     cut: str | None = None
     """What opens the other problem at which a completion was cut for grading; None if nothing."""
+    scoring: str | None = None
+    """How it was scored, where its task says so (text/scorers.py)."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from finetrap.errors import BadInput
 from finetrap.measure.study.faults import place
 from finetrap.records import Study
+from finetrap.text import own_scorer
 
 
 def asks_for_code(study: Study) -> list[str]:
@@ -16,7 +17,12 @@ def asks_for_code(study: Study) -> list[str]:
             found.append(f"{at} trust_remote_code: this runs Python code that comes with {what}")
         if model.allow_pickle:
             found.append(f"{at} allow_pickle: the weights of {what} can hold a program")
-    return found
+    used = (*study.tasks, *study.probes, study.train_task, study.replay_task)
+    for task in filter(None, used):
+        how = str(task.options.get("scoring", ""))
+        if how.startswith(own_scorer.PREFIX):
+            found.append(f"{place('task', task.name)} scoring: this runs {how} on every answer")
+    return list(dict.fromkeys(found))
 
 
 def check_code(study: Study, *, allowed: bool) -> None:

@@ -21,7 +21,7 @@ from finetrap.events import Part, Told
 from finetrap.records import Answer, Limits, ModelSpec, Problem, StrategySpec, TaskKind, TrainSpec
 from finetrap.references import PromptSpec
 from finetrap.runs.unfinished import Checkpoint
-from finetrap.text import prompts, scoring
+from finetrap.text import prompts, scorers, scoring
 
 
 @dataclass(frozen=True)
@@ -196,6 +196,7 @@ def _solve(
         if told is not None:
             told("solutions", None)
 
+    scorers.check_own_golds(problems)
     golds = [solver.target(p.solution) for p in problems]
     found = solve(solver, problems, limits, told, golds, scored)
     return tuple(
@@ -219,7 +220,8 @@ def solve(
     grades: dict[int, scoring.Grade] = {}
 
     def written(number: int, completion: Completion) -> None:
-        grades[number] = scoring.grade(completion.text, problems[number].answer)
+        problem = problems[number]
+        grades[number] = scorers.scored(completion.text, problem.answer, problem.scoring)
         if told is not None:
             told("answers", grades[number].correct)
 
@@ -248,6 +250,7 @@ def _graded_answer(
         correct=grade.correct,
         strict=grade.strict,
         cut=grade.cut,
+        scoring=problem.scoring and scorers.without_folder(problem.scoring),
         tokens=completion.tokens,
         stop=completion.stop,
         nats=_rounded(nats),

@@ -48,11 +48,12 @@ from finetrap.records import (
     content_hash,
 )
 from finetrap.references import PromptSpec
-from finetrap.text.scoring import GRADING, grade
+from finetrap.text.scorers import scored
+from finetrap.text.scoring import GRADING
 
 _AGAIN = "delete the folder and run the study again to measure this cell anew"
 _COLUMNS = tuple(f.name for f in fields(Answer))
-_NEWER = ("choices", "cut")
+_NEWER = ("choices", "cut", "scoring")
 FORMATS = tuple(range(1, FORMAT + 1))
 PROTOCOLS = tuple(range(1, PROTOCOL + 1))
 """What can be read; a version from the future cannot."""
@@ -151,11 +152,12 @@ def regraded(run: Run) -> Run:
 
 
 def graded(answers: Iterable[Answer]) -> tuple[Answer, ...]:
-    """Grade completions again; the choice among likelihoods, and prose, have no such grade."""
+    """Grade completions again; the choice among likelihoods, prose, and what a user's own function
+    scored have no such grade."""
     return tuple(
         a
-        if a.correct is None or a.rule == "likelihood"
-        else replace(a, **asdict(grade(a.completion, a.gold)))
+        if a.correct is None or a.rule in ("likelihood", "python")
+        else replace(a, **asdict(scored(a.completion, a.gold, a.scoring)))
         for a in answers
     )
 

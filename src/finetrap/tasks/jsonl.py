@@ -5,6 +5,10 @@ row holds a question and an answer in one of the usual shapes (_columns.py). The
 or one line of text, or a worked solution that ends in `#### answer`. Options name other columns
 (`question`, `answer`, `solution` for a worked solution apart from the answer, `id`, `family`) and
 the test problems: `test` is a file beside the first, `split` a column that says train or test.
+`scoring` says how answers are scored, else their own kind does (text/scorers.py): `number`, `text`
+(a list of texts allows any of them), `expression`, `json`, `python:FILE.py:FUNCTION` beside the
+data, or `choice`, by the likelihood of the options in the column `choices`, else of the file's
+different answers.
 Otherwise one problem in five is held out by the wording of its question (`test_share`; 1 makes all
 of them test problems).
 """
@@ -19,8 +23,10 @@ from finetrap.errors import BadData, BadInput
 from finetrap.records import Problem, TaskKind, TaskRef
 from finetrap.tasks import Task
 from finetrap.tasks._columns import question_and_answer, text, with_question
+from finetrap.tasks._scored import checked_scoring, labelled, scored_problem
 from finetrap.tasks._sources import file_revision
 from finetrap.tasks._splits import draw, identified, without, wording
+from finetrap.text import own_scorer, scorers
 from finetrap.text.files import read_rows
 from finetrap.text.golds import count_golds, doubtful_gold
 from finetrap.text.rows import Row
@@ -29,13 +35,13 @@ from finetrap.text.scoring import grade as graded
 
 NAMES: dict[str, TaskKind] = {"jsonl": "math"}
 TEST_SHARE = 0.2
-COLUMNS = ("question", "answer", "solution", "id", "family", "split")
-OPTIONS = (*COLUMNS, "test", "test_share")
+COLUMNS = ("question", "answer", "solution", "id", "family", "split", "choices")
+OPTIONS = (*COLUMNS, "test", "test_share", "scoring")
 
 
 def revision(name: str, source: str | None, options: Mapping[str, Any]) -> str:
     """Return a hash over the file, and over the test file where there is one."""
-    for option in (*COLUMNS, "test"):
+    for option in (*COLUMNS, "test", "scoring"):
         if option in options and not isinstance(options[option], str):
             raise BadInput(f"{name}: option {option} is {options[option]!r}; it must be a string")
     share = options.get("test_share", TEST_SHARE)
@@ -43,13 +49,23 @@ def revision(name: str, source: str | None, options: Mapping[str, Any]) -> str:
         raise BadInput(f"{name}: test_share is {share!r}; it must be above 0 and at most 1")
     if len({"test", "split", "test_share"} & set(options)) > 1:
         raise BadInput(f"{name}: give only one of the options test, split and test_share")
-    return file_revision(*_own_files(source, options))
+    files = _own_files(source, options)
+    how = checked_scoring(name, options)
+    own = [files[0].parent / own_scorer.parts(how)[0]] if how and _is_own(how) else []
+    return file_revision(*files, *own)
 
 
 def load(ref: TaskRef) -> Task:
     """Read the problems and split them. Raises BadData naming the row that cannot be used."""
-    parts = [read_rows(path) for path in _own_files(ref.source, ref.options)]
-    problems = [[_problem(row, ref.options) for row in rows] for rows in parts]
+    files = _own_files(ref.source, ref.options)
+    parts = [read_rows(path) for path in files]
+    how = checked_scoring(ref.name, ref.options)
+    if how and _is_own(how):
+        file, function = own_scorer.parts(how)
+        how = f"{own_scorer.PREFIX}{files[0].parent / file}:{function}"
+    problems = [[_problem(row, ref.options, how) for row in rows] for rows in parts]
+    if how == scorers.CHOICE:
+        problems = labelled(problems)
     if len(parts) == 2:
         train, test = problems
         _refuse_repeated_ids([*parts[0], *parts[1]], ref.options)
@@ -60,12 +76,14 @@ def load(ref: TaskRef) -> Task:
         ]
         pairs = list(zip(problems[0], held_out, strict=True))
         train, test = [p for p, out in pairs if not out], [p for p, out in pairs if out]
-    _refuse_doubtful([*train, *test])
+    if how is None:
+        _refuse_doubtful([*train, *test])
     kept = without(train, test)
     _refuse_one_side(ref, train, test, kept)
     if "id" not in ref.options:
         kept, test = identified(kept), identified(test)
-    return Task(ref.name, "math", tuple(kept), tuple(test), len(train) - len(kept))
+    kind: TaskKind = "choice" if how == scorers.CHOICE else "math"
+    return Task(ref.name, kind, tuple(kept), tuple(test), len(train) - len(kept))
 
 
 def _refuse_doubtful(problems: list[Problem]) -> None:
@@ -121,7 +139,9 @@ def _side(folder: Path, side: str) -> Path:
     return folder / own[0]
 
 
-def _problem(row: Row, options: Mapping[str, Any]) -> Problem:
+def _problem(row: Row, options: Mapping[str, Any], how: str | None = None) -> Problem:
+    if how is not None:
+        return scored_problem(row, options, how)
     place = row[0]
     question, stated = question_and_answer(row, options)
     row = with_question(row, question)
@@ -162,6 +182,10 @@ def _held_out(row: Row, problem: Problem, options: Mapping[str, Any]) -> bool:
     if side not in ("train", "test"):
         raise BadData(f"{row[0]}: `{options['split']}` is {side!r}; it must be train or test")
     return side == "test"
+
+
+def _is_own(how: str) -> bool:
+    return how.startswith(own_scorer.PREFIX)
 
 
 def _refuse_repeated_ids(rows: list[Row], options: Mapping[str, Any]) -> None:

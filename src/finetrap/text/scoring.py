@@ -60,6 +60,13 @@ def grade(
     return Grade(found.value, found.rule, correct, found.strict, part.cut)
 
 
+def graded_as(completion: str, wanted: GoldAnswer) -> Grade:
+    """Compare a completion with an answer whose kind is known."""
+    part = graded_part(completion)
+    found, correct = _compared(part.text, wanted, "")
+    return Grade(found.value, found.rule, correct, found.strict, part.cut)
+
+
 def _compared(text: str, wanted: GoldAnswer, letters: str) -> tuple[Extraction, bool]:
     """Find the answer in a text by the rules of the gold's kind, and compare them."""
     if wanted.kind == "number":

@@ -1,0 +1,127 @@
+"""Ways of scoring that a task names: each finds its own gold right, and says what it cannot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from finetrap import tasks
+from finetrap.errors import BadData, BadInput
+from finetrap.text.own_scorer import OwnScorer
+from finetrap.text.scorers import scored
+from tests.builders.studies import write_rows
+
+
+@pytest.mark.parametrize(
+    ("how", "gold", "right", "wrong"),
+    [
+        ("number", "about 6 apples", "It is 6.", "It is 7."),
+        ("text", '["New York", "NYC"]', "#### nyc", "#### Boston"),
+        ("text", "Paris", "The answer is Paris.", "The answer is Rome."),
+        ("text", "6", "#### 6", "#### six"),
+        ("json", '{"a": 1, "b": [true]}', 'So: {"b": [true], "a": 1.0}', '{"a": 1}'),
+        ("json", '{"a": null}', '{"a": 2}\n{"a": null}', "{'a': None}"),
+        ("json", "[1, 2]", "[1, 2]", "[2, 1]"),
+    ],
+)
+def test_a_named_scorer_tells_right_from_wrong(how, gold, right, wrong) -> None:
+    assert scored(right, gold, how).correct
+    assert not scored(wrong, gold, how).correct
+    assert not scored("", gold, how).correct
+
+
+def task(folder: Path, *rows: object, **options: object) -> tasks.Task:
+    file = write_rows(folder / "rows.jsonl", *rows)
+    return tasks.load(tasks.reference("jsonl", file, {"test_share": 1, **options}))
+
+
+def test_text_golds_with_aliases_are_read_from_lists(tmp_path: Path) -> None:
+    found = task(tmp_path, {"question": "Where?", "answer": ["NYC", "New York"]}, scoring="text")
+    (problem,) = found.test
+    assert (problem.answer, problem.solution) == ('["NYC", "New York"]', "#### NYC")
+
+
+def test_objects_are_trained_on_as_json(tmp_path: Path) -> None:
+    found = task(tmp_path, {"question": "Who?", "answer": {"name": "Ann"}}, scoring="json")
+    assert found.test[0].solution == '{"name": "Ann"}'
+
+
+@pytest.mark.parametrize("named", [{}, {"choices": "opts"}])
+def test_choices_are_a_rows_own_or_the_labels_of_the_file(tmp_path: Path, named) -> None:
+    rows = [
+        {"question": "Good?", "answer": "yes", "opts": ["yes", "no", "maybe"]},
+        {"question": "Bad?", "answer": "no", "opts": ["yes", "no"]},
+    ]
+    found = task(tmp_path, *rows, scoring="choice", **named)
+    own = [("yes", "no", "maybe"), ("yes", "no")] if named else [("no", "yes"), ("no", "yes")]
+    assert found.kind == "choice"
+    assert [p.choices for p in found.test] == own
+    assert [p.choices[p.label] for p in found.test] == ["yes", "no"]
+
+
+def test_an_answer_may_be_the_letter_of_a_choice(tmp_path: Path) -> None:
+    row = {"question": "Sky?", "answer": "B", "options": ["red", "blue"]}
+    assert task(tmp_path, row, scoring="choice").test[0].answer == "blue"
+
+
+@pytest.mark.parametrize(
+    ("row", "how", "told"),
+    [
+        ({"question": "a", "answer": "red"}, "number", "it must be one number"),
+        ({"question": "a", "answer": "{"}, "json", "it must be JSON"),
+        ({"question": "a", "answer": "red", "options": ["x", "y"]}, "choice", "none of 2 choices"),
+        ({"question": "a", "answer": "x", "options": 3}, "choice", "a list of texts"),
+    ],
+)
+def test_a_gold_that_cannot_be_scored_so_is_named(tmp_path: Path, row, how, told) -> None:
+    with pytest.raises(BadData, match=told):
+        task(tmp_path, row, scoring=how)
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [("nubmer", "did you mean 'number'"), ("python:x", "python:FILE.py:FUNCTION")],
+)
+def test_an_unknown_scoring_is_refused_with_what_is_allowed(tmp_path: Path, how, told) -> None:
+    with pytest.raises(BadInput, match=told):
+        task(tmp_path, {"question": "a", "answer": "1"}, scoring=how)
+
+
+OWN = """
+import time
+def score(completion, row):
+    print("told to nobody")
+    if completion == "slow": time.sleep(9)
+    if completion == "torn": raise ValueError("oh")
+    if completion == "half": return 0.5
+    return row["answer"] in completion
+"""
+
+
+def test_an_own_scorer_runs_in_its_own_process_and_its_file_is_in_the_revision(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    row = {"question": "Where?", "answer": "Rome"}
+    file = write_rows(tmp_path / "rows.jsonl", row)
+    options = {"scoring": "python:own.py:score", "test_share": 1}
+    before = tasks.reference("jsonl", file, options)
+    (problem,) = tasks.load(before).test
+    assert json.loads(problem.answer) == row
+    assert scored("In Rome.", problem.answer, problem.scoring).correct
+    assert not scored("In Paris.", problem.answer, problem.scoring).correct
+    (tmp_path / "own.py").write_text(OWN + "\n")
+    assert tasks.reference("jsonl", file, options).revision != before.revision
+
+
+@pytest.mark.parametrize(
+    ("completion", "told"),
+    [("slow", "took longer"), ("torn", "ValueError: oh"), ("half", "returned 0.5")],
+)
+def test_an_own_scorer_that_fails_is_named_with_its_completion(tmp_path, completion, told) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    scorer = OwnScorer(str(tmp_path / "own.py"), "score", seconds=1.5)
+    with pytest.raises(BadInput, match=told):
+        scorer.correct(completion, "{}")
