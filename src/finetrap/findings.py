@@ -320,8 +320,9 @@ class Headline:
 class Missing:
     """A comparison that could not be made, or cells that remain to be run."""
 
-    kind: Literal["base model", "left out", "cell", "study", "precision"]
-    """`precision`: of training, where strategies differ in it or it is not known."""
+    kind: Literal["base model", "left out", "cell", "study", "precision", "damaged"]
+    """`precision`: of training, where strategies differ in it or it is not known; `damaged`: a run
+    whose files are not those that were committed."""
     model: str = ""
     test: str = ""
     strategy: str = ""

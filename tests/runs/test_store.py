@@ -228,6 +228,10 @@ def age(folder: Path) -> None:
     place.write_bytes(place.read_bytes().replace(b'"format": 2', b'"format": 9'))
 
 
+def nest(folder: Path) -> None:
+    (folder / "run.json").write_bytes(b"[" * 100_000)
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -249,6 +253,48 @@ def test_a_torn_or_edited_folder_is_refused_with_what_is_wrong(
     spoil(folder)  # type: ignore[operator]
     with pytest.raises(StoreError, match=said):
         store.runs()
+
+
+@pytest.mark.parametrize("spoil", [drop, flip, restate, garble, nest, age])
+def test_a_damaged_run_keeps_no_other_from_being_read_and_can_be_set_aside(
+    tmp_path: Path, spoil: object
+) -> None:
+    store, whole = Store(tmp_path), make_run()
+    damaged = store.commit(make_run(make_cell(1)))
+    store.commit(whole)
+    spoil(damaged)  # type: ignore[operator]
+    found, faults = store.sound_runs()
+    assert found == [whole]
+    assert list(faults) == [damaged]
+    left = {file.name: file.read_bytes() for file in damaged.iterdir()}
+    aside = store.set_aside(damaged)
+    assert {file.name: file.read_bytes() for file in aside.iterdir()} == left
+    assert store.owed([whole.cell, make_cell(1)]) == (make_cell(1),)
+    assert store.sound_runs() == ([whole], {})
+
+
+def test_a_torn_folder_does_not_hide_the_whole_one_of_the_same_key(tmp_path: Path) -> None:
+    store, run = Store(tmp_path), make_run()
+    folder = store.commit(run)
+    for other in ("a-copy", "z-copy"):
+        torn = tmp_path / f"{other}--{run.cell.key}"
+        shutil.copytree(folder, torn)
+        cut(torn)
+    assert store.owed([run.cell]) == ()
+    assert store.runs() == [run]
+
+
+def test_drafts_of_notes_are_swept_and_a_note_of_another_shape_is_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.remember(Study("s", (), (), ()), [make_cell(0)])
+    draft = tmp_path / ".studies" / ".0123456789ab"
+    draft.write_text("{")
+    store.sweep()
+    assert not draft.exists()
+    for content in ("[]", '{"name": "s"}', '{"name": 1, "keys": [], "judge": {}}', "[" * 5000):
+        (tmp_path / ".studies" / "s.json").write_text(content)
+        with pytest.raises(StoreError, match="studies"):
+            store.remembered()
 
 
 @pytest.mark.parametrize("spoil", [drop, cut, garble])

@@ -17,7 +17,7 @@ import typer
 import typer.core
 
 from finetrap import __version__
-from finetrap.cli import doing, given, judging, listing, planned, regrading, showing
+from finetrap.cli import checking, doing, given, judging, listing, planned, regrading, showing
 from finetrap.cli.interruption import Interrupted, listen
 from finetrap.errors import FinetrapError, MachineFault
 from finetrap.events import ErrorMet
@@ -39,6 +39,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "compare": judging.compare,
     "grade": judging.grade,
     "regrade": regrading.regrade,
+    "fsck": checking.fsck,
     "overlap": judging.overlap,
     "list": listing.list_names,
 }

@@ -48,7 +48,7 @@ def judge(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Judge checkpoints that others trained against their base: what was gained, lost, and why.
+    """Judge checkpoints that other tools trained against their base.
 
     Example: finetrap judge --base mini-1m --tuned ./my-checkpoint --task market --probe prose
     """

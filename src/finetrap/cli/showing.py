@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 def show(
     study: StudyFile, overrides: Overrides = None, as_json: AsJson = False, quiet: Quiet = False
 ) -> None:
-    """Show one training row and one test prompt of every model, as text and as tokens.
+    """Show a training row and a test prompt as text and as tokens.
 
-    Its models are opened; nothing is measured, and no code of theirs is run.
+    Of every model of the study. Nothing is measured, and no code of theirs is run.
 
     Example: finetrap show style
     """

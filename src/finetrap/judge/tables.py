@@ -72,8 +72,8 @@ def _mean_divergence(run: Run, column: int) -> float | None:
 
     Evidence has [id, KL(tuned ‖ base), KL(base ‖ tuned)] for each problem.
     """
-    rows = run.evidence.get("divergence") or ()
-    return math.fsum(row[column] for row in rows) / len(rows) if rows else None
+    found = [row[column] for row in run.evidence.get("divergence") or ()]
+    return math.fsum(found) / len(found) if found and None not in found else None
 
 
 def _if_written(answer: Answer, value: bool) -> bool | None:

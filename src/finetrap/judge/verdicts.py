@@ -79,9 +79,11 @@ def study_verdicts(
             if some
         ]
         count = len(set().union(*(some for _, some in left)))
-    runs = told_apart(store.runs(keys))
+    sound, damaged = store.sound_runs(keys)
+    runs = told_apart(sound)
     findings = verdicts_on(runs, margins)
-    return replace(findings, missing=(*findings.missing, *owed), owed=count), runs
+    left_out = [Missing("damaged", reason=reason) for reason in damaged.values()]
+    return replace(findings, missing=(*findings.missing, *left_out, *owed), owed=count), runs
 
 
 def _to_run(cell: Cell) -> Missing:

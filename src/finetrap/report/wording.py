@@ -335,6 +335,8 @@ def missing(one: Missing) -> str:
             f"{one.model}: strategies differ in their precision of training, or it is not known "
             f"({one.reason}), so a difference between them may be the precision's"
         )
+    if one.kind == "damaged":
+        return f"a damaged run is left out: {one.reason}"
     if one.kind == "base model":
         return f"{place}: no finished zero-shot run of the base model, so no change can be judged"
     if one.kind == "left out":

@@ -51,7 +51,9 @@ from finetrap.references import PromptSpec
 from finetrap.text.scorers import scored
 from finetrap.text.scoring import GRADING
 
-_AGAIN = "delete the folder and run the study again to measure this cell anew"
+_AGAIN = (
+    "`finetrap fsck RUNS --repair` sets the folder aside, and the next run measures this cell anew"
+)
 _COLUMNS = tuple(f.name for f in fields(Answer))
 _NEWER = ("choices", "cut", "scoring")
 FORMATS = tuple(range(1, FORMAT + 1))
@@ -183,7 +185,7 @@ def read_as_graded(folder: Path) -> Run:
             failure=Failure(**outcome["failure"]) if outcome["failure"] else None,
             grading=None if grading == GRADING else int(grading),
         )
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise StoreError(f"{folder / 'run.json'} was edited ({error!r}); {_AGAIN}") from error
     if run.status not in get_args(Status):
         raise StoreError(f"{folder / 'run.json'}: no status is '{run.status}'; {_AGAIN}")
@@ -202,7 +204,7 @@ def read_status(folder: Path) -> Status | None:
         whole = all((folder / name).stat().st_size == size for name, size in sizes.items())
         status: Status = outcome["status"]
         return status if whole and status in get_args(Status) else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -278,7 +280,7 @@ def _read_document(folder: Path, name: str) -> dict[str, Any]:
         document = json.loads((folder / name).read_bytes())
     except OSError as error:
         raise StoreError(f"{folder} is torn: {name} cannot be read; {_AGAIN}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StoreError(f"{folder / name} is not JSON ({error}); {_AGAIN}") from error
     if not isinstance(document, dict) or document.get("format") not in FORMATS:
         raise StoreError(
@@ -292,7 +294,7 @@ def protocol(folder: Path) -> object:
     """Return the protocol version of a run, or the current one if that cannot be told."""
     try:
         return json.loads((folder / "cell.json").read_bytes())["identity"]["protocol"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return PROTOCOL  # reading it will say what is wrong
 
 
@@ -303,7 +305,7 @@ def _parse_answers(place: Path, data: bytes) -> tuple[Answer, ...]:
         with _no_garbage_sought():
             rows = json.loads(b"[" + b",".join(lines[:-1]) + b"]")
             return tuple([Answer(**row) for row in rows])
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise StoreError(f"{place}: not rows of answers ({error}); {_AGAIN}") from error
 
 

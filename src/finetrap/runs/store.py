@@ -5,6 +5,7 @@ RUNS/.studies/<name>.json  what was last asked for under that name, and the keys
 RUNS/.locks/<key>          held with flock while a process measures that cell
 RUNS/.cells/<key>/         what is done of that cell as long as it is not committed (unfinished.py)
 RUNS/.tmp-…                a run being written
+RUNS/.damaged/<folder>     a run that was damaged after it was committed, set aside by `fsck`
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from finetrap.errors import StoreError, machine_fault
-from finetrap.records import FORMAT, Cell, Keep, Run, Status, Study
+from finetrap.records import FORMAT, Cell, Judge, Keep, Run, Status, Study
 from finetrap.runs.folder import (
     PROTOCOLS,
     file_stem,
@@ -118,6 +119,30 @@ class Store:
         """
         return with_choices([read_run(folder) for folder in self._wanted(keys)])
 
+    def sound_runs(self, keys: Collection[str] | None = None) -> tuple[list[Run], dict[Path, str]]:
+        """Read what can be read of these runs, and say what is wrong with each of the others.
+
+        Every byte that a run's manifest names is checked.
+        """
+        found: list[Run] = []
+        damaged: dict[Path, str] = {}
+        for folder in self._wanted(keys):
+            try:
+                found.append(read_run(folder))
+            except StoreError as fault:
+                damaged[folder] = str(fault)
+        return with_choices(found), damaged
+
+    def set_aside(self, folder: Path) -> Path:
+        """Move a damaged run out of the way, so that its cell remains; return where it is now."""
+        aside = self.root / ".damaged"
+        aside.mkdir(exist_ok=True)
+        place = aside / folder.name
+        while place.exists():
+            place = aside / f"{folder.name}.{secrets.token_hex(3)}"
+        folder.rename(place)
+        return place
+
     def graded_before(self) -> Iterator[tuple[Run, Run]]:
         """Yield each run that was graded under another version, as written and as it is judged.
 
@@ -161,8 +186,8 @@ class Store:
         """Return the notes of `remember`, by the studies' names."""
         try:
             places = sorted((self.root / ".studies").glob("*.json"))
-            return [json.loads(place.read_text("utf-8")) for place in places]
-        except (OSError, ValueError) as error:
+            return [_study_note(json.loads(place.read_text("utf-8"))) for place in places]
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise StoreError(f"{self.root / '.studies'}: {error}; delete that folder") from error
 
     @contextmanager
@@ -190,6 +215,8 @@ class Store:
         """Remove hidden folders that dead processes left half-written, and what was done of cells
         that are committed by now or that no study asks for any more."""
         self._sweep_cells()
+        for draft in (self.root / ".studies").glob(f".{'[0-9a-f]' * 12}"):
+            draft.unlink(missing_ok=True)
         for hidden in self.root.glob(".tmp-*"):
             with suppress(OSError):
                 handle = os.open(hidden, os.O_RDONLY)
@@ -218,7 +245,11 @@ class Store:
                 raise StoreError(f"{self.root} is a file, not a runs folder")
             return {}
         named = ((_FOLDER.fullmatch(name), name) for name in sorted(os.listdir(self.root)))
-        folders = {match.group(1): self.root / name for match, name in named if match}
+        folders: dict[str, Path] = {}
+        for match, name in named:
+            # Of two folders with one key, as after a copy under another name, the whole one counts.
+            if match and (match[1] not in folders or read_status(folders[match[1]]) is None):
+                folders[match[1]] = self.root / name
         return {key: place for key, place in folders.items() if not self._is_again(key, place)}
 
     def _is_again(self, key: str, folder: Path) -> bool:
@@ -255,6 +286,14 @@ class Store:
             hidden = self.root / f".tmp-{secrets.token_hex(6)}-{folder.name}"
             folder.rename(hidden)
             shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _study_note(note: dict[str, Any]) -> dict[str, Any]:
+    """Return a note of `remember`. Raises KeyError, TypeError, ValueError for what is none."""
+    if not (isinstance(note["name"], str) and all(isinstance(key, str) for key in note["keys"])):
+        raise TypeError("a study's note lacks its name or its keys")
+    Judge(**note["judge"])
+    return note
 
 
 def _identity(folder: Path) -> int:

@@ -160,7 +160,7 @@ class _Planned:
         error = np.sqrt((self.rows + np.maximum(seen - self.error, 0)) / self.scale)
         top = self.rows + np.maximum(2 * seen - self.error, 0)
         bottom = (2 * seen) ** 2 / (self.k - 1) + self.rows**2 / (self.problems - 1)
-        return error, np.maximum(top**2 / bottom, self.k - 1)
+        return error, np.maximum(_freedom(top**2, bottom), self.k - 1)
 
     def pooled(self, times: Floats, pool_df: int) -> tuple[Floats, Floats]:
         """Return them by the seeds of the whole pool."""
@@ -168,7 +168,13 @@ class _Planned:
         variance = (self.rows + np.maximum(seen - self.error, 0)) / self.scale
         bottom = (seen / self.scale) ** 2 / pool_df
         bottom = bottom + (self.rows / self.scale) ** 2 / (self.problems - 1)
-        return np.sqrt(variance), np.maximum(variance**2 / bottom, self.k - 1)
+        return np.sqrt(variance), np.maximum(_freedom(variance**2, bottom), self.k - 1)
+
+
+def _freedom(top: Floats, bottom: Floats) -> Floats:
+    """Return degrees of freedom; infinitely many where nothing varies at all."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(bottom > 0, top / bottom, np.inf)
 
 
 Power = Callable[[Spread, float, ArrayLike, int, float], Floats]

@@ -122,7 +122,7 @@ def _curve(case: Case) -> tuple[list[str], list[str]]:
         size = max(map(median, updates))
         said = f"median update {size:.2g} of the weights"
         (against if size >= UPDATES else neutral).append(said)
-    moved = [row[1] for rows in case.evidence("divergence") for row in rows]
+    moved = [row[1] for rows in case.evidence("divergence") for row in rows if row[1] is not None]
     if moved:
         neutral.append(f"moved {sum(moved) / len(moved):.3g} nats per token from the base model")
     return against, neutral
@@ -251,8 +251,9 @@ def _training_bits(case: Case) -> float | None:
 
 
 def _bits_of_rows(rows: list[dict[str, float]] | None) -> float | None:
-    size = sum(row["bytes"] for row in rows or [])
-    return bits_per_byte(sum(row["nats"] for row in rows or []), size) if size else None
+    known = [row for row in rows or [] if row["nats"] is not None]  # null: it was infinite
+    size = sum(row["bytes"] for row in known)
+    return bits_per_byte(sum(row["nats"] for row in known), size) if size else None
 
 
 def leakage(case: Case) -> Ruling:
@@ -315,13 +316,14 @@ def labels(case: Case) -> Ruling:
     likelier after its own question than after another's, unless it was given the wrong one.
     """
     own = [row["nats"] for row in case.first("untouched_loss") or []]
-    swapped = case.first("swapped_nats") or []
-    n = min(len(own), len(swapped))
+    scored = zip(own, case.first("swapped_nats") or [], strict=False)
+    both = [pair for pair in scored if None not in pair]
+    n = len(both)
     if n < FEWEST_SWAPPED:
         return not_enough_data(
             f"{n} solutions scored after another question" if case.runs else _NO_TRAINING
         )
-    right = sum(a < b for a, b in zip(own, swapped, strict=False))
+    right = sum(a < b for a, b in both)
     low, high = wilson(right, n)
     said = (
         f"{right} of {n} solutions are likelier after their own question than after another's "

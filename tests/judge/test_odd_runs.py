@@ -1,0 +1,53 @@
+"""One odd or damaged run takes nothing from the judgement of the others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from finetrap import judge
+from finetrap.report import wording
+from finetrap.runs.store import Store
+from tests.builders.diagnosed import GOOD, trained, untouched
+from tests.builders.runs import FULL, LORA, runs
+
+INFINITE = {"nats": None, "bytes": 20}
+"""How a likelihood of zero stands on disk: its nats are no JSON number."""
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        {"untouched_loss": [INFINITE] * 40},
+        {"swapped_nats": [None] * 40},
+        {"divergence": [["p00", None, None]]},
+        {"loss": [None] * 5, "update_ratio": [None] * 5},
+    ],
+    ids=lambda evidence: next(iter(evidence)),
+)
+def test_likelihoods_that_were_infinite_are_left_out(tmp_path, evidence):
+    store = Store(tmp_path)
+    base = replace(untouched(GOOD), evidence={"own_style": [INFINITE] * 10})
+    for run in (base, trained(**evidence)):
+        store.commit(run)
+    findings, _ = judge.judge_study(store)
+    (effect,) = [e for e in findings.effects if e.measure == "accuracy"]
+    assert effect.verdict == "harmed"
+    (diagnosis,) = findings.diagnoses
+    assert len(diagnosis.suspects) == 14
+
+
+def test_a_damaged_run_is_named_and_the_others_are_judged(tmp_path):
+    store = Store(tmp_path)
+    for run in runs((FULL, -0.3), (LORA, 0.0), seeds=2):
+        folder = store.commit(run)
+        if run.cell.strategy == LORA:
+            damaged = folder / "answers.jsonl"
+    damaged.write_bytes(damaged.read_bytes().replace(b"true", b"fals", 1))
+    findings, measured = judge.judge_study(store)
+    assert len(measured) == 4
+    assert {e.strategy for e in findings.effects} >= {"full", "lora"}
+    (missing,) = [m for m in findings.missing if m.kind == "damaged"]
+    assert "answers.jsonl was edited" in wording.missing(missing)
+    assert "fsck" in wording.missing(missing)
