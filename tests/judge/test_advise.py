@@ -443,3 +443,45 @@ def test_the_prior_is_published_and_marked(
     assert advice_text(found).isascii()
     if parameters and parameters > 490_000_000:
         assert "avoid full" not in said(found.reasons)
+
+
+def test_two_gains_that_no_test_tells_apart_ship_the_one_that_forgets_less() -> None:
+    """Both far above a base of 3%, and neither is shown to be as good as the other."""
+    probes = {"sums": {}}
+    measured = runs((LORA, 0.12), (FULL, 0.13), n=300, base=0.033, sd=0.015, seed=3, probes=probes)
+    kept = {"zero-shot": 0, "lora": 4, "full": 8}
+    measured = [
+        replace(r, probes={"sums": answers(np.arange(400) >= kept[r.cell.strategy.name], name="s")})
+        for r in measured
+    ]
+    found = advised(measured)
+    assert (str(found.ship), found.grade) == ("lora at 3e-4", "provisional")
+    (gain,) = [
+        e
+        for e in verdicts_on(measured, MARGIN).effects
+        if (e.strategy, e.kind, e.measure) == ("lora", "task", "accuracy")
+    ]
+    assert found.above_base == gain.low > 0
+    assert found.below_best > 4
+    line = advice_text(found).splitlines()[0]
+    assert line.startswith(
+        f"mini on market: Ship LoRA at 3e-4, provisionally: at least {gain.low:.1f} points above "
+        f"the base model, at most {found.below_best:.1f} below the best; forgets nothing"
+    )
+
+
+def test_what_is_shown_worse_than_another_is_not_shipped_provisionally() -> None:
+    shipped = Counter(
+        str(advised(runs((LORA, 0.08), (FULL, 0.25), n=250, sd=0.02, seed=s)).ship)
+        for s in range(8)
+    )
+    assert shipped["lora at 3e-4"] <= 1
+    assert shipped["full at 3e-4"] >= 5
+
+
+def test_a_harm_alone_keeps_the_base_model_and_nothing_shown_names_no_winner() -> None:
+    harm = advised(runs((LORA, 0.02), (FULL, -0.3), n=150, sd=0.01))
+    assert str(harm.ship) == "zero-shot"
+    none = advised(runs((LORA, 0.02), (FULL, 0.0), n=60))
+    assert (none.ship, none.grade) == (None, "")
+    assert none.reasons[0] == "nothing is shown against the base model, so it is kept"

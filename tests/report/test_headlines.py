@@ -13,6 +13,8 @@ from finetrap.judge.verdicts import verdicts_on
 from finetrap.levels import Forgetting, Forgotten
 from finetrap.records import Judge
 from finetrap.report import wording
+from finetrap.report.charts import bars
+from tests.builders.reported import effect
 from tests.builders.runs import FULL, LORA, SHOTS, ZERO, run, runs
 
 LOST = Forgetting(2, (Forgotten("sorting", -43.2), Forgotten("school", -41.0)))
@@ -93,3 +95,11 @@ def test_without_the_base_model_there_is_no_headline() -> None:
     assert (found.badge, found.strategy) == ("no winner", None)
     measured = [run(ZERO, [1, 0, 1, 0])]
     assert concluded(verdicts_on(measured), measured).headlines == ()
+
+
+def test_shades_of_the_map_are_linear_in_margins_and_small_changes_have_none() -> None:
+    worse = effect(measure="accuracy", margin=2.0, delta=-32.0)
+    assert bars.deepest([worse]) == 16
+    assert bars.deepest([]) == 2
+    shades = {d: bars.tint(replace(worse, delta=d), 16) for d in (-32.0, -16.0, -8.0, 8.0, -1.9)}
+    assert shades == {-32.0: "down-4", -16.0: "down-2", -8.0: "down-1", 8.0: "up-1", -1.9: "small"}

@@ -68,7 +68,7 @@ def render(findings: Findings, runs: Sequence[Run], *, study: Study | None, comm
         "prompts": findings.prompts,
         "panels": arranged,
         "lines": main_table.lines(arranged),
-        "map_effects": [e for panel in arranged for e in panel.effects],
+        "deepest": bars.deepest(e for panel in arranged for e in panel.effects),
         "map_unit": " or ".join(
             dict.fromkeys(wording.unit(e.measure) for p in arranged for e in p.effects)
         ),

@@ -93,9 +93,17 @@ def _signed(value: float) -> str:
     return "\u2212" + text[1:] if text.startswith("-") else text
 
 
-def tint(effect: Effect, effects: Iterable[Effect]) -> str:
-    """Name the shade of a field in the map: direction, and strength by the root of the size."""
-    own = [e for e in effects if e.measure == effect.measure]
-    most = max(max(abs(e.delta), 2 * e.margin) for e in own)
-    strength = round(4 * (abs(effect.delta) / most) ** 0.5) if most else 0
-    return f"{'down' if effect.harm > 0 else 'up'}-{strength}" if strength else ""
+def tint(effect: Effect, most: float) -> str:
+    """Name the shade of a field in the map: direction, and strength linear in margins.
+
+    `most` is the change of the deepest shade; one below the margin is marked small.
+    """
+    if abs(effect.harm) < 1:
+        return "small"
+    strength = max(1, round(4 * abs(effect.harm) / most))
+    return f"{'down' if effect.harm > 0 else 'up'}-{strength}"
+
+
+def deepest(effects: Iterable[Effect]) -> float:
+    """Return the change of the deepest shade, in margins: the largest, at least two."""
+    return max([2.0, *(abs(e.harm) for e in effects)])
