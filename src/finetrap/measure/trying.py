@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import tomli_w
 
 from finetrap import catalog, tasks
+from finetrap.errors import BadInput
 from finetrap.measure.engines.machine import faster_in_bf16
 from finetrap.measure.plan import plan_studies
 from finetrap.measure.study import models
@@ -61,6 +62,8 @@ class Wanted:
 def as_task(wanted: Wanted) -> TaskRef:
     """Return the data as a task. Raises BadInput, BadData."""
     options = {**(wanted.columns or {}), **_test_file(wanted)}
+    if own := _by_name(wanted):
+        return tasks.reference(own, None, options)
     return tasks.reference(tasks.USER_DATA, wanted.train.resolve(), options)
 
 
@@ -71,7 +74,7 @@ def study_text(wanted: Wanted, size: Size) -> str:
     longest = max(len(p.solution.encode()) for p in (*data.train, *data.test))
     entry = _from_anywhere(wanted.model)
     model = models.resolve(entry, Path(), {})
-    name = f"{tasks.USER_DATA}:{wanted.train.resolve()}"
+    name = _by_name(wanted) or f"{tasks.USER_DATA}:{wanted.train.resolve()}"
     options = dict(sorted({**(wanted.columns or {}), **_test_file(wanted)}.items()))
     table: dict[str, Any] = {
         "name": f"try {wanted.train.stem}",
@@ -93,6 +96,17 @@ def study_text(wanted: Wanted, size: Size) -> str:
         **({"task": {name: options}} if options else {}),
     }
     return tomli_w.dumps(table)
+
+
+def _by_name(wanted: Wanted) -> str:
+    """Return the task that is named in place of a file, empty for a file. Raises BadInput."""
+    name = str(wanted.train)
+    known = name in tasks.names() or name.startswith(f"{tasks.HUB_DATA}:")
+    if not known or wanted.train.exists():
+        return ""
+    if wanted.test is not None:
+        raise BadInput(f"'{name}' has test problems of its own; leave --test out")
+    return name
 
 
 def _test_file(wanted: Wanted) -> dict[str, str]:

@@ -32,6 +32,9 @@ DEV_PROBES = 100
 """Problems of each probe that settings are chosen on."""
 MOST = "test_problems"
 """The option that bounds how much of a task is asked."""
+DATA_FILES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".ndjson")
+HUB_DATA = "hf"
+"""The task that names its data set itself: `hf:ORG/NAME`."""
 USER_DATA = "jsonl"
 """The task that names its file itself: `jsonl:PATH`."""
 
@@ -128,11 +131,12 @@ def reference(
     A path never becomes part of the name. Raises BadInput for an unknown name or option, BadData
     if the source cannot be read.
     """
+    name = as_named(name)
     task, _, path = name.partition(":")
     module = _module(task)
-    if path and task != USER_DATA:
+    if path and task not in (USER_DATA, HUB_DATA):
         raise BadInput(
-            f"'{name}': only {USER_DATA} takes a path; write '{task}', and its place as "
+            f"'{name}': only {USER_DATA} and {HUB_DATA} take one; write '{task}', and its place as "
             f'[data] {task} = "{path}"'
         )
     place = str(source) if source is not None else path or None
@@ -141,12 +145,21 @@ def reference(
     most = options.get(MOST)
     if MOST in options and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
         raise BadInput(f"{name}: {MOST} is {most!r}; it must be a whole number from 1")
+    if task == HUB_DATA and not path:
+        raise BadInput(f"task '{name}' names no data set; write {HUB_DATA}:ORG/NAME")
     if task == USER_DATA:
         if place is None:
             raise BadInput(f"task '{name}' names no file; write {USER_DATA}:PATH")
         name = f"{USER_DATA}:{Path(place).resolve().name}"
     revision = module.revision(task, place, options)
     return TaskRef(name=name, revision=revision, source=place, options=options)
+
+
+def as_named(entry: str) -> str:
+    """Return the task that an entry means: a file of rows, known by its ending, is `jsonl:PATH`."""
+    endings = Path(entry).suffixes[-2:]
+    is_file = entry not in names() and ":" not in entry and any(e in DATA_FILES for e in endings)
+    return f"{USER_DATA}:{entry}" if is_file else entry
 
 
 def load(ref: TaskRef) -> Task:
@@ -232,7 +245,8 @@ def _module(task: str) -> ModuleType:
     """Return the file that holds a task. Raises BadInput for an unknown name."""
     found = _modules().get(task)
     if found is None:
-        known = [*(n for n in names() if n != USER_DATA), f"{USER_DATA}:PATH"]
+        known = [n for n in names() if n not in (USER_DATA, HUB_DATA)]
+        known += [f"{USER_DATA}:PATH", f"{HUB_DATA}:ORG/NAME"]
         raise BadInput(
             f"no task is called '{task}'{nearest(task, known)}; `finetrap list` shows all"
         )

@@ -16,6 +16,7 @@ of them test problems).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,18 @@ def load(ref: TaskRef) -> Task:
     if how and _is_own(how):
         file, function = own_scorer.parts(how)
         how = f"{own_scorer.PREFIX}{files[0].parent / file}:{function}"
-    problems = [[_problem(row, ref.options, how) for row in rows] for rows in parts]
+    return of_rows(ref, parts, ref.options, how)
+
+
+def of_rows(
+    ref: TaskRef, parts: list[list[Row]], options: Mapping[str, Any], how: str | None
+) -> Task:
+    """Make a task of rows: those of one file, which are split here, or of training and test.
+
+    Raises BadData naming the row that cannot be used.
+    """
+    ref = replace(ref, options=options)
+    problems = [[_problem(row, options, how) for row in rows] for rows in parts]
     if how == scorers.CHOICE:
         problems = labelled(problems)
     if len(parts) == 2:

@@ -229,7 +229,7 @@ class _Reading:
         ]
 
     def _kind(self, entry: str) -> str | None:
-        return self.kinds.get(entry.partition(":")[0])
+        return self.kinds.get(tasks.as_named(entry).partition(":")[0])
 
     def _references(self, key: str, entries: Sequence[str]) -> tuple[TaskRef, ...]:
         found = []
@@ -240,7 +240,7 @@ class _Reading:
         return tuple(found)
 
     def _reference(self, entry: str) -> TaskRef:
-        kind, _, path = entry.partition(":")
+        kind, _, path = tasks.as_named(entry).partition(":")
         if kind == tasks.USER_DATA and path:
             source: str | None = self._path(path)
         else:
