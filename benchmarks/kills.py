@@ -36,7 +36,7 @@ from finetrap.records import Cell, Keep
 from finetrap.runs.store import Store
 from finetrap.runs.unfinished import Journal
 
-STRATEGIES = ["zero-shot", "full", "lora", "dora", "prompt-tuning"]
+STRATEGIES = "zero-shot,full,lora,dora,prompt-tuning"
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
         "name": "kills",
         "models": [wanted.model],
         "tasks": [wanted.task],
-        "strategies": STRATEGIES,
+        "strategies": wanted.strategies.split(","),
         "probes": ["prose"],
         "seeds": [0],
         "train": {"problems": wanted.problems, "epochs": wanted.epochs, "batch": 4},
@@ -59,7 +59,8 @@ def main() -> None:
         },
         "data": {"prose": "miniature"},
     }
-    cells = cells_of(reading.check(table, at="kills", base=Path()))
+    found = cells_of(reading.check(table, at="kills", base=Path()))
+    cells = [cell for cell in found if cell.strategy.name in table["strategies"]]
     problems = Problems()
     for cell in cells:
         problems.asked(cell)
@@ -198,6 +199,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", default="mini-3m")
     parser.add_argument("--task", default="market")
+    parser.add_argument("--strategies", default=STRATEGIES)
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--problems", type=int, default=48)
     parser.add_argument("--epochs", type=float, default=2)
