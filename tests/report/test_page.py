@@ -179,6 +179,7 @@ def test_a_study_that_has_hardly_begun_says_so(tmp_path: Path, count: int) -> No
     text = page.read_text(encoding="utf-8")
     assert "mini-1m-school-full-3e-4-s0 has not run yet" in text
     assert ("Nothing has been measured" in text) == (count == 0)
+    assert 'class="badge ship"' not in text, "nothing is advised before the last run"
     assert ("Only the base model has been measured" in text) == (count == 1)
 
 

@@ -186,6 +186,16 @@ def test_every_bar_has_its_zero_at_the_same_place(findings: Findings) -> None:
         assert left == (e.harm > 0), "left is worse, by either measure"
 
 
+def test_a_ruler_has_zero_and_round_numbers_at_their_places(findings: Findings) -> None:
+    scale = bars.common_scales(findings.effects)["bits_per_byte"]
+    found = re.findall(r'x="([\d.]+)%" y="10">([^<]+)<', bars.ruler(scale))
+    assert "0" in [text for _, text in found]
+    for place, text in found:
+        value = float(text.replace("\u2212", "-"))
+        assert float(place) == pytest.approx(scale.at(value), abs=0.06)
+    assert any(text.startswith("+") for _, text in found), "a rise of bits is harm: on the left"
+
+
 def test_a_bar_has_a_tick_for_each_of_several_seeds(findings: Findings) -> None:
     found = next(e for e in findings.effects if len(e.per_seed) == 3 and e.kind == "task")
     scales = bars.common_scales([found])

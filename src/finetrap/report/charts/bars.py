@@ -75,11 +75,14 @@ def bar(effect: Effect, scale: Scale) -> Markup:
 
 
 def ruler(scale: Scale) -> Markup:
-    """Write the scale above a column: zero and a few round numbers."""
-    marks = [v for v in round_ticks(scale.low, scale.high, 3) if 4 < scale.at(scale.sign * v) < 96]
+    """Write the scale above a column: zero and a few round numbers, in a narrow one only two."""
+    marks = [v for v in round_ticks(scale.low, scale.high, 4) if 4 < scale.at(scale.sign * v) < 96]
+    far = max(marks, key=abs, default=0.0)
     parts = [
-        Markup('<text x="{:.1f}%" y="10">{}</text>').format(
-            scale.at(scale.sign * v), _signed(scale.sign * v)
+        Markup('<text{} x="{:.1f}%" y="10">{}</text>').format(
+            Markup("" if v in (0.0, far) else ' class="inner"'),
+            scale.at(scale.sign * v),
+            _signed(scale.sign * v),
         )
         for v in marks
     ]
