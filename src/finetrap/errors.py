@@ -136,7 +136,7 @@ def machine_fault(fault: BaseException, *places: str | Path) -> MachineFault | N
     if isinstance(fault, ImportError):
         return MachineFault(f"{fault}; install what is missing, {AGAIN}")
     number = _refused(fault)
-    if number == errno.ENOMEM or (number is None and not _UNNUMBERED.search(str(fault))):
+    if number in _NAMED or (number is None and not _UNNUMBERED.search(str(fault))):
         return None
     told = number is not None and number > 0 and number != errno.ENOENT
     what = os.strerror(number or 0) if told else str(fault)
@@ -161,6 +161,8 @@ AGAIN = "and give the same command again: what is measured is kept"
 _ELSEWHERE = "choose another place (--runs FOLDER; for temporary files TMPDIR=FOLDER)"
 _FULL = f"free space there, or {_ELSEWHERE}"
 _CLOSED = f"make it writable, or {_ELSEWHERE}"
+_NAMED = (errno.ENOMEM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
+"""Of memory `out_of_memory` tells; the others are in the name that a person gave."""
 _REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _FULL),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), _CLOSED),
