@@ -16,18 +16,31 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from finetrap.api import Report, Runs, Study, load, run
     from finetrap.errors import BadInput, FinetrapError
+    from finetrap.measure.watching import FinetrapCallback
 
 __version__ = "0.1.0"
-__all__ = ["BadInput", "FinetrapError", "Report", "Runs", "Study", "load", "run"]
+__all__ = [
+    "BadInput",
+    "FinetrapCallback",
+    "FinetrapError",
+    "Report",
+    "Runs",
+    "Study",
+    "load",
+    "run",
+]
 
-_ERRORS = ("BadInput", "FinetrapError")
+_HOMES = {
+    **dict.fromkeys(("BadInput", "FinetrapError"), "finetrap.errors"),
+    "FinetrapCallback": "finetrap.measure.watching",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Fetch a public name from the module that holds it."""
     if name not in __all__:
         raise AttributeError(f"module 'finetrap' has no attribute '{name}'")
-    home = "finetrap.errors" if name in _ERRORS else "finetrap.api"
+    home = _HOMES.get(name, "finetrap.api")
     found = globals()[name] = getattr(import_module(home), name)
     return found
 
