@@ -220,6 +220,14 @@ class Told(Model, Protocol):
         """`attention`, `completions` and, with an adapter, `adapted`, for people to read."""
 
 
+@runtime_checkable
+class Fitting(Model, Protocol):
+    """A model that is asked fewer rows at once than it was told where memory holds no more."""
+
+    def rows_held(self) -> int | None:
+        """Return the fewest rows at once since this was last asked, None where all were held."""
+
+
 def interpolating(model: Model) -> Interpolating:
     """Return the model as one that has two ends. Raises Unsupported."""
     if isinstance(model, Interpolating):

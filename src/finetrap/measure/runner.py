@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
-from finetrap.backends import Derived, Model, Told
+from finetrap.backends import Derived, Fitting, Model, Told
 from finetrap.errors import (
     BadInput,
     DiskTooSmall,
@@ -123,6 +123,7 @@ def run_cell(
     with meter.phase("evidence"):
         before = loaded.before_training(cell, train, tell)
     read = loaded.model.tokens_read
+    _rows_held(loaded.model.model)  # what the last cell met
 
     with meter.phase("train"):
         solver = loaded.adapt(cell, train, tell)
@@ -147,9 +148,22 @@ def run_cell(
         answers=answers,
         probes=probes,
         costs=_costs(cell, solver, meter, read),
-        evidence={**evidence.collect(solver, train, asked), **before, **rewound, **varied, **after},
+        evidence={
+            **evidence.collect(solver, train, asked),
+            **before,
+            **rewound,
+            **varied,
+            **after,
+            **_rows_held(loaded.model.model),
+        },
         environment={**environment(), **_about(loaded.model.model), **session.tried},
     )
+
+
+def _rows_held(model: Model) -> Mapping[str, int]:
+    """Say how many rows the memory held at once, where those were fewer than asked for."""
+    held = model.rows_held() if isinstance(model, Fitting) else None
+    return {} if held is None else {"rows_at_once": held}
 
 
 def _about(model: Model) -> Mapping[str, Any]:

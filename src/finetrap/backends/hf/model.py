@@ -230,6 +230,11 @@ class HFModel:
                 self._network, other, spans, filler=filler, batch=batch, moved=moved, known=past
             )
 
+    def rows_held(self) -> int | None:
+        """Return the fewest rows that the memory held at once since this was last asked."""
+        found, self._network.fewest_rows = self._network.fewest_rows, None
+        return found
+
     def rewind(self, share: float) -> None:
         """Go to `share` of the way from the base to the trained weights. Raises Unsupported.
 

@@ -58,6 +58,12 @@ class Network:
         """Kinds of layers that an adapter changed."""
         self.into: Sum | None = None
         """Where the head's gradient is added, if not to its `grad`."""
+        self.fewest_rows: int | None = None
+        """Rows that the memory held at once, where those were fewer than asked for."""
+
+    def holds(self, rows: int) -> None:
+        """Note that the memory holds no more rows at once than these."""
+        self.fewest_rows = min(rows, self.fewest_rows or rows)
 
     @property
     def module(self) -> torch.nn.Module:

@@ -158,9 +158,10 @@ def generate(
     if prompts:
         longest = len(prompts[order[0]]) - own + endings.cap
         fits = decoding_rows(network, longest)
-        if exact:
-            batch = min(batch, fits)
-        elif batch > decoding_rows(network, longest, share=1):
+        if exact and fits < min(batch, len(prompts)):
+            batch = fits
+            network.holds(batch)
+        if not exact and batch > decoding_rows(network, longest, share=1):
             raise too_large(batch, fits)
     done: dict[int, Completion] = {}
     while len(done) < len(prompts):
@@ -176,6 +177,7 @@ def generate(
             if not exact:
                 raise too_large(batch, min(fits, batch // 2)) from fault
             batch = max(1, batch // 2)
+            network.holds(batch)
             done.update(known)
         release(network.device)
     return [done[i] for i in range(len(prompts))]

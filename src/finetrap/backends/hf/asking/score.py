@@ -116,6 +116,7 @@ def _halving(
             raise too_large(len(trees), len(trees) // 2) from fault
     release(network.device)
     half = len(trees) // 2
+    network.holds(half)
     yield from _halving(network, trees[:half], lay, prefix)
     yield from _halving(network, trees[half:], lay, prefix)
 
