@@ -6,7 +6,6 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -51,6 +50,7 @@ from finetrap.backends.hf.training.member import (
     schedule_of,
     seeded,
     trainable,
+    training_of,
 )
 from finetrap.backends.hf.weights import Originals, WayBack, base_copy, cast, sharing_copy
 from finetrap.errors import BadInput
@@ -376,20 +376,7 @@ class HFModel:
             raise member.fault
         self._scratch = trainee.scratch
         self._settle(trainee.network, adapter)
-        spans = member.spans
-        return Training(
-            steps=len(member.curve.loss),
-            tokens=sum(len(spans[i].ids) for i in chain(*member.batches)),
-            trainable=sum(weight.numel() for weight in member.weights),
-            evidence={
-                **asdict(member.curve),
-                "rows": [rendered(span, self.tokens) for span in spans[:2]],
-                "eos_share": sum(s.ids[-1] == self.tokens.end for s in spans) / len(spans),
-                "retokenised": sum(self.tokens.pair(r.prompt, r.target).apart for r in rows),
-                "template_faults": list(self.tokens.template_faults),
-                "merged": adapter.merged if adapter else None,
-            },
-        )
+        return training_of(member, rows, self.tokens, adapter)
 
     def _settle(self, network: Network, adapter: Adapter | None) -> None:
         """Make what was trained ready to be asked: written, merged in fp32, cast once."""

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from finetrap.backends import Row
+from finetrap.backends import Row, Training
 from finetrap.backends.hf.layout import Span
 from finetrap.backends.hf.network import Network
 from finetrap.backends.hf.tokens import Tokens
@@ -211,3 +212,23 @@ def rendered(span: Span, tokens: Tokens) -> list[list[Any]]:
 def _generator_seed(purpose: str) -> int:
     """Return the seed of a torch generator that serves one purpose."""
     return int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "big") >> 1
+
+
+def training_of(
+    member: Member, rows: Sequence[Row], tokens: Tokens, adapter: Adapter | None
+) -> Training:
+    """Return what a training run was, with the evidence that judging reads."""
+    spans = member.spans
+    return Training(
+        steps=len(member.curve.loss),
+        tokens=sum(len(spans[i].ids) for i in chain(*member.batches)),
+        trainable=sum(weight.numel() for weight in member.weights),
+        evidence={
+            **asdict(member.curve),
+            "rows": [rendered(span, tokens) for span in spans[:2]],
+            "eos_share": sum(s.ids[-1] == tokens.end for s in spans) / len(spans),
+            "retokenised": sum(tokens.pair(r.prompt, r.target).apart for r in rows),
+            "template_faults": list(tokens.template_faults),
+            "merged": adapter.merged if adapter else None,
+        },
+    )
