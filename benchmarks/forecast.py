@@ -81,13 +81,13 @@ def measure(name: str, study: Path, overrides: Sequence[str], folder: Path, out:
     took = time.perf_counter() - started
     error = abs(plan["seconds"] - took) / took
     print(
-        f"| {name} | {plan['owed']} | {planning:.0f} | {plan['seconds']:.0f} "
+        f"| {name} | {plan['remaining']} | {planning:.0f} | {plan['seconds']:.0f} "
         f"| {plan['seconds_like_solutions']:.0f} | {took:.0f} | {error:.0%} |",
         flush=True,
     )
     record = {
         "benchmark": f"plan, {name}",
-        "cells": plan["owed"],
+        "cells": plan["remaining"],
         "planning_seconds": planning,
         "planned_seconds": plan["seconds"],
         "planned_like_solutions": plan["seconds_like_solutions"],

@@ -41,7 +41,7 @@ class RoundBegins(Event):
     names = ("round",)
     cells: int
     """cells that the study is known to have by now"""
-    owed: int
+    remaining: int
     """those of them that are to be run"""
     searching: int
     """searches for a learning rate that go on, and will add cells"""
@@ -244,7 +244,7 @@ class StudyEnds(Event):
     """cells that ended with answers, now"""
     failed: int
     """cells that ended without"""
-    owed: int
+    remaining: int
     """cells that remain"""
     seconds: float
     """what it took"""
@@ -257,7 +257,7 @@ class StudyInterrupted(Event):
     names = ("interrupted",)
     saved: int
     """cells with a committed run in the folder"""
-    owed: int
+    remaining: int
     """cells that remain"""
     next: str
     """the command that goes on"""
@@ -298,7 +298,7 @@ class ReportWritten(Event):
     """how much the base model varies over a study's prompts"""
     missing: Sequence[Any]
     """what could not be judged"""
-    owed: int
+    remaining: int
     """cells that remain; while there are any, nothing is final"""
 
 

@@ -263,7 +263,7 @@ class Advice:
     """What would change the answer."""
     keys: tuple[str, ...] = ()
     """Cells behind the strategy to ship."""
-    owed: int = 0
+    remaining: int = 0
     """Cells of the study that remain to be run."""
     grade: Literal["shown", "provisional", "published", ""] = ""
     """`shown`: within the margin of the best. `provisional`: shown better than the base model, or
@@ -283,8 +283,8 @@ class Advice:
     @property
     def still_open(self) -> str:
         """Everything that is left open, the cells that remain at the end."""
-        cells = "cell" if self.owed == 1 else "cells"
-        remaining = [f"{self.owed:,} {cells} of the study remaining"] * bool(self.owed)
+        cells = "cell" if self.remaining == 1 else "cells"
+        remaining = [f"{self.remaining:,} {cells} of the study remaining"] * bool(self.remaining)
         return "; ".join([*self.open_questions, *remaining])
 
 
@@ -342,7 +342,7 @@ class Findings:
     effects: tuple[Effect, ...]
     cells: tuple[CellRow, ...]
     missing: tuple[Missing, ...] = ()
-    owed: int = 0
+    remaining: int = 0
     """Cells of the study that remain to be run: until there are none, no verdict is final."""
     trials: tuple[Trial, ...] = ()
     outcomes: tuple[Outcome, ...] = ()

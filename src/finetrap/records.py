@@ -20,7 +20,7 @@ FORMAT = 2
 """Version of the files in a run folder; every earlier one is read (docs/protocol.md)."""
 PROTOCOL = 3
 """Version of prompts, training and decoding, which decide completions and likelihoods: a change
-makes every committed cell owed again. Grading has a version of its own (text/scoring.py)."""
+makes every committed cell run again. Grading has a version of its own (text/scoring.py)."""
 
 TaskKind = Literal["math", "choice", "continuation", "prose"]
 Split = Literal["test", "dev"]

@@ -50,7 +50,7 @@ def fake_group(cells: Sequence[Cell], store: Store, keep: Keep, emit: Emit) -> N
     """Do what a runner does, with what should happen written into the strategy's name."""
     for member in cells:
         with store.lock(member.key) as mine:
-            if not mine or not store.owed([member]):
+            if not mine or not store.remaining([member]):
                 continue
             emit(cell_begins(member))
             fate, _, place = member.strategy.name.partition("@")

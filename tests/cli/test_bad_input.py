@@ -128,12 +128,12 @@ def test_a_tokenizer_without_a_pad_token_simply_works(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_prompt_longer_than_the_context_is_an_error_and_stays_owed(tmp_path):
+def test_a_prompt_longer_than_the_context_is_an_error_and_remains(tmp_path):
     text = STUDY.replace("max_new_tokens = 40", "max_new_tokens = 500")
     (tmp_path / "bad.toml").write_text(text)
     refused(tmp_path, "run", "bad.toml", said=["context", "512"])
-    owed = finetrap("status", "bad.toml", "--json", cwd=tmp_path)
-    assert json.loads(owed.stdout)["owed"] == 2
+    remaining = finetrap("status", "bad.toml", "--json", cwd=tmp_path)
+    assert json.loads(remaining.stdout)["remaining"] == 2
 
 
 def test_compare_refuses_files_that_do_not_pair(tmp_path):

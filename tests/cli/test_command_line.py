@@ -123,7 +123,7 @@ def test_some_cells_failed_is_1_and_the_others_are_done(tmp_path):
     assert "Traceback" not in done.stdout + done.stderr
     assert "failed: a planted crash" in done.stdout
     state = json.loads(finetrap("status", "toy.toml", "--json", cwd=tmp_path).stdout)
-    assert (state["done"], state["failed"], state["owed"]) == (2, 1, 0)
+    assert (state["done"], state["failed"], state["remaining"]) == (2, 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -207,14 +207,14 @@ def test_ctrl_c_ends_after_the_current_step_and_says_how_to_go_on(tmp_path, work
     assert "Traceback" not in err
     events = [json.loads(line) for line in out.splitlines()]
     (told,) = [event for event in events if event["event"] == "interrupted"]
-    assert (told["saved"], told["owed"]) == (1, 2)
+    assert (told["saved"], told["remaining"]) == (1, 2)
     again = f"finetrap run toy.toml --workers {workers} --json"
     assert told["next"] == again
     assert f"to go on: {again}" in err
     assert list((tmp_path / "runs").glob(".tmp-*")) == []
     kept = answers(tmp_path / "runs")
     status = json.loads(finetrap("status", "toy.toml", "--json", cwd=tmp_path).stdout)
-    assert (status["done"], status["owed"]) == (1, 2)
+    assert (status["done"], status["remaining"]) == (1, 2)
     assert finetrap(*shlex.split(again)[1:], cwd=tmp_path).returncode == 0
     assert kept.items() < answers(tmp_path / "runs").items()
 
@@ -328,7 +328,7 @@ def test_an_unfinished_study_is_reported_without_any_verdict(tmp_path):
     assert "not yet" in early.stdout
     assert not any(word in early.stdout for word in words)
     document = json.loads(finetrap("report", "toy.toml", *more, "--json", cwd=tmp_path).stdout)
-    assert document["owed"] == 2
+    assert document["remaining"] == 2
     assert {effect["verdict"] for effect in document["effects"]} == {None}
     assert document["advice"] == document["outcomes"] == []
     finished = finetrap("report", "toy.toml", *shared, cwd=tmp_path)

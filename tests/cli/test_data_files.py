@@ -95,6 +95,6 @@ def test_a_model_whose_weights_are_not_finite_is_recorded_as_failed_and_not_advi
     assert done.returncode == 1
     assert done.stdout.count("failed: weights are not finite: model.norm.weight") == 2
     state = json.loads(finetrap("status", "own.toml", "--json", cwd=tmp_path).stdout)
-    assert (state["failed"], state["owed"]) == (2, 0)
+    assert (state["failed"], state["remaining"]) == (2, 0)
     advice = json.loads(finetrap("advise", "--runs", "runs", "--json", cwd=tmp_path).stdout)
     assert advice["ship"] is None

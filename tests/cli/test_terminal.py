@@ -33,7 +33,7 @@ from finetrap.terminal.state import State
 
 DONE = CellEnds("a", "m-t-full-3e-4-s0", "done", 200, 90, 2.0, 1.5, None, left_s=70.0)
 EVENTS: list[Event] = [
-    RoundBegins(cells=3, owed=2, searching=0),
+    RoundBegins(cells=3, remaining=2, searching=0),
     CrewBegins(workers=2, threads=1),
     CellBegins("a", "m-t-full-3e-4-s0", "m", "t", "full 3e-4", 0),
     PhaseBegins("a", "load", model="m"),
@@ -158,8 +158,8 @@ def test_json_is_one_event_a_line_with_the_interval_of_what_is_right():
         pytest.approx(100 * low, abs=0.01),
         pytest.approx(100 * high, abs=0.01),
     )
-    facts = {name: events[-1][name] for name in ("done", "failed", "owed")}
-    assert facts == {"done": 1, "failed": 0, "owed": 1}
+    facts = {name: events[-1][name] for name in ("done", "failed", "remaining")}
+    assert facts == {"done": 1, "failed": 0, "remaining": 1}
 
 
 def test_each_worker_has_its_line_in_a_terminal():
@@ -251,12 +251,12 @@ def test_what_is_left_follows_from_what_alike_cells_took(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr("finetrap.measure.engines.remaining.time.monotonic", lambda: clock[0])
     told: list[Any] = []
-    owed = cells()
-    remaining = Remaining(owed, 2, told.append)
-    remaining.emit(CellBegins(owed[0].key, ""))
+    planned = cells()
+    remaining = Remaining(planned, 2, told.append)
+    remaining.emit(CellBegins(planned[0].key, ""))
     clock[0] = 10.0
-    remaining.emit(replace(DONE, key=owed[0].key, left_s=None))
+    remaining.emit(replace(DONE, key=planned[0].key, left_s=None))
     assert told[-1].left_s == pytest.approx(3 * 10 / 2)
-    remaining.emit(CellBegins(owed[1].key, ""))
+    remaining.emit(CellBegins(planned[1].key, ""))
     clock[0] = 14.0
     assert remaining.seconds() == pytest.approx((6 + 10 + 10) / 2)

@@ -65,7 +65,7 @@ def test_the_untouched_model_keeps_what_everyone_was_asked(walk):
 def test_every_cell_of_the_study_is_done(walk):
     shown = finetrap("status", "walk.toml", "--json", cwd=walk)
     status = json.loads(shown.stdout)
-    assert (status["cells"], status["done"], status["owed"]) == (CELLS, CELLS, 0)
+    assert (status["cells"], status["done"], status["remaining"]) == (CELLS, CELLS, 0)
 
 
 def test_a_second_run_has_nothing_to_do(walk):

@@ -40,8 +40,8 @@ def said(texts: Sequence[str]) -> str:
     return "; ".join(texts)
 
 
-def advised(measured: list[Run], limits: Wishes | None = None, owed: int = 0) -> Advice:
-    found = replace(verdicts_on(measured, MARGIN), owed=owed)
+def advised(measured: list[Run], limits: Wishes | None = None, remaining: int = 0) -> Advice:
+    found = replace(verdicts_on(measured, MARGIN), remaining=remaining)
     (one,) = recommend(found, measured, limits or Wishes(), study_command=STUDY)
     return one
 
@@ -294,9 +294,9 @@ def test_without_the_untouched_model_nothing_is_advised() -> None:
 
 
 def test_what_remains_is_to_be_run_first() -> None:
-    found = advised(runs((LORA, 0.2), n=1000), owed=1)
+    found = advised(runs((LORA, 0.2), n=1000), remaining=1)
     assert str(found.ship) == "lora at 3e-4"
-    assert found.owed == 1
+    assert found.remaining == 1
     assert "; 1 cell of the study remaining" in advice_text(found)
     assert found.next_command.startswith(STUDY)
 

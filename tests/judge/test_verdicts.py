@@ -418,9 +418,9 @@ def test_a_runs_folder_is_judged_without_its_study(tmp_path):
     findings, measured = study_verdicts(store)
     assert [e.verdict for e in findings.effects] == ["harmed"]
     assert len(measured) == 2
-    owed = run(LORA, [], 0).cell
-    findings, _ = study_verdicts(store, cells=[*(r.cell for r in runs), owed], margin=50)
-    assert [(m.kind, m.cell, m.remaining) for m in findings.missing] == [("cell", owed.slug, 1)]
+    left = run(LORA, [], 0).cell
+    findings, _ = study_verdicts(store, cells=[*(r.cell for r in runs), left], margin=50)
+    assert [(m.kind, m.cell, m.remaining) for m in findings.missing] == [("cell", left.slug, 1)]
     assert findings.effects[0].margin == 50
 
 

@@ -58,4 +58,4 @@ def test_a_cell_without_room_is_left_and_the_next_one_runs(tmp_path: Path):
     run_group([full, zero], store, Keep("none"), told.append)
     (left,) = (event for event in told if isinstance(event, CellLeft))
     assert left.key == full.key
-    assert store.owed([full, zero]) == (full,)
+    assert store.remaining([full, zero]) == (full,)

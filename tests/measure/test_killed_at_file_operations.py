@@ -98,11 +98,11 @@ def test_a_process_killed_at_any_file_operation_loses_nothing(tmp_path: Path, ap
         number += apart
         place = tmp_path / str(number)
         ended = attempt(place, number)
-        committed = Store(place).owed([cell()]) == ()
+        committed = Store(place).remaining([cell()]) == ()
         assert attempt(place)
         assert files(place) == expected, f"killed at operation {number}"
         store = Store(place)
-        assert store.owed([cell()]) == ()
+        assert store.remaining([cell()]) == ()
         assert len(store.runs()) == 1
         store.sweep()
         left = [*place.glob(".tmp-*"), *place.glob(".cells/*")]

@@ -61,10 +61,10 @@ def run(cells: Sequence[Cell], root: Path, workers: int | None) -> tuple[Store, 
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_every_owed_cell_is_run_once_and_told(tmp_path: Path, workers: int) -> None:
+def test_every_remaining_cell_is_run_once_and_told(tmp_path: Path, workers: int) -> None:
     cells = study_cells()
     store, events = run(cells, tmp_path, workers)
-    assert store.owed(cells) == ()
+    assert store.remaining(cells) == ()
     assert sorted(events.named("cell-done")) == sorted(c.key for c in cells)
     again, events = run(cells, tmp_path, workers)
     assert events == []
@@ -80,7 +80,7 @@ def test_a_dead_worker_costs_no_other_cell_and_its_own_is_tried_once_more(tmp_pa
     store, events = run(cells, tmp_path / "runs", 2)
     assert sorted(events.named("cell-again")) == sorted(c.key for c in (killed, crashed, once))
     # A signal may have been a person's: no finding about the cell.
-    assert store.owed(cells) == (killed,)
+    assert store.remaining(cells) == (killed,)
     (left,) = (event for event in events if isinstance(event, CellLeft))
     assert left.key == killed.key
     said = "worker killed by signal 9, and again when it was tried alone; find out who sent it"
@@ -111,7 +111,7 @@ def test_a_cell_that_lacked_memory_beside_others_is_tried_alone(tmp_path: Path) 
     taken = cell(StrategySpec(f"taken@{tmp_path / 'tried'}", "full", learning_rate=1e-3))
     cells = [*study_cells(3), taken]
     store, events = run(cells, tmp_path / "runs", 2)
-    assert store.owed(cells) == ()
+    assert store.remaining(cells) == ()
     assert events.named("cell-again") == [taken.key]
     assert events.named("cell-left") == []
 
@@ -120,17 +120,17 @@ def test_a_full_disk_ends_the_study_and_lets_the_others_leave(tmp_path: Path) ->
     cells = [cell(StrategySpec("full-disk", "full", learning_rate=1e-3)), *study_cells(12)]
     with pytest.raises(MachineFault, match="No space left on device"):
         run(cells, tmp_path, 2)
-    owed = Store(tmp_path).owed(cells)
-    assert cells[0] in owed
-    assert len(owed) > 2
+    remaining = Store(tmp_path).remaining(cells)
+    assert cells[0] in remaining
+    assert len(remaining) > 2
 
 
 def test_workers_stay_from_round_to_round_and_leave_at_the_end(tmp_path: Path) -> None:
     cells, store, pids = study_cells(8), Store(tmp_path), set()
-    with local.ready(store, keep=Keep("none"), workers=2, run_group=fake_group) as run_owed:
+    with local.ready(store, keep=Keep("none"), workers=2, run_group=fake_group) as run_remaining:
         for part in (cells[:4], cells[4:]):
-            run_owed(part, lambda event: None)
-            assert store.owed(part) == ()
+            run_remaining(part, lambda event: None)
+            assert store.remaining(part) == ()
         pids = {run.environment["pid"] for run in store.runs()}
         assert len(pids) <= 2
         assert all(map(is_alive, pids))
@@ -162,7 +162,7 @@ def test_a_worker_opens_a_model_once_for_all_its_groups(tmp_path: Path) -> None:
     assert len(groups) > 2
     for members in groups:
         run_group(members, store, Keep("none"), lambda event: None, session)
-    assert store.owed(cells_of(plan)) == ()
+    assert store.remaining(cells_of(plan)) == ()
     assert len(opened) == 1
 
 
@@ -185,7 +185,7 @@ def test_a_planted_study_runs_to_the_end_through_the_real_runner(tmp_path: Path)
     cells = cells_of(plan)
     store, events = Store(tmp_path / "runs"), Events()
     local.run_cells(cells, store, keep=Keep(), workers=2, emit=events.append)
-    assert {c.strategy.name for c in store.owed(cells)} == {"lora"}
+    assert {c.strategy.name for c in store.remaining(cells)} == {"lora"}
     found = {(r.cell.strategy.name, r.status) for r in store.runs()}
     assert found == {
         ("zero-shot", "done"),
@@ -206,7 +206,7 @@ def test_a_fault_outside_the_cells_ends_the_run_with_its_message(tmp_path: Path)
     cells = [cell(StrategySpec("fault", "full", learning_rate=1e-3))]
     with pytest.raises(FinetrapError, match="the disk is full"):
         run(cells, tmp_path, 2)
-    assert Store(tmp_path).owed(cells) == tuple(cells)
+    assert Store(tmp_path).remaining(cells) == tuple(cells)
 
 
 def unstartable(*_: object) -> None:
@@ -251,7 +251,7 @@ def test_an_interruption_ends_the_workers_and_tears_nothing(tmp_path: Path) -> N
 
     def interrupt() -> None:
         wait_for(lambda: place.exists() and place.read_text() != "")
-        wait_for(lambda: cells[0] not in Store(tmp_path / "runs").owed(cells))
+        wait_for(lambda: cells[0] not in Store(tmp_path / "runs").remaining(cells))
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt, daemon=True).start()
@@ -259,7 +259,7 @@ def test_an_interruption_ends_the_workers_and_tears_nothing(tmp_path: Path) -> N
         run(cells, tmp_path / "runs", 2)
     assert wait_for(lambda: not is_alive(int(place.read_text())), 5)
     store = Store(tmp_path / "runs")
-    assert cells[1] in store.owed(cells)
+    assert cells[1] in store.remaining(cells)
     assert list((tmp_path / "runs").glob(".tmp-*")) == []
     with store.lock(cells[1].key) as mine:
         assert mine
@@ -296,7 +296,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
         parent.wait(10)
     assert wait_for(lambda: not is_alive(worker), 5)
     cells = [waiting_cell(place)]
-    assert Store(tmp_path / "runs").owed(cells) == tuple(cells)
+    assert Store(tmp_path / "runs").remaining(cells) == tuple(cells)
 
 
 def test_the_engine_does_not_import_torch() -> None:
@@ -358,7 +358,7 @@ def test_a_processor_says_what_it_multiplies_and_small_models_gain_nothing() -> 
     assert not machine.faster_in_bf16(model(parameters=3_000_000))
 
 
-def test_threads_depend_neither_on_how_much_is_owed_nor_on_the_workers(
+def test_threads_depend_neither_on_how_much_remains_nor_on_the_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

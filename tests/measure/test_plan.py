@@ -57,20 +57,20 @@ def done(tmp_path_factory):
     read, store, events = toy(folder), Store(folder / "runs"), []
     before = plan.plan_study(read, store, workers=1, say=lambda text: None)
     cells = rounds.run_study(read, store, workers=1, emit=events.append)
-    owed = [e.owed for e in events if isinstance(e, RoundBegins)]
-    return read, store, before, cells, owed
+    remaining = [e.remaining for e in events if isinstance(e, RoundBegins)]
+    return read, store, before, cells, remaining
 
 
 def test_the_cells_and_rounds_of_a_plan_are_those_of_the_run(done):
-    _, _, before, cells, owed = done
+    _, _, before, cells, remaining = done
     assert {c.key for c in before.cells} == {c.key for c in cells}
-    assert [len(r.cells) for r in before.rounds] == owed[:-1]
-    assert {c.cell.key for c in before.owed} == {c.key for c in cells}
+    assert [len(r.cells) for r in before.rounds] == remaining[:-1]
+    assert {c.cell.key for c in before.remaining} == {c.key for c in cells}
 
 
 def test_the_tokens_and_operations_of_a_plan_are_those_of_the_run(done):
     _, store, before, _, _ = done
-    told = {c.cell.key: c for c in before.owed}
+    told = {c.cell.key: c for c in before.remaining}
     for run in store.runs():
         one = told[run.cell.key]
         assert one.train_tokens == run.costs.train_tokens
@@ -84,7 +84,7 @@ def test_what_is_done_takes_no_time_and_opens_no_model(done, monkeypatch):
     monkeypatch.setattr(plan, "calibrate", lambda *asked: pytest.fail("a model was opened"))
     after = plan.plan_study(read, store, workers=1, say=lambda text: None)
     found = after.as_json()
-    assert (found["cells"], found["done"], found["owed"]) == (len(cells), len(cells), 0)
+    assert (found["cells"], found["done"], found["remaining"]) == (len(cells), len(cells), 0)
     assert (found["seconds"], found["flops"], found["dominates"]) == (0, 0, None)
     assert {row["status"] for row in found["list"]} == {"done"}
 
@@ -97,7 +97,7 @@ def test_a_plan_in_the_middle_of_a_study_owes_the_rest(done, tmp_path):
         if folder.name.rpartition("--")[2] in left:
             shutil.rmtree(folder)
     found = look_ahead(read, Store(tmp_path / "runs"))
-    assert [{cell.key for cell in owed} for owed in found.rounds] == [left]
+    assert [{cell.key for cell in remaining} for remaining in found.rounds] == [left]
     assert {cell.key for cell in found.cells} == {cell.key for cell in cells}
 
 
@@ -347,7 +347,7 @@ def test_the_verb_prints_one_object_and_keeps_nothing(tmp_path):
     assert shown.returncode == 0, shown.stderr
     found = json.loads(shown.stdout)
     assert {"cells", "seconds", "bytes", "flops", "detectable"} <= found.keys()
-    assert (found["cells"], found["owed"], len(found["list"])) == (2, 2, 2)
+    assert (found["cells"], found["remaining"], len(found["list"])) == (2, 2, 2)
     assert found["seconds"] > 0
     assert found["detectable"][0]["problems"] == 20
     assert shown.stderr == ""

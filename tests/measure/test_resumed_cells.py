@@ -115,7 +115,7 @@ def test_a_training_is_not_made_again_for_the_next_cell_nor_after_a_kill_in_it(t
         run([one, other], tmp_path, in_the_second)
     events = run([one, other], tmp_path)
     assert not any(isinstance(event, StepDone) for event in events)
-    assert Store(tmp_path).owed([one, other]) == ()
+    assert Store(tmp_path).remaining([one, other]) == ()
     assert list((tmp_path / ".cells").iterdir()) == []
 
 

@@ -47,7 +47,7 @@ def test_a_study_is_worked_through_in_rounds_until_its_searches_end(done):
     found = [e for e in events if isinstance(e, RoundBegins)]
     assert found[0].searching == 1
     assert found[-1].searching == 0
-    assert found[-1].owed == 0
+    assert found[-1].remaining == 0
     assert found[0].cells < found[-1].cells
     assert search.named_cells(plan, store) == (cells, 0)
 
@@ -114,14 +114,14 @@ def test_trials_are_shared_between_studies(done, tmp_path):
     _, store, _, _ = done
     other = checked(tmp_path, name="other", seeds=[5, 6])
     cells, _ = search.named_cells(other, store)
-    assert not [c for c in store.owed(cells) if c.split == "dev"]
+    assert not [c for c in store.remaining(cells) if c.split == "dev"]
 
 
 def test_a_failed_trial_does_not_stop_the_search(tmp_path):
     plan = checked(tmp_path, models=["toy:base=0.6,full=diverge"], strategies=["full"])
     store = Store(tmp_path / "runs")
     cells = rounds.run_study(plan, store, workers=1, emit=lambda event: None)
-    assert not store.owed(cells)
+    assert not store.remaining(cells)
     found = [t for t in judged_trials(store.runs()) if t.strategy == "full"]
     assert len(found) == 4
     assert {t.status for t in found} == {"diverged"}

@@ -130,9 +130,9 @@ def test_what_is_shipped_has_the_name_of_the_page() -> None:
 
 
 def test_runs_that_remain_are_counted_after_what_is_open() -> None:
-    advice = Advice("m", "t", None, None, (), ("full or lora",), "", owed=2)
+    advice = Advice("m", "t", None, None, (), ("full or lora",), "", remaining=2)
     assert advice.still_open == "full or lora; 2 cells of the study remaining"
-    assert replace(advice, owed=0).still_open == "full or lora"
+    assert replace(advice, remaining=0).still_open == "full or lora"
 
 
 def test_what_cannot_be_judged_is_named_before_what_remains(findings: Findings) -> None:

@@ -1,4 +1,4 @@
-"""The runs folder: whole or owed, exact, and hard to fool."""
+"""The runs folder: whole or remaining, exact, and hard to fool."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def test_a_failure_is_a_run_like_any_other(tmp_path: Path) -> None:
     store = Store(tmp_path)
     failed = Run(make_cell(), "diverged", failure=Failure("diverged", "loss nan at step 3", 3))
     store.commit(failed)
-    assert store.owed([failed.cell]) == ()
+    assert store.remaining([failed.cell]) == ()
     assert store.load(failed.cell.key) == failed
     assert store.statuses() == {failed.cell.key: "diverged"}
 
 
-def test_failures_that_are_retried_are_owed_until_another_run_has_their_place(
+def test_failures_that_are_retried_remain_until_another_run_has_their_place(
     tmp_path: Path,
 ) -> None:
     store, cells = Store(tmp_path), [make_cell(seed) for seed in range(3)]
@@ -55,11 +55,11 @@ def test_failures_that_are_retried_are_owed_until_another_run_has_their_place(
     store.commit(Run(cells[1], "oom", failure=Failure("oom", "too big")))
     store.commit(Run(cells[2], "failed", failure=Failure("bug", "no")))
     again = store.retrying(cells[:2])
-    assert again.owed(cells) == (cells[1],)
+    assert again.remaining(cells) == (cells[1],)
     assert cells[1].key not in again.statuses()
     assert store.statuses()[cells[1].key] == "oom"  # as long as nothing stands in its place
     again.commit(Run(cells[1], "failed", failure=Failure("bug", "other")))
-    assert again.owed(cells) == ()
+    assert again.remaining(cells) == ()
     assert store.load(cells[1].key).failure == Failure("bug", "other")
     assert len(list(tmp_path.glob("*--*"))) == 3
     assert list(tmp_path.glob(".tmp-*")) == []
@@ -76,10 +76,10 @@ def test_a_failed_run_is_replaced_whole(tmp_path: Path, monkeypatch, at_once: bo
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_owed_cells_keep_their_order_and_are_named_once(tmp_path: Path) -> None:
+def test_remaining_cells_keep_their_order_and_are_named_once(tmp_path: Path) -> None:
     store, cells = Store(tmp_path), [make_cell(seed) for seed in (2, 0, 1, 0)]
     store.commit(make_run(cells[2]))
-    assert store.owed(cells) == (cells[0], cells[1])
+    assert store.remaining(cells) == (cells[0], cells[1])
 
 
 def test_the_first_commit_of_a_key_stands(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_weights_are_committed_with_the_run_and_may_be_deleted_later(tmp_path: P
     folder = store.commit(run, weights=write)
     assert (folder / "adapter" / "weights.bin").exists()
     shutil.rmtree(folder / "adapter")
-    assert store.owed([run.cell]) == ()
+    assert store.remaining([run.cell]) == ()
     assert store.load(folder) == run
 
 
@@ -177,7 +177,7 @@ def test_weights_that_cannot_be_written_leave_nothing(tmp_path: Path) -> None:
         MachineFault, match=r"No space left on device \(free: .* MB in .*free space"
     ):
         store.commit(run, weights=full_disk)
-    assert store.owed([run.cell]) == (run.cell,)
+    assert store.remaining([run.cell]) == (run.cell,)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -269,7 +269,7 @@ def test_a_damaged_run_keeps_no_other_from_being_read_and_can_be_set_aside(
     left = {file.name: file.read_bytes() for file in damaged.iterdir()}
     aside = store.set_aside(damaged)
     assert {file.name: file.read_bytes() for file in aside.iterdir()} == left
-    assert store.owed([whole.cell, make_cell(1)]) == (make_cell(1),)
+    assert store.remaining([whole.cell, make_cell(1)]) == (make_cell(1),)
     assert store.sound_runs() == ([whole], {})
 
 
@@ -280,7 +280,7 @@ def test_a_torn_folder_does_not_hide_the_whole_one_of_the_same_key(tmp_path: Pat
         torn = tmp_path / f"{other}--{run.cell.key}"
         shutil.copytree(folder, torn)
         cut(torn)
-    assert store.owed([run.cell]) == ()
+    assert store.remaining([run.cell]) == ()
     assert store.runs() == [run]
 
 
@@ -298,13 +298,13 @@ def test_drafts_of_notes_are_swept_and_a_note_of_another_shape_is_named(tmp_path
 
 
 @pytest.mark.parametrize("spoil", [drop, cut, garble])
-def test_a_torn_run_is_still_owed_and_the_next_commit_mends_it(
+def test_a_torn_run_still_remains_and_the_next_commit_mends_it(
     tmp_path: Path, spoil: object
 ) -> None:
     store, run = Store(tmp_path), make_run()
     folder = store.commit(run)
     spoil(folder)  # type: ignore[operator]
-    assert store.owed([run.cell]) == (run.cell,)
+    assert store.remaining([run.cell]) == (run.cell,)
     assert store.statuses() == {}
     store.commit(run)
     assert store.load(folder) == run
@@ -323,7 +323,7 @@ def test_runs_of_a_later_protocol_are_told_apart(tmp_path: Path) -> None:
     store, run = Store(tmp_path), make_run()
     later = replace(run.cell, protocol=records.PROTOCOL + 1)
     folder = store.commit(make_run(later))
-    assert store.owed([run.cell]) == (run.cell,)
+    assert store.remaining([run.cell]) == (run.cell,)
     assert store.runs() == []
     with pytest.raises(StoreError, match="measured under protocol"):
         store.load(folder)

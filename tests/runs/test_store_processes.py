@@ -56,7 +56,7 @@ with store.lock(make_run().cell.key):
 """
 
 
-def test_a_process_killed_before_the_rename_leaves_its_run_owed(tmp_path: Path) -> None:
+def test_a_process_killed_before_the_rename_leaves_its_run_remaining(tmp_path: Path) -> None:
     store, run = Store(tmp_path), make_run()
     process = python(KILLED_WHILE_COMMITTING, tmp_path)
     assert process.stdout is not None
@@ -66,7 +66,7 @@ def test_a_process_killed_before_the_rename_leaves_its_run_owed(tmp_path: Path) 
     with store.lock(run.cell.key) as mine:
         assert not mine
     kill(process)
-    assert store.owed([run.cell]) == (run.cell,)
+    assert store.remaining([run.cell]) == (run.cell,)
     assert store.runs() == []
     store.sweep()
     assert list(tmp_path.glob(".tmp-*")) == []
@@ -86,7 +86,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 for cell in [make_cell(seed) for seed in range(20)]:
     with store.lock(cell.key) as mine:
-        if mine and store.owed([cell]):
+        if mine and store.remaining([cell]):
             with open(sys.argv[2], "a") as log:
                 log.write(cell.key + "\\n")
             time.sleep(0.002)

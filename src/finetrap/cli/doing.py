@@ -228,22 +228,18 @@ def status(
     store = Store(runs)
     cells, searches = search.named_cells(read_study(study, overrides), store)
     known = store.statuses()
-    rows = [{"key": c.key, "cell": c.slug, "status": known.get(c.key, "owed")} for c in cells]
+    rows = [{"key": c.key, "cell": c.slug, "status": known.get(c.key, "remaining")} for c in cells]
     done = sum(r["status"] == "done" for r in rows)
-    owed = sum(r["status"] == "owed" for r in rows)
+    remaining = sum(r["status"] == "remaining" for r in rows)
     summary = {
         "cells": len(rows),
         "done": done,
-        "owed": owed,
-        "failed": len(rows) - done - owed,
+        "remaining": remaining,
+        "failed": len(rows) - done - remaining,
         "searches going on": searches,
     }
-    shown = {"owed": "remaining"}
-    lines = [
-        f"{shown.get(row['status'], row['status']):9} {row['key'][:12]}  {row['cell']}"
-        for row in rows
-    ]
-    lines.append("  ".join(f"{shown.get(name, name)} {n}" for name, n in summary.items()))
+    lines = [f"{row['status']:9} {row['key'][:12]}  {row['cell']}" for row in rows]
+    lines.append("  ".join(f"{name} {n}" for name, n in summary.items()))
     how_read = read_how.how_read(cells, store.environments(c.key for c in cells if c.key in known))
     lines += how_read
     read, faults = tasks.local_data(cells)
@@ -291,8 +287,8 @@ def run_to_the_end(
     states = store.statuses()
     _name_failures(store, [c for c in cells if states.get(c.key, "done") != "done"], voice, again)
     # A trial that failed is data of its search; a final run that failed is a hole in the study.
-    finals = (states.get(cell.key, "owed") for cell in cells if cell.split == "test")
-    return all(state in ("done", "owed") for state in finals)
+    finals = (states.get(cell.key, "remaining") for cell in cells if cell.split == "test")
+    return all(state in ("done", "remaining") for state in finals)
 
 
 def _name_failures(store: Store, cells: Sequence[Cell], voice: Voice, again: str) -> None:
@@ -327,14 +323,14 @@ def _watched(voice: Voice, store: Store) -> Iterator[_Watch]:
             yield _Watch(progress.emit, stopping)
     except KeyboardInterrupt:
         state = progress.state
-        owed, again = state.owed - state.done - state.failed, _same_command()
+        remaining, again = state.remaining - state.done - state.failed, _same_command()
         saved = len(store.statuses())
         if voice.as_json:
-            event = StudyInterrupted(saved, owed, again)
+            event = StudyInterrupted(saved, remaining, again)
             print(json.dumps(event.as_json()), flush=True)
         raise Interrupted(
             f"interrupted; saved in {store.root}: {saved} cells; remaining, with those that were "
-            f"being measured: {owed}; to go on: {again}"
+            f"being measured: {remaining}; to go on: {again}"
         ) from None
     progress.check()
 

@@ -96,7 +96,7 @@ def diagnose(
     """
     from finetrap.judge import diagnosis as suspects
 
-    owed = 0
+    remaining = 0
     if (before is None) != (after is None):
         raise BadInput("--before and --after belong together: give both files")
     if before is not None and after is not None:
@@ -106,7 +106,7 @@ def diagnose(
     else:
         _need_runs(runs)
         findings, measured, _ = _judge_source(Source(runs))
-        owed = findings.owed
+        remaining = findings.remaining
         if run is None:
             found = list(findings.diagnoses)
         else:
@@ -114,7 +114,7 @@ def diagnose(
     alone = run is not None or before is not None
     document = suspects.suspects_document(found[0]) if alone else [asdict(one) for one in found]
     text = "\n\n".join(map(suspects.diagnosis_text, found)) or "nothing is harmed or at the floor"
-    Voice(as_json, quiet).result(document, _not_final(owed) + text)
+    Voice(as_json, quiet).result(document, _not_final(remaining) + text)
 
 
 def _run_named(name: str, runs: Sequence[Run]) -> Run:
@@ -165,7 +165,7 @@ def advise(
     findings, _, _ = _judge_source(
         source._replace(study=study), wishes=wishes, command=source.command
     )
-    owed = findings.owed
+    remaining = findings.remaining
     found = [a for a in findings.advice if model in (None, a.model)]
     if found:
         documents = [advising.advice_document(one) for one in found]
@@ -178,18 +178,18 @@ def advise(
             f"{folder} holds no judged runs; name a MODEL for what is published about it"
         )
     else:
-        known, owed = _published(model), 0
+        known, remaining = _published(model), 0
         documents, sentences = (
             [advising.advice_document(known)],
             [advice_text(known, verbose=verbose)],
         )
     document = documents if len(documents) > 1 else documents[0]
-    Voice(as_json, quiet).result(document, _not_final(owed) + "\n".join(sentences))
+    Voice(as_json, quiet).result(document, _not_final(remaining) + "\n".join(sentences))
 
 
-def _not_final(owed: int) -> str:
+def _not_final(remaining: int) -> str:
     """Say that what follows is not final; nothing of a finished study."""
-    return f"not final, {owed} cells remaining:\n" if owed else ""
+    return f"not final, {remaining} cells remaining:\n" if remaining else ""
 
 
 def wanted_limits(max_memory: float | None, retention: float | None, one_file: bool) -> Wishes:
@@ -378,12 +378,12 @@ def _findings_json(findings: Findings) -> dict[str, Any]:
         *("detectable", "diagnoses", "advice", "headlines", "tally", "prompts"),
     )
     found = {name: [asdict(record) for record in getattr(findings, name)] for name in names}
-    if findings.owed:
+    if findings.remaining:
         kept = {"trials": found["trials"]}
         effects = [{**effect, "verdict": None} for effect in found["effects"]]
         found = {**{name: [] for name in names}, **kept, "effects": effects}
     missing = [asdict(one) for one in findings.missing]
-    return {**found, "missing": missing, "owed": findings.owed}
+    return {**found, "missing": missing, "remaining": findings.remaining}
 
 
 def _print_verdicts(findings: Findings) -> None:
@@ -394,10 +394,10 @@ def _print_verdicts(findings: Findings) -> None:
     from finetrap import report as reports
     from finetrap.report import wording
 
-    if findings.owed:
+    if findings.remaining:
         print(
-            f"{findings.owed} cells remaining: accuracies so far, and no verdict before the last "
-            "seed (peeking early inflates false positives)"
+            f"{findings.remaining} cells remaining: accuracies so far, and no verdict before the "
+            "last seed (peeking early inflates false positives)"
         )
 
     if sys.stdout.isatty():
@@ -406,7 +406,7 @@ def _print_verdicts(findings: Findings) -> None:
         Console().print(*reports.verdict_tables(findings))
     else:
         sys.stdout.write(reports.verdict_text(findings))
-    if findings.owed:
+    if findings.remaining:
         return
     for remark in reports.remarks(findings):
         print(remark)

@@ -85,7 +85,7 @@ def print_plan(found: StudyPlan, effects: list[Detectable], warnings: list[str])
     console = Console()
     if not console.is_terminal:
         console = Console(width=110)
-    if found.owed:
+    if found.remaining:
         console.print(_strategy_costs(found))
     if effects:
         console.print(_effects(effects))
@@ -108,12 +108,12 @@ def _strategy_costs(found: StudyPlan) -> Table:
     """Return a row for each strategy of each model: what its remaining cells take together."""
     names = ("model", "strategy", "cells", "tokens", "FLOP", "peak GB", "worker s")
     table = _costs_table("Remaining work", names, left=2)
-    order = sorted(found.owed, key=_cell_in_words)
+    order = sorted(found.remaining, key=_cell_in_words)
     for (model, strategy), members in groupby(order, key=_cell_in_words):
         cells = list(members)
         table.add_row(ascii_line(model), ascii_line(strategy), *_sums(cells))
     table.add_section()
-    table.add_row("all", "", *_sums(found.owed))
+    table.add_row("all", "", *_sums(found.remaining))
     return table
 
 
@@ -160,8 +160,8 @@ def _effects(effects: Iterable[Detectable]) -> Table:
 
 
 def _sentence(found: StudyPlan) -> str:
-    ended = len(found.cells) - len(found.owed)
-    text = f"{len(found.cells)} cells, {ended} done, {len(found.owed)} remaining"
+    ended = len(found.cells) - len(found.remaining)
+    text = f"{len(found.cells)} cells, {ended} done, {len(found.remaining)} remaining"
     most = found.dominates()
     if most is None:
         return text

@@ -67,13 +67,13 @@ def study_verdicts(
     if cells is not None:
         wanted = list(cells)
         keys: set[str] | None = {cell.key for cell in wanted}
-        owed = [_to_run(cell) for cell in store.owed(wanted)]
-        count = len(owed)
+        to_run = [_to_run(cell) for cell in store.remaining(wanted)]
+        count = len(to_run)
     else:
         keys = {key for note in notes for key in note["keys"]} or None
         done = store.statuses().keys()
         left = [(note, set(note["keys"]) - done) for note in notes]
-        owed = [
+        to_run = [
             Missing("study", study=note["name"], remaining=len(some), planned=len(note["keys"]))
             for note, some in left
             if some
@@ -83,7 +83,7 @@ def study_verdicts(
     runs = told_apart(sound)
     findings = verdicts_on(runs, margins)
     left_out = [Missing("damaged", reason=reason) for reason in damaged.values()]
-    return replace(findings, missing=(*findings.missing, *left_out, *owed), owed=count), runs
+    return replace(findings, missing=(*findings.missing, *left_out, *to_run), remaining=count), runs
 
 
 def _to_run(cell: Cell) -> Missing:

@@ -53,7 +53,7 @@ def run_group(
     for number, cell in enumerate(cells, start=1):
         kept = closing(store.unfinished(cell, keep))
         with store.lock(cell.key) as mine, kept as unfinished:
-            if not mine or not store.owed([cell]):
+            if not mine or not store.remaining([cell]):
                 continue
             emit(cell_begins(cell))
             try:
@@ -66,7 +66,7 @@ def run_group(
                 continue
             weights = session.loaded.weights(cell, keep) if session.loaded else None
             store.commit(run, weights=weights)
-            for heir in _same_training(cell, store.owed(cells[number:])):
+            for heir in _same_training(cell, store.remaining(cells[number:])):
                 unfinished.hand_on(store.unfinished(heir, keep))
             unfinished.remove()
             emit(cell_ends(run))

@@ -151,7 +151,7 @@ def prepare(
     chosen = largest_within([plan.seconds for plan in plans], 60 * minutes)
     study, plan = _study(wanted, SIZES[chosen], folder), plans[chosen]
     fits = plan.seconds <= 60 * minutes
-    return Tryout(study, folder / FILE, len(plan.owed), plan.seconds, fits)
+    return Tryout(study, folder / FILE, len(plan.remaining), plan.seconds, fits)
 
 
 def largest_within(seconds: Sequence[float], most: float) -> int:

@@ -27,7 +27,7 @@ _STYLES = {
 class VerdictRow(NamedTuple):
     """One comparison with the base model as ASCII text; accuracies and changes in points.
 
-    While the study owes cells, change, verdict and probe are left empty.
+    While cells of the study remain, change, verdict and probe are left empty.
     """
 
     model: str
@@ -48,7 +48,7 @@ def verdict_rows(findings: Findings) -> list[VerdictRow]:
     """Return a row for every model × task × strategy × learning rate that was compared."""
     effects = first_measure([e for e in findings.effects if e.against == "zero-shot"])
     rows = [_as_row(e, _worst(e, effects, findings.summary)) for e in effects if e.kind != "probe"]
-    if findings.owed:
+    if findings.remaining:
         return [row._replace(change="", verdict="not yet", worst_probe="") for row in rows]
     return rows
 
@@ -119,7 +119,7 @@ def remarks(findings: Findings) -> list[str]:
     one word does not tell in full."""
     effects = first_measure([e for e in findings.effects if e.against == "zero-shot"])
     found = [ascii_line(_ascii(wording.prompt_spread(p)), 1000) for p in findings.prompts]
-    for e in effects if not findings.owed else ():
+    for e in effects if not findings.remaining else ():
         if e.kind != "probe" and (e.remark or e.opposed):
             who = f"{e.strategy} {wording.rate(e.learning_rate)}".rstrip()
             change = f"{wording.signed(e.delta, e.measure)} {wording.unit(e.measure)}"

@@ -1,4 +1,4 @@
-"""The runs folder: a run is committed whole or not at all, and what is not committed is still owed.
+"""The runs folder: a run is committed whole or not at all, and what is not committed remains.
 
 RUNS/<slug>--<key>/        a committed run (runfolder.py)
 RUNS/.studies/<name>.json  what was last asked for under that name, and the keys it needs
@@ -48,10 +48,10 @@ class Store:
         self._again = again
         """Runs that are as good as not there, by key: the identities of their folders."""
 
-    def owed(self, cells: Iterable[Cell]) -> tuple[Cell, ...]:
+    def remaining(self, cells: Iterable[Cell]) -> tuple[Cell, ...]:
         """Return the cells without a whole committed run, each once, in the given order.
 
-        A cell that failed is committed like any other; in the store of `retrying` it is owed again.
+        A cell that failed is committed like any other; in the store of `retrying` it remains.
         """
         unique = {cell.key: cell for cell in cells}
         folders = self._folders()

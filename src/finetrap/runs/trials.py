@@ -57,7 +57,7 @@ class SearchState(NamedTuple):
     points: tuple[Point, ...]
     """Everything to be tried as far as is known by now, in order."""
     chosen: float | None
-    """The tuned rate; None while trials are owed, and where every trial failed."""
+    """The tuned rate; None while trials remain, and where every trial failed."""
     extended: float | None
     """The rate beyond the range that was added."""
     settled: bool

@@ -53,7 +53,7 @@ class Display:
         for cell in running:
             own = [cell.strategy, cell.seed, cell.phase, cell.detail or cell.pace()]
             cells.add_row("", *map(Text, own if len(subjects) == 1 else [cell.subject, *own]))
-        if not running and state.finished < state.owed:
+        if not running and state.finished < state.remaining:
             cells.add_row("", Text("waiting for a worker to start", "dim"))
         heading = [Text(f"  {subject}") for subject in subjects if subject]
         return Group(self._study(), *(heading if len(subjects) == 1 else ()), cells)
@@ -61,8 +61,8 @@ class Display:
     def _study(self) -> Table:
         state = self._state
         line = Table.grid(padding=(0, 2))
-        bar = ProgressBar(total=max(1, state.owed), completed=state.finished, width=24)
-        parts = [f"{state.finished}/{state.owed} cells"]
+        bar = ProgressBar(total=max(1, state.remaining), completed=state.finished, width=24)
+        parts = [f"{state.finished}/{state.remaining} cells"]
         if state.failed:
             parts.append(f"{state.failed} failed")
         if state.searching:

@@ -77,8 +77,8 @@ class Progress:
         if self._as_json:
             state = self.state
             seconds = round(time.monotonic() - state.start, 1)
-            owed = state.owed - state.done - state.failed
-            event = StudyEnds(state.done, state.failed, owed, seconds)
+            remaining = state.remaining - state.done - state.failed
+            event = StudyEnds(state.done, state.failed, remaining, seconds)
             self._line(json.dumps(event.as_json()))
 
     def emit(self, event: Event) -> None:
@@ -98,9 +98,9 @@ class Progress:
 
     def _say(self, event: Event) -> None:
         state = self.state
-        if isinstance(event, RoundBegins) and (event.owed or not state.finished):
+        if isinstance(event, RoundBegins) and (event.remaining or not state.finished):
             running = f", {words.searches_running(event.searching)}" if event.searching else ""
-            self._line(f"{state.total} cells, {event.owed} remaining{running}")
+            self._line(f"{state.total} cells, {event.remaining} remaining{running}")
         elif isinstance(event, CrewBegins) and words.crew_size(event) != self._crew:
             self._crew = words.crew_size(event)
             self._line(self._crew)
@@ -115,7 +115,7 @@ class Progress:
             self._line(f"{self._count()}{cell.name}: {cell.phase}")
         elif isinstance(event, Resumed) and event.key in state.cells and event.done < event.of:
             self._line(f"{self._count()}{state.cells[event.key].name}: {words.resumed(event)}")
-        if isinstance(event, RoundBegins) and event.owed:
+        if isinstance(event, RoundBegins) and event.remaining:
             self._open_display()
 
     def _open_display(self) -> None:
@@ -136,7 +136,7 @@ class Progress:
                     self._line(f"{self._count()}{cell.name}: {', '.join(filter(None, parts))}")
 
     def _count(self) -> str:
-        return f"[{self.state.finished}/{self.state.owed}] "
+        return f"[{self.state.finished}/{self.state.remaining}] "
 
     def _line(self, text: str) -> None:
         if self._display is not None:

@@ -58,7 +58,7 @@ class State:
     """What is known by now."""
 
     total: int = 0
-    owed: int = 0
+    remaining: int = 0
     """Cells to be run, those that have ended included."""
     done: int = 0
     failed: int = 0
@@ -94,7 +94,7 @@ class State:
             # What remains now comes on top of what has ended; what was refused remains.
             self.refused = 0
             self.total, self.searching = event.cells, event.searching
-            self.owed = self.finished + event.owed
+            self.remaining = self.finished + event.remaining
         elif isinstance(event, CellBegins):
             self.cells[event.key] = CellState(words.name(event), *words.name_parts(event))
         elif isinstance(event, CellAgain):

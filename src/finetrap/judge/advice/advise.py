@@ -30,7 +30,7 @@ from finetrap.text.numbers import counted
 __all__ = ["Advised", "Wishes", "advice_document", "conclude", "recommend"]
 
 JSON_KEYS = (
-    *("ship", "grade", "runner_up", "forgetting", "reasons", "open_questions", "owed"),
+    *("ship", "grade", "runner_up", "forgetting", "reasons", "open_questions", "remaining"),
     *("next_command", "sources"),
 )
 PROBE = "prose"
@@ -111,7 +111,7 @@ def _advice(
     pick = choice.pick
     questions = list(_open_questions(choice, wishes))
     more = _next_run(choice)
-    following = command(again, more, runs) if more != More() or findings.owed else ""
+    following = command(again, more, runs) if more != More() or findings.remaining else ""
     if numbers := more.counts():
         questions.append(f"{numbers} should settle it")
     elif unsettled := choice.unsettled():
@@ -126,7 +126,7 @@ def _advice(
         next_command=following,
         would_change=tuple(_would_change(choice)),
         keys=tuple(r.cell.key for r in pick.runs if r.status == "done") if pick else (),
-        owed=findings.owed,
+        remaining=findings.remaining,
         grade=choice.grade,
         measure=choice.measure,
         forgetting=pick.forgetting if pick else None,

@@ -46,8 +46,8 @@ def run_cells(
     """
     with ready(
         store, keep=keep, workers=workers, run_group=run_group, stopping=stopping
-    ) as run_owed:
-        run_owed(cells, emit)
+    ) as run_remaining:
+        run_remaining(cells, emit)
 
 
 @contextmanager
@@ -66,11 +66,11 @@ def ready(
     pool: Pool | None = None
     here = None
 
-    def run_owed(cells: Iterable[Cell], emit: Emit) -> None:
+    def run_remaining(cells: Iterable[Cell], emit: Emit) -> None:
         nonlocal pool, here
         store.sweep()
         try:
-            for team, groups in shifts(store.owed(cells), workers):
+            for team, groups in shifts(store.remaining(cells), workers):
                 emit(CrewBegins(team.workers, team.threads))
                 if workers == 1:
                     here = here or run_group or default_run_group()
@@ -88,7 +88,7 @@ def ready(
 
     patience = 0.0
     try:
-        yield run_owed
+        yield run_remaining
         patience = 10.0
     finally:
         if pool is not None:

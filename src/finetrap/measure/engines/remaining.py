@@ -20,11 +20,11 @@ class Remaining:
     did, then as any did.
     """
 
-    def __init__(self, owed: Sequence[Cell], workers: int | None, emit: Emit) -> None:
+    def __init__(self, remaining: Sequence[Cell], workers: int | None, emit: Emit) -> None:
         self._emit = emit
-        self._owed = {cell.key: cell for cell in owed}
-        at_once = {cell.model: crew(cell.model, workers).workers for cell in owed}
-        self._at_once = {cell.key: at_once[cell.model] for cell in owed}
+        self._remaining = {cell.key: cell for cell in remaining}
+        at_once = {cell.model: crew(cell.model, workers).workers for cell in remaining}
+        self._at_once = {cell.key: at_once[cell.model] for cell in remaining}
         self._begun: dict[str, float] = {}
         self._seconds: dict[object, float] = {}
         """Of the cells of a kind that have ended, and their work."""
@@ -35,10 +35,10 @@ class Remaining:
         if isinstance(event, CellBegins):
             self._begun[event.key] = time.monotonic()
         if isinstance(event, CellRefused | CellLeft):
-            self._owed.pop(event.key, None)
+            self._remaining.pop(event.key, None)
         if isinstance(event, CellAgain):
             self._begun.pop(event.key, None)
-        if isinstance(event, CellEnds) and (cell := self._owed.pop(event.key, None)):
+        if isinstance(event, CellEnds) and (cell := self._remaining.pop(event.key, None)):
             self._note(cell, time.monotonic() - self._begun.pop(event.key, time.monotonic()))
             event = replace(event, left_s=round(self.seconds(), 1))
         self._emit(event)
@@ -48,7 +48,7 @@ class Remaining:
         now = time.monotonic()
         return sum(
             max(0.0, self._expected(cell) - (now - self._begun.get(key, now))) / self._at_once[key]
-            for key, cell in self._owed.items()
+            for key, cell in self._remaining.items()
         )
 
     def _note(self, cell: Cell, seconds: float) -> None:

@@ -42,19 +42,19 @@ def run_study(
             left.add(event.key)
         emit(event)
 
-    with local.ready(store, keep=study.keep, workers=workers, stopping=stopping) as run_owed:
+    with local.ready(store, keep=study.keep, workers=workers, stopping=stopping) as run_remaining:
         while True:
             cells, searching = search.named_cells(study, store)
             store.remember(study, cells)
-            owed = [cell for cell in store.owed(cells) if cell.key not in left]
-            begin(cells, owed, searching, emit)
-            keys = {cell.key for cell in owed}
-            if not owed or keys == last:
+            remaining = [cell for cell in store.remaining(cells) if cell.key not in left]
+            begin(cells, remaining, searching, emit)
+            keys = {cell.key for cell in remaining}
+            if not remaining or keys == last:
                 return cells
             last = keys
-            run_owed(owed, Remaining(owed, workers, tell).emit)
+            run_remaining(remaining, Remaining(remaining, workers, tell).emit)
 
 
-def begin(cells: Sequence[Cell], owed: Sequence[Cell], searching: int, emit: Emit) -> None:
+def begin(cells: Sequence[Cell], remaining: Sequence[Cell], searching: int, emit: Emit) -> None:
     """Tell that a round begins."""
-    emit(RoundBegins(len(cells), len(owed), searching))
+    emit(RoundBegins(len(cells), len(remaining), searching))

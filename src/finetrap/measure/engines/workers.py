@@ -234,7 +234,7 @@ class Pool:
 
     def _record(self, cell: Cell, status: Status, cause: str) -> None:
         with self.store.lock(cell.key) as mine:
-            if mine and self.store.owed([cell]):
+            if mine and self.store.remaining([cell]):
                 kind = "out-of-memory" if status == "oom" else "worker-died"
                 failure = Failure(kind, cause)
                 run = Run(cell, status, environment=environment(), failure=failure)

@@ -56,7 +56,7 @@ class StudyPlan:
     """Where the runs will be."""
 
     @property
-    def owed(self) -> tuple[CellForecast, ...]:
+    def remaining(self) -> tuple[CellForecast, ...]:
         """The cells that will be run, in order."""
         return tuple(cell for found in self.rounds for cell in found.cells)
 
@@ -90,7 +90,7 @@ class StudyPlan:
     def parts(self) -> Parts:
         """Seconds of all workers together, by what they go to."""
         starting = sum(found.starting for found in self.rounds)
-        return added([Parts(loading=starting), *(cell.parts for cell in self.owed)])
+        return added([Parts(loading=starting), *(cell.parts for cell in self.remaining)])
 
     def notes(self) -> list[str]:
         """Say what the numbers suppose, and what is wrong with the machine for them."""
@@ -104,7 +104,7 @@ class StudyPlan:
                 f"{later} cells assume that each search chooses the rate it starts from; one that "
                 "chooses the edge of its range tries one more"
             )
-        return [*found, *_in_bf16(self.owed)] if self.owed else []
+        return [*found, *_in_bf16(self.remaining)] if self.remaining else []
 
     def warnings(self) -> list[str]:
         """Say what will not fit."""
@@ -125,19 +125,19 @@ class StudyPlan:
 
     def as_json(self) -> dict[str, Any]:
         """Return totals, parts, and a row for every cell."""
-        owed = self.owed
+        remaining = self.remaining
         return {
             "cells": len(self.cells),
             "done": sum(status == "done" for status in self.statuses.values()),
             "failed": sum(status != "done" for status in self.statuses.values()),
-            "owed": len(owed),
+            "remaining": len(remaining),
             "seconds": round(self.seconds, 1),
             "seconds_like_solutions": round(self.like_solutions, 1),
             "bytes": self.bytes,
             "disk_bytes": self.disk_bytes,
-            "flops": sum(cell.flops for cell in owed),
-            "train_tokens": sum(cell.train_tokens for cell in owed if cell.trains),
-            "eval_tokens": sum(cell.eval_tokens for cell in owed),
+            "flops": sum(cell.flops for cell in remaining),
+            "train_tokens": sum(cell.train_tokens for cell in remaining if cell.trains),
+            "eval_tokens": sum(cell.eval_tokens for cell in remaining),
             "rounds": [
                 {"cells": len(r.cells), "seconds": round(r.seconds, 1), "workers": r.at_once}
                 for r in self.rounds
@@ -167,7 +167,7 @@ class StudyPlan:
             return None
         part, seconds = max(asdict(self.parts).items(), key=lambda item: item[1])
         by_strategy: dict[str, float] = defaultdict(float)
-        for cell in self.owed:
+        for cell in self.remaining:
             by_strategy[cell.cell.strategy.name] += cell.parts.total
         strategy = max(by_strategy, key=lambda name: by_strategy[name])
         return {
@@ -215,9 +215,9 @@ def plan_studies(
     return plans
 
 
-def _in_bf16(owed: Sequence[CellForecast]) -> list[str]:
+def _in_bf16(remaining: Sequence[CellForecast]) -> list[str]:
     """Say for which models training in bfloat16 would be faster here, if there are any."""
-    exact = (told.cell for told in owed if told.trains and told.cell.train.dtype == "fp32")
+    exact = (told.cell for told in remaining if told.trains and told.cell.train.dtype == "fp32")
     names = sorted({cell.model.name for cell in exact if faster_in_bf16(cell.model)})
     if not names:
         return []
@@ -241,12 +241,12 @@ def _problems_asked(cells: Sequence[Cell]) -> dict[str, int]:
 
 def _calibrated(found: Sequence[Ahead], workers: int | None, say: Say) -> dict[object, Calibrated]:
     """Calibrate every model that has remaining cells, beside as many as the run will have."""
-    owed = {cell.key for one in found for cells in one.rounds for cell in cells}
+    remaining = {cell.key for one in found for cells in one.rounds for cell in cells}
     every = [cell for one in found for cell in one.cells]
-    running = {opened_as(cell) for cell in every if cell.key in owed}
+    running = {opened_as(cell) for cell in every if cell.key in remaining}
     jobs: dict[Crew, dict[object, dict[str, Cell]]] = defaultdict(lambda: defaultdict(dict))
     for cell in sorted(every, key=_base_last, reverse=True):
-        if opened_as(cell) in running and (cell.key in owed or _base_last(cell)):
+        if opened_as(cell) in running and (cell.key in remaining or _base_last(cell)):
             team = crew(cell.model, workers)
             jobs[team][opened_as(cell)].setdefault(signature(cell), cell)
     known: dict[object, Calibrated] = {}
@@ -263,7 +263,7 @@ def _remaining_row(told: CellForecast, number: int) -> dict[str, Any]:
     """Return a remaining cell's row; `round` counts from 1."""
     return {
         **_cell_names(told.cell),
-        "status": "owed",
+        "status": "remaining",
         "round": number + 1,
         "seconds": round(told.parts.total, 2),
         "parts": {name: round(seconds, 2) for name, seconds in asdict(told.parts).items()},

@@ -31,11 +31,11 @@ def look_ahead(study: Study, store: Store) -> Ahead:
     rounds: list[tuple[Cell, ...]] = []
     while True:
         cells, _ = search.named_cells(study, supposed)
-        owed = supposed.owed(cells)
-        if not owed:
+        remaining = supposed.remaining(cells)
+        if not remaining:
             return Ahead(cells, tuple(rounds))
-        rounds.append(owed)
-        supposed.ended |= {cell.key: cell for cell in owed}
+        rounds.append(remaining)
+        supposed.ended |= {cell.key: cell for cell in remaining}
 
 
 class _Supposed(Store):
@@ -46,9 +46,9 @@ class _Supposed(Store):
         self.ended: dict[str, Cell] = {}
         self._starts = {s.trained_as.name: s.learning_rate for s in study.strategies if s.trains}
 
-    def owed(self, cells: Iterable[Cell]) -> tuple[Cell, ...]:
+    def remaining(self, cells: Iterable[Cell]) -> tuple[Cell, ...]:
         """Return the cells that have not ended."""
-        return tuple(cell for cell in super().owed(cells) if cell.key not in self.ended)
+        return tuple(cell for cell in super().remaining(cells) if cell.key not in self.ended)
 
     def statuses(self) -> dict[str, Status]:
         """Return how each run ended, the supposed ones well."""

@@ -243,11 +243,11 @@ def timetable(
     found = []
     staff: list[_Seat] = []
     last: Crew | None = None
-    for owed in rounds:
+    for remaining in rounds:
         seconds = starting = 0.0
         cells: list[CellForecast] = []
         at_once = 1
-        for team, groups in shifts(owed, workers):
+        for team, groups in shifts(remaining, workers):
             if team != last and workers != 1:
                 staff = []
             last = team
