@@ -18,8 +18,10 @@ import os
 import random
 import shutil
 import signal
+import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -101,6 +103,7 @@ class Trial:
             Store(place).sweep()
             counts["orphans"] += _orphans(place)
             shutil.rmtree(place)
+            print(json.dumps({**counts, "inside": inside}), file=sys.stderr, flush=True)
         slowest = max(seconds for _, seconds in whole.values())
         return {**counts, "inside": inside, "longest_cell_s": round(slowest, 1)}
 
@@ -123,7 +126,12 @@ class Trial:
                 store.sweep()
                 session = Session(problems=self.problems)
                 run_group([cell], store, self.keep, lambda event: _note(log, event), session)
-                status = 0 if store.runs()[0].status == "done" else 1
+                (run,) = store.runs()
+                status = 0 if run.status == "done" else 1
+                if run.failure:
+                    print(run.failure.message, file=sys.stderr)
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(status)
         end = None if kill_after is None else time.monotonic() + kill_after
