@@ -55,7 +55,14 @@ def test_a_headline_has_at_most_25_words(full: bool) -> None:
         text = wording.headline(replace(found, detects=26.3))
         assert len(text.split()) <= wording.MOST_WORDS, text
         assert text.endswith(".")
-        assert (count == 0) == ("cost" not in text)
+        kept = badge == "keep" and verdict == "equivalent"  # what it lost ships with nobody
+        assert (count == 0 or kept) == ("cost" not in text)
+
+
+def test_where_the_base_model_is_kept_and_nothing_beats_it_the_headline_is_about_the_base() -> None:
+    found = told((LORA, 0.0), (FULL, -0.3), n=900, probes={"sums": {"lora": -0.2}})
+    assert wording.badge(found) == "Keep the base model"
+    assert wording.headline(found).startswith("No strategy is better on the task than the base")
 
 
 def test_a_safe_winner_is_shipped_and_said_to_forget_nothing() -> None:

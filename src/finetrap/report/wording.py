@@ -229,6 +229,8 @@ def what_was_learned(found: Headline) -> str:
         return "Only the base model has been measured"
     who = capital(strategy_name(found.strategy.strategy))
     change = _levels(found)
+    if found.badge == "keep" and found.verdict == "equivalent":
+        return f"No strategy is better on the task than the base model ({change})"
     if found.verdict in _LEARNED:
         return f"{who} {_LEARNED[found.verdict]} ({change})"
     limit = ""
@@ -269,6 +271,8 @@ def what_was_lost(found: Headline, room: int = MOST_WORDS) -> str:
 def headline(found: Headline) -> str:
     """Write the answer as one sentence: what was learned, and what was lost."""
     first = what_was_learned(found)
+    if found.badge == "keep" and found.verdict == "equivalent":
+        return f"{first}."  # what the best of the others lost elsewhere ships with nobody
     room = MOST_WORDS - len(first.split()) - 1
     second = what_was_lost(found, room)
     if not second:
