@@ -74,7 +74,7 @@ def page() -> str:
         "# Reference",
         "*Written by `make reference` from the code; change it there.*",
         "## Keys of a study",
-        "A study is a TOML file. All of its faults are told at once. In Python the same keys are "
+        "A study is a TOML file. All errors are reported together. In Python the same keys are "
         "the keywords of `finetrap.Study`. `--set train.epochs=2` sets a key for one call.",
         *(part for section in SECTIONS for part in _keys(section)),
         "## Verbs",

@@ -58,7 +58,7 @@ def Study(**written: Unpack[Written]) -> records.Study:
     The keywords are the keys of a study file: `models`, `tasks` and `strategies` are needed, `name`
     is "study" unless given, and a table such as `[train]` is a mapping. Paths start from the
     working directory. `source` of the result is the study as TOML, which `finetrap run` takes.
-    Raises BadStudy with all faults at once.
+    Raises BadStudy with all errors at once.
     """
     table = {"name": "study", **_as_toml(written)}
     return studies.check(table, at="Study(…)", base=Path.cwd(), source=_study_source(table))

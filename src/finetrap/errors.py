@@ -2,7 +2,7 @@
 
 FinetrapError
 ├── BadInput            what a person wrote cannot be used (exit code 2)
-│   ├── BadStudy        a study file: all its faults at once
+│   ├── BadStudy        a study file: all its errors at once
 │   ├── BadData         a data set, predictions file or row
 │   └── BadModel        a model folder, hub id or tokenizer
 ├── ContextTooLong      a prompt does not fit the model's context; never truncated silently
@@ -39,7 +39,7 @@ class BadInput(FinetrapError):
 
 
 class BadStudy(BadInput):
-    """A study file with one or more faults; `faults` holds one line for each."""
+    """A study file with one or more errors; `faults` holds one line for each."""
 
     def __init__(self, place: str, faults: Sequence[str]) -> None:
         self.place = place

@@ -207,7 +207,7 @@ class CellRefused(Event):
 
 @dataclass(frozen=True)
 class CellLeft(Event):
-    """A cell was not measured through the machine's fault. It remains."""
+    """A cell was not measured because the machine failed it (disk, memory, network). It remains."""
 
     names = ("cell-left",)
     key: str

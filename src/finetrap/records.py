@@ -105,7 +105,7 @@ class StrategySpec:
 
     @property
     def trained_as(self) -> StrategySpec:
-        """The training behind a rewound strategy: the same one without the way back."""
+        """The training behind a rewound strategy: the same one without rewinding."""
         return replace(self, name=self.name.removesuffix("+rewind"), rewind=())
 
     @property
@@ -248,7 +248,7 @@ class Cell:
 
     def training_key(self) -> str:
         """Name the training behind this cell: cells that differ only in their test, or in the way
-        back towards the untouched weights, share it."""
+        back towards the base weights, share it."""
         identity = replace(self, strategy=self.strategy.trained_as).identity()
         parts = ("protocol", "model", "trained_on", "replayed", "strategy", "train", "seed")
         return content_hash({name: identity[name] for name in parts})
@@ -368,7 +368,7 @@ class Costs:
     parameters: int | None = None
     trainable: int | None = None
     ship_bytes: int | None = None
-    """What has to be shipped beside the untouched model, or instead of it."""
+    """What has to be shipped beside the base model, or instead of it."""
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ SOUND: dict[str, Any] = {
     "train_problems": 100,
     "exact_duplicates": 0,
     "near_duplicates": 1,
-    "untouched_loss": [{"nats": 2.0, "bytes": 20}] * 40,
+    "base_loss": [{"nats": 2.0, "bytes": 20}] * 40,
     "swapped_nats": [9.0] * 40,
     "overlap": {"train": 100, "test": N, "exact": 0, "near": 0, "pairs": []},
     "loss": [0.5, 0.4, 0.3, 0.3, 0.3],

@@ -45,11 +45,11 @@ def walk(tmp_path_factory):
     return folder
 
 
-def test_the_untouched_model_keeps_what_everyone_was_asked(walk):
-    (untouched,) = (walk / "runs").glob("*zero-shot*")
-    problems = json.loads((untouched / "evidence.json").read_text())["problems"]
+def test_the_base_model_keeps_what_everyone_was_asked(walk):
+    (base,) = (walk / "runs").glob("*zero-shot*")
+    problems = json.loads((base / "evidence.json").read_text())["problems"]
     assert {task: len(asked) for task, asked in problems.items()} == {
-        task: len((untouched / file).read_text().splitlines())
+        task: len((base / file).read_text().splitlines())
         for task, file in (
             ("market", "answers.jsonl"),
             ("sorting", "probe-sorting.jsonl"),
@@ -58,7 +58,7 @@ def test_the_untouched_model_keeps_what_everyone_was_asked(walk):
     }
     asked = [problem["question"] for problem in problems["market"].values()]
     assert all(question.endswith("?") for question in asked)
-    others = [f for f in (walk / "runs").glob("*/evidence.json") if f.parent != untouched]
+    others = [f for f in (walk / "runs").glob("*/evidence.json") if f.parent != base]
     assert not any("problems" in json.loads(file.read_text()) for file in others)
 
 
@@ -118,7 +118,7 @@ def test_an_effect_is_the_mean_of_its_paired_answers(walk):
         nats = sum(a["nats"] for a in answers.values())
         return nats / sum(a["bytes"] for a in answers.values()) / math.log(2)
 
-    (untouched,) = (lines(c) for c in cells if c["strategy"] == "zero-shot")
+    (base,) = (lines(c) for c in cells if c["strategy"] == "zero-shot")
     checked = {"accuracy": 0, "bits_per_byte": 0}
     for effect in effects:
         if effect["kind"] != "task" or effect["against"] != "zero-shot":
@@ -126,9 +126,9 @@ def test_an_effect_is_the_mean_of_its_paired_answers(walk):
         same, measure = ("strategy", "learning_rate"), effect["measure"]
         arms = [lines(c) for c in cells if all(c[k] == effect[k] for k in same)]
         assert len(arms) == int(effect["seeds"]) == 2
-        assert all(arm.keys() == untouched.keys() for arm in arms)
+        assert all(arm.keys() == base.keys() for arm in arms)
         after = sum(level(arm, measure) for arm in arms) / len(arms)
-        expected = after - level(untouched, measure)
+        expected = after - level(base, measure)
         assert float(effect["delta"]) == pytest.approx(expected, abs=0.01)
         checked[measure] += 1
     assert checked["accuracy"] == checked["bits_per_byte"] > 0
@@ -165,7 +165,7 @@ def test_the_evidence_names_what_a_diagnosis_needs(walk):
     evidence = json.loads((folder / "evidence.json").read_text())
     assert evidence["train_template"]["sha256"] == evidence["test_template"]["sha256"]
     assert evidence["eos_share"] == 1.0
-    assert len(evidence["train_rows"]) == len(evidence["untouched_loss"]) == 48
+    assert len(evidence["train_rows"]) == len(evidence["base_loss"]) == 48
     assert len(evidence["loss"]) == len(evidence["gradient_norm"]) == evidence["steps"] == 3
     tokens = evidence["rows"][0]
     assert {masked for _, masked in tokens} == {True, False}

@@ -97,7 +97,7 @@ def test_a_leak_is_a_likely_cause_of_gains_not_of_harm() -> None:
 
 def test_foreign_style_is_a_likely_cause_where_the_model_knows_the_task() -> None:
     far = [{"nats": 60.0, "bytes": 20}] * 40
-    foreign = {"untouched_loss": far, "swapped_nats": [70.0] * 40}
+    foreign = {"base_loss": far, "swapped_nats": [70.0] * 40}
     assert likely_causes(trained(**foreign)) == {"style distance"}
     unknown = untouched(answers((N, WRONG_PLAN)))
     assert verdict("style distance", trained(**foreign), unknown) == "not enough data"
@@ -105,7 +105,7 @@ def test_foreign_style_is_a_likely_cause_where_the_model_knows_the_task() -> Non
 
 def test_labels_are_a_likely_cause_where_no_solution_fits_its_question() -> None:
     unlikely = [{"nats": 30.0 + i % 2, "bytes": 20} for i in range(40)]
-    shuffled = {"untouched_loss": unlikely, "swapped_nats": [30.5] * 40}
+    shuffled = {"base_loss": unlikely, "swapped_nats": [30.5] * 40}
     found = suspects(trained(**shuffled))
     assert {n for n, s in found.items() if s.verdict == "likely cause"} == {"labels"}
     assert "20 of 40" in found["labels"].evidence

@@ -19,7 +19,7 @@ INFINITE = {"nats": None, "bytes": 20}
 @pytest.mark.parametrize(
     "evidence",
     [
-        {"untouched_loss": [INFINITE] * 40},
+        {"base_loss": [INFINITE] * 40},
         {"swapped_nats": [None] * 40},
         {"divergence": [["p00", None, None]]},
         {"loss": [None] * 5, "update_ratio": [None] * 5},

@@ -213,5 +213,5 @@ def test_a_checkpoint_and_an_adapter_are_judged_by_one_command(tmp_path, base):
     assert names == {"checkpoint", "lora", "checkpoint+rewind", "lora+rewind"}
     (run,) = (tmp_path / "finetrap-judge" / "runs").glob("*-checkpoint-s0--*")
     evidence = json.loads((run / "evidence.json").read_text())
-    assert {"overlap", "tuned_loss", "untouched_loss", "divergence"} <= evidence.keys()
+    assert {"overlap", "tuned_loss", "base_loss", "divergence"} <= evidence.keys()
     assert (tmp_path / "finetrap-judge" / "report.html").is_file()

@@ -81,7 +81,7 @@ def judge(
 
 
 def _given_strategies(tuned: list[str], *, seeds: bool, rewind: bool) -> dict[str, dict[str, Any]]:
-    """Return a strategy for each folder, or one of all; each once more with a way back."""
+    """Return a strategy for each folder, or one of all; each once more to be rewound."""
     places = [_absolute(folder) for folder in tuned]
     if seeds:
         groups = {Path(tuned[0]).name: places}

@@ -3,7 +3,7 @@
 Effects are against the base model, asked without examples, and on tasks also against the best
 in-context arm: of the right answers, and of the bits per byte of the gold solutions. The strategies
 of one model on one test against one baseline by one measure are one family, at whatever learning
-rates: they share seed variance where that is safe, and their verdicts are drawn together.
+rates: they share seed variance where that is safe, and their verdicts are corrected together.
 """
 
 from __future__ import annotations

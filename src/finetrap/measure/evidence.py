@@ -58,7 +58,7 @@ def before_training(
     with naming([*chosen, *chosen]):
         nats = model.score(pairs + swapped, batch=batch, scored=each(told, "solutions"))
     return {
-        "untouched_loss": _nats_and_bytes(nats[: len(rows)], [row.target for row in rows]),
+        "base_loss": _nats_and_bytes(nats[: len(rows)], [row.target for row in rows]),
         "swapped_nats": [round(value, 6) for value in nats[len(rows) :]],
     }
 

@@ -1,1 +1,1 @@
-"""The runs folder: a run is committed whole or not at all."""
+"""The runs folder: a run is written atomically."""

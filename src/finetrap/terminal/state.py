@@ -64,9 +64,9 @@ class State:
     failed: int = 0
     searching: int = 0
     faults: list[str] = field(default_factory=list)
-    """Distinct faults of the input, each with the cells it kept from running."""
+    """Distinct errors of the input, each with the cells it kept from running."""
     unmeasured: list[str] = field(default_factory=list)
-    """Cells that remain through the machine's fault, each with what that was."""
+    """Cells that remain because the machine failed, each with the reason."""
     refused: int = 0
     """Cells that were not run for either."""
     cells: dict[str, CellState] = field(default_factory=dict)

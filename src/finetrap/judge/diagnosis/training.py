@@ -148,9 +148,7 @@ def _template_elsewhere(case: Case) -> Ruling:
     differs = case.first("differs") or {}
     named = "; ".join(f"{name}: {said}" for name, said in differs.items())
     tuned = case.first("tuned_loss") or []
-    after, before = (
-        _bits_of_rows(rows) for rows in (tuned, (case.first("untouched_loss") or [])[: len(tuned)])
-    )
+    after, before = (_bits_of_rows(rows) for rows in (tuned, _base_loss(case)[: len(tuned)]))
     if after is None or before is None:
         return not_enough_data("; ".join(filter(None, [_ELSEWHERE, named])))
     said = (
@@ -246,8 +244,13 @@ def _trained_bits(case: Case) -> float | None:
     return base * share if share < 1 else None
 
 
+def _base_loss(case: Case) -> list[dict[str, float]]:
+    """Return the base model's nats of the training solutions, under the key of any version."""
+    return case.first("base_loss") or case.first("untouched_loss") or []
+
+
 def _training_bits(case: Case) -> float | None:
-    return _bits_of_rows(case.first("untouched_loss"))
+    return _bits_of_rows(_base_loss(case))
 
 
 def _bits_of_rows(rows: list[dict[str, float]] | None) -> float | None:
@@ -315,7 +318,7 @@ def labels(case: Case) -> Ruling:
     It can where it solves the task and finds right solutions of the test likely: then a solution is
     likelier after its own question than after another's, unless it was given the wrong one.
     """
-    own = [row["nats"] for row in case.first("untouched_loss") or []]
+    own = [row["nats"] for row in _base_loss(case)]
     scored = zip(own, case.first("swapped_nats") or [], strict=False)
     both = [pair for pair in scored if None not in pair]
     n = len(both)

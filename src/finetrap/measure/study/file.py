@@ -289,7 +289,7 @@ class StudyTable(Table):
     strategies: Names = Field(default=[], description=_NAMES)
     """Catalog names, strategy files, or names that `[strategy.NAME]` defines."""
     probes: list[str] = Field(default=[], description=_NAMES)
-    """Never trained on: what else the model could do."""
+    """Never trained on: held-out tasks that measure forgetting."""
     seeds: Seeds = Field(
         default=list(Study.seeds), description="a list of different whole numbers from 0"
     )
