@@ -94,7 +94,8 @@ class Trial:
                 counts["lost"] += _made_again(place, kept[0])
                 if ended:
                     break
-                counts["lost"] += _rows(place, cell)[: len(kept[1])] != kept[1]
+                if Store(place).remaining([cell]):
+                    counts["lost"] += _rows(place, cell)[: len(kept[1])] != kept[1]
                 counts["kills"] += 1
                 where = _where(place, cell)
                 inside[where] = inside.get(where, 0) + 1

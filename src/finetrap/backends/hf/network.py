@@ -130,10 +130,15 @@ class Network:
         return {**found, "adapted": ", ".join(self.adapted)} if self.adapted else found
 
     def _bears_out(self, what: str, trial: Callable[[Network], bool]) -> bool:
-        """Whether a trial succeeds; one is enough in a process for all models of one making."""
+        """Whether a trial succeeds; one is enough in a process for all models of one making.
+
+        It leaves no trace in the generators that a training's dropout draws from, or a training
+        would depend on what its process had tried before.
+        """
         known = (what, *self._making)
         if known not in _TRIED:
-            _TRIED[known] = succeeds(lambda: trial(self))
+            with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+                _TRIED[known] = succeeds(lambda: trial(self))
         return _TRIED[known]
 
     @cached_property
