@@ -30,6 +30,9 @@ NOT_RUN = [
         "docs/tutorial.md",
         "a study of 52 cells, minutes on two cores; tests/cli/test_walk.py runs a smaller one",
     ),
+    ("docs/how-to/judge-your-own.md", "needs a model of your own"),
+    ("docs/how-to/judge-your-own.md", "needs TRL and a model of your own"),
+    ("docs/how-to/judge-your-own.md", "needs a model of your own"),
 ]
 """Every block that is not run, with the reason that stands above it."""
 PAGES = [

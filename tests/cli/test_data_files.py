@@ -81,7 +81,7 @@ def test_a_run_that_is_answered_yes_runs_no_code_of_the_model(tmp_path, name):
     done = finetrap("run", "own.toml", "--workers", 1, cwd=tmp_path, input="y\n" * 20)
     assert not (tmp_path / "mark").exists()
     assert done.returncode == 2
-    assert "runs no code that comes with a model; use a checkpoint" in done.stderr
+    assert "needs Python code of its own" in done.stderr
 
 
 def test_a_model_whose_weights_are_not_finite_is_recorded_as_failed_and_not_advised(tmp_path):
@@ -93,7 +93,8 @@ def test_a_model_whose_weights_are_not_finite_is_recorded_as_failed_and_not_advi
     rows(tmp_path)
     done = finetrap("run", "own.toml", "--workers", 1, cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stdout.count("failed: weights are not finite: model.norm.weight") == 2
+    cells = [line for line in done.stdout.splitlines() if line.startswith("[")]
+    assert sum("failed: weights are not finite: model.norm.weight" in line for line in cells) == 2
     state = json.loads(finetrap("status", "own.toml", "--json", cwd=tmp_path).stdout)
     assert (state["failed"], state["remaining"]) == (2, 0)
     advice = json.loads(finetrap("advise", "--runs", "runs", "--json", cwd=tmp_path).stdout)

@@ -4,6 +4,7 @@ What finetrap computes fast or plainly is held against transformers itself, one 
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,8 +48,14 @@ def folder(name, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(folder) -> HFModel:
+def opened(folder) -> HFModel:
     return open_model(tiny.spec(folder), Limits())
+
+
+@pytest.fixture
+def model(opened) -> Iterator[HFModel]:
+    yield opened
+    opened.reset()
 
 
 @pytest.fixture

@@ -223,7 +223,7 @@ def test_broken_weights_and_absent_folders_are_refused(llama):
 
 def test_a_hub_model_without_network_names_both_ways(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(BadModel, match=r"checkpoint folder .* network"):
+    with pytest.raises(BadModel, match=r"hub cannot be reached .* connect, or run `hf download"):
         open_model(tiny.spec(Path("absent-owner/absent-model")), Limits())
 
 

@@ -49,7 +49,7 @@ def test_loss_and_gradients_equal_pefts_in_twenty_states_of_a_run(model, name, m
         current[:] = [self]
         refresh(self)
 
-    def both_ways(network, batch, filler, *, together):
+    def both_ways(network, batch, filler, *, room, together):
         """Take PEFT's loss and gradients in the same state first."""
         weights = trainable(network)
         tuned = [m for m in network.core.modules() if isinstance(m, BaseTunerLayer)]

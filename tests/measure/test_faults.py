@@ -128,11 +128,11 @@ def test_a_full_device_is_named_with_what_is_free():
     assert " MB in /); free space there, or choose another place (--runs FOLDER;" in str(fault)
 
 
-def test_a_place_that_is_no_folder_is_named(tmp_path):
+def test_a_place_that_is_no_folder_is_what_a_person_wrote(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="Not a directory") as error:
         (tmp_path / "file" / "inside").write_text("x")
-    assert str(machine_fault(error.value)).startswith(f"{tmp_path}/file/inside: Not a directory; ")
+    assert machine_fault(error.value) is None
 
 
 def test_a_place_that_is_read_only_is_named(read_only):

@@ -29,6 +29,7 @@ from finetrap.measure.study import reading
 from finetrap.records import Cell, Limits, Problem, StrategySpec, TrainSpec
 from finetrap.runs.store import Store
 from finetrap.stats import power
+from finetrap.text.prompts import Shot
 from tests.builders import runs, tiny
 from tests.builders.commands import HEAVY, loaded_by
 
@@ -182,7 +183,7 @@ def test_cells_that_differ_in_rate_or_seed_alone_are_counted_once(small):
 def test_a_shared_beginning_and_a_shared_context_count_once(small):
     model, _ = small
     counter = Counter(model, Problems())
-    shots = (("Tom has 3 apples and buys 4 more. " * 4, "7"),)
+    shots = (Shot("Tom has 3 apples and buys 4 more. " * 4, "7"),)
     solver, limits = Solver(model, shots), Limits(batch=2)
     two = tuple(Problem(f"{i}", text, "1", "1") for i, text in enumerate(("One", "Two")))
     asked = counter.asked(solver, Sort("m", True), Questions("math", two), limits)
@@ -310,7 +311,7 @@ def test_a_margin_that_cannot_be_shown_is_warned_of():
 def test_memory_that_the_machine_lacks_is_warned_of(done, monkeypatch):
     _, _, before, _, _ = done
     assert before.warnings() == []
-    monkeypatch.setattr(plan, "memory", lambda: 10)
+    monkeypatch.setattr(plan, "memory_total", lambda: 10)
     assert "fewer --workers" in before.warnings()[0]
 
 
@@ -360,7 +361,7 @@ def test_a_person_gets_tables_what_dominates_and_what_cannot_be_shown(done, caps
     planned.print_plan(before, effects, detectable.warnings(effects, read.judge.margin))
     shown = capsys.readouterr().out
     assert f"{len(cells)} cells, 0 done, {len(cells)} remaining: about" in shown
-    assert "with 1 worker; " in shown
+    assert "with 1 worker, " in shown
     assert "full (search)" in shown
     assert "measured" in shown
     assert f"warning: {TOY['models'][0]} on sums: no change" in shown

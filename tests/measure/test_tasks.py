@@ -42,9 +42,9 @@ def test_a_task_is_added_by_one_file(tmp_path, monkeypatch):
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_one():
-    with pytest.raises(BadInput, match=r"did you mean 'gsm8k'.*jsonl:PATH"):
+    with pytest.raises(BadInput, match=r"did you mean 'gsm8k'\?; `finetrap list` shows all"):
         tasks.reference("gsm8")
-    with pytest.raises(BadInput, match="only jsonl takes a path"):
+    with pytest.raises(BadInput, match="only jsonl and hf take one"):
         tasks.reference("gsm8k:train.jsonl")
     with pytest.raises(BadInput, match="write jsonl:PATH"):
         tasks.reference("jsonl")

@@ -26,7 +26,7 @@ from finetrap.backends import (
     Training,
     Written,
 )
-from finetrap.records import StrategySpec, TrainSpec, content_hash
+from finetrap.records import ModelSpec, StrategySpec, TrainSpec, content_hash
 from finetrap.runs.unfinished import Checkpoint, Journal
 
 T = TypeVar("T")
@@ -121,6 +121,24 @@ class Remembered:
         """Train the model; from now on other weights are asked."""
         self._weights = "trained"
         return self.model.train(rows, strategy, train, seed, progress, checkpoint)
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else the model can do, it does itself: what it is made of, how it is read.
+
+        So this is an instance of the optional protocols that the model is one of.
+        """
+        if name == "model":  # asked for before it is set, as by copy
+            raise AttributeError(name)
+        found = getattr(self.model, name)
+        if name != "adopt":
+            return found
+
+        def adopt(given: ModelSpec) -> Training:
+            self._weights = "trained"
+            training: Training = found(given)
+            return training
+
+        return adopt
 
     def save(self, folder: Path, *, whole: bool) -> None:
         """Write the model."""

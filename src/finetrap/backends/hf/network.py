@@ -137,7 +137,7 @@ class Network:
         """
         known = (what, *self._making)
         if known not in _TRIED:
-            with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            with selftest.undisturbed(self.module):
                 _TRIED[known] = succeeds(lambda: trial(self))
         return _TRIED[known]
 
@@ -154,7 +154,8 @@ class Network:
         """What trials compare with, made once for the weights as they are."""
         weights = [(weight.data_ptr(), weight._version) for weight in self.module.parameters()]
         if self._plain is None or self._plain[0] != weights:
-            self._plain = weights, selftest.plain_logits(self)
+            with selftest.undisturbed(self.module):
+                self._plain = weights, selftest.plain_logits(self)
         return self._plain[1]
 
     def prefix(self, ids: Sequence[int]) -> Prefix | None:

@@ -6,6 +6,8 @@ holds is for the caller to say: a model may raise anything where it is read unli
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -30,6 +32,22 @@ def texts(network: Network) -> tuple[list[int], list[int]]:
     """Return two texts that start alike, in any vocabulary."""
     ids = [(7 * i + 3) % network.vocabulary for i in range(LONG + SHORT - COMMON)]
     return ids[:LONG], ids[:COMMON] + ids[LONG:]
+
+
+@contextmanager
+def undisturbed(module: torch.nn.Module) -> Iterator[None]:
+    """Try something without dropout, and leave the generators that it draws from as they were.
+
+    What a training draws would else depend on whether this process has made the trial already.
+    """
+    training = [part for part in module.modules() if part.training]
+    with torch.random.fork_rng():
+        module.eval()
+        try:
+            yield
+        finally:
+            for part in training:
+                part.training = True
 
 
 @torch.no_grad()
