@@ -24,7 +24,7 @@ from finetrap.events import ErrorMet
 from finetrap.terminal.progress import close_stdout
 from finetrap.text.visible import visible
 
-CODES = "Exit code: 0 done, 1 cells failed, 2 bad input, 3 machine failure, 130 stopped"
+CODES = "Exit: 0 done, 1 cells failed, 2 bad input, 3 machine failure, 130 stopped"
 VERBS: dict[str, Callable[..., None]] = {
     "demo": doing.demo,
     "try": doing.try_strategies,

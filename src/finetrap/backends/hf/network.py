@@ -32,7 +32,7 @@ transformers' own `generate`."""
 Seen = Tensor | Joined | None
 """What each token reads, if not all before it: a mask, or the pieces in which a row attends."""
 
-_TRIED: dict[tuple[Hashable, ...], bool] = {}
+_SHOWN: set[tuple[Hashable, ...]] = set()
 """What trials in this process have shown."""
 
 
@@ -52,6 +52,7 @@ class Network:
         self._as_cache = config is not None and config.peft_type == "PREFIX_TUNING"
         self._known: tuple[tuple[int, ...], Prefix] | None = None
         """The prefix that was read last, with its ids."""
+        self._failed: set[str] = set()
         self._plain: tuple[list[tuple[int, int]], tuple[Tensor, Tensor]] | None = None
         """What trials compare with, and of which weights it is."""
         self.adapted: Sequence[str] = ()
@@ -130,16 +131,22 @@ class Network:
         return {**found, "adapted": ", ".join(self.adapted)} if self.adapted else found
 
     def _bears_out(self, what: str, trial: Callable[[Network], bool]) -> bool:
-        """Whether a trial succeeds; one is enough in a process for all models of one making.
+        """Whether a trial succeeds; a success is enough in a process for all models of one making.
 
-        It leaves no trace in the generators that a training's dropout draws from, or a training
-        would depend on what its process had tried before.
+        A failure is this model's own: weights that a training has spoilt say nothing of others. It
+        leaves no trace in the generators that a training's dropout draws from, or a training would
+        depend on what its process had tried before.
         """
         known = (what, *self._making)
-        if known not in _TRIED:
-            with selftest.undisturbed(self.module):
-                _TRIED[known] = succeeds(lambda: trial(self))
-        return _TRIED[known]
+        if known in _SHOWN or what in self._failed:
+            return known in _SHOWN
+        with selftest.undisturbed(self.module):
+            shown = succeeds(lambda: trial(self))
+        if shown:
+            _SHOWN.add(known)
+        else:
+            self._failed.add(what)
+        return shown
 
     @cached_property
     def _making(self) -> tuple[Hashable, ...]:
