@@ -138,8 +138,10 @@ class Network:
         depend on what its process had tried before.
         """
         known = (what, *self._making)
-        if known in _SHOWN or what in self._failed:
-            return known in _SHOWN
+        if what in self._failed:
+            return False
+        if known in _SHOWN:
+            return True
         with selftest.undisturbed(self.module):
             shown = succeeds(lambda: trial(self))
         if shown:
