@@ -11,8 +11,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from finetrap.backends import Adopting
 from finetrap.backends.hf import open_model
 from finetrap.errors import BadStudy
+from finetrap.measure.remembered import remembered
 from finetrap.measure.study import reading
 from finetrap.measure.study.cells import cells_of
 from finetrap.records import Cell, Limits
@@ -116,6 +118,19 @@ def test_several_folders_are_seeds_and_their_content_is_their_key(tmp_path, base
     (tmp_path / "moved" / "extra.json").write_text("{}")
     (first, _) = cells(tmp_path, 'weights = ["./moved", "./tuned2"]')
     assert first.key != found[0].key
+
+
+def test_a_checkpoint_is_asked_in_its_own_chat_template_and_the_base_in_its(tmp_path, base):
+    write(tmp_path / "tuned", AutoModelForCausalLM.from_pretrained(base), tokenizer(chat=True))
+    (cell,) = cells(tmp_path, 'weights = "./tuned"')
+    model = remembered(open_model(cell.model, Limits()))
+    assert isinstance(model, Adopting)
+    own = model.form.prompt("1 + 1?", (), ())
+    model.adopt(cell.strategy.weights[0])
+    direct = open_model(replace(cell.model, source=str(tmp_path / "tuned")), Limits())
+    assert model.form.prompt("1 + 1?", (), ()) == direct.form.prompt("1 + 1?", (), ()) != own
+    model.reset()
+    assert model.form.prompt("1 + 1?", (), ()) == own
 
 
 def test_what_differs_from_the_base_is_named_and_judged_all_the_same(tmp_path, base):

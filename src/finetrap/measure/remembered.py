@@ -136,6 +136,7 @@ class Remembered:
         def adopt(given: ModelSpec) -> Training:
             self._weights = "trained"
             training: Training = found(given)
+            self.form = self.model.form  # a checkpoint may bring a chat template of its own
             return training
 
         return adopt
@@ -148,6 +149,7 @@ class Remembered:
         """Return to the base weights."""
         self._weights = "base"
         self.model.reset()
+        self.form = self.model.form
 
     def _call(self, kind: str, asked: Sequence[Any], rows: int) -> _Call:
         name = content_hash([kind, self._weights, asked])[:16]
