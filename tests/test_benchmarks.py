@@ -112,7 +112,7 @@ def test_both_tools_train_from_the_same_loss(method, tiny):
     pytest.importorskip("trl", reason="the peers are not installed")
     training.compare(method, tiny)
     ours, theirs = written(tiny)["losses_of_the_first_step"]
-    assert ours == pytest.approx(theirs, rel=training.SAME_HALF)
+    assert ours == pytest.approx(theirs, rel=training.SAME[tiny.dtype])
 
 
 def test_the_exponent_of_a_power_is_found_with_an_interval_around_it():

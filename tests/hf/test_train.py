@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from finetrap.backends import Row
-from finetrap.backends.hf import HFModel, open_model
+from finetrap.backends.hf import HFModel, network, open_model
 from finetrap.backends.hf.kernels import head
 from finetrap.backends.hf.layout import Span
 from finetrap.backends.hf.network import Network
@@ -318,3 +318,11 @@ def test_logits_that_are_more_than_a_product_are_left_to_the_model(tmp_path, mod
     faster = replace(STRATEGIES["full"], learning_rate=3e-3)
     loss = capped.train(ROWS, faster, TrainSpec(epochs=7, batch=6), seed=0).evidence["loss"]
     assert loss[-1] < loss[0] - 1
+
+
+def test_what_is_first_tried_on_trained_weights_is_compared_with_them(model, monkeypatch):
+    monkeypatch.setattr(network, "_SHOWN", set())
+    model.score([("a", "b")], batch=1)  # compares with the base weights
+    strategy = replace(STRATEGIES["full"], learning_rate=0.01)
+    model.train(ROWS, strategy, BUDGET, seed=1)
+    assert model.how_read["completions"] == "shared"

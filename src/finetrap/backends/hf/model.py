@@ -388,6 +388,7 @@ class HFModel:
         network.module.requires_grad_(False).eval()
         network.module.zero_grad()
         cast(self._base if self._runs_unmerged else network.core, self._dtype)
+        network.forget()
         self._network = network
 
     def _ships_adapter(self) -> bool:

@@ -53,7 +53,7 @@ class Network:
         self._known: tuple[tuple[int, ...], Prefix] | None = None
         """The prefix that was read last, with its ids."""
         self._failed: set[str] = set()
-        self._plain: tuple[list[tuple[int, int]], tuple[Tensor, Tensor]] | None = None
+        self._plain: tuple[Tensor, Tensor] | None = None
         """What trials compare with, and of which weights it is."""
         self.adapted: Sequence[str] = ()
         """Kinds of layers that an adapter changed."""
@@ -142,6 +142,8 @@ class Network:
             return False
         if known in _SHOWN:
             return True
+        if self.module.training:
+            self._plain = None
         with selftest.undisturbed(self.module):
             shown = succeeds(lambda: trial(self))
         if shown:
@@ -160,12 +162,11 @@ class Network:
 
     @property
     def plain_logits(self) -> tuple[Tensor, Tensor]:
-        """What trials compare with, made once for the weights as they are."""
-        weights = [(weight.data_ptr(), weight._version) for weight in self.module.parameters()]
-        if self._plain is None or self._plain[0] != weights:
+        """What trials compare with, made once for weights that do not move."""
+        if self._plain is None:
             with selftest.undisturbed(self.module):
-                self._plain = weights, selftest.plain_logits(self)
-        return self._plain[1]
+                self._plain = selftest.plain_logits(self)
+        return self._plain
 
     def prefix(self, ids: Sequence[int]) -> Prefix | None:
         """Read tokens that many rows start with, once; None where they cannot be shared."""
@@ -176,8 +177,9 @@ class Network:
         return self._known[1]
 
     def forget(self) -> None:
-        """Forget what was read with other weights."""
-        self._known = None
+        """Forget what was read and tried with other weights."""
+        self._known = self._plain = None
+        self._failed.clear()
 
     def read_prefix(self, ids: Sequence[int]) -> Prefix:
         """Read tokens that rows are to stand after."""
