@@ -111,7 +111,7 @@ class Calibrated:
             found.append(extrapolated(timed.steps, work.train_tokens / max(1, work.steps)))
         samples = [s for sort in self.samples.values() for s in sort]
         for asked in work.answers:
-            at_once = min(asked.rows, asked.batch) * (asked.read / asked.rows + asked.cap)
+            at_once = min(asked.rows, asked.batch) * (asked.tokens / asked.rows + asked.cap)
             found.append(extrapolated(samples, at_once))
         return max((size for size in found if size is not None), default=None)
 

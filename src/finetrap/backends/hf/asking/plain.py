@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -78,11 +79,17 @@ class _RowEnds:
 
 
 def _generate(
-    network: Network, prompts: Sequence[list[int]], filler: int, cap: int, **more: Any
+    network: Network,
+    prompts: Sequence[list[int]],
+    filler: int,
+    cap: int,
+    told: Mapping[str, bool] = MappingProxyType({}),
+    **more: Any,
 ) -> Any:
     """Let transformers complete prompts greedily, with nothing of a model's own settings."""
     ids, mask = pad_left(prompts, filler, network.device)
-    pinned = GenerationConfig(max_new_tokens=cap, do_sample=False, num_beams=1, pad_token_id=filler)
+    greedy = {"max_new_tokens": cap, "do_sample": False, "num_beams": 1, "pad_token_id": filler}
+    pinned = GenerationConfig(**greedy, **told)
     own, network.core.generation_config = network.core.generation_config, GenerationConfig()
     try:
         model: Any = network.module
@@ -96,6 +103,6 @@ def _padded_equals_apart(network: Network, filler: int) -> bool:
     """Complete a few prompts of several lengths together, and each by itself."""
     prompts = texts(network)
     said = {"output_logits": True, "return_dict_in_generate": True}
-    together = torch.stack(_generate(network, prompts, filler, 4, **said).logits)
-    apart = [torch.stack(_generate(network, [p], filler, 4, **said).logits) for p in prompts]
+    together = torch.stack(_generate(network, prompts, filler, 4, said).logits)
+    apart = [torch.stack(_generate(network, [p], filler, 4, said).logits) for p in prompts]
     return alike(together, torch.cat(apart, dim=1))
