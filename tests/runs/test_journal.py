@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,20 @@ def test_where_nothing_can_be_written_a_cell_goes_on(tmp_path: Path) -> None:
         journal.add("call", row)
         journal.flush()
     journal.close()
+
+
+def test_a_disk_that_is_full_ends_what_is_kept_and_raises_nothing(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "answers", "this")
+    journal.add("call", ["short"])
+    journal.flush()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60, hard))
+    try:
+        journal.add("call", ["x" * 1000])
+        journal.close()
+        journal.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert rows(tmp_path / "answers") == [["short"]]

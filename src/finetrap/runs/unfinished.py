@@ -203,7 +203,8 @@ class Journal:
         """Flush, and let the file go."""
         self.flush()
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # what could not be written is tried once more, in vain
+                self._file.close()
             self._file = None
 
     def _opened(self, place: Path) -> BinaryIO:
