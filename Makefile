@@ -1,6 +1,6 @@
 # make demo: install and run the shipped study.
 # make test: install, check and test.  make test-all: every family, method and width besides.
-# make docs: build the site.  make reference, make picture: write what the docs show of the code.
+# make docs: build the site.  make findings, make reference, make picture: write what the docs show of the code.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # A worker for each core, one thread each, in an order drawn anew; its seed is printed first.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: demo test test-all check docs reference picture clean
+.PHONY: demo test test-all check docs findings reference picture clean
 
 demo: $(VENV)/.installed
 	$(BIN)/finetrap demo
@@ -25,6 +25,7 @@ check: $(VENV)/.tested
 	$(BIN)/mypy
 
 docs: $(VENV)/.documented docs/example/report.html
+	$(BIN)/python docs/write_findings.py --reports
 	$(BIN)/mkdocs build --strict
 	test -f site/example/report.html
 
@@ -34,6 +35,10 @@ EXAMPLE := --set 'models=["mini-0.3m"]' --set train.problems=300 --set limits.te
 docs/example/report.html: | $(VENV)/.documented
 	$(BIN)/finetrap run demo --runs build/example $(EXAMPLE)
 	$(BIN)/finetrap report demo --runs build/example --out docs/example $(EXAMPLE)
+
+# The tables of docs/findings, from the packed runs of studies/results.
+findings: $(VENV)/.installed
+	$(BIN)/python docs/write_findings.py
 
 reference: $(VENV)/.installed
 	$(BIN)/python docs/write_reference.py

@@ -1,0 +1,39 @@
+"""What docs/findings shows is what the packed answers show, judged anew without torch."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def writing():
+    return runpy.run_path(str(ROOT / "docs" / "write_findings.py"))
+
+
+@pytest.fixture(scope="module")
+def judged(writing, tmp_path_factory):
+    """Every packed runs folder, judged where torch cannot be imported."""
+    barred = tmp_path_factory.mktemp("barred")
+    (barred / "torch.py").write_text("raise ImportError('reports need no torch')")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{barred}:{ROOT / 'src'}")
+        return writing["reports"](tmp_path_factory.mktemp("unpacked"))
+
+
+def test_the_tables_of_every_page_are_those_of_the_packed_answers(writing, judged):
+    pages = writing["pages"](judged)
+    assert {page.name for page in pages} >= {"index.md", "svamp-smollm2-q4.md"}
+    for page, text in pages.items():
+        assert page.read_text("utf-8") == text, f"run {sys.executable} docs/write_findings.py"
+
+
+def test_a_table_that_was_changed_by_hand_is_written_anew(writing, judged):
+    page = (ROOT / "docs" / "findings" / "svamp-smollm2-q4.md").read_text("utf-8")
+    block = writing["tables"](judged["svamp-smollm2-q4"])
+    changed = page.replace(block, block.replace("1", "7"))
+    assert changed != page
+    assert writing["filled"](changed, "svamp-smollm2-q4", block) == page
