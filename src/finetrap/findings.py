@@ -27,10 +27,10 @@ class SeedChange(NamedTuple):
 
     seed: int | None
     lost: int
-    """Problems right before and wrong after."""
+    """Problems right before and wrong after; of scores between 0 and 1 those that fell."""
     gained: int
-    p: float
-    """McNemar's, mid-p."""
+    p: float | None
+    """McNemar's, mid-p; None for scores between 0 and 1."""
     delta: float
     """Points."""
 

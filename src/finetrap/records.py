@@ -347,6 +347,13 @@ class Answer:
     """What opens the other problem at which a completion was cut for grading; None if nothing."""
     scoring: str | None = None
     """How it was scored, where its task says so (text/scorers.py)."""
+    score: float | None = None
+    """How much of it is right, where it is neither right nor wrong; None: as `correct` says."""
+
+    @property
+    def value(self) -> float | None:
+        """What it counts for in a mean, 0 to 1; None for prose."""
+        return self.score if self.score is not None or self.correct is None else float(self.correct)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from finetrap.findings import Missing
+from finetrap.judge.tables import cell_rows
 from finetrap.judge.verdicts import study_verdicts, verdicts_on
 from finetrap.records import Judge, Limits, StrategySpec, TrainSpec
 from finetrap.runs.store import Store
@@ -16,6 +17,7 @@ from tests.builders.runs import (
     MINI,
     SHOTS,
     ZERO,
+    answer,
     answers,
     by_strategy,
     failed,
@@ -60,6 +62,27 @@ def test_flips_are_counted_per_seed_and_never_summed():
         (1, 10, 4, mcnemar_mid_p(10, 4), pytest.approx(-10)),
     )
     assert row.noise_floor == pytest.approx(100 * 2 / 60)
+
+
+def test_scores_between_0_and_1_are_judged_by_their_means_without_what_counts_flips():
+    rng = np.random.default_rng(3)
+    before, after = rng.random(400), rng.random((2, 400)) * 0.6
+
+    def scored(values):
+        return tuple(replace(answer(f"p{i}", False), score=v) for i, v in enumerate(values))
+
+    runs = [run(ZERO, scored(before)), *(run(FULL, scored(v), s) for s, v in enumerate(after))]
+    findings = verdicts_on(runs)
+    (row,) = findings.effects
+    assert row.verdict == "harmed"
+    assert row.before == pytest.approx(100 * before.mean())
+    assert row.delta == pytest.approx(100 * (after.mean() - before.mean()))
+    assert (row.lost, row.noise_floor, row.churn) == (round((after < before).sum() / 2), None, None)
+    assert [one.p for one in row.per_seed] == [None, None]
+    assert row.per_seed[1].delta == pytest.approx(100 * (after[1] - before).mean())
+    for cell in cell_rows(runs):
+        assert (cell.low, cell.high) == (None, None)
+    assert cell_rows(runs)[0].accuracy == pytest.approx(100 * before.mean())
 
 
 def test_answers_pair_by_id_not_by_place():

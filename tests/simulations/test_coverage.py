@@ -15,15 +15,17 @@ from finetrap.stats.changes import (
     estimates,
     judge_family,
 )
-from tests.builders.simulated import mean_squares, study
+from tests.builders.simulated import mean_squares, scores, study
 
 
-def coverage(truth: float, seed: int, studies: int = 800, **kind) -> tuple[float, float]:
+def coverage(
+    truth: float, seed: int, studies: int = 800, answers=study, **kind
+) -> tuple[float, float]:
     """Share of intervals that hold the truth, and share judged harmed."""
     rng = np.random.default_rng(seed)
     held = harmed = 0
     for _ in range(studies):
-        before, (after,) = study(rng, changes=(truth,), **kind)
+        before, (after,) = answers(rng, changes=(truth,), **kind)
         found = estimate(accuracy_components(before, after))
         held += found.low <= truth <= found.high
         harmed += found.high < 0
@@ -45,6 +47,23 @@ def coverage(truth: float, seed: int, studies: int = 800, **kind) -> tuple[float
 def test_intervals_cover_the_truth(n, seeds, base, sd, truth, most):
     held, harmed = coverage(truth, 7, n=n, seeds=seeds, base=base, sd=sd)
     assert 0.93 - 0.01 <= held <= most + 0.005
+    if truth == 0:
+        assert harmed <= 0.05
+
+
+@pytest.mark.parametrize(
+    ("n", "fields", "seeds", "base", "sd", "truth"),
+    [
+        (300, 4, 1, 0.60, 0.0, 0.0),
+        (300, 4, 3, 0.60, 0.015, -0.05),
+        (300, 10, 3, 0.90, 0.01, 0.0),
+        (100, 3, 1, 0.05, 0.0, 0.02),
+    ],
+)
+def test_intervals_of_scores_between_0_and_1_cover_the_truth(n, fields, seeds, base, sd, truth):
+    kind = {"n": n, "fields": fields, "seeds": seeds, "base": base, "sd": sd}
+    held, harmed = coverage(truth, 5, studies=300, answers=scores, **kind)
+    assert held >= 0.93
     if truth == 0:
         assert harmed <= 0.05
 

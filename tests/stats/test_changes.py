@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from scipy.special import stdtrit
 
 from finetrap.errors import BadData
@@ -299,3 +300,13 @@ def test_churn_beyond_the_noise_floor_is_covered():
     truth = np.mean([excess for excess, _ in found])
     held = np.mean([abs(excess - truth) <= 1.96 * error for excess, error in found])
     assert 0.92 <= held <= 0.98
+
+
+def test_scores_between_0_and_1_are_compared_by_the_paired_t_interval():
+    rng = np.random.default_rng(6)
+    before, after = rng.random(40), rng.random(40)
+    change = np.append(after - before, [1.0, -1.0])  # the two pseudo-problems
+    told = stats.ttest_1samp(change, 0)
+    low, high = told.confidence_interval(0.95)
+    found = estimate(accuracy_components(before, after[:, None]))
+    assert (found.low, found.high, found.p) == pytest.approx((low, high, told.pvalue))

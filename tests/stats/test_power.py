@@ -20,13 +20,13 @@ from finetrap.stats.power import (
     SAFETY,
     Spread,
     accuracy_spread,
-    bits_spread,
     decidable,
     difference_power,
     equivalence_power,
+    observed_spread,
     would_decide,
 )
-from tests.builders.simulated import mean_squares, study
+from tests.builders.simulated import mean_squares, scores, study
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_the_observed_spread_gives_the_observed_standard_error():
     table = rng.normal(0, 1, (400, 3)) + rng.normal(0, 0.2, 3)
     own = bits_components(np.zeros(400), table * np.log(2), np.ones(400))
     found = estimate(own)
-    spread = bits_spread(own, found)
+    spread = observed_spread(own, found)
     per_problem = spread.total - (1 - 1 / 3) * spread.within
     assert found.variance == pytest.approx(found.seed_variance / 3 + per_problem / 400)
 
@@ -156,3 +156,19 @@ def test_no_more_problems_are_asked_for_than_there_are():
         )
         assert (power >= POWER) == enough
     assert decidable(Spread(0.19, 0.05, 0.5**2), 300, 3) is None
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_planned_problems_have_the_planned_power_for_scores_between_0_and_1(seeds):
+    rng = np.random.default_rng(2)
+    size, kind = 0.02, {"fields": 4, "seeds": seeds, "base": 0.6, "changes": (-0.02,)}
+    before, (after,) = scores(rng, n=50_000, **kind)
+    own = accuracy_components(before, after)
+    spread = observed_spread(own, estimate(own))
+    plan = would_decide(spread, size, n=10, seeds=seeds)
+    shown = 0
+    for _ in range(400):
+        before, (after,) = scores(rng, n=plan.problems, **kind)
+        found = estimate(accuracy_components(before, after))
+        shown += judge_family([found], 0.02)[0].p_adjusted <= ALPHA
+    assert 0.75 <= shown / 400 <= 0.87

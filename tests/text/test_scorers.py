@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from finetrap import tasks
-from finetrap.errors import BadData, BadInput
+from finetrap.errors import BadData, BadInput, MissingPackage
+from finetrap.text import expressions
 from finetrap.text.own_scorer import OwnScorer
-from finetrap.text.scorers import scored
+from finetrap.text.scorers import options_of, scored
 from tests.builders.studies import write_rows
 
 
@@ -24,12 +25,45 @@ from tests.builders.studies import write_rows
         ("json", '{"a": 1, "b": [true]}', 'So: {"b": [true], "a": 1.0}', '{"a": 1}'),
         ("json", '{"a": null}', '{"a": 2}\n{"a": null}', "{'a': None}"),
         ("json", "[1, 2]", "[1, 2]", "[2, 1]"),
+        ("json-fields", '{"a": 1, "b": 2}', '{"b": 2, "a": 1}', '{"a": 1, "b": 3}'),
+        ("letter:ABC", "B", "The answer is (B).", "#### C"),
     ],
 )
 def test_a_named_scorer_tells_right_from_wrong(how, gold, right, wrong) -> None:
     assert scored(right, gold, how).correct
     assert not scored(wrong, gold, how).correct
     assert not scored("", gold, how).correct
+
+
+ROOT = r"\frac{\sqrt{3}}{3}"
+
+
+@pytest.mark.parametrize(
+    ("gold", "completion", "right"),
+    [
+        (ROOT, r"So it is $\boxed{\frac{1}{\sqrt{3}}}$.", True),
+        (ROOT, r"So it is $\boxed{\frac{1}{\sqrt{2}}}$.", False),
+        ("2x+1", "#### 1+2x", True),
+        ("2x+1", "$2x+1$ is the line, and so\n#### 3x", False),
+        ("x^2", "", False),
+        ("x^2", "no idea", False),
+    ],
+)
+def test_expressions_are_equal_where_mathematics_says_so(gold, completion, right) -> None:
+    pytest.importorskip("math_verify", reason="needs finetrap[math]")
+    assert scored(completion, gold, "expression").correct is right
+
+
+def test_an_expression_that_is_never_calculated_is_wrong_after_its_time() -> None:
+    pytest.importorskip("math_verify", reason="needs finetrap[math]")
+    assert expressions.equals("2x+1", ["$9^{9^{9}}$"], seconds=2.0) == (None, False)
+    assert expressions.equals("2x+1", ["$1+2x$"], seconds=2.0)[1]
+
+
+def test_expressions_without_math_verify_say_what_to_install(monkeypatch) -> None:
+    monkeypatch.setattr(expressions, "find_spec", lambda name: None)
+    with pytest.raises(MissingPackage, match=r"pip install 'finetrap\[math\]'"):
+        scored("$1+2x$", "2x+1", "expression")
 
 
 def task(folder: Path, *rows: object, **options: object) -> tasks.Task:
@@ -66,12 +100,38 @@ def test_an_answer_may_be_the_letter_of_a_choice(tmp_path: Path) -> None:
     assert task(tmp_path, row, scoring="choice").test[0].answer == "blue"
 
 
+def test_a_letter_is_written_after_the_options_that_the_question_shows(tmp_path: Path) -> None:
+    row = {"question": "Sky?", "answer": "blue", "options": ["red", "blue"], "why": "Air."}
+    (problem,) = task(tmp_path, row, scoring="letter", solution="why").test
+    assert problem.question == "Sky?\nA. red\nB. blue"
+    assert (problem.solution, problem.answer, problem.choices) == ("Air.\n#### B", "B", ())
+    assert scored(problem.solution, problem.answer, problem.scoring).correct
+    assert options_of(problem.scoring) == 2
+
+
+@pytest.mark.parametrize(
+    ("completion", "score"),
+    [
+        ('{"a": 1, "b": 3}', 1 / 2),
+        ('{"a": 1}', 1 / 2),
+        ('{"a": 1, "b": 2, "c": 3, "d": 4}', 2 / 4),
+        ('{"a": 1, "b": 2}', None),
+        ('{"c": 1}', None),
+        ("[1, 2]", None),
+    ],
+)
+def test_equal_fields_count_beside_those_that_lack_or_are_too_many(completion, score) -> None:
+    assert scored(completion, '{"a": 1, "b": 2}', "json-fields").score == score
+
+
 @pytest.mark.parametrize(
     ("row", "how", "told"),
     [
+        ({"question": "a", "answer": [1]}, "json-fields", "a JSON object with fields"),
         ({"question": "a", "answer": "red"}, "number", "it must be one number"),
         ({"question": "a", "answer": "{"}, "json", "it must be JSON"),
         ({"question": "a", "answer": "red", "options": ["x", "y"]}, "choice", "none of 2 choices"),
+        ({"question": "a", "answer": "red", "options": ["x", "y"]}, "letter", "none of 2 choices"),
         ({"question": "a", "answer": "x", "options": 3}, "choice", "a list of texts"),
     ],
 )
@@ -96,6 +156,8 @@ def score(completion, row):
     if completion == "slow": time.sleep(9)
     if completion == "torn": raise ValueError("oh")
     if completion == "half": return 0.5
+    if completion == "much": return 1.5
+    if completion == "none": return float("nan")
     return row["answer"] in completion
 """
 
@@ -112,16 +174,23 @@ def test_an_own_scorer_runs_in_its_own_process_and_its_file_is_in_the_revision(
     assert json.loads(problem.answer) == row
     assert scored("In Rome.", problem.answer, problem.scoring).correct
     assert not scored("In Paris.", problem.answer, problem.scoring).correct
+    half = scored("half", problem.answer, problem.scoring)
+    assert (half.correct, half.score) == (False, 0.5)
     (tmp_path / "own.py").write_text(OWN + "\n")
     assert tasks.reference("jsonl", file, options).revision != before.revision
 
 
 @pytest.mark.parametrize(
     ("completion", "told"),
-    [("slow", "took longer"), ("torn", "ValueError: oh"), ("half", "returned 0.5")],
+    [
+        ("slow", "took longer"),
+        ("torn", "ValueError: oh"),
+        ("much", "returned 1.5"),
+        ("none", "returned nan"),
+    ],
 )
 def test_an_own_scorer_that_fails_is_named_with_its_completion(tmp_path, completion, told) -> None:
     (tmp_path / "own.py").write_text(OWN)
     scorer = OwnScorer(str(tmp_path / "own.py"), "score", seconds=1.5)
     with pytest.raises(BadInput, match=told):
-        scorer.correct(completion, "{}")
+        scorer.score(completion, "{}")

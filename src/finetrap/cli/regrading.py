@@ -81,4 +81,4 @@ def _changed_tests(before: Run, after: Run) -> Iterator[dict[str, Any]]:
 
 
 def _grade(answer: Answer) -> tuple[object, ...]:
-    return (answer.extracted, answer.rule, answer.correct, answer.strict)
+    return (answer.extracted, answer.rule, answer.correct, answer.strict, answer.score)

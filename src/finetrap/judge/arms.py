@@ -258,7 +258,7 @@ class Pairs:
     measure: Measure
     seeds: tuple[int | None, ...]
     before: NDArray[np.float64]
-    """Right (0/1) or nats: n × 1, or n × k where the baseline has seeds of its own."""
+    """Scores (0 to 1) or nats: n × 1, or n × k where the baseline has seeds of its own."""
     after: NDArray[np.float64]
     """Likewise, n × k."""
     sizes: NDArray[np.float64]
@@ -277,8 +277,14 @@ class Pairs:
         return bits_components(self.before, self.after, self.sizes, self.rows)
 
     @property
+    def fractional(self) -> bool:
+        """Whether some answer is neither right nor wrong: what counts flips is then not known."""
+        both = (self.before, self.after)
+        return self.measure == "accuracy" and any(((t > 0) & (t < 1)).any() for t in both)
+
+    @property
     def flipped(self) -> float:
-        """Share of the answers that changed from right to wrong or back, over all seeds."""
+        """Mean change of an answer, over all seeds: the share that flipped from right or wrong."""
         return float(np.abs(self.after - self.before).mean())
 
     def floor(self, margin: float) -> bool:
@@ -390,10 +396,10 @@ def _why_unpaired(
 def _problems_by_seeds(
     seeds: Sequence[Sequence[Answer]], order: Sequence[str], measure: Measure
 ) -> NDArray[np.float64]:
-    """Return right (0/1) or nats as problems × seeds."""
+    """Return scores (0 to 1) or nats as problems × seeds."""
     columns = []
     for answers in seeds:
-        by_id = {a.id: a.correct if measure == "accuracy" else a.nats for a in answers}
+        by_id = {a.id: a.value if measure == "accuracy" else a.nats for a in answers}
         columns.append([by_id[name] for name in order])
     table: NDArray[np.float64] = np.array(columns, dtype=float).T
     return table

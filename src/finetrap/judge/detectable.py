@@ -21,6 +21,7 @@ from finetrap.stats.power import (
     Spread,
     accuracy_spread,
     difference_power,
+    observed_spread,
     smallest_size,
 )
 
@@ -152,4 +153,7 @@ def _pairs(arm: Arm, base: Arm) -> Pairs | None:
 def _spread_of_arm(pairs: Pairs, own: Components, found: Estimate) -> tuple[SpreadOf, float]:
     """Return what was measured of one arm, as a function of the size of a change."""
     flips, noise = pairs.flipped, noise_floor(pairs.after)
+    if pairs.fractional:
+        spread = observed_spread(own, found)
+        return lambda size: spread, flips
     return lambda size: accuracy_spread(own, found, flips, noise, size), flips

@@ -15,7 +15,7 @@ from finetrap.stats.power import (
     Sizing,
     Spread,
     accuracy_spread,
-    bits_spread,
+    observed_spread,
     would_decide,
 )
 from finetrap.stats.retention import retained
@@ -132,7 +132,10 @@ def _flip_fields(family: Family, pairs: Pairs) -> dict[str, Any]:
     if family.bits:
         return {"lost": None, "gained": None}
     lost, gained = flips(pairs.before, pairs.after)
-    floor, beyond = noise_floor(pairs.after), churn(pairs.before, pairs.after)
+    changes = (pairs.after - pairs.before).mean(axis=0)
+    floor = beyond = None
+    if not pairs.fractional:
+        floor, beyond = noise_floor(pairs.after), churn(pairs.before, pairs.after)
     return {
         "lost": round(float(lost.mean())),
         "gained": round(float(gained.mean())),
@@ -141,10 +144,10 @@ def _flip_fields(family: Family, pairs: Pairs) -> dict[str, Any]:
                 seed,
                 int(b),
                 int(c),
-                mcnemar_mid_p(int(b), int(c)),
-                100 * float(c - b) / len(pairs.sizes),
+                None if pairs.fractional else mcnemar_mid_p(int(b), int(c)),
+                100 * float(change),
             )
-            for seed, b, c in zip(pairs.seeds, lost, gained, strict=True)
+            for seed, b, c, change in zip(pairs.seeds, lost, gained, changes, strict=True)
         ),
         "noise_floor": None if floor is None else 100 * floor,
         "churn": None if beyond is None else 100 * beyond[0],
@@ -167,8 +170,8 @@ def _retention_fields(family: Family, row: Measured, found: Estimate) -> dict[st
 
 
 def _noise_and_churn(row: Measured, found: Estimate, margin: float) -> Spread:
-    if row.pairs.measure != "accuracy":
-        return bits_spread(row.components, found)
+    if row.pairs.measure != "accuracy" or row.pairs.fractional:
+        return observed_spread(row.components, found)
     noise = noise_floor(row.pairs.after)
     return accuracy_spread(row.components, found, row.pairs.flipped, noise, margin)
 
@@ -185,6 +188,8 @@ def _caveats(family: Family, row: Measured, found: Estimate, unit: float) -> lis
             "this checkpoint: one seed says nothing of others"
             + (f"; the sign holds if seeds vary by less than {reach:.2g} (SD)" if reach else "")
         )
+    if pairs.fractional:
+        notes.append("scores between 0 and 1: their mean is compared; no noise floor is available")
     if arm.failed:
         causes = ", ".join(sorted(set(arm.failed.values())))
         planned = len(arm.failed) + len(arm.answers)

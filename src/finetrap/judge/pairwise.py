@@ -21,7 +21,7 @@ from finetrap.levels import Setting
 from finetrap.records import Judge
 from finetrap.stats.changes import Components, Estimate, Judged, estimate, judge_family
 from finetrap.stats.disagreement import noise_floor
-from finetrap.stats.power import Spread, accuracy_spread, bits_spread
+from finetrap.stats.power import Spread, accuracy_spread, observed_spread
 
 TINY = 1e-9
 """Stands in for a margin of zero where a change is measured in margins."""
@@ -150,8 +150,8 @@ def p_above(found: Estimate, bound: float) -> float:
 def contrast_spread(own: Contrast, margins: Judge) -> Spread:
     """Return the variances that a plan of further problems and seeds starts from."""
     found, pairs = estimate(own.components), own.pairs
-    if own.bits:
-        return bits_spread(own.components, found)
+    if own.bits or pairs.fractional:
+        return observed_spread(own.components, found)
     noise = sum(noise_floor(side) or 0.0 for side in (pairs.before, pairs.after))
     return accuracy_spread(own.components, found, pairs.flipped, noise, own.margin(margins))
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from finetrap.levels import PromptLevel, PromptSpread
 from finetrap.records import Run, content_hash
 from finetrap.references import PromptSpec
-from finetrap.stats.retention import wilson_percent
+from finetrap.stats.retention import percent_right, right_interval
 from finetrap.text.visible import one_line
 
 SHOWN = 30
@@ -80,7 +80,6 @@ def spreads(runs: Sequence[Run]) -> tuple[PromptSpread, ...]:
 
 
 def _level(run: Run) -> PromptLevel:
-    right, count = sum(a.correct is True for a in run.answers), len(run.answers)
     name = run.cell.model.shown.removeprefix(run.cell.model.name).strip(" []")
-    low, high = wilson_percent(right, count)
-    return PromptLevel(100 * right / count, low, high, count, name)
+    low, high = right_interval(run.answers)
+    return PromptLevel(percent_right(run.answers) or 0.0, low, high, len(run.answers), name)

@@ -107,7 +107,8 @@ def _filled(blank: Summary, rows: Sequence[CellRow], p_best: float | None) -> Su
     problems = mean([row for row in rows if row.accuracy is not None], "n")
     if level is not None and problems:
         n = round(problems)
-        low, high = wilson_percent(round(level * n / 100), n)
+        if all(row.low is not None for row in rows if row.accuracy is not None):
+            low, high = wilson_percent(round(level * n / 100), n)
     else:
         measure = "bits_per_byte"
         level = mean(rows, measure)

@@ -12,7 +12,7 @@ from finetrap.judge.arms import learning_rate, rate_settings, self_flips, strate
 from finetrap.levels import CellRow
 from finetrap.records import UNENDED, Answer, Run
 from finetrap.stats.likelihood import gold_bits
-from finetrap.stats.retention import percent_of, percent_right, wilson_percent
+from finetrap.stats.retention import percent_of, percent_right, right_interval
 from finetrap.text.visible import visible
 
 _NOT_IN_TABLES = ("per_seed", "cells", "name")
@@ -30,8 +30,7 @@ def cell_rows(runs: Sequence[Run]) -> tuple[CellRow, ...]:
 
 def _cell_row(run: Run, label: str, setting: str) -> CellRow:
     cell, costs, again = run.cell, run.costs, self_flips(run)
-    scored = [a.correct for a in run.answers if a.correct is not None]
-    low, high = wilson_percent(sum(scored), len(scored))
+    low, high = right_interval(run.answers)
     return CellRow(
         key=cell.key,
         model=cell.model.shown,

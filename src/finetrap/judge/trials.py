@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from finetrap.findings import Trial
 from finetrap.records import Answer, Cell, Run, content_hash
 from finetrap.runs.trials import Point, Searched, searches_of
-from finetrap.stats.retention import chance, percent_right, wilson_percent
+from finetrap.stats.retention import chance, percent_right, right_interval
 
 
 def judged_trials(runs: Sequence[Run]) -> tuple[Trial, ...]:
@@ -32,7 +32,7 @@ def _trial(search: Searched, point: Point, base: Mapping[str, Run]) -> Trial:
     run, tried = search.runs[point], search.tried[point]
     cell, rate = run.cell, point[1]
     untrained = base.get(_dev_problems(cell))
-    low, high = wilson_percent(tried.right, tried.n)
+    low, high = right_interval(run.answers if tried.n else ())
     chosen = rate == search.chosen and point[0] == 1.0
     return Trial(
         model=cell.model.shown,
@@ -78,4 +78,4 @@ def _share_above_chance(answers: Sequence[Answer]) -> float | None:
     guessed = chance(answers)
     if guessed is None:
         return None
-    return sum(bool(a.correct) for a in answers) / len(answers) - guessed
+    return sum(a.value or 0.0 for a in answers) / len(answers) - guessed

@@ -199,14 +199,14 @@ def _self_flips(
     smaller = replace(cell.limits, batch=max(1, cell.limits.batch // 2))
     first = {answer.id: answer for answer in answers}
     pairs = [
-        (first[problem.id], completion.text, grade.correct)
+        (first[problem.id], completion.text, (grade.correct, grade.score))
         for problem, (completion, grade) in zip(
             problems, solve(solver, problems, smaller, told), strict=True
         )
     ]
     return {
         "n": len(pairs),
-        "flips": sum(before.correct != correct for before, _, correct in pairs),
+        "flips": sum((before.correct, before.score) != again for before, _, again in pairs),
         "changed_texts": sum(before.completion != text for before, text, _ in pairs),
     }
 

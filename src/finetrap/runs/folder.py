@@ -55,7 +55,7 @@ _AGAIN = (
     "`finetrap fsck RUNS --repair` sets the folder aside, and the next run measures this cell anew"
 )
 _COLUMNS = tuple(f.name for f in fields(Answer))
-_NEWER = ("choices", "cut", "scoring")
+_NEWER = ("choices", "cut", "scoring", "score")
 FORMATS = tuple(range(1, FORMAT + 1))
 PROTOCOLS = tuple(range(1, PROTOCOL + 1))
 """What can be read; a version from the future cannot."""

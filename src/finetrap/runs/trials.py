@@ -33,7 +33,8 @@ class Tried(NamedTuple):
 
     bits: float | None
     """Bits per byte of the dev solutions."""
-    right: int
+    right: float
+    """Answers, or the sum of their scores."""
     n: int
 
     @property
@@ -130,9 +131,7 @@ def summed_up(run: Run) -> Tried:
     """Sum up the dev answers of a trial."""
     if run.status != "done" or not all_scored(run.answers):
         return Tried(None, 0, 0)
-    return Tried(
-        gold_bits(run.answers), sum(bool(a.correct) for a in run.answers), len(run.answers)
-    )
+    return Tried(gold_bits(run.answers), sum(a.value or 0.0 for a in run.answers), len(run.answers))
 
 
 def searched(cell: Cell) -> str:

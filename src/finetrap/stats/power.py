@@ -53,7 +53,7 @@ def accuracy_spread(
     return Spread(total, within, found.seed_variance, found.shared, found.outlying)
 
 
-def bits_spread(own: Components, found: Estimate) -> Spread:
+def observed_spread(own: Components, found: Estimate) -> Spread:
     """Return the spread of bits per byte, from the observed mean squares, in units per problem."""
     # With families as rows, a row holds several problems: the design effect turns it back.
     scale = own.problems / own.rows

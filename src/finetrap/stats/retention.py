@@ -24,15 +24,23 @@ class Retention(NamedTuple):
     high: float
 
 
-def percent_of(values: Iterable[bool | None]) -> float | None:
-    """Return the percentage of True among what is known; None where nothing is."""
+def percent_of(values: Iterable[float | None]) -> float | None:
+    """Return the mean, in percent, of what is known (True is 1); None where nothing is."""
     known = [value for value in values if value is not None]
     return 100 * sum(known) / len(known) if known else None
 
 
 def percent_right(answers: Iterable[Answer]) -> float | None:
     """Return the percentage of right answers among those that have a score; None without any."""
-    return percent_of(answer.correct for answer in answers)
+    return percent_of(answer.value for answer in answers)
+
+
+def right_interval(answers: Iterable[Answer]) -> tuple[float, float] | tuple[None, None]:
+    """Return Wilson's interval of right answers in percent; None for scores between 0 and 1."""
+    known = [answer.value for answer in answers if answer.value is not None]
+    if any(0 < value < 1 for value in known):
+        return None, None
+    return wilson_percent(round(sum(known)), len(known))
 
 
 def wilson_percent(right: int, n: int) -> tuple[float, float] | tuple[None, None]:
@@ -48,7 +56,7 @@ def chance(answers: Iterable[Answer]) -> float | None:
 
     None where it is not known, for runs of format 1 do not say how many choices there were.
     """
-    counts = [answer.choices for answer in answers if answer.rule == "likelihood"]
+    counts = [answer.choices for answer in answers if answer.rule == "likelihood" or answer.choices]
     known = [1 / count for count in counts if count]
     if len(known) < len(counts):
         return None
@@ -63,7 +71,7 @@ def retained(
     by_chance: float,
     families: NDArray[np.int64] | None = None,
 ) -> Retention | None:
-    """Return (after − chance) / (before − chance) of 0/1 answers, `before` (n) and `after` (n × k).
+    """Return (after − chance) / (before − chance) of scores, `before` (n) and `after` (n × k).
 
     Fieller's interval (1954) with the pseudo-problems, the seed variance and the degrees of freedom
     of the change's own estimate: it holds 1 exactly where that interval holds 0. None where the

@@ -12,10 +12,14 @@ from finetrap.errors import BadData, BadInput, nearest
 from finetrap.records import Problem
 from finetrap.tasks._columns import PAIRS, question_and_answer, reached, text, with_question
 from finetrap.text import own_scorer, scorers
+from finetrap.text.prompts import lettered
 from finetrap.text.rows import Row
 
 CHOICES = ("choices", "options")
 """Columns of a row's options, where none is named."""
+CHOSEN = (scorers.CHOICE, scorers.LETTER)
+"""Ways in which one of several options is right."""
+_JSON = ("json", "json-fields")
 
 
 def checked_scoring(name: str, options: Mapping[str, Any]) -> str | None:
@@ -37,10 +41,10 @@ def scored_problem(row: Row, options: Mapping[str, Any], how: str) -> Problem:
     """Return the problem of a row. Raises BadData for a gold that cannot be scored in this way."""
     question, stated = question_and_answer(_as_text(row, options), options)
     named = with_question(row, question)
-    gold = stated.rpartition("####")[2].strip() if how != "json" else stated
+    gold = stated.rpartition("####")[2].strip() if how not in _JSON else stated
     if how.startswith(own_scorer.PREFIX):
         shown, gold = stated, json.dumps(row[1], default=str, ensure_ascii=False)
-    elif how == "json":
+    elif how in _JSON:
         shown = stated
     elif how == scorers.CHOICE:
         shown = gold
@@ -52,7 +56,7 @@ def scored_problem(row: Row, options: Mapping[str, Any], how: str) -> Problem:
         shown = worked if "####" in worked else f"{worked}\n{shown}"
     if fault := scorers.gold_fault(gold, how):
         raise BadData(f"{named[0]}: the answer {gold[:60]!r} cannot be scored as {how}: {fault}")
-    if how in ("number", "text", "json") and not scorers.scored(shown, gold, how).correct:
+    if how in ("number", "text", *_JSON) and not scorers.scored(shown, gold, how).correct:
         raise BadData(
             f"{named[0]}: the solution {shown[-60:]!r} is wrong by its own answer {gold!r}"
         )
@@ -62,7 +66,7 @@ def scored_problem(row: Row, options: Mapping[str, Any], how: str) -> Problem:
         solution=shown,
         answer=gold,
         family=text(named, options["family"], "family") if "family" in options else "",
-        choices=_own_choices(named, options) if how == scorers.CHOICE else (),
+        choices=_own_choices(named, options) if how in CHOSEN else (),
         scoring=how,
         place=row[0],
     )
@@ -87,7 +91,23 @@ def _labelled(problem: Problem, choices: tuple[str, ...]) -> Problem:
             "text of one or as its letter"
         )
     label = choices.index(right)
+    if problem.scoring == scorers.LETTER:
+        letter = ascii_uppercase[label]
+        return replace(
+            problem,
+            question=f"{problem.question}\n{lettered(choices)}",
+            choices=(),
+            answer=letter,
+            solution=_ending_in(problem.solution, gold, letter),
+            scoring=f"{scorers.LETTER}:{ascii_uppercase[: len(choices)]}",
+        )
     return replace(problem, choices=choices, label=label, answer=right, solution=right)
+
+
+def _ending_in(solution: str, gold: str, letter: str) -> str:
+    """Return a solution that ends in the letter of its answer."""
+    worked = solution.rpartition("####")[0] if "####" in solution else ""
+    return f"{worked}#### {letter}"
 
 
 def _own_choices(row: Row, options: Mapping[str, Any]) -> tuple[str, ...]:

@@ -6,9 +6,9 @@ or one line of text, or a worked solution that ends in `#### answer`. Options na
 (`question`, `answer`, `solution` for a worked solution apart from the answer, `id`, `family`) and
 the test problems: `test` is a file beside the first, `split` a column that says train or test.
 `scoring` says how answers are scored, else their own kind does (text/scorers.py): `number`, `text`
-(a list of texts allows any of them), `expression`, `json`, `python:FILE.py:FUNCTION` beside the
-data, or `choice`, by the likelihood of the options in the column `choices`, else of the file's
-different answers.
+(a list of texts allows any of them), `expression`, `json`, `json-fields`, `python:FILE.py:FUNCTION`
+beside the data, and for the options in the column `choices`, else the file's different answers,
+`choice` (the likeliest) or `letter` (the one that the model writes).
 Otherwise one problem in five is held out by the wording of its question (`test_share`; 1 makes all
 of them test problems).
 """
@@ -24,7 +24,7 @@ from finetrap.errors import BadData, BadInput
 from finetrap.records import Problem, TaskKind, TaskRef
 from finetrap.tasks import Task
 from finetrap.tasks._columns import question_and_answer, text, with_question
-from finetrap.tasks._scored import checked_scoring, labelled, scored_problem
+from finetrap.tasks._scored import CHOSEN, checked_scoring, labelled, scored_problem
 from finetrap.tasks._sources import file_revision
 from finetrap.tasks._splits import draw, identified, without, wording
 from finetrap.text import own_scorer, scorers
@@ -76,7 +76,7 @@ def of_rows(
     """
     ref = replace(ref, options=options)
     problems = [[_problem(row, options, how) for row in rows] for rows in parts]
-    if how == scorers.CHOICE:
+    if how in CHOSEN:
         problems = labelled(problems)
     if len(parts) == 2:
         train, test = problems

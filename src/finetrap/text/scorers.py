@@ -4,6 +4,8 @@
     text        normalised exact match; a gold that is a JSON list of texts allows any of them
     expression  mathematical equality, by the package math-verify
     json        the object that a completion holds, equal to the gold's
+    json-fields the share of its fields that are the gold's
+    letter      the letter that a completion chooses, of those of a row's options
     python:FILE.py:FUNCTION   a function of the user's own (text/own_scorer.py)
 
 Without it a gold is graded as what it is: a number, an option letter or a text (scoring.py).
@@ -17,9 +19,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from finetrap.errors import BadInput, MissingPackage
+from finetrap.errors import BadInput
 from finetrap.records import Problem
-from finetrap.text import own_scorer, scoring
+from finetrap.text import expressions, own_scorer, scoring
 from finetrap.text.golds import GoldAnswer, read_gold
 from finetrap.text.number_answer import find_number
 from finetrap.text.rows import refuse_constant
@@ -29,6 +31,8 @@ from finetrap.text.turns import graded_part
 
 CHOICE = "choice"
 """By the likelihood of a row's options: never graded from a completion."""
+LETTER = "letter"
+"""The options are shown, and the model writes a letter; of a problem: `letter:ABCD`."""
 
 
 def scored(completion: str, gold: str, how: str | None = None) -> Grade:
@@ -36,9 +40,24 @@ def scored(completion: str, gold: str, how: str | None = None) -> Grade:
     if not how:
         return scoring.grade(completion, gold)
     if how.startswith(own_scorer.PREFIX):
-        correct = own_scorer.opened(how).correct(completion, gold)
-        return Grade(completion.strip() or None, "python", correct, correct)
-    return _WAYS[how](completion, gold)
+        return _partly(completion.strip(), "python", own_scorer.opened(how).score(completion, gold))
+    name, _, letters = how.partition(":")
+    if name == LETTER:
+        return scoring.grade(completion, gold, letters=letters)
+    return _WAYS[name](completion, gold)
+
+
+def _partly(found: str, rule: str, score: float, strict: bool | None = None) -> Grade:
+    """Return the grade of a score from 0 to 1: right is 1 alone."""
+    right = score == 1
+    strict = right if strict is None else strict
+    return Grade(found or None, rule, right, strict, score=score if 0 < score < 1 else None)
+
+
+def options_of(how: str | None) -> int | None:
+    """Return how many options a written letter is one of; None where none is asked for."""
+    name, _, letters = (how or "").partition(":")
+    return len(letters) if name == LETTER else None
 
 
 def without_folder(how: str) -> str:
@@ -54,9 +73,9 @@ def check_own_golds(problems: Iterable[Problem]) -> None:
     for problem in problems:
         how = problem.scoring or ""
         own = own_scorer.opened(how) if how.startswith(own_scorer.PREFIX) else None
-        if own is not None and not own.correct(problem.solution, problem.answer):
+        if own is not None and own.score(problem.solution, problem.answer) != 1:
             raise BadInput(
-                f"{problem.named}: {without_folder(how)} calls its own solution wrong: "
+                f"{problem.named}: {without_folder(how)} calls its own solution not right: "
                 f"{problem.solution[:60]!r}; mend the function or the row"
             )
 
@@ -85,13 +104,30 @@ def _by_text(completion: str, gold: str) -> Grade:
 
 def _by_json(completion: str, gold: str) -> Grade:
     """Take the last whole JSON object or list of the graded part."""
-    part = graded_part(completion, cut=False)
-    found = list(_json_values(part.text))
+    return _json_compared(completion, gold, lambda value, wanted: float(value == wanted))
+
+
+def _by_fields(completion: str, gold: str) -> Grade:
+    return _json_compared(completion, gold, _equal_fields)
+
+
+def _equal_fields(value: Any, wanted: dict[str, Any]) -> float:
+    """Return the share of all fields, those that are too many counted, that are equal."""
+    if not isinstance(value, dict):
+        return 0.0
+    names = value.keys() | wanted.keys()
+    absent = object()
+    equal = [n for n in names if value.get(n, absent) == wanted.get(n, absent)]
+    return len(equal) / len(names)
+
+
+def _json_compared(completion: str, gold: str, compared: Callable[[Any, Any], float]) -> Grade:
+    found = list(_json_values(graded_part(completion, cut=False).text))
     if not found:
         return Grade(None, "none", False, False)
     value, alone = found[-1]
-    correct = value == _json_of(gold)
-    return Grade(json.dumps(value, default=str, ensure_ascii=False), "json", correct, alone)
+    shown = json.dumps(value, default=str, ensure_ascii=False)
+    return _partly(shown, "json", compared(value, _json_of(gold)), alone)
 
 
 def _json_of(text: str) -> Any:
@@ -116,24 +152,16 @@ def _json_values(text: str) -> Iterator[tuple[Any, bool]]:
 
 
 def _by_expression(completion: str, gold: str) -> Grade:
-    """Extract by math-verify, within the part of the completion that is graded."""
-    try:
-        from math_verify import parse, verify
-    except ImportError as error:
-        raise MissingPackage(
-            "scoring = \"expression\" needs math-verify: pip install 'finetrap[math]'; or leave "
-            "`scoring` out: formulas are then compared in one spelling of LaTeX"
-        ) from error
+    """Extract by math-verify, from what follows `####` and then from all that is graded."""
     plain = scoring.grade(completion, gold)
     if plain.correct:
         return plain
     text = graded_part(completion).text
-    # Its own time limit is by signals, which work in the main thread alone: it is switched off.
-    wanted = parse(f"${gold}$", parsing_timeout=None)
-    found = parse(text, parsing_timeout=None)
-    correct = bool(wanted) and verify(wanted, found, timeout_seconds=None)
-    shown = str(found[-1]) if found else plain.extracted
-    return Grade(shown, "math-verify" if found else plain.rule, correct, plain.strict, plain.cut)
+    stated = text.rpartition("####")[2].strip().partition("\n")[0]
+    texts = [f"${stated.strip('$. ')}$"] if "####" in text and stated else []
+    found, correct = expressions.equals(gold, [*texts, text])
+    rule = "math-verify" if found else plain.rule
+    return Grade(found or plain.extracted, rule, correct, plain.strict, plain.cut)
 
 
 def gold_fault(gold: str, how: str) -> str | None:
@@ -144,11 +172,13 @@ def gold_fault(gold: str, how: str) -> str | None:
         return "it must be one number"
     if how == "text" and not all(map(normal, aliases(gold))):
         return "it must be a text, or a list of texts"
-    if how == "json":
+    if how in ("json", "json-fields"):
         try:
-            _json_of(gold)
+            value = _json_of(gold)
         except ValueError as error:
             return f"it must be JSON ({error})"
+        if how == "json-fields" and not (isinstance(value, dict) and value):
+            return "it must be a JSON object with fields"
     return None
 
 
@@ -157,6 +187,7 @@ _WAYS: dict[str, Callable[[str, str], Grade]] = {
     "text": _by_text,
     "expression": _by_expression,
     "json": _by_json,
+    "json-fields": _by_fields,
 }
-NAMES = (*_WAYS, CHOICE)
+NAMES = (*_WAYS, CHOICE, LETTER)
 """Ways that a study can name, beside a function of its own."""

@@ -37,6 +37,8 @@ class Grade:
     strict: bool
     cut: str | None = None
     """What opens the other problem at which the completion was cut; None if it was not."""
+    score: float | None = None
+    """How much of it is right, where it is neither right nor wrong."""
 
 
 def grade(

@@ -26,14 +26,14 @@ def family_tables(sets: Sequence[QuestionSet]) -> list[FamilyTable]:
     found = []
     for asked in sets:
         arms = tuple(dict.fromkeys(block.label for block in asked.blocks))
-        right: dict[str, dict[str, list[bool]]] = {}
+        right: dict[str, dict[str, list[float]]] = {}
         problems: dict[str, set[str]] = {}
         for block in asked.blocks:
             for answer in block.answers:
                 if answer.family and answer.correct is not None:
                     problems.setdefault(answer.family, set()).add(answer.id)
                     own = right.setdefault(answer.family, {}).setdefault(block.label, [])
-                    own.append(answer.correct)
+                    own.append(answer.value or 0.0)
         if not 1 < len(problems) <= MOST_FAMILIES:
             continue
         rows = tuple(
@@ -49,5 +49,5 @@ def family_tables(sets: Sequence[QuestionSet]) -> list[FamilyTable]:
     return found
 
 
-def _percent(right: Sequence[bool]) -> float | None:
+def _percent(right: Sequence[float]) -> float | None:
     return 100 * sum(right) / len(right) if right else None

@@ -1,0 +1,58 @@
+"""Mathematical equality by the package math-verify, in a process of its own.
+
+It calculates what a completion says, and `$9^{9^9}$` would never end: what takes too long is wrong.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+
+from finetrap.errors import MissingPackage
+from finetrap.text.side_process import SideEnded, SideProcess
+
+SECONDS = 10.0
+"""Within which one completion is read and compared."""
+_PROGRAM = """
+import json, logging, os, resource, sys
+out = os.fdopen(os.dup(1), "w"); os.dup2(2, 1)
+resource.setrlimit(resource.RLIMIT_AS, (4 * 2**30, resource.RLIM_INFINITY))
+from math_verify import parse, verify
+logging.disable()  # it warns of the time limits that are set here instead
+out.write("ready\\n"); out.flush()
+for line in sys.stdin:
+    gold, texts = json.loads(line)
+    said = {"found": None, "equal": False}
+    try:
+        wanted = parse(f"${gold}$", parsing_timeout=None)
+        for text in texts:
+            found = parse(text, parsing_timeout=None)
+            if found:
+                equal = bool(wanted) and verify(wanted, found, timeout_seconds=None)
+                said = {"found": str(found[-1]), "equal": equal}
+                break
+    except Exception: pass
+    out.write(json.dumps(said) + "\\n"); out.flush()
+"""
+
+
+def equals(gold: str, texts: list[str], seconds: float = SECONDS) -> tuple[str | None, bool]:
+    """Return the formula of the first text that holds one, and whether it equals the gold's.
+
+    Raises MissingPackage.
+    """
+    if find_spec("math_verify") is None:
+        raise MissingPackage(
+            "scoring = \"expression\" needs math-verify: pip install 'finetrap[math]'; or leave "
+            "`scoring` out: formulas are then compared in one spelling of LaTeX"
+        )
+    try:
+        said = _opened(seconds).ask([gold, texts])
+    except SideEnded:
+        return None, False
+    return said["found"], said["equal"]
+
+
+@cache
+def _opened(seconds: float) -> SideProcess:
+    return SideProcess(_PROGRAM, (), seconds)
