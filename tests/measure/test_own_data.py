@@ -63,9 +63,47 @@ def test_a_test_file_or_a_folder_with_both_files_can_be_given(tmp_path):
     write_rows(tmp_path / "train.jsonl", *train)
     write_rows(tmp_path / "test.jsonl", *test)
     for name, options in (("train.jsonl", {"test": "test.jsonl"}), ("", {})):
-        task = load_task(f"jsonl:{tmp_path / name}", **options)
+        with pytest.raises(BadData, match=r"1 of 10 training rows .*line 1"):
+            load_task(f"jsonl:{tmp_path / name}", **options)
+        task = load_task(f"jsonl:{tmp_path / name}", duplicates="drop", **options)
         assert (len(task.train), len(task.test), task.left_out) == (9, 2, 1)
         assert grade("#### Ninety nine.", task.test[0].answer).correct
+
+
+def test_rows_of_a_group_stay_on_one_side_and_are_its_family(tmp_path):
+    told = [{"question": f"What is {i}?", "answer": i, "of": f"text {i // 8}"} for i in range(160)]
+    task = load_task(f"jsonl:{write_rows(tmp_path / 'a.jsonl', *told)}", group="of")
+    kept, dev = tasks.held_out(task, 20)
+    sides = [{p.family for p in side} for side in (kept, dev, task.test)]
+    assert sum(map(len, sides)) == len(set.union(*sides)) == 20
+    assert all(sides)
+    assert len(dev) <= 20
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"question": "What?", "answer": "6"}, None),
+        ({"instruction": "Add.", "input": "1 + 1", "output": "2"}, "instruction + input → output"),
+        ({"prompt": "What?", "completion": "6"}, "prompt → completion"),
+        (
+            {"conversations": [{"from": "human", "value": "?"}, {"from": "gpt", "value": "6"}]},
+            "ShareGPT rows",
+        ),
+    ],
+)
+def test_rows_of_a_known_shape_are_said_to_be_read_as_it(tmp_path, row, said):
+    task = load_task(f"jsonl:{write_rows(tmp_path / 'a.jsonl', row)}", test_share=1)
+    lines = tasks.held_data({task.name: task})
+    assert [said in line for line in lines if "read as" in line] == [True] * bool(said)
+
+
+def test_near_duplicates_of_the_test_are_named_before_anything_runs(tmp_path):
+    long = "Ann buys {} red apples and then 7 green ones at the market in the old town of Ulm today"
+    write_rows(tmp_path / "a.jsonl", {"question": long.format(6) + ", why?", "answer": 1})
+    write_rows(tmp_path / "b.jsonl", {"question": long.format(6), "answer": 1})
+    task = load_task(f"jsonl:{tmp_path / 'a.jsonl'}", test="b.jsonl")
+    assert any("1 nearly" in line for line in tasks.held_data({task.name: task}))
 
 
 def test_repeated_questions_get_ids_of_their_own(tmp_path):
@@ -121,6 +159,8 @@ def test_a_file_that_cannot_be_used_says_why(tmp_path, content, options, said):
         ({"question": 3}, "must be a string"),
         ({"test_share": 0}, "above 0 and at most 1"),
         ({"test_share": 0.5, "split": "s"}, "only one of"),
+        ({"group": "g", "split": "s"}, "cannot stand beside `split`"),
+        ({"duplicates": "keep"}, 'it can be "drop"'),
     ],
 )
 def test_a_wrong_option_is_refused(tmp_path, options, said):

@@ -70,7 +70,7 @@ def test_trials_are_asked_only_what_no_test_and_no_training_has(done):
 
 def test_the_dev_problems_are_a_fifth_of_a_small_task_at_most(tmp_path):
     market = tasks.load(tasks.reference("market"))
-    kept, dev = tasks.held_out(market.train[:50], "market", 200)
+    kept, dev = tasks.held_out(replace(market, train=market.train[:50]), 200)
     assert len(dev) == 10
     assert len(kept) == 40
     assert not set(kept) & set(dev)

@@ -14,6 +14,7 @@ test or probe asks. Files whose name starts with an underscore are not tasks.
 from __future__ import annotations
 
 import pkgutil
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -25,8 +26,10 @@ from typing import Any
 
 from finetrap.errors import BadData, BadInput, nearest
 from finetrap.records import Cell, Problem, Split, TaskKind, TaskRef, TrainSpec
-from finetrap.tasks._splits import wording
+from finetrap.tasks._splits import draw, wording
 from finetrap.text.golds import GoldCount, count_golds, described_golds
+from finetrap.text.overlap import Overlap, overlap_sentence
+from finetrap.text.overlap import find as find_overlap
 
 DEV_PROBES = 100
 """Problems of each probe that settings are chosen on."""
@@ -50,6 +53,10 @@ class Task:
     test: tuple[Problem, ...]
     left_out: int = 0
     """Rows without exactly one usable answer, or whose question is asked again in the test."""
+    read_as: str = ""
+    """Which shape rows of a person's own data were taken for, where they name no columns."""
+    grouped: bool = False
+    """Whether problems of one family stay on one side."""
     most: int | None = None
     """Problems that a test asks at most; None: as many as the study's limits say."""
 
@@ -82,11 +89,26 @@ def held_data(read: Mapping[str, Task]) -> list[str]:
     """Say what the data of tasks holds: their rows, and what their right answers are."""
     lines = []
     for name, task in read.items():
+        if task.read_as:
+            lines.append(f"{name}: read as {task.read_as}")
         lines.append(f"{name}: " + ", ".join(f"{n} {what}" for what, n in counts(task).items()))
+        if own_data(name) and (near := near_duplicates(task)).near:
+            lines.append(f"{name}: {overlap_sentence(near)}")
         golds = right_answers(task)
         if golds is not None:
             lines.append(f"{name}: the right answers are {described_golds(golds)}")
     return lines
+
+
+def own_data(name: str) -> bool:
+    """Whether a task is a person's own data: what it holds is known to nobody else."""
+    return name.partition(":")[0] in (USER_DATA, HUB_DATA)
+
+
+def near_duplicates(task: Task) -> Overlap:
+    """Return which test questions stand in the training questions, or nearly do."""
+    train, test = ([(p.id, p.question) for p in side] for side in (task.train, task.test))
+    return find_overlap(train, test)
 
 
 def local_data(cells: Iterable[Cell]) -> tuple[dict[str, Task], list[str]]:
@@ -189,16 +211,32 @@ def sample(
     return tuple(problems[i] for i in sorted(order[:count]))
 
 
-def held_out(
-    problems: Sequence[Problem], name: str, count: int
-) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+def held_out(task: Task, count: int) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
     """Split a task's training problems: those to train on, and those to choose settings on.
 
-    The second are `count`, at most a fifth of them all.
+    The second are `count`, at most a fifth of them all; of groups as many as that holds.
     """
-    dev = sample(problems, min(count, len(problems) // 5), purpose=f"{name}/dev", seed=0)
+    problems, purpose = task.train, f"{task.name}/dev"
+    count = min(count, len(problems) // 5)
+    dev = (
+        _whole_families(problems, count, purpose)
+        if task.grouped
+        else sample(problems, count, purpose=purpose, seed=0)
+    )
     kept = {problem.id for problem in dev}
     return tuple(p for p in problems if p.id not in kept), dev
+
+
+def _whole_families(problems: Sequence[Problem], count: int, purpose: str) -> tuple[Problem, ...]:
+    """Return whole families, at most so many problems, in an order of their own."""
+    order = sorted({p.family for p in problems}, key=lambda name: draw(purpose, name))
+    sizes = Counter(p.family for p in problems)
+    chosen: set[str] = set()
+    for name in order:
+        if sizes[name] <= count:
+            chosen.add(name)
+            count -= sizes[name]
+    return tuple(p for p in problems if p.family in chosen)
 
 
 def training(task: Task, budget: TrainSpec) -> tuple[Problem, ...]:
@@ -206,7 +244,7 @@ def training(task: Task, budget: TrainSpec) -> tuple[Problem, ...]:
 
     Raises BadInput if nothing is left of a small task to choose settings on.
     """
-    problems, dev = held_out(task.train, task.name, budget.dev)
+    problems, dev = held_out(task, budget.dev)
     count = len(problems) if budget.problems is None else min(budget.problems, len(problems))
     count = max(1, round(count * budget.share))
     chosen = sample(problems, count, purpose=f"{task.name}/train", seed=0)
@@ -217,7 +255,7 @@ def asked(task: Task, count: int | None, split: Split, dev: int) -> tuple[Proble
     """Return the problems that a cell asks: of the test, or those held out of training."""
     if split == "test":
         return task.tested(count)
-    problems = held_out(task.train, task.name, dev)[1]
+    problems = held_out(task, dev)[1]
     if not problems:
         raise BadInput(
             f"task '{task.name}' has {len(task.train)} training problems "

@@ -61,6 +61,27 @@ def question_and_answer(row: Row, options: Mapping[str, Any]) -> tuple[str, str]
     return question, text(with_question(row, question), answered, "answer")
 
 
+def shape(row: Row, options: Mapping[str, Any]) -> str:
+    """Name the shape that a row is taken for; empty where it is question and answer, or named."""
+    values = row[1]
+    if {"question", "answer"} & set(options) or set(PAIRS[0]) <= set(values):
+        return ""
+    if set(PAIRS[1]) <= set(values):
+        more = " + input" if values.get("input") not in (None, "") else ""
+        return f"Alpaca rows: instruction{more} → output"
+    if set(PAIRS[2]) <= set(values):
+        return "prompt → completion"
+    if CHATS[0] in values:
+        return "chat messages: what the user asks → what the assistant answers"
+    return "ShareGPT rows: what the human asks → what gpt answers" if CHATS[1] in values else ""
+
+
+def family(row: Row, options: Mapping[str, Any]) -> str:
+    """Return the family of a row, by a column of families or of groups; empty without one."""
+    name = options.get("family", options.get("group"))
+    return text(row, name, "family") if name else ""
+
+
 def with_question(row: Row, question: str) -> Row:
     """Return a row whose place also says how its question begins."""
     return f"{row[0]} ({opening(question)})", row[1]

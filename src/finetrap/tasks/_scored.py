@@ -10,7 +10,14 @@ from typing import Any
 
 from finetrap.errors import BadData, BadInput, nearest
 from finetrap.records import Problem
-from finetrap.tasks._columns import PAIRS, question_and_answer, reached, text, with_question
+from finetrap.tasks._columns import (
+    PAIRS,
+    family,
+    question_and_answer,
+    reached,
+    text,
+    with_question,
+)
 from finetrap.text import own_scorer, scorers
 from finetrap.text.prompts import lettered
 from finetrap.text.rows import Row
@@ -65,7 +72,7 @@ def scored_problem(row: Row, options: Mapping[str, Any], how: str) -> Problem:
         question=question,
         solution=shown,
         answer=gold,
-        family=text(named, options["family"], "family") if "family" in options else "",
+        family=family(named, options),
         choices=_own_choices(named, options) if how in CHOSEN else (),
         scoring=how,
         place=row[0],

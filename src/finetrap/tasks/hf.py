@@ -29,10 +29,11 @@ MAIN = "main"
 
 def revision(name: str, source: str | None, options: Mapping[str, Any]) -> str:
     """Return the commit that is named, else `main`, whose rows can change under the same key."""
-    texts = (*jsonl.COLUMNS, "test", "scoring")
+    texts = (*jsonl.COLUMNS, "test", "scoring", "duplicates")
     for option in (key for key in texts if key in options):
         if not isinstance(options[option], str):
             raise BadInput(f"{name}: option {option} is {options[option]!r}; it must be a string")
+    jsonl.check_sides(name, {key: value for key, value in options.items() if key != "split"})
     how = checked_scoring(name, options) or ""
     if how.startswith(own_scorer.PREFIX):
         raise BadInput(f"{name}: a scorer in Python lies beside a file; download the data set")

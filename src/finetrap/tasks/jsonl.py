@@ -9,8 +9,9 @@ the test problems: `test` is a file beside the first, `split` a column that says
 (a list of texts allows any of them), `expression`, `json`, `json-fields`, `python:FILE.py:FUNCTION`
 beside the data, and for the options in the column `choices`, else the file's different answers,
 `choice` (the likeliest) or `letter` (the one that the model writes).
-Otherwise one problem in five is held out by the wording of its question (`test_share`; 1 makes all
-of them test problems).
+Otherwise one problem in five is held out by the wording of its question, or by its `group`, whose
+rows stay together (`test_share`; 1 makes all of them test problems). A training row that asks what
+the test asks is refused, or left out with `duplicates = "drop"`.
 """
 
 from __future__ import annotations
@@ -18,12 +19,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from finetrap.errors import BadData, BadInput
 from finetrap.records import Problem, TaskKind, TaskRef
 from finetrap.tasks import Task
-from finetrap.tasks._columns import question_and_answer, text, with_question
+from finetrap.tasks._columns import (
+    family,
+    question_and_answer,
+    shape,
+    text,
+    with_question,
+)
 from finetrap.tasks._scored import CHOSEN, checked_scoring, labelled, scored_problem
 from finetrap.tasks._sources import file_revision
 from finetrap.tasks._splits import draw, identified, without, wording
@@ -36,24 +43,37 @@ from finetrap.text.scoring import grade as graded
 
 NAMES: dict[str, TaskKind] = {"jsonl": "math"}
 TEST_SHARE = 0.2
-COLUMNS = ("question", "answer", "solution", "id", "family", "split", "choices")
-OPTIONS = (*COLUMNS, "test", "test_share", "scoring")
+COLUMNS = ("question", "answer", "solution", "id", "family", "group", "split", "choices")
+OPTIONS = (*COLUMNS, "test", "test_share", "scoring", "duplicates")
 
 
 def revision(name: str, source: str | None, options: Mapping[str, Any]) -> str:
     """Return a hash over the file, and over the test file where there is one."""
-    for option in (*COLUMNS, "test", "scoring"):
+    for option in (*COLUMNS, "test", "scoring", "duplicates"):
         if option in options and not isinstance(options[option], str):
             raise BadInput(f"{name}: option {option} is {options[option]!r}; it must be a string")
     share = options.get("test_share", TEST_SHARE)
     if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
         raise BadInput(f"{name}: test_share is {share!r}; it must be above 0 and at most 1")
-    if len({"test", "split", "test_share"} & set(options)) > 1:
-        raise BadInput(f"{name}: give only one of the options test, split and test_share")
+    check_sides(name, options)
     files = _own_files(source, options)
     how = checked_scoring(name, options)
     own = [files[0].parent / own_scorer.parts(how)[0]] if how and _is_own(how) else []
     return file_revision(*files, *own)
+
+
+def check_sides(name: str, options: Mapping[str, Any]) -> None:
+    """Raise BadInput for options that would put a problem on a side in two ways."""
+    if len({"test", "split", "test_share"} & set(options)) > 1:
+        raise BadInput(f"{name}: give only one of the options test, split and test_share")
+    clash = [other for other in ("family", "split", "test") if other in options]
+    if "group" in options and clash:
+        raise BadInput(
+            f"{name}: `group` keeps rows of a group on one side and is their family; it cannot "
+            f"stand beside {' and '.join(f'`{other}`' for other in clash)}"
+        )
+    if options.get("duplicates", "drop") != "drop":
+        raise BadInput(f'{name}: duplicates is {options["duplicates"]!r}; it can be "drop"')
 
 
 def load(ref: TaskRef) -> Task:
@@ -91,11 +111,29 @@ def of_rows(
     if how is None:
         _refuse_doubtful([*train, *test])
     kept = without(train, test)
+    if len(kept) < len(train) and kept and "duplicates" not in options:
+        _refuse_duplicates(ref, train, test)
     _refuse_one_side(ref, train, test, kept)
     if "id" not in ref.options:
         kept, test = identified(kept), identified(test)
     kind: TaskKind = "choice" if how == scorers.CHOICE else "math"
-    return Task(ref.name, kind, tuple(kept), tuple(test), len(train) - len(kept))
+    left_out = len(train) - len(kept)
+    shapes = dict.fromkeys(filter(None, (shape(row, options) for rows in parts for row in rows)))
+    told = "; and as ".join(shapes)
+    grouped = "group" in options
+    return Task(ref.name, kind, tuple(kept), tuple(test), left_out, told, grouped)
+
+
+def _refuse_duplicates(ref: TaskRef, train: list[Problem], test: list[Problem]) -> NoReturn:
+    """Refuse training rows that ask what the test asks, and name the first."""
+    asked = {wording(p.question): p for p in test}
+    twice = [p for p in train if wording(p.question) in asked]
+    first = twice[0]
+    raise BadData(
+        f"{ref.name}: {len(twice)} of {len(train)} training rows ask what the test asks; the first "
+        f"is {first.named}, in the test at {asked[wording(first.question)].place}. Remove them, or "
+        'leave them out of the training: duplicates = "drop"'
+    )
 
 
 def _refuse_doubtful(problems: list[Problem]) -> None:
@@ -180,7 +218,7 @@ def _problem(row: Row, options: Mapping[str, Any], how: str | None = None) -> Pr
         question=question,
         solution=solution,
         answer=answer,
-        family=text(row, options["family"], "family") if "family" in options else "",
+        family=family(row, options),
         place=place,
     )
 
@@ -189,7 +227,8 @@ def _held_out(row: Row, problem: Problem, options: Mapping[str, Any]) -> bool:
     """Whether a problem belongs to the test: as its split column says, else by its wording."""
     if "split" not in options:
         share = float(options.get("test_share", TEST_SHARE))
-        return draw("jsonl/test", problem.question) < share
+        together = problem.family if "group" in options else problem.question
+        return draw("jsonl/test", together) < share
     side = text(row, options["split"], "split")
     if side not in ("train", "test"):
         raise BadData(f"{row[0]}: `{options['split']}` is {side!r}; it must be train or test")
