@@ -1,5 +1,6 @@
 # make demo: install and run the shipped study.
 # make test: install, check and test.  make test-all: every family, method and width besides.
+# make torture: kill, damage and mislead a study, and write docs/reliability.md (half an hour).
 # make docs: build the site.  make findings, make reference, make picture: write what the docs show of the code.
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 # A worker for each core, one thread each, in an order drawn anew; its seed is printed first.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: demo test test-all check docs findings reference picture clean
+.PHONY: demo test test-all torture check docs findings reference picture clean
 
 demo: $(VENV)/.installed
 	$(BIN)/finetrap demo
@@ -18,6 +19,9 @@ test: check
 
 test-all: check
 	$(PYTEST) -m ""
+
+torture: $(VENV)/.tested
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.torture
 
 check: $(VENV)/.tested
 	$(BIN)/ruff check .
