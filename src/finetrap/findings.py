@@ -5,7 +5,7 @@ Frozen records; nothing here reads a file or imports anything heavy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from finetrap.levels import (
@@ -98,11 +98,15 @@ class Effect:
     """Where the interval is wider than ±25 points: what most of its variance comes from."""
     opposed: bool = False
     """Harmed by one measure and improved by the other."""
+    early: bool = False
+    """Cells of the study remain, so that no verdict is told."""
     per_seed: tuple[SeedChange, ...] = ()
 
     @property
     def remark(self) -> str:
         """What the verdict's one word does not tell; empty where it tells all."""
+        if self.early:
+            return "the study is not complete"
         parts = []
         if self.small:
             way = "worse" if self.harm > 0 else "better"
@@ -361,3 +365,27 @@ class Findings:
     detectable: tuple[Detectable, ...] = ()
     prompts: tuple[PromptSpread, ...] = ()
     """How far the base model's accuracy hangs on the prompt, where it was asked by several."""
+
+    def withheld(self) -> Findings:
+        """Return what may be told while cells of the study remain: nothing that rests on verdicts.
+
+        A verdict that is looked for again and again is found (Armitage et al. 1969).
+        """
+        if not self.remaining:
+            return self
+        why = f"no verdict before the last run: {self.remaining} remaining"
+        return replace(
+            self,
+            effects=tuple(replace(e, verdict="inconclusive", early=True) for e in self.effects),
+            summary=tuple(
+                replace(s, verdict=None, best=False, kept=False, forgetting=None)
+                for s in self.summary
+            ),
+            claims=tuple(replace(c, verdict="not tested", evidence=why) for c in self.claims),
+            outcomes=(),
+            diagnoses=(),
+            advice=(),
+            headlines=(),
+            tally=(),
+            cliffs=(),
+        )

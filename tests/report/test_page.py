@@ -234,3 +234,16 @@ def test_a_demo_is_drawn_within_seconds(tmp_path: Path) -> None:
         assert time.thread_time() - start < 4
     finally:
         gc.unfreeze()
+
+
+def test_while_runs_remain_no_table_tells_a_verdict(tmp_path: Path) -> None:
+    runs = grid()
+    whole = judged(runs)
+    assert {e.verdict for e in whole.effects} > {"inconclusive"}
+    folder = written(tmp_path, runs, replace(whole, remaining=3).withheld()).parent
+    told = "".join(
+        path.read_text("utf-8") for path in [*folder.glob("*.csv"), folder / "report.md"]
+    )
+    assert "the study is not complete" in told
+    assert not re.search(r"improved|harmed|,equivalent|contradicted|supported", told)
+    assert whole.withheld() is whole

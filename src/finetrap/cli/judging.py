@@ -330,6 +330,7 @@ def report_to(
 
     again = command or source.command
     findings, measured, plan = _judge_source(source, wishes=wishes, command=again)
+    findings = findings.withheld()
     page = reports.write_report(out, findings, measured, study=plan, command=again)
     if voice.as_json:
         voice.result(ReportWritten(str(page), **_findings_json(findings)).as_json(), "")
