@@ -47,6 +47,22 @@ def rows(report: Path, name: str) -> Rows:
         return list(csv.DictReader(file))
 
 
+def bases(report: Path) -> str:
+    """Return the table of what each base model did before any training, and how it wrote."""
+    lines = [
+        "| model | task | problems right | 95% | answers in the form asked for | no answer | still "
+        "writing at the limit |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
+    for row in rows(report, "summary.csv"):
+        if row["base"] == "true" and row["measure"] == "accuracy":
+            names = ("level", "low", "high", "strict_rate", "no_answer_rate", "truncated_rate")
+            level, low, high, *shares = (f"{float(row[name]):.1f}%" for name in names)
+            cells = [row["model"], row["task"], level, f"{low} to {high}", *shares]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def changes(report: Path) -> str:
     """Return the table of every strategy of every model: what it learned and what it lost."""
     worst = {_arm(row): row["forgetting"] for row in rows(report, "summary.csv")}
@@ -81,6 +97,9 @@ def claims(report: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+_TOGETHER = {"bases": bases, "changes": changes, "claims": claims}
+
+
 def filled(text: str, name: str, block: str) -> str:
     """Return a page with what stands between the marks of this name replaced."""
     begin, end = BEGIN.format(name), END.format(name)
@@ -100,7 +119,7 @@ def pages(judged_runs: dict[str, Path]) -> dict[Path, str]:
     """Return what every page of docs/findings should hold."""
     together = judged_runs["all"]
     blocks = {name: tables(report) for name, report in judged_runs.items()}
-    blocks |= {"changes": changes(together), "claims": claims(together)}
+    blocks |= {name: made(together) for name, made in _TOGETHER.items()}
     found = {}
     for page in sorted(HERE.glob("*.md")):
         text = page.read_text("utf-8")
