@@ -267,3 +267,15 @@ def test_a_diagnosis_is_told_to_a_program_and_to_a_person() -> None:
     assert lines[1].startswith("  likely cause     learning rate: ")
     assert lines[2].strip().startswith("remedy: learning_rate")
     assert diagnosis.diagnosis_text(found).isascii()
+
+
+@pytest.mark.parametrize(
+    ("scoring", "found"),
+    [("json", "likely cause"), ("text", "ruled out"), ("python:a.py:f", "ruled out")],
+)
+def test_completions_are_read_again_by_what_scores_their_task(scoring: str, found: str) -> None:
+    """The gold stands in every text; only where JSON is asked for is it an answer."""
+    asked = {"scoring": scoring, "gold": '{"n": 1}', "completion": 'So {"n": 1}, of 2'}
+    base = tuple(replace(a, correct=True, **asked) for a in GOOD)
+    wrong = tuple(replace(a, correct=False, **asked) for a in GOOD)
+    assert verdict("format instead of ability", trained(wrong), untouched(base)) == found

@@ -48,7 +48,7 @@ from finetrap.records import (
     content_hash,
 )
 from finetrap.references import PromptSpec
-from finetrap.text.scorers import scored
+from finetrap.text.scorers import scored_again
 from finetrap.text.scoring import GRADING
 
 _AGAIN = (
@@ -156,12 +156,14 @@ def regraded(run: Run) -> Run:
 def graded(answers: Iterable[Answer]) -> tuple[Answer, ...]:
     """Grade completions again; the choice among likelihoods, prose, and what a user's own function
     scored have no such grade."""
-    return tuple(
-        a
-        if a.correct is None or a.rule in ("likelihood", "python")
-        else replace(a, **asdict(scored(a.completion, a.gold, a.scoring)))
-        for a in answers
-    )
+    return tuple(map(_graded_again, answers))
+
+
+def _graded_again(answer: Answer) -> Answer:
+    if answer.correct is None or answer.rule == "likelihood":
+        return answer
+    found = scored_again(answer.completion, answer.gold, answer.scoring)
+    return answer if found is None else replace(answer, **asdict(found))
 
 
 def read_as_graded(folder: Path) -> Run:

@@ -36,12 +36,17 @@ for line in sys.stdin:
 """
 
 
+def available() -> bool:
+    """Whether math-verify is installed."""
+    return find_spec("math_verify") is not None
+
+
 def equals(gold: str, texts: list[str], seconds: float = SECONDS) -> tuple[str | None, bool]:
     """Return the formula of the first text that holds one, and whether it equals the gold's.
 
     Raises MissingPackage.
     """
-    if find_spec("math_verify") is None:
+    if not available():
         raise MissingPackage(
             "scoring = \"expression\" needs math-verify: pip install 'finetrap[math]'; or leave "
             "`scoring` out: formulas are then compared in one spelling of LaTeX"

@@ -54,6 +54,15 @@ def _partly(found: str, rule: str, score: float, strict: bool | None = None) -> 
     return Grade(found or None, rule, right, strict, score=score if 0 < score < 1 else None)
 
 
+def scored_again(completion: str, gold: str, how: str | None) -> Grade | None:
+    """Grade a completion anew where judging can: never by a user's function, nor by a package that
+    is not installed."""
+    own = bool(how) and str(how).startswith(own_scorer.PREFIX)
+    if own or (how == "expression" and not expressions.available()):
+        return None
+    return scored(completion, gold, how)
+
+
 def options_of(how: str | None) -> int | None:
     """Return how many options a written letter is one of; None where none is asked for."""
     name, _, letters = (how or "").partition(":")

@@ -15,7 +15,7 @@ from finetrap.judge.diagnosis.case import (
     ruled_out,
 )
 from finetrap.records import UNENDED, Answer
-from finetrap.text.scoring import grade
+from finetrap.text.scorers import scored_again
 
 CUT_OFF = 20.0
 """Percent of answers that are wrong and did not end, from which the cap spoils the measurement
@@ -104,9 +104,17 @@ def _right_but_unread(answer: Answer) -> bool:
     """Whether a completion that ended by itself gives the right answer and was counted as wrong."""
     if is_right(answer) or _is_unfinished(answer):
         return False
-    if grade(answer.completion, answer.gold).correct:
+    if _gives_gold(answer, answer.completion):
         return True
+    if answer.scoring not in (None, "number"):
+        return False
     return not texts.marks_answer(answer.completion) and texts.holds(answer.completion, answer.gold)
+
+
+def _gives_gold(answer: Answer, completion: str) -> bool:
+    """Whether a completion is right by what scores the answer's task."""
+    found = scored_again(completion, answer.gold, answer.scoring)
+    return found is not None and found.correct
 
 
 def truncation(case: Case) -> Ruling:
@@ -141,8 +149,7 @@ def _endings(case: Case, known: bool) -> str:
         for what, sign in shown
     ]
     first = sum(
-        texts.goes_on(a.completion)
-        and grade(f"#### {texts.first_answer(a.completion)}", a.gold).correct
+        texts.goes_on(a.completion) and _gives_gold(a, f"#### {texts.first_answer(a.completion)}")
         for a in case.after
         if not is_right(a)
     )
