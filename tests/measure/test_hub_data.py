@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
+from huggingface_hub import constants
 
 from finetrap import tasks
 from finetrap.errors import BadInput
@@ -48,9 +55,51 @@ def test_a_name_or_an_option_that_cannot_be_is_refused(name, options, told) -> N
         tasks.reference(name, None, options)
 
 
-def test_the_revision_of_a_data_set_is_the_one_that_is_named() -> None:
-    assert tasks.reference("hf:org/sums:main@abc123").revision == "abc123"
+def test_the_revision_of_a_data_set_is_the_commit_that_is_named_or_that_its_branch_is_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    commit = "0123456789abcdef" * 2 + "01234567"
+    assert tasks.reference(f"hf:org/sums:main@{commit}").revision == commit
     assert tasks.reference("hf:org/sums").revision == "main"
+    refs = tmp_path / "datasets--org--sums" / "refs"
+    refs.mkdir(parents=True)
+    (refs / "main").write_text(commit)
+    assert tasks.reference("hf:org/sums").revision == commit
+
+
+def test_a_branch_is_the_commit_that_the_hub_says() -> None:
+    """A hub on this machine answers; its address is the one that the libraries are told."""
+    commit = "89abcdef" * 5
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps({"_id": "1", "id": "org/sums", "sha": commit}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *said: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Hub) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        code = "from finetrap import tasks; print(tasks.reference('hf:org/sums').revision)"
+        quiet = {"HF_ENDPOINT": address, "HF_HUB_OFFLINE": "0", "NO_PROXY": "*", "no_proxy": "*"}
+        said = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, **quiet},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        server.shutdown()
+    assert said.stdout.strip() == commit, said.stderr
 
 
 @pytest.mark.parametrize("file", ["rows.jsonl", "rows.json.gz", "sub/rows.csv", "rows.parquet"])

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from finetrap.errors import BadData
 from finetrap.text.rows import Row
 
+_COMMIT = re.compile("[0-9a-f]{40}")
 PATIENCE = 5.0
 """Seconds to wait for a sign of the hub before its cache is the only place left."""
 
@@ -79,6 +81,26 @@ class Hub:
     repository: str
     config: str | None
     revision: str
+
+    def pinned(self) -> Hub:
+        """Return the data set at the commit that its branch or tag names now.
+
+        Without the hub, at the one that its cache knows by that name; unchanged where that knows
+        none, and for a folder, which `datasets` takes before the hub.
+        """
+        from huggingface_hub import HfApi, constants
+
+        if _COMMIT.fullmatch(self.revision) or Path(self.repository).is_dir():
+            return self
+        if not constants.HF_HUB_OFFLINE and _hub_answers():
+            try:
+                found = HfApi().dataset_info(self.repository, revision=self.revision).sha
+            except (OSError, ValueError):
+                return self  # told in full by whoever reads its rows
+            return replace(self, revision=found or self.revision)
+        folder = Path(constants.HF_HUB_CACHE) / f"datasets--{self.repository.replace('/', '--')}"
+        known = folder / "refs" / self.revision
+        return replace(self, revision=known.read_text().strip()) if known.is_file() else self
 
     def rows(self, task: str, split: str) -> list[Row]:
         """Fetch a split, from the local cache where the hub is out of reach.

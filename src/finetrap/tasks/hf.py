@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from finetrap.errors import BadInput
@@ -28,7 +29,7 @@ MAIN = "main"
 
 
 def revision(name: str, source: str | None, options: Mapping[str, Any]) -> str:
-    """Return the commit that is named, else `main`, whose rows can change under the same key."""
+    """Return the commit that is named, or that the named branch (`main`) is at now."""
     texts = (*jsonl.COLUMNS, "test", "scoring", "duplicates")
     for option in (key for key in texts if key in options):
         if not isinstance(options[option], str):
@@ -37,12 +38,13 @@ def revision(name: str, source: str | None, options: Mapping[str, Any]) -> str:
     how = checked_scoring(name, options) or ""
     if how.startswith(own_scorer.PREFIX):
         raise BadInput(f"{name}: a scorer in Python lies beside a file; download the data set")
-    return _hub(name, source).revision
+    return _hub(name, source).pinned().revision
 
 
 def load(ref: TaskRef) -> Task:
     """Fetch the splits, or read them from the cache, and make problems of their rows."""
-    hub, options = _hub(ref.name, ref.source), dict(ref.options)
+    hub = replace(_hub(ref.name, ref.source), revision=ref.revision)
+    options = dict(ref.options)
     split, test = options.pop("split", "train"), options.pop("test", None)
     parts = [hub.rows(ref.name, one) for one in (split, test) if one]
     columns = {key: value for key, value in options.items() if key != "test_share" or not test}

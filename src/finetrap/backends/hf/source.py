@@ -105,10 +105,9 @@ def _place(source: str, home: Path) -> Path | None:
         on_hub = _HUB_ID.fullmatch(source) or _AT_REVISION.fullmatch(source)
         if not place.exists() and on_hub and not source.startswith("."):
             return None
-        missing = (
-            f"{place} has no config.json and no {ADAPTER}: give a folder that save_pretrained "
-            "wrote, or a .gguf file"
-        )
+        found = "has no config.json and no " + ADAPTER if place.is_dir() else "is not a model"
+        found = found if place.exists() else "does not exist"
+        missing = f"{place} {found}: give a folder that save_pretrained wrote, or a .gguf file"
     if is_gguf(place) or any((place / name).is_file() for name in ("config.json", ADAPTER)):
         return place
     raise BadModel(missing)
