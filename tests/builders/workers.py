@@ -69,6 +69,9 @@ def fake_group(cells: Sequence[Cell], store: Store, keep: Keep, emit: Emit) -> N
             if fate == "wait":
                 Path(place).write_text(str(os.getpid()))
                 time.sleep(60)
+            if fate == "hold":
+                Path(place).write_text(str(os.getpid()))
+                wait_for(Path(f"{place}.go").exists, 60)
             if fate == "fault":
                 raise FinetrapError("the disk is full")
             facts = {"pid": os.getpid(), "threads": os.environ.get("OMP_NUM_THREADS")}
@@ -81,6 +84,11 @@ def waiting_cell(place: Path) -> Cell:
     return cell(StrategySpec(f"wait@{place}", "full", learning_rate=1e-3))
 
 
+def held_cell(place: Path) -> Cell:
+    """Return a cell that writes its process's number to a file, and waits for `<file>.go`."""
+    return cell(StrategySpec(f"hold@{place}", "full", learning_rate=1e-3))
+
+
 def wait_for(condition: Callable[[], bool], seconds: float = 20) -> bool:
     end = time.monotonic() + seconds
     while not condition():
@@ -88,3 +96,10 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False

@@ -40,6 +40,7 @@ from tests.builders.workers import (
     B,
     cell,
     fake_group,
+    is_alive,
     model,
     study_cells,
     wait_for,
@@ -227,13 +228,6 @@ def test_a_worker_that_cannot_start_is_an_error_and_not_an_endless_loop(
             emit=lambda _: None,
             run_group=unstartable,
         )
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
 
 
 @pytest.fixture

@@ -18,8 +18,10 @@ from finetrap.cli import read_how
 from finetrap.cli.interruption import Interrupted, interruptible
 from finetrap.cli.judging import report_to, wanted_limits
 from finetrap.cli.options import (
+    Address,
     AllowCode,
     AsJson,
+    EngineName,
     MaxMemory,
     MinRetention,
     OneFile,
@@ -44,6 +46,7 @@ from finetrap.text.visible import ascii_line
 
 if TYPE_CHECKING:
     from finetrap.measure import trying
+    from finetrap.measure.engines import Engine
 
 
 def demo(
@@ -76,6 +79,8 @@ def run(
     study: StudyFile,
     runs: RunsFolder = Path("runs"),
     workers: Workers = None,
+    engine: EngineName = "local",
+    address: Address = None,
     overrides: Overrides = None,
     retry_failed: Retry = False,
     allow_code: AllowCode = False,
@@ -86,9 +91,18 @@ def run(
 
     Example: finetrap run style --runs runs
     """
-    voice = Voice(as_json, quiet)
+    from finetrap.measure.engines import engine_named
+
+    voice, where = Voice(as_json, quiet), engine_named(engine, address)
     whole = run_to_the_end(
-        study, runs, workers, voice, overrides, retry_failed, allow_code=allow_code
+        study,
+        runs,
+        workers,
+        voice,
+        overrides,
+        retry_failed,
+        allow_code=allow_code,
+        engine=where,
     )
     voice.say(f"next: finetrap report {study} --runs {runs}")
     if not whole:
@@ -264,12 +278,13 @@ def run_to_the_end(
     retry_failed: bool = False,
     *,
     allow_code: bool = False,
+    engine: Engine | None = None,
 ) -> bool:
     """Run a study's remaining cells; return whether all that it needs have answers.
 
     Raises BadInput and MachineFault after the others, and Interrupted.
     """
-    from finetrap.measure.engines import rounds
+    from finetrap.measure.engines import local, rounds
 
     plan = read_study(file, overrides)
     store = Store(runs)
@@ -283,6 +298,7 @@ def run_to_the_end(
             emit=watch.emit,
             stopping=watch.stopping,
             allow_code=allow_code,
+            engine=engine or local.ready,
         )
     states = store.statuses()
     _name_failures(store, [c for c in cells if states.get(c.key, "done") != "done"], voice, again)

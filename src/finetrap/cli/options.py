@@ -28,6 +28,13 @@ Workers = Annotated[
     int | None,
     typer.Option(metavar="N", min=1, help="Processes; default: one a core while there is work."),
 ]
+EngineName = Annotated[
+    str, typer.Option("--engine", metavar="NAME", help="Where cells run: local or ray.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="The Ray cluster: auto, or host:port."),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override the study: train.epochs=2"),

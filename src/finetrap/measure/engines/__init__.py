@@ -1,7 +1,37 @@
-"""Where remaining cells run. An engine is a module with one function:
+"""Where remaining cells run. An engine is a function, such as `local.ready`:
 
-    run(cells, store, *, keep, workers, emit, stopping)
+    ready(store, *, keep, workers, run_group, stopping)
 
-It brings every cell to a committed run or says by an event why not, and may be stopped at any
-moment: whatever is not committed remains. `ready` lends the same for one round after another.
+It lends what brings cells to committed runs, or says by an event why not, for one round after
+another. It may be stopped at any moment: whatever is not committed remains.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from functools import partial
+
+from finetrap.errors import BadInput, nearest
+from finetrap.events import Emit
+from finetrap.records import Cell
+
+Engine = Callable[..., AbstractContextManager[Callable[[Iterable[Cell], Emit], None]]]
+"""Lends what runs remaining cells."""
+NAMES = ("local", "ray")
+
+
+def engine_named(name: str, address: str | None = None) -> Engine:
+    """Return an engine by its name; `address` is of a Ray cluster. Raises BadInput."""
+    if name not in NAMES:
+        allowed = f"{', '.join(NAMES[:-1])} or {NAMES[-1]}"
+        raise BadInput(f"--engine {name}: no such engine; give {allowed}{nearest(name, NAMES)}")
+    if address is not None and name != "ray":
+        raise BadInput(f"--address {address}: only of --engine ray; leave it out")
+    if name == "ray":
+        from finetrap.measure.engines import ray_cluster
+
+        return partial(ray_cluster.on_cluster, address=address)
+    from finetrap.measure.engines import local
+
+    return local.ready

@@ -6,7 +6,7 @@ serves several tests.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 
@@ -19,7 +19,7 @@ from finetrap.measure.engines.workers import (
     Stopping,
     default_run_group,
 )
-from finetrap.records import Cell, Keep
+from finetrap.records import Cell, Keep, ModelSpec
 from finetrap.runs.store import Store
 
 GROUPS_PER_WORKER = 4
@@ -70,7 +70,8 @@ def ready(
         nonlocal pool, here
         store.sweep()
         try:
-            for team, groups in shifts(store.remaining(cells), workers):
+            remaining = store.remaining(cells)
+            for team, groups in shifts(remaining, crews_of(remaining, workers)):
                 emit(CrewBegins(team.workers, team.threads))
                 if workers == 1:
                     here = here or run_group or default_run_group()
@@ -95,12 +96,18 @@ def ready(
             pool.close(patience)
 
 
-def shifts(cells: Sequence[Cell], workers: int | None) -> list[tuple[Crew, list[Group]]]:
+def crews_of(cells: Iterable[Cell], workers: int | None) -> dict[ModelSpec, Crew]:
+    """Return the crew of each model on this machine."""
+    return {model: crew(model, workers) for model in {cell.model for cell in cells}}
+
+
+def shifts(
+    cells: Sequence[Cell], crews: Mapping[ModelSpec, Crew]
+) -> list[tuple[Crew, list[Group]]]:
     """Return each crew with the groups that it works through, in order: the largest models first.
 
     One crew ends before the next begins.
     """
-    crews = {cell.model: crew(cell.model, workers) for cell in cells}
     largest_first = sorted(cells, key=lambda cell: (-parameters(cell.model), crews[cell.model]))
     return [
         (team, group(tuple(members), team.workers))

@@ -66,9 +66,13 @@ def crew(model: ModelSpec, workers: int | None = None, on: Machine | None = None
     The threads of each are what that many by default would have, whatever is asked for.
     """
     on = on or this_machine()
-    need = BYTES_PER_PARAMETER * parameters(model) + BYTES_PER_WORKER
-    usual = 1 if on.gpu else max(1, min(on.cores, on.memory // need))
+    usual = 1 if on.gpu else max(1, min(on.cores, on.memory // bytes_needed(model)))
     return Crew(usual if workers is None else workers, on.threads or max(1, on.cores // usual))
+
+
+def bytes_needed(model: ModelSpec) -> int:
+    """Return the memory that a worker may come to hold for a model."""
+    return BYTES_PER_PARAMETER * parameters(model) + BYTES_PER_WORKER
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from finetrap.events import CellLeft, Emit, Event, RoundBegins
-from finetrap.measure.engines import local
+from finetrap.measure.engines import Engine, local
 from finetrap.measure.engines.remaining import Remaining
 from finetrap.measure.engines.workers import Stopping
 from finetrap.measure.permission import check_code
@@ -23,6 +23,7 @@ def run_study(
     emit: Emit,
     stopping: Stopping | None = None,
     allow_code: bool = False,
+    engine: Engine = local.ready,
 ) -> tuple[Cell, ...]:
     """Run what remains of a study and return all of its cells.
 
@@ -42,7 +43,7 @@ def run_study(
             left.add(event.key)
         emit(event)
 
-    with local.ready(store, keep=study.keep, workers=workers, stopping=stopping) as run_remaining:
+    with engine(store, keep=study.keep, workers=workers, stopping=stopping) as run_remaining:
         while True:
             cells, searching = search.named_cells(study, store)
             store.remember(study, cells)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import NamedTuple
 
-from finetrap.measure.engines.local import opened_as, shifts
+from finetrap.measure.engines.local import crews_of, opened_as, shifts
 from finetrap.measure.engines.machine import Crew
 from finetrap.measure.engines.workers import Group
 from finetrap.measure.meter import flops
@@ -247,7 +247,7 @@ def timetable(
         seconds = starting = 0.0
         cells: list[CellForecast] = []
         at_once = 1
-        for team, groups in shifts(remaining, workers):
+        for team, groups in shifts(remaining, crews_of(remaining, workers)):
             if team != last and workers != 1:
                 staff = []
             last = team
