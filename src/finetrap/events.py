@@ -14,7 +14,8 @@ from finetrap.records import Cell, Run, Status, written_rate
 Phase = Literal["load", "before", "train", "rewind", "answer", "again", "after"]
 Part = Literal["answers", "solutions", "texts"]
 Told = Callable[[Part, "bool | None"], None]
-"""Called once for each row of a part, as it is done: for an answer, with whether it is right."""
+"""Called once for each row of a part, as it is done: for an answer, with whether it is right, None
+where it is partly."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ class RowsDone(Event):
     of: int | None
     """how many there will be; null where that is not known"""
     right: int | None
-    """answers that are right; null where nothing is graded"""
+    """answers that are right; null where nothing is graded, or some answer only partly right"""
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ class CellEnds(Event):
     n: int
     """answers on its task"""
     right: int | None
-    """those that are right; null where nothing is graded"""
+    """those that are right; null where nothing is graded, or some answer only partly right"""
     train_s: float | None
     """seconds that its training took; null where none was made for it"""
     eval_s: float | None
@@ -340,7 +341,8 @@ def cell_begins(cell: Cell) -> CellBegins:
 
 def cell_ends(run: Run) -> CellEnds:
     """Return what is told of a committed run: right answers, never a verdict."""
-    right = [a.correct for a in run.answers if a.correct is not None]
+    partly = any(a.score is not None for a in run.answers)
+    right = [a.correct for a in run.answers if a.correct is not None and not partly]
     return CellEnds(
         key=run.cell.key,
         slug=run.cell.slug,

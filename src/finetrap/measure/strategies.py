@@ -223,7 +223,7 @@ def solve(
         problem = problems[number]
         grades[number] = scorers.scored(completion.text, problem.answer, problem.scoring)
         if told is not None:
-            told("answers", grades[number].correct)
+            told("answers", None if grades[number].score else grades[number].correct)
 
     with naming(problems):
         completions = solver.model.generate(

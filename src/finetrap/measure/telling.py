@@ -74,13 +74,16 @@ class Teller:
         """
         done: dict[Part, int] = {}
         right: dict[Part, int] = {}
+        uncounted: set[Part] = set()
 
         def told(part: Part, correct: bool | None) -> None:
             done[part] = done.get(part, 0) + 1
-            if correct is not None:
+            if correct is None:
+                uncounted.add(part)
+            else:
                 right[part] = right.get(part, 0) + correct
             if self._due(part, done[part] == of):
-                counts = (done[part], of, right.get(part))
+                counts = (done[part], of, None if part in uncounted else right.get(part))
                 self.emit(RowsDone(self.key, phase, task, part, *counts))
 
         return told
