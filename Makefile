@@ -33,12 +33,10 @@ docs: $(VENV)/.documented docs/example/report.html
 	$(BIN)/mkdocs build --strict
 	test -f site/example/report.html
 
-# The report that the site shows: the demo for one model, measured once; `make clean` forgets it.
-EXAMPLE := --set 'models=["mini-0.3m"]' --set train.problems=300 --set limits.test_problems=200 \
-	--set limits.probe_problems=100
+# The report that the site shows: the demo, measured once; `make clean` forgets it.
 docs/example/report.html: | $(VENV)/.documented
-	$(BIN)/finetrap run demo --runs build/example $(EXAMPLE)
-	$(BIN)/finetrap report demo --runs build/example --out docs/example $(EXAMPLE)
+	$(BIN)/finetrap run demo --runs build/example
+	$(BIN)/finetrap report demo --runs build/example --out docs/example
 
 # The tables of docs/findings, from the packed runs of studies/results.
 findings: $(VENV)/.installed

@@ -1,9 +1,9 @@
 """How far `finetrap plan` is off: the seconds it foretells beside those that the study then takes.
 
-    PYTHONPATH=src python -m benchmarks.forecast [--only demo|135m]
+    PYTHONPATH=src python -m benchmarks.forecast [--only terse|135m]
 
 Both are commands, as a user gives them: `finetrap plan STUDY --json`, then `finetrap run STUDY`.
-The studies are the demo, and one of SmolLM2-135M's shape on GSM8K with ARC as a probe.
+The studies are the shipped `terse`, and one of SmolLM2-135M's shape on GSM8K with ARC as a probe.
 """
 
 from __future__ import annotations
@@ -101,16 +101,16 @@ def measure(name: str, study: Path, overrides: Sequence[str], folder: Path, out:
 
 def main() -> None:
     asked = parser(__doc__)
-    asked.add_argument("--only", choices=["demo", "135m"])
+    asked.add_argument("--only", choices=["terse", "135m"])
     asked.add_argument("--problems", type=int, default=32, help="of the 135M study; default 32")
-    asked.add_argument("--set", action="append", default=[], help="for the demo's study")
+    asked.add_argument("--set", action="append", default=[], help="for the study `terse`")
     options = asked.parse_args()
     print("| study | cells | planning s | planned s | if like solutions s | took s | error |")
     print("|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        if options.only in (None, "demo"):
-            measure("demo", miniature.study("demo"), options.set, folder, options.out)
+        if options.only in (None, "terse"):
+            measure("terse", miniature.study("terse"), options.set, folder, options.out)
         if options.only in (None, "135m"):
             study = shaped(folder, options.problems, options)
             measure("135M shape", study, (), folder, options.out)

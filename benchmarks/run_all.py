@@ -189,7 +189,7 @@ TARGETS = (
             most=0.3,
             as_share=True,
         )
-        for name in ("demo", "135M shape")
+        for name in ("terse", "135M shape")
     ),
     Target("whole study, times the script's seconds", "whole study", _ratio, least=5),
     Target(
@@ -250,7 +250,9 @@ def main(
     asked.add_argument("--out", type=Path, help="file to which JSON lines are added")
     asked.add_argument("--data", help="folder of the public data; default FINETRAP_DATA")
     asked.add_argument("--cache", help="where checkpoints are kept")
-    asked.add_argument("--whole-study", action="store_true", help="all of the demo beside the peer")
+    asked.add_argument(
+        "--whole-study", action="store_true", help="all of the study `terse` beside the peer"
+    )
     options = asked.parse_args(arguments)
     given = [
         word

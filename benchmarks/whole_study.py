@@ -2,12 +2,12 @@
 
     PYTHONPATH=src python -m benchmarks.whole_study [--whole] [--models mini-1m] [--seeds 0 1]
 
-The study is the demo (`finetrap run demo`): its models, data, prompts, seeds, learning rates and
-search. Without --whole it has one model (mini-1m) and two seeds, and as many problems. finetrap
-runs it with its command line and default workers. Then every cell that this came to, trials
-included, is run by `benchmarks.peer_cell`, each in a process of its own, as many at once and with
-as many threads as finetrap's workers had; lm-eval with the fastest of several batch sizes, tried
-first.
+The study is the shipped `terse` (`finetrap run terse`): its models, data, prompts, seeds,
+learning rates and search. Without --whole it has one model (mini-1m) and two seeds, and as many
+problems. finetrap runs it with its command line and default workers. Then every cell that this came
+to, trials included, is run by `benchmarks.peer_cell`, each in a process of its own, as many at once
+and with as many threads as finetrap's workers had; lm-eval with the fastest of several batch sizes,
+tried first.
 
 The peer gives what the same verdicts need: completions, and the likelihood of gold solutions and of
 prose; how long its gold solutions take is told apart, and trials do without them. It is spared what
@@ -358,7 +358,7 @@ def _verdict_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def main() -> None:
     asked = parser(__doc__)
-    asked.add_argument("--whole", action="store_true", help="all of the demo's models and seeds")
+    asked.add_argument("--whole", action="store_true", help="all of its models and seeds")
     asked.add_argument("--models", nargs="+", default=REDUCED["models"])
     asked.add_argument("--seeds", nargs="+", type=int, default=REDUCED["seeds"])
     asked.add_argument("--set", action="append", default=[], help="as for `finetrap run`")
@@ -369,7 +369,7 @@ def main() -> None:
     if not options.whole:
         overrides += [f"models={json.dumps(options.models)}", f"seeds={options.seeds}"]
     with tempfile.TemporaryDirectory() as folder:
-        compare(miniature.study("demo"), overrides, Path(folder), options.batches, options.out)
+        compare(miniature.study("terse"), overrides, Path(folder), options.batches, options.out)
 
 
 if __name__ == "__main__":

@@ -23,12 +23,12 @@ RUN = [REPOSITORY / "README.md", DOCS / "tutorial.md", *sorted(DOCS.glob("how-to
 NOT_RUN = [
     (
         "README.md",
-        "the first installs and runs a study of 52 cells in minutes, the second is this suite",
+        "the first installs and runs a study of 16 cells in minutes, the second is this suite",
     ),
     ("README.md", "an hour's plan; docs/tutorial.md runs the same command with a small budget"),
     (
         "docs/tutorial.md",
-        "a study of 52 cells, minutes on two cores; tests/cli/test_walk.py runs a smaller one",
+        "a study of 16 cells, minutes on two cores; tests/cli/test_walk.py runs a smaller one",
     ),
     ("docs/how-to/judge-your-own.md", "needs a model of your own"),
     ("docs/how-to/judge-your-own.md", "needs TRL and a model of your own"),

@@ -29,7 +29,7 @@ SMALL = {
     "limits.probe_problems": 4,
     "limits.max_new_tokens": 16,
 }
-"""What makes the demo a matter of seconds."""
+"""What makes the study a matter of seconds."""
 
 
 def drawn(*shape: int) -> torch.Tensor:
@@ -74,10 +74,10 @@ def test_plain_paths_have_the_numbers_of_the_operators(masked, monkeypatch):
 
 
 def ran(folder, **environment: str) -> dict[str, list[dict]]:
-    """Answers of the demo's shape, by run and test."""
+    """Answers of a shipped study's shape, by run and test."""
     changes = [f"--set={name}={json.dumps(value)}" for name, value in SMALL.items()]
     done = finetrap(
-        "run", "demo", "--runs", folder, "--workers", 1, "--quiet", *changes,
+        "run", "terse", "--runs", folder, "--workers", 1, "--quiet", *changes,
         env={**os.environ, **environment},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
