@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -34,6 +35,23 @@ EngineName = Annotated[
 Address = Annotated[
     str | None,
     typer.Option(metavar="ADDRESS", help="The Ray cluster: auto, or host:port."),
+]
+
+
+def set_device(name: str | None) -> str | None:
+    """Tell this process and its workers the device."""
+    if name is not None:
+        from finetrap.backends.hf import device
+
+        os.environ[device.CHOICE] = device.checked_device(name)
+    return name
+
+
+Device = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", callback=set_device, help="auto (default), cpu, cuda, cuda:N, mps or xpu."
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,

@@ -12,6 +12,7 @@ from functools import cache
 from importlib import metadata
 from typing import Any
 
+from finetrap.backends.hf import device
 from finetrap.errors import AGAIN, MemoryTaken
 from finetrap.quota import memory_free, memory_total, own_limit, resident
 
@@ -64,10 +65,8 @@ class Meter:
 
         None where the system cannot say it for a stretch of a process's life (only Linux can).
         """
-        torch = sys.modules.get("torch")
-        if torch is not None and torch.cuda.is_available():
-            return int(torch.cuda.max_memory_allocated())
-        return _high_water_mark() if self._resettable else None
+        held = device.peak()
+        return held if held is not None else _high_water_mark() if self._resettable else None
 
 
 def held_by_others() -> MemoryTaken | None:
@@ -85,10 +84,8 @@ def held_by_others() -> MemoryTaken | None:
 def _memory() -> tuple[int, int, int]:
     """Return the bytes that are free, all there are, and what this process holds; of a GPU where
     one is used."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        free, total = torch.cuda.mem_get_info()
-        return int(free), int(total), int(torch.cuda.memory_reserved())
+    if (known := device.memory()) is not None:
+        return known
     if own_limit() is not None:  # what others hold is no part of it
         return 0, 0, 0
     return memory_free(), memory_total(), resident()
@@ -96,9 +93,7 @@ def _memory() -> tuple[int, int, int]:
 
 def _reset_peak() -> bool:
     """Start a new high-water mark of resident memory (proc(5): writing 5 to clear_refs)."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+    if device.reset_peak():
         return True
     try:
         with open("/proc/self/clear_refs", "w") as control:
@@ -131,8 +126,8 @@ def environment() -> dict[str, Any]:
     torch = sys.modules.get("torch")
     if torch is not None:
         facts["threads"] = torch.get_num_threads()
-        if torch.cuda.is_available():
-            facts["gpu"] = torch.cuda.get_device_name()
+        if (name := device.title()) is not None:
+            facts["gpu"] = name
     return facts
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from finetrap.backends.hf import device as devices
 from finetrap.quota import memory_free
 
 SHARE = 1 / 4
@@ -94,10 +95,8 @@ def return_freed() -> None:
 
 def free_bytes(device: torch.device) -> int:
     """Return the memory that is free now, a container's limit included."""
-    if device.type == "cuda":
-        free: int = torch.cuda.mem_get_info(device)[0]
-        return free
-    return memory_free()
+    known = None if device.type == "cpu" else devices.memory()
+    return known[0] if known else memory_free()
 
 
 def packing_room(dtype: torch.dtype) -> int:
@@ -118,6 +117,6 @@ def too_large(batch: int, fits: int) -> MemoryError:
 
 
 def release(device: torch.device) -> None:
-    """Give memory that torch holds for reuse back to the GPU."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+    """Give memory that torch holds for reuse back to its device."""
+    if device.type != "cpu":
+        devices.empty_cache()

@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from finetrap.backends.hf.device import device_wanted
 from finetrap.quota import memory_total
 from finetrap.records import ModelSpec
 
@@ -148,7 +149,7 @@ def multiplies_bf16(cpuinfo: Iterable[str]) -> bool:
 
 def has_gpu() -> bool:
     """Whether an NVIDIA GPU is visible: one worker then, which has all of its memory."""
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1") or device_wanted() == "cpu"
     return not hidden and Path("/dev/nvidia0").exists()
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from finetrap import __version__
+from finetrap.backends.hf.device import device_wanted
 from finetrap.errors import AGAIN, BadInput, FinetrapError, MissingPackage, StoreError
 from finetrap.events import ENDINGS, CellAgain, CellBegins, CellLeft, CrewBegins, Emit
 from finetrap.measure.engines.local import shifts
@@ -212,7 +213,7 @@ class Fleet:
             "name": self.prefix + secrets.token_hex(6),
             "namespace": NAMESPACE,
         }
-        if self._most("GPU"):
+        if self._gpus():
             options |= {"num_cpus": 1, "num_gpus": 1}
         if self.detached:
             options["lifetime"] = "detached"
@@ -319,13 +320,16 @@ class Fleet:
         kind = self._kind(model)
         if self.workers is not None:
             return Crew(self.workers, kind.threads)
-        if self._most("GPU"):
+        if self._gpus():
             return Crew(max(1, sum(int(has.get("GPU", 0)) for has in self._has())), kind.threads)
         fits = sum(
             int(min(has.get("CPU", 0) // kind.threads, has.get("memory", 0) // kind.memory))
             for has in self._has()
         )
         return Crew(max(1, fits), kind.threads)
+
+    def _gpus(self) -> bool:
+        return device_wanted() != "cpu" and self._most("GPU") > 0
 
     def _most(self, resource: str) -> float:
         """Return the most of a resource that any node has."""

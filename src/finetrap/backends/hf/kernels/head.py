@@ -20,7 +20,7 @@ CHUNK = 2**24
 """Logits held at once: 64 MiB in fp32. Each chunk adds to the whole head's gradient."""
 LINES = 8
 """Rows of logits that are summed at once: their exponentials stay in a processor's cache."""
-BLOCK = {"cpu": 2**11, "cuda": 2**15}
+BLOCK, BLOCK_ON_GPU = 2**11, 2**15
 """Rows of the head whose logits are summed at once; a GPU wants few and large products."""
 
 
@@ -58,7 +58,7 @@ def log_sums(hidden: Tensor, weight: Tensor) -> Tensor:
     The sums of blocks are joined as in Milakov & Gimelshein 2018, algorithm 3.
     """
     most = total = None
-    for rows in torch.split(weight, BLOCK.get(hidden.device.type, BLOCK["cuda"])):
+    for rows in torch.split(weight, BLOCK if hidden.device.type == "cpu" else BLOCK_ON_GPU):
         logits = product(hidden, rows).float()
         top = logits.amax(1)
         part = logits.sub_(top[:, None]).exp_().sum(1)

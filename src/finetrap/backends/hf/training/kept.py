@@ -8,6 +8,7 @@ from dataclasses import asdict
 import torch
 from torch import Tensor
 
+from finetrap.backends.hf.device import generators, set_generators
 from finetrap.backends.hf.training.member import Curve, Member
 from finetrap.runs.unfinished import Checkpoint
 
@@ -15,7 +16,7 @@ from finetrap.runs.unfinished import Checkpoint
 def keep(member: Member, step: int, checkpoint: Checkpoint) -> None:
     """Write what the training is after a step; after the last one no moments are needed."""
     steps = len(member.batches)
-    blocks = map(_bytes, [*_generators(), *_state(member, moments=step < steps)])
+    blocks = map(_bytes, [*generators(), *_state(member, moments=step < steps)])
     checkpoint.write(step, steps, {"curve": asdict(member.curve)}, blocks)
 
 
@@ -32,12 +33,10 @@ def restore(member: Member, checkpoint: Checkpoint) -> int:
             file.readinto(_bytes(found))
             return found
 
-        states = [read(state) for state in _generators()]
+        states = [read(state) for state in generators()]
         for tensor in _state(member, moments=step < checkpoint.steps):
             tensor.copy_(read(tensor))
-    torch.set_rng_state(states[0])
-    if len(states) > 1:
-        torch.cuda.set_rng_state_all(states[1:])
+    set_generators(states)
     for state in member.optimizer.state.values():
         state["step"].fill_(step)
     member.curve = Curve(**checkpoint.facts["curve"])
@@ -50,11 +49,6 @@ def _state(member: Member, *, moments: bool) -> Iterator[Tensor]:
         for weight in member.weights:
             state = member.optimizer.state[weight]
             yield from (state["exp_avg"], state["exp_avg_sq"])
-
-
-def _generators() -> list[Tensor]:
-    """Return the states that dropout is drawn from: this process's, and each GPU's."""
-    return [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
 
 
 def _bytes(tensor: Tensor) -> memoryview:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from finetrap.backends import Row, Training
+from finetrap.backends.hf.device import forked
 from finetrap.backends.hf.layout import Span
 from finetrap.backends.hf.network import Network
 from finetrap.backends.hf.tokens import Tokens
@@ -144,7 +145,7 @@ def trainable(network: Network) -> list[torch.nn.Parameter]:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Draw an adapter's start and its dropout from the seed, and leave no trace of it."""
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with forked():
         torch.manual_seed(_generator_seed(f"adapter/train/{seed}"))
         yield
 

@@ -129,7 +129,7 @@ def activation_bytes(network: Network, share: float = FULL) -> int:
     share of what the weights of the pass do. A GPU wants more tokens. What is free has no say: a
     step that is cut otherwise is summed in another order.
     """
-    if network.device.type == "cuda":
+    if network.device.type != "cpu":
         return ON_GPU
     weights = list(network.core.parameters())
     if not all(weight.requires_grad for weight in weights):
