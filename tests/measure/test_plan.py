@@ -381,6 +381,21 @@ def test_memory_that_ends_in_a_calibration_is_told(tmp_path):
         plan.plan_study(read, Store(tmp_path / "runs"), workers=1, say=lambda text: None)
 
 
+def test_a_method_that_peft_refuses_of_a_model_is_told_before_anything_runs(tmp_path):
+    table = {
+        "name": "odd",
+        "models": ["mini-0.1m"],
+        "tasks": ["market"],
+        "strategies": ["lora"],
+        "seeds": [0],
+        "strategy": {"lora": {"peft": {"target_modules": ["no_such_layer"]}}},
+        "limits": {"test_problems": 4, "max_new_tokens": 4},
+    }
+    read = reading.check(table, at="odd", base=tmp_path)
+    with pytest.raises(FinetrapError, match="no_such_layer"):
+        plan.plan_study(read, Store(tmp_path / "runs"), workers=1, say=lambda text: None)
+
+
 def test_planning_needs_no_torch_in_its_own_process():
     assert not loaded_by(
         "finetrap.measure.plan", "finetrap.cli", "finetrap.judge.detectable"
