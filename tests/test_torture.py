@@ -48,6 +48,16 @@ def test_each_damage_is_named_and_mended(scene: Scene) -> None:
     assert [count for count in counts if not count.clean] == []
 
 
+def test_files_of_a_cell_killed_after_the_last_commit_are_swept(scene: Scene) -> None:
+    count, place = Count("none", "by hand"), scene.place()
+    scene.attempt(place)
+    key = next(place.glob("[!.]*--*")).name.rpartition("--")[2]
+    (place / ".cells" / key).mkdir(parents=True)
+    scene.attempt(place)
+    scene.ended(place, count)
+    assert count.clean, count
+
+
 def test_what_is_lost_wrong_or_left_is_counted(scene: Scene) -> None:
     count, place = Count("none", "by hand"), scene.place()
     scene.attempt(place)

@@ -51,6 +51,7 @@ def run_study(
             begin(cells, remaining, searching, emit)
             keys = {cell.key for cell in remaining}
             if not remaining or keys == last:
+                store.sweep()  # a process killed right after its last commit left that cell's files
                 return cells
             last = keys
             run_remaining(remaining, Remaining(remaining, workers, tell).emit)
