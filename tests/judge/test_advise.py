@@ -485,3 +485,17 @@ def test_a_harm_alone_keeps_the_base_model_and_nothing_shown_names_no_winner() -
     none = advised(runs((LORA, 0.02), (FULL, 0.0), n=60))
     assert (none.ship, none.grade) == (None, "")
     assert none.reasons[0] == "nothing is shown against the base model, so it is kept"
+
+
+def test_a_gain_that_costs_another_task_is_named_and_the_base_model_kept() -> None:
+    probes = {"sums": {}}
+    measured = runs((LORA, 0.5), n=300, base=0.1, sd=0.01, probes=probes)
+    kept = {"zero-shot": 0, "lora": 120}
+    measured = [
+        replace(r, probes={"sums": answers(np.arange(400) >= kept[r.cell.strategy.name], name="s")})
+        for r in measured
+    ]
+    found = advised(measured)
+    assert str(found.ship) == "zero-shot"
+    assert "shown better than the base model" in found.reasons[0]
+    assert found.reasons[0].endswith("but harmed elsewhere: lora at 3e-4")

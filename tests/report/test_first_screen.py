@@ -157,7 +157,7 @@ def test_an_open_question_names_the_command_that_would_decide_it(
     assert screen.answer.badge == "keep"
     text = html.unescape(written(tmp_path, runs, findings).read_text("utf-8"))
     (advice,) = findings.advice
-    assert f'To decide it: <code class="command">{advice.next_command}</code>' in text
+    assert f'To settle what is open: <code class="command">{advice.next_command}</code>' in text
 
 
 def test_a_cell_tells_its_sample_and_both_p_values(tmp_path: Path, findings: Findings) -> None:

@@ -190,7 +190,8 @@ def _reasons(choice: Choice) -> Iterator[str]:
     elif choice.grade == "provisional":
         yield from _provisionally(choice, pick)
     elif len(choice.rated) == 1:
-        yield f"{_level_of(choice, pick)} is all that is left"
+        told = f"{_level_of(choice, pick)} is all that is left"
+        yield (_harmed_elsewhere(choice, pick) if pick.arm.is_base else "") or told
     else:
         gained = (f", {e.verdict} by {_change_in_words(e)}" for e in choice.gain(pick)[:1])
         yield _level_of(choice, pick) + "".join(gained)
@@ -216,13 +217,22 @@ def _provisionally(choice: Choice, pick: Candidate) -> Iterator[str]:
     """Say what is shown of a choice that is not shown to be as good as the best."""
     gain = choice.gain(pick)[:1]
     if pick.arm.is_base:
-        yield f"no other is shown better than {_level_of(choice, pick)}"
+        told = f"no other is shown better than {_level_of(choice, pick)}"
+        yield _harmed_elsewhere(choice, pick) or told
         return
     if gain:
         shown = "better than" if gain[0].verdict == "improved" else "equivalent to"
         change = _change_in_words(gain[0])
         yield f"{_level_of(choice, pick)}, shown {shown} the base model ({change})"
         yield "of those not shown worse than any other, it forgets least, then costs least"
+
+
+def _harmed_elsewhere(choice: Choice, base: Candidate) -> str:
+    """Name what improves on the base model and is harmed on another task; empty if nothing is."""
+    harmed = ", ".join(c.name for c in choice.every if c.harms and choice.improves(c))
+    if not harmed:
+        return ""
+    return f"shown better than {_level_of(choice, base)}, but harmed elsewhere: {harmed}"
 
 
 def _ruled_out(one: Candidate) -> str:
