@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BEGIN, END = "<!-- torture -->", "<!-- /torture -->"
-HEAD = "| fault | how injected | times tried | lost | wrong | orphans |\n|---|---|---|---|---|---|"
+HEAD = (
+    "| what happened | how injected | times tried | lost | wrong | orphans |\n"
+    "|---|---|---|---|---|---|"
+)
 
 
 @dataclass
