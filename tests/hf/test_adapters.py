@@ -1,3 +1,4 @@
+import json
 import re
 import subprocess
 import sys
@@ -202,3 +203,13 @@ def test_an_unknown_catalog_name_is_answered_with_the_nearest():
         catalog.strategy("dorra")
     with pytest.raises(BadInput, match=r"did you mean 'smollm2-135m'\?"):
         catalog.model("smollm-135m")
+
+
+def test_the_layers_in_a_saved_configuration_stand_in_one_order(model, tmp_path):
+    model.train(ROWS, tiny.STRATEGIES["lora"], TrainSpec(epochs=1, batch=4), 0)
+    model.save(tmp_path, whole=False)
+    layers = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    names = layers["target_modules"]
+    assert len(names) > 3
+    assert names == sorted(names)
+    model.reset()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -90,6 +91,7 @@ class Adapter:
         start = str(self._start) if self._start else None
         with _calm():
             self.model.save_pretrained(str(target), path_initial_model_for_weight_conversion=start)
+        _order_sets(target / "adapter_config.json", self.model.active_peft_config)
         return target
 
     def settle(self) -> Network:
@@ -103,6 +105,15 @@ class Adapter:
         core = None if twice else _merged(self.model)
         self.merged = core is not None
         return self.network if core is None else Network(core)
+
+
+def _order_sets(file: Path, config: Any) -> None:
+    """Write what is a set in a configuration in one order: a process has an order of its own."""
+    written = json.loads(file.read_text("utf-8"))
+    for name, value in vars(config).items():
+        if isinstance(value, set) and isinstance(written.get(name), list):
+            written[name] = sorted(written[name])
+    file.write_text(json.dumps(written, indent=2, sort_keys=True), "utf-8")
 
 
 def merged_into(network: Any, folder: Path) -> Any:
