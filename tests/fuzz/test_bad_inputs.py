@@ -88,6 +88,7 @@ PATHS = {
     "no such user": "~nosuchuser/x.jsonl",
     "half a surrogate pair": "\ud800.jsonl",
     "below a file": "good.jsonl/x",
+    "a loop of links": "loop",
     "empty": "",
 }
 PLACES = {
@@ -100,9 +101,10 @@ PLACES = {
     "fsck": ["fsck", "PATH"],
     "report": ["report", "--runs", "PATH"],
     "try": ["try", "toy:base=0.5", "--train", "PATH"],
+    "judge": ["judge", "--base", "mini-0.1m", "--tuned", "PATH", "--task", "market"],
 }
-LET_THROUGH = {("fsck", "a folder"), ("fsck", "empty")}
-"""An empty runs folder is whole, and an empty name is the folder where one is."""
+LET_THROUGH = {("fsck", "a folder"), ("fsck", "empty"), ("judge", "below a file")}
+"""An empty runs folder is whole, an empty name is the folder where one is, and a/b a hub id."""
 
 # Studies, by what is done to a good one
 STUDIES: dict[str, str | bytes] = {
@@ -114,6 +116,13 @@ STUDIES: dict[str, str | bytes] = {
     "a control character": STUDY.replace('"bad"', '"b\x01ad"'),
     "a lone surrogate": STUDY.replace('"bad"', '"\\uD800"'),
     "900 levels": STUDY + "deep = " + "[" * 900 + "]" * 900,
+    "a model of no such user": STUDY.replace("toy:base=0.6", "~nosuchuser/m"),
+    "a model with NUL": STUDY.replace("toy:base=0.6", "./m\\u0000"),
+    "data of no such user": STUDY.replace('"market"', '"jsonl:~nosuchuser/a.jsonl"'),
+    "data with NUL": STUDY.replace('"market"', '"jsonl:a\\u0000"'),
+    "data in a loop of links": STUDY.replace('"market"', '"jsonl:loop"'),
+    "a method with NUL": STUDY.replace('"full"', '"./m\\u0000.toml"'),
+    "tables 5,000 deep": STUDY + "[" + ".".join(["a"] * 5000) + "]\n",
     "50,000 levels": STUDY + "deep = " + DEEP,
     "10,000 digits": STUDY.replace("problems = 20", f"problems = {DIGITS}"),
     "10,000 digits of a fraction": STUDY.replace("epochs = 1", f"epochs = 1.{DIGITS}e999"),

@@ -134,6 +134,7 @@ def test_golds_on_the_way_keep_no_more_logits_at_once_than_allowed(model, rows):
     few = rows[:20]
     gold = few[0][:8]
     told: dict[int, float] = {}
+    assert model.how_read["completions"] == "shared"  # tried now, not while passes are counted
 
     def read(most: int) -> int:
         golds = decoding.Golds([gold] * len(few), told.__setitem__)

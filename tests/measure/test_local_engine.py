@@ -118,7 +118,7 @@ def test_a_cell_that_lacked_memory_beside_others_is_tried_alone(tmp_path: Path) 
 
 
 def test_a_full_disk_ends_the_study_and_lets_the_others_leave(tmp_path: Path) -> None:
-    cells = [cell(StrategySpec("full-disk", "full", learning_rate=1e-3)), *study_cells(12)]
+    cells = [cell(StrategySpec("full-disk", "full", learning_rate=1e-3)), *study_cells(60)]
     with pytest.raises(MachineFault, match="No space left on device"):
         run(cells, tmp_path, 2)
     remaining = Store(tmp_path).remaining(cells)

@@ -11,6 +11,7 @@ from finetrap.cli.doing import run_to_the_end
 from finetrap.cli.judging import report_to
 from finetrap.cli.options import AllowCode, AsJson, Quiet, Source, Voice, Workers
 from finetrap.errors import BadInput
+from finetrap.text.paths import place_of
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Of the way from the base to the given weights, with --rewind."""
@@ -98,16 +99,16 @@ def _given_strategies(tuned: list[str], *, seeds: bool, rewind: bool) -> dict[st
 
 def _absolute(entry: str) -> str:
     """Return where a folder or file lies: the study file lies elsewhere."""
-    place = Path(entry).expanduser()
+    place = place_of(entry)
     return str(place.resolve()) if place.exists() else entry
 
 
 def _task(entry: str) -> str:
     """Return a task as a study names it; its file may be named from here."""
     kind, colon, path = entry.partition(":")
-    if not colon and Path(entry).expanduser().is_file():
-        return f"jsonl:{Path(entry).expanduser().resolve()}"
-    place = Path(path).expanduser()
+    if not colon and place_of(entry).is_file():
+        return f"jsonl:{place_of(entry).resolve()}"
+    place = place_of(path)
     return f"{kind}:{place.resolve()}" if colon and place.exists() else entry
 
 
@@ -115,4 +116,4 @@ def _data_at(entry: str) -> tuple[str, str]:
     name, equals, path = entry.partition("=")
     if not name or not equals or not path:
         raise BadInput(f"--data {entry}: expected TASK=PATH, for example gsm8k=data/gsm8k")
-    return name, str(Path(path).expanduser().resolve())
+    return name, str(place_of(path).resolve())

@@ -21,6 +21,7 @@ from finetrap.measure.study import models
 from finetrap.measure.study import reading as studies
 from finetrap.records import Answer, Run, Study, TaskRef
 from finetrap.runs.store import Store
+from finetrap.text.paths import place_of
 
 TEST_PROBLEMS = 500
 PROBE_PROBLEMS = 100
@@ -64,7 +65,7 @@ def as_task(wanted: Wanted) -> TaskRef:
     options = {**(wanted.columns or {}), **_test_file(wanted)}
     if own := _by_name(wanted):
         return tasks.reference(own, None, options)
-    return tasks.reference(tasks.USER_DATA, wanted.train.resolve(), options)
+    return tasks.reference(tasks.USER_DATA, place_of(str(wanted.train)).resolve(), options)
 
 
 def study_text(wanted: Wanted, size: Size) -> str:
@@ -74,7 +75,7 @@ def study_text(wanted: Wanted, size: Size) -> str:
     longest = max(len(p.solution.encode()) for p in (*data.train, *data.test))
     entry = _from_anywhere(wanted.model)
     model = models.resolve(entry, Path(), {})
-    name = _by_name(wanted) or f"{tasks.USER_DATA}:{wanted.train.resolve()}"
+    name = _by_name(wanted) or f"{tasks.USER_DATA}:{place_of(str(wanted.train)).resolve()}"
     options = dict(sorted({**(wanted.columns or {}), **_test_file(wanted)}.items()))
     table: dict[str, Any] = {
         "name": f"try {wanted.train.stem}",
@@ -110,12 +111,12 @@ def _by_name(wanted: Wanted) -> str:
 
 
 def _test_file(wanted: Wanted) -> dict[str, str]:
-    return {} if wanted.test is None else {"test": str(wanted.test.resolve())}
+    return {} if wanted.test is None else {"test": str(place_of(str(wanted.test)).resolve())}
 
 
 def _from_anywhere(model: str) -> str:
     """Return a model's name, or where its folder or file lies: the study file lies elsewhere."""
-    place = Path(model).expanduser()
+    place = place_of(model)
     return model if model in catalog.models() or not place.exists() else str(place.resolve())
 
 

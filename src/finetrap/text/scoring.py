@@ -132,7 +132,10 @@ def graded_rows(
         gold, completion = _checked(row, count)
         letters = option_letters(row[1])
         found = grade(completion, gold, count, letters=letters, stops=stops, cut=cut)
-        yield {**row[1], **asdict(found)}
+        told = asdict(found)
+        if found.score is None:  # it is right or wrong
+            del told["score"]
+        yield {**row[1], **told}
 
 
 def explained_row(

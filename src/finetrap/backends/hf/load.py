@@ -29,6 +29,7 @@ from finetrap.backends.hf.training.adapters import merged_into
 from finetrap.errors import BadModel, MissingPackage, NotFinite
 from finetrap.records import ModelSpec
 from finetrap.references import Format
+from finetrap.text.paths import place_of
 
 PICKLED = "pytorch_model*.bin"
 
@@ -58,7 +59,7 @@ def load_checkpoint(spec: ModelSpec, device: torch.device) -> Opened:
     Raises BadModel, saying what is missing, NotFinite for weights that hold NaN or infinity, and
     MissingPackage for a .gguf file without the package that reads it.
     """
-    place = Path(spec.source).expanduser()
+    place = place_of(spec.source)
     where: dict[str, Any] = {"pretrained_model_name_or_path": str(place)}
     facts: dict[str, str] = {}
     if source.is_gguf(place):

@@ -13,6 +13,7 @@ from typing import Any
 
 from finetrap.errors import BadInput, BadModel
 from finetrap.records import ModelSpec
+from finetrap.text.paths import place_of
 
 PREFIX = ""
 """A source that no other backend claims is one of these."""
@@ -38,7 +39,7 @@ _PARTS = (".safetensors", ".bin", ".json", ".txt", ".model", ".jinja", ".tiktoke
 def named(entry: str, base: Path) -> tuple[str, str] | None:
     """Return the name and the source of a folder, a .gguf file or a hub id (`id@revision` too),
     None for anything else. Raises BadModel."""
-    place = base / Path(entry).expanduser()
+    place = place_of(entry, base)
     if place.is_dir() or is_gguf(place):
         return place.resolve().name, str(place)
     if entry.endswith(".gguf"):
@@ -101,7 +102,7 @@ def _place(source: str, home: Path) -> Path | None:
         place = Path(str(files("finetrap").joinpath(inside)))
         missing = f"this installation has no {inside}: install finetrap again, or build it anew"
     else:
-        place = (home / Path(source).expanduser()).resolve()
+        place = place_of(source, home).resolve()
         on_hub = _HUB_ID.fullmatch(source) or _AT_REVISION.fullmatch(source)
         if not place.exists() and on_hub and not source.startswith("."):
             return None

@@ -43,6 +43,7 @@ from finetrap.measure.study.file import StudyTable
 from finetrap.measure.study.forms import prompts_of
 from finetrap.measure.study.toml import overridden, read_toml
 from finetrap.records import ModelSpec, Search, StrategySpec, Study, TaskRef, TrainSpec
+from finetrap.text.paths import place_of
 
 DEV = 200
 """Training problems held out where a study chooses settings and does not say how many."""
@@ -261,7 +262,7 @@ class _Reading:
 
     def _path(self, text: str) -> str:
         """Resolve a path of the study file; a bare word that is no file stays as it is."""
-        path = self.base / Path(text).expanduser()
+        path = place_of(text, self.base)
         return text if text.isidentifier() and not path.exists() else str(path)
 
     def _strategy(self, entry: str) -> list[StrategySpec]:
@@ -327,7 +328,7 @@ class _Reading:
     def _known_strategy(self, entry: str) -> dict[str, Any]:
         """Return what the catalog or a strategy file says, empty for an unknown name."""
         if entry.endswith(".toml"):
-            path = self.base / Path(entry).expanduser()
+            path = place_of(entry, self.base)
             table, _ = read_toml(path)
             file = path.name
         else:

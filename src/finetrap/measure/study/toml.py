@@ -27,7 +27,9 @@ def read_toml(path: Path) -> tuple[dict[str, Any], str]:
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror}; give the path of a TOML file") from error
     try:
-        return tomllib.loads(text), text
+        table = tomllib.loads(text)
+        deepcopy(table)  # as checking it will; a dotted name can lie deeper than can be walked
+        return table, text
     except tomllib.TOMLDecodeError as error:
         end = f"at line {text.count(chr(10)) + 1}, the end"
         told = str(error).replace("at end of document", end)
