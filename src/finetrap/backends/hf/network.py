@@ -54,7 +54,7 @@ class Network:
         """The prefix that was read last, with its ids."""
         self._failed: set[str] = set()
         self._plain: tuple[Tensor, Tensor] | None = None
-        """What trials compare with, and of which weights it is."""
+        """What trials compare with; None until one is made with these weights."""
         self.adapted: Sequence[str] = ()
         """Kinds of layers that an adapter changed."""
         self.into: Sum | None = None
