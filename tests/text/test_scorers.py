@@ -9,7 +9,7 @@ import pytest
 
 from finetrap import tasks
 from finetrap.errors import BadData, BadInput, MissingPackage
-from finetrap.text import expressions
+from finetrap.text import expressions, side_process
 from finetrap.text.own_scorer import OwnScorer
 from finetrap.text.scorers import options_of, scored
 from tests.builders.studies import write_rows
@@ -194,3 +194,11 @@ def test_an_own_scorer_that_fails_is_named_with_its_completion(tmp_path, complet
     scorer = OwnScorer(str(tmp_path / "own.py"), "score", seconds=1.5)
     with pytest.raises(BadInput, match=told):
         scorer.score(completion, "{}")
+
+
+def test_a_package_that_cannot_be_used_makes_no_answer_wrong(monkeypatch):
+    pytest.importorskip("math_verify", reason="math-verify is not installed")
+    broken = side_process.SideProcess("raise SystemExit(1)", (), 1.0)
+    monkeypatch.setattr(expressions, "_opened", lambda seconds: broken)
+    with pytest.raises(BadInput, match="math-verify cannot be used"):
+        expressions.equals("1", ["$1$"])

@@ -8,8 +8,8 @@ from __future__ import annotations
 from functools import cache
 from importlib.util import find_spec
 
-from finetrap.errors import MissingPackage
-from finetrap.text.side_process import SideEnded, SideProcess
+from finetrap.errors import BadInput, MissingPackage
+from finetrap.text.side_process import NeverStarted, SideEnded, SideProcess
 
 SECONDS = 10.0
 """Within which one completion is read and compared."""
@@ -31,7 +31,7 @@ for line in sys.stdin:
                 equal = bool(wanted) and verify(wanted, found, timeout_seconds=None)
                 said = {"found": str(found[-1]), "equal": equal}
                 break
-    except Exception: pass
+    except Exception: pass  # what the package cannot read is no answer, whatever it raises
     out.write(json.dumps(said) + "\\n"); out.flush()
 """
 
@@ -44,7 +44,7 @@ def available() -> bool:
 def equals(gold: str, texts: list[str], seconds: float = SECONDS) -> tuple[str | None, bool]:
     """Return the formula of the first text that holds one, and whether it equals the gold's.
 
-    Raises MissingPackage.
+    Raises MissingPackage, and BadInput where the package cannot be used.
     """
     if not available():
         raise MissingPackage(
@@ -53,6 +53,8 @@ def equals(gold: str, texts: list[str], seconds: float = SECONDS) -> tuple[str |
         )
     try:
         said = _opened(seconds).ask([gold, texts])
+    except NeverStarted as fault:
+        raise BadInput(f'scoring = "expression": math-verify cannot be used: it {fault}') from fault
     except SideEnded:
         return None, False
     return said["found"], said["equal"]

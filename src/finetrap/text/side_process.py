@@ -16,6 +16,10 @@ class SideEnded(Exception):
     """The process gave no answer; its message says whether it took too long."""
 
 
+class NeverStarted(SideEnded):
+    """The process was never ready to be asked, which says nothing of any question."""
+
+
 class SideProcess:
     """Runs a program that prints a line when it is ready and then one for each line it reads."""
 
@@ -32,7 +36,10 @@ class SideProcess:
             process = self._process = subprocess.Popen(
                 self._command, stdin=pipe, stdout=pipe, text=True, encoding="utf-8"
             )
-            self._line(process, STARTING)
+            try:
+                self._line(process, STARTING)
+            except SideEnded as fault:
+                raise NeverStarted(str(fault)) from fault
         try:
             if process.stdin is not None:
                 process.stdin.write(json.dumps(question) + "\n")
