@@ -7,6 +7,7 @@ compares what this would write with what is there.
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 import subprocess
 import sys
@@ -14,13 +15,16 @@ import tarfile
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from finetrap.report.wording import signed
+from finetrap.text.visible import visible
 
 HERE = Path(__file__).parent / "findings"
 PACKED = Path(__file__).parents[1] / "studies" / "results"
 BEGIN, END = "<!-- begin: {} -->\n", "<!-- end: {} -->\n"
 Rows = list[dict[str, str]]
+Answers = dict[str, dict[str, Any]]
 
 
 def judged(packed: Sequence[Path], room: Path) -> Path:
@@ -87,6 +91,73 @@ def _arm(row: dict[str, str]) -> tuple[str, ...]:
     return tuple(row[name] for name in names)
 
 
+def scorers(report: Path) -> str:
+    """Return what the scorer alone changes: any answer found, or only the form asked for."""
+    rows_of = [row for row in rows(report, "summary.csv") if row["measure"] == "accuracy"]
+    base = {(r["model"], r["task"]): r for r in rows_of if r["base"] == "true"}
+    lines = [
+        "| model | task | strategy | rate | right, any form | change | right, in the form asked | "
+        "change |",
+        "|---|---|---|---|--:|--:|--:|--:|",
+    ]
+    for row in rows_of:
+        if not row["strict_accuracy"]:
+            continue
+        cells = [row["model"], row["task"], row["strategy"], row["learning_rate"]]
+        for column in ("level", "strict_accuracy"):
+            cells.append(f"{float(row[column]):.1f}")
+            before = float(base[row["model"], row["task"]][column])
+            cells.append("" if row["base"] == "true" else signed(float(row[column]) - before))
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def broken(report: Path) -> str:
+    """Return three answers that full fine-tuning broke: right at the base, wrong in every seed.
+
+    Of all models and rates, those of the one that lost most; three problems by id, first seed.
+    """
+    measured = [r for r in rows(report, "cells.csv") if r["split"] == "test"]
+    bases = {(r["model"], r["task"]): r for r in measured if r["strategy"] == "zero-shot"}
+    arms: dict[tuple[str, ...], Rows] = {}
+    for row in measured:
+        if row["strategy"] == "full" and row["status"] == "done":
+            arms.setdefault((row["model"], row["task"], row["learning_rate"]), []).append(row)
+    most: list[str] = []
+    shown = ""
+    for (model, task, rate), cells in arms.items():
+        before = answers(report, bases[model, task])
+        seeds = [answers(report, row) for row in sorted(cells, key=lambda row: row["seed"])]
+        right = [key for key, answer in before.items() if answer["correct"]]
+        lost = [key for key in right if not any(seed[key]["correct"] for seed in seeds)]
+        if len(lost) > len(most):
+            most = lost
+            wrong = [key for key in before if key not in right]
+            won = sum(all(seed[key]["correct"] for seed in seeds) for key in wrong)
+            shown = (
+                f"{model} on {task}: of {len(right)} problems that the base model answered right, "
+                f"full fine-tuning at {rate} answered {len(lost)} wrong in each of {len(seeds)} "
+                f"seeds; of the other {len(wrong)}, it answered {won} right in each. "
+                "Three of those that broke, whole:\n\n"
+            ) + "\n".join(_pair(key, before[key], seeds[0][key]) for key in sorted(lost)[:3])
+    return shown
+
+
+def _pair(key: str, before: dict[str, Any], after: dict[str, Any]) -> str:
+    lines = [f"**{key}**, the right answer is {before['gold']}.\n"]
+    for name, answer in (("The base model", before), ("After full fine-tuning", after)):
+        text = visible(answer["completion"]).strip()
+        lines.append(f"{name}:\n\n~~~~text\n{text}\n~~~~\n")
+    return "\n".join(lines)
+
+
+def answers(report: Path, cell: dict[str, str]) -> Answers:
+    """Return a cell's answers by problem."""
+    (folder,) = report.parent.glob(f"*--{cell['key']}")
+    lines = (folder / "answers.jsonl").read_text("utf-8").splitlines()
+    return {answer["id"]: answer for answer in map(json.loads, lines)}
+
+
 def claims(report: Path) -> str:
     """Return the table of the paper's claims, at the shared rate and at searched ones."""
     lines = ["| claim | rate | verdict | evidence |", "|---|---|---|---|"]
@@ -97,7 +168,13 @@ def claims(report: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-_TOGETHER = {"bases": bases, "changes": changes, "claims": claims}
+_TOGETHER = {
+    "bases": bases,
+    "changes": changes,
+    "scorers": scorers,
+    "broken": broken,
+    "claims": claims,
+}
 
 
 def filled(text: str, name: str, block: str) -> str:

@@ -85,6 +85,8 @@ class CellRow:
     """Wilson interval of this cell's accuracy."""
     high: float | None = None
     strict_rate: float | None = None
+    strict_accuracy: float | None = None
+    """Right and in the form asked for (`#### answer`): what a strict scorer would count."""
     no_answer_rate: float | None = None
     truncated_rate: float | None = None
     cut_rate: float | None = None
@@ -141,6 +143,7 @@ class Summary:
     forgetting: Forgetting | None = None
     """None for a prompt, which changes no weights."""
     strict_rate: float | None = None
+    strict_accuracy: float | None = None
     no_answer_rate: float | None = None
     truncated_rate: float | None = None
     cut_rate: float | None = None

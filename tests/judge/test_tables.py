@@ -30,6 +30,7 @@ def test_cells_carry_rates_intervals_and_costs(tmp_path):
     low, high = wilson(3, 4)
     assert (first.accuracy, first.low, first.high) == (75, 100 * low, 100 * high)
     assert (first.strict_rate, first.no_answer_rate, first.truncated_rate) == (50, 25, 25)
+    assert first.strict_accuracy == 50  # one right answer is not strict
     assert first.bits_per_byte == pytest.approx(1 / math.log(2))
     assert first.parameters == 920_000
     assert (second.status, second.n, second.accuracy) == ("diverged", 0, None)

@@ -22,7 +22,7 @@ from finetrap.stats.changes import ALPHA
 from finetrap.stats.retention import wilson_percent
 
 MEANS = (
-    *("strict_rate", "no_answer_rate", "truncated_rate", "cut_rate"),
+    *("strict_rate", "strict_accuracy", "no_answer_rate", "truncated_rate", "cut_rate"),
     *("load_s", "train_s", "eval_s", "train_tokens", "trainable", "ship_bytes"),
     *("kl_forward", "kl_reverse"),
 )

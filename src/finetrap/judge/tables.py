@@ -47,6 +47,7 @@ def _cell_row(run: Run, label: str, setting: str) -> CellRow:
         low=low,
         high=high,
         strict_rate=percent_of(a.strict for a in run.answers),
+        strict_accuracy=percent_of(a.strict and a.correct for a in run.answers),
         no_answer_rate=percent_of(_if_written(a, a.rule == "none") for a in run.answers),
         truncated_rate=percent_of(_if_written(a, a.stop in UNENDED) for a in run.answers),
         cut_rate=percent_of(_if_written(a, a.cut is not None) for a in run.answers),
