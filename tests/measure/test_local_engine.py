@@ -230,6 +230,39 @@ def test_a_worker_that_cannot_start_is_an_error_and_not_an_endless_loop(
         )
 
 
+@pytest.mark.parametrize("kills", [2, 3])
+def test_a_worker_that_is_killed_at_its_start_is_started_again(
+    kills: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "killed_at_start.py").write_text(
+        "import os, signal\n"
+        "try:\n"
+        f"    left = [n for n in range({kills}) if not os.path.exists(f'{{__file__}}.{{n}}')]\n"
+        "    open(f'{__file__}.{left[0]}', 'w').close()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "except IndexError:\n"
+        "    from tests.builders.workers import fake_group as unstartable\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(unstartable, "__module__", "killed_at_start")
+    monkeypatch.setitem(sys.modules, "killed_at_start", sys.modules[__name__])
+    store = Store(tmp_path / "runs")
+
+    def study() -> None:
+        pool = Pool(store, Keep("none"), machine.Crew(1, 1), unstartable)
+        try:
+            pool.run([(cell(),)], lambda _: None)
+        finally:
+            pool.close()
+
+    if kills == 3:
+        with pytest.raises(MachineFault, match="signal 9, before it could start, 3 times"):
+            study()
+    else:
+        study()
+        assert store.remaining([cell()]) == ()
+
+
 @pytest.fixture
 def interruptible() -> Iterator[None]:
     """Ctrl-C as in a terminal, also where the tests run in the background, which ignores it."""
@@ -291,6 +324,28 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     assert wait_for(lambda: not is_alive(worker), 5)
     cells = [waiting_cell(place)]
     assert Store(tmp_path / "runs").remaining(cells) == tuple(cells)
+
+
+BAR = """
+import os, signal, sys
+from finetrap.measure.engines.children import start
+def serve(pipe):
+    from tqdm import tqdm
+    list(tqdm(range(3), disable=True))
+    os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+if __name__ == "__main__":
+    child = start(serve, threads=1)
+    child.process.join()
+    print(child.process.exitcode)
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
+def test_a_worker_that_is_killed_leaves_no_semaphore(name: str, tmp_path: Path) -> None:
+    script = tmp_path / "bar.py"
+    script.write_text(BAR)
+    done = subprocess.run([sys.executable, script, name], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == (str(-getattr(signal, name)), "")
 
 
 def test_the_engine_does_not_import_torch() -> None:

@@ -77,9 +77,13 @@ def _uninterrupted() -> Iterator[None]:
 
 def _child(serve: Callable[..., None], pipe: Connection, *arguments: object) -> None:
     """Serve until done, or until the parent is gone."""
+    from tqdm.std import tqdm
+
     parent = parent_process()
     if parent is not None:
         threading.Thread(target=_die_after, args=(parent.sentinel,), daemon=True).start()
+    # tqdm's own lock is a semaphore of the system, which outlives a process that is killed.
+    tqdm.set_lock(threading.RLock())
     try:
         serve(pipe, *arguments)
     except (EOFError, BrokenPipeError, ConnectionResetError):

@@ -87,6 +87,8 @@ class Pool:
         self.alone: Cell | None = None
         """The one that is."""
         self.stopped = False
+        self.unheard = 0
+        """Workers in a row that were killed before they could start."""
         self.fault: FinetrapError | None = None
         self.kills, self.kernel_kills = kills, kills()
 
@@ -174,7 +176,7 @@ class Pool:
                     return
 
     def _take(self, worker: _Worker, kind: str, content: Any) -> None:
-        worker.heard = True
+        worker.heard, self.unheard = True, 0
         if kind == "fault":  # the others leave what they are at, as after Ctrl-C
             self.fault = self.fault or content
             worker.members, worker.current = (), None
@@ -203,16 +205,26 @@ class Pool:
             return  # what ends the study was sent to its workers too
         cause = _cause(process.exitcode or 0)
         if not worker.heard:
-            raise FinetrapError(
-                f"{cause}, before it could start; run the study again. A script that starts "
-                'finetrap needs `if __name__ == "__main__":` around its call'
-            )
+            self._start_failed(process.exitcode or 0, cause)
         if worker.current is not None:
             worker.ended.add(worker.current.key)
             self._bury(worker.current, process.exitcode or 0, cause)
         rest = tuple(cell for cell in worker.members if cell.key not in worker.ended)
         if rest and not self.stopped:
             self.waiting.appendleft(rest)
+
+    def _start_failed(self, exit_code: int, cause: str) -> None:
+        """Let the next worker try where a signal was sent; raise where that would not help."""
+        self.unheard += 1
+        if -exit_code not in _SENT:
+            raise FinetrapError(
+                f"{cause}, before it could start; run the study again. A script that starts "
+                'finetrap needs `if __name__ == "__main__":` around its call'
+            )
+        if self.unheard == _STARTS:
+            raise MachineFault(
+                f"{cause}, before it could start, {_STARTS} times; find out who sent it, {AGAIN}"
+            )
 
     def _bury(self, cell: Cell, exit_code: int, cause: str) -> None:
         """Have a cell whose worker died tried again; the second time, settle it."""
@@ -242,6 +254,8 @@ class Pool:
                 self.emit(cell_ends(run))
 
 
+_STARTS = 3
+"""Workers in a row that may be killed at their start: more of them, and something kills all."""
 _TWICE = ", and again when it was tried alone"
 _SENT = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 """Signals that another process sends; the others are a crash."""
