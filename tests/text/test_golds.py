@@ -28,7 +28,10 @@ from finetrap.text.golds import count_golds, described_golds, doubtful_gold, rea
         ("2k", "text", "2k"),
         ("$2k", "number", "2"),
         ("6 or 7", "text", "6 or 7"),
-        ("12 and a half", "text", "12 and a half"),
+        ("12 and a half", "number", "12 and a half"),
+        ("18 dollars and 50 cents", "number", "18 dollars and 50 cents"),
+        ("Rs.700/-", "number", "700"),
+        ("12 m²", "number", "12"),
         ("The answer is \\boxed{\\text{Paris}}.", "text", "\\text{Paris}"),
     ],
 )

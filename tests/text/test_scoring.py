@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import Counter
 from decimal import Decimal
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from finetrap.errors import BadData, BadInput
 from finetrap.text.files import read_rows
 from finetrap.text.number_answer import find_number
+from finetrap.text.numbers import ASCII, MARKUP
 from finetrap.text.rules import LETTER_RULES, RULES, TEXT_RULES
 from finetrap.text.scoring import (
     Grade,
@@ -25,6 +27,7 @@ from finetrap.text.scoring import (
     odd_golds,
 )
 from finetrap.text.text_answer import find_text
+from finetrap.text.turns import TURNS, graded_part
 
 CASES = Path(__file__).parents[1] / "cases"
 TABLE = [
@@ -107,6 +110,25 @@ def test_no_rule_serves_one_example_only():
     names = {rule.name for _, rule in RULED}
     assert {name: fired[name] for name in names if fired[name] < 3} == {}
     assert set(fired) == names
+
+
+@pytest.mark.parametrize("place", range(len(MARKUP)), ids=[rule[1].pattern[:30] for rule in MARKUP])
+def test_no_reading_of_markup_serves_one_example_only(place):
+    sign, pattern, replacement = MARKUP[place]
+    texts = {t.translate(ASCII) for c in (*TABLE, *GRADING) for t in (c["completion"], c["gold"])}
+    assert sum(sign in text and pattern.sub(replacement, text) != text for text in texts) >= 3
+
+
+@pytest.mark.parametrize("turn", TURNS, ids=[turn.name for turn in TURNS])
+def test_no_turn_serves_one_example_only(turn):
+    cuts = {
+        (c["completion"])
+        for c in GRADING
+        for cut in [graded_part(c["completion"]).cut]
+        if cut
+        and re.match(rf"[*_>]{{0,3}}(?:{turn.pattern})", f"{cut}\nmore", re.IGNORECASE | re.M)
+    }
+    assert len(cuts) >= 3
 
 
 # --- any text ---------------------------------------------------------------------------------

@@ -34,9 +34,10 @@ _WORDS = (
 _UNIT = re.compile(
     r"[)\]}$\s*_!]*(?:[%°€$£¥₹]|"
     rf"(?:{_SHORT_UNIT}|lbs?|oz|hrs?|mins?|secs?|mph|km/h|kWh|GB|MB|ft|in|st|nd|rd|th)(?![\w^]))?"
-    rf"(?:[ \t-]{{1,3}}(?:\([^()\d]{{0,60}}\)|{_NO_UNIT}{_WORDS}(?!\w)(?:\^\{{?[23]\}}?|[²³])?)"
+    rf"(?:[ \t-]{{1,3}}(?:\([^()\d]{{0,60}}\)"
+    rf"|{_NO_UNIT}{_WORDS}(?![^\W²³])(?:\^\{{?[23]\}}?|[²³])?)"
     rf"(?:[ \t-]{{1,3}}(?:\([^()\d]{{0,60}}\)|{_NO_UNIT}[A-Za-zé.'’/%-]{{1,30}}(?!\w))){{0,5}})?"
-    r"[)\]}$\s.*_!]*"
+    r"(?:/-)?[)\]}$\s.*_!]*"
 )
 """What may follow a number that is the whole answer: a unit, an aside, a full stop."""
 _LEFT_SIDE = re.compile(r"\s*(?:\\?[$(]\s*)?(?:[A-Za-z]\w{0,3}|[\d\s.+*/()$×÷-]{1,80})\s*")

@@ -17,7 +17,7 @@ from finetrap.text.places import (
 )
 
 _FILLER = re.compile(
-    r"(?:[\s*_\"'“”:(\[{$\\]|(?:text\w{0,3}|mathbf|option|choice|letter|answer|the|is|definitely"
+    r"(?:[\s*_\"'“”:(\[{$\\]|(?:text\w{0,3}|math\w{2}|option|choice|letter|answer|the|is|definitely"
     r"|clearly|therefore|probably|most likely|indeed|correct|one)\b)*",
     re.IGNORECASE,
 )
@@ -44,7 +44,11 @@ def letters_up_to(golds: str) -> str:
 
 def find_letter(text: str, letters: str) -> Extraction:
     """Find the option letter that a text chooses, of those that options have."""
-    text = TEXT_OFF.sub(r"\1", text)
+    called_wrong = re.compile(
+        rf"(?:\b[{letters}]\b[)*]*(?:, (?:and )?| and | or )){{1,8}}[({{*]*[{letters}]\b[)*]* "
+        r"(?:are|can be|were) (?:all )?(?:wrong|incorrect|false|eliminated|excluded|ruled out)"
+    )
+    text = called_wrong.sub("", TEXT_OFF.sub(r"\1", text))
     for rule, content in marked_places(text):
         found = _leading(content, letters, sure=True)
         if found:
@@ -73,7 +77,7 @@ def _leading(content: str, letters: str, *, sure: bool = False) -> str | None:
     bracketed = content[max(0, at - 1) : at] in ("(", "[", "{")
     match = re.compile(rf"([{letters}]){_AFTER_LETTER}").match(content, at)
     if match is None and (bracketed or sure):
-        small = re.compile(rf"([{letters.lower()}])[)\]}}.*$\s]*$|([{letters.lower()}])[)\]]")
+        small = re.compile(rf"([{letters.lower()}])[)\]}}.:*$\s]*$|([{letters.lower()}])[)\]]")
         match = small.match(content, at)
     if match is None:
         return None
@@ -88,7 +92,13 @@ def _said_option(text: str, letters: str) -> str | None:
     """Return the option that is said to be chosen or right, the last such."""
     options = rf"(?:option |choice |answer )?[*_(\[]{{0,4}}([{letters}])[*_)\]]{{0,4}}"
     patterns = (rf"{_CHOSEN[0]} (?:with )?{options}(?!\w)", rf"(?<!\w){options} {_CHOSEN[1]}")
-    found = [m for p in patterns for m in re.finditer(p, text)]
+    joined = re.compile(rf"\b[{letters}][)\]*]{{0,3}},? (?:and|or|&) ?$")
+    found = [
+        m
+        for p in patterns
+        for m in re.finditer(p, text)
+        if not joined.search(text, max(0, m.start() - 12), m.start())
+    ]
     return max(found, key=lambda m: m.start())[1] if found else None
 
 
@@ -99,11 +109,13 @@ def _opening(text: str, letters: str) -> str | None:
         return None
     listed = re.compile(rf"[\s*_]*\(?([{letters}])[).:][*_]*\s")
     found = [m[1] for line in lines[:30] for m in [listed.match(line)] if m]
-    if len(set(found)) > 1 and found[0] != found[-1]:
+    in_line = set(re.findall(rf"(?<!\w)\(?([{letters}])[).:][ ]*\S", lines[0][:REACH]))
+    if (len(set(found)) > 1 and found[0] != found[-1]) or len(in_line) > 2:
         return None
-    start = _leading(lines[0], letters, sure=len(text.strip()) == 1)
+    sure = re.fullmatch(r"\W*(?:(?:option|choice)\W+)?\w\W*", text, re.IGNORECASE) is not None
+    start = _leading(lines[0], letters, sure=sure)
     bare = re.compile(rf"[\s*_(\[]*[{letters}](?:[)\].:,*_]|\s*$|\s+[-–—(])")
-    alone = len(text.strip()) == 1 or bare.match(lines[0])
+    alone = sure or bare.match(lines[0])
     return start if start and alone and not RETRACTED.search(text) else None
 
 
@@ -111,7 +123,7 @@ def _last_one(text: str, letters: str) -> str | None:
     """Return the only letter of the last sentence that holds one and denies none."""
     token = re.compile(
         rf"(?<![\w'’-])(?:[(\[]([{letters}])[)\]]|([{letters}])"
-        r"(?=[.,;:!?*)]|\s*$|\s+(?:is|or|and|nor)\b|\s+isn['’]t))"
+        r"(?=[.,;:!?*)]|\s*$|\s+(?:is|are|or|and|nor)\b|\s+isn['’]t))"
     )
     lines = [line for line in text.splitlines() if line.strip()]
     listed = re.compile(rf"[\s*_]*\(?[{letters}][).:][*_]*\s")
@@ -119,6 +131,7 @@ def _last_one(text: str, letters: str) -> str | None:
         lines = [line for line in lines if not listed.match(line)]
     for line in reversed(lines[-LOOK_BACK:]):
         for sentence in reversed(_CLAIM_END.split(line[-REACH:])):
+            sentence = _RULED_OUT.sub(" ", sentence)
             spots = [m for m in token.finditer(sentence) if not _letter_denied(sentence, m)]
             found = {m[1] or m[2] for m in spots}
             if len(found) == 1:
@@ -138,6 +151,24 @@ _DENIES_AFTER = re.compile(
 )
 
 
+_RULED_OUT = re.compile(
+    r"\b(?:rul\w{1,4} out|eliminat\w{1,3}|exclud\w{1,3}|reject\w{0,3}|discard\w{0,3}"
+    r"|cross\w{0,3} out)\b"
+    r"(?:(?!\b(?:leav|so|thus|therefore|hence|but|choose|pick|select)).){1,200}",
+    re.IGNORECASE,
+)
+"""What is said not to be the answer, up to what is left."""
+_NAME_BEFORE = re.compile(
+    r"\b(?:is|are|was|be|an?|the|of|in|on|has|have|gets?|takes?|called) "
+    r"(?!(?:options?|choices?|letters?|answers?|either|not|just|only|still|always|indeed"
+    r"|\w{1,20}ly)\b)[a-z]{3,20} $"
+)
+"""What makes a letter part of a name: `it is vitamin C`."""
+
+
 def _letter_denied(sentence: str, match: re.Match[str]) -> bool:
     before = sentence[max(0, match.start() - 30) : match.start()]
-    return bool(_DENIES_BEFORE.search(before) or _DENIES_AFTER.match(sentence, match.end()))
+    named = not match[1] and _NAME_BEFORE.search(before)
+    return bool(
+        named or _DENIES_BEFORE.search(before) or _DENIES_AFTER.match(sentence, match.end())
+    )

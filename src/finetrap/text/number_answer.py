@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 
 from finetrap.text import numbers
 from finetrap.text.numbers import NUMBER
@@ -37,10 +38,26 @@ _NO_ANSWER = re.compile(
     re.IGNORECASE,
 )
 _NEGATED = re.compile(
-    r"(\b(?:is|are|was|were|be) not|\b(?:is|are|was|were)n['’]t|[,(;] ?not|\bnot) "
+    r"(\b(?:is|are|was|were|be) not|\b(?:is|are|was|were)n['’]t|[,(;] ?not|\b(?:can)?not(?: be)?"
+    r"|n['’]t be) "
     r"(?:exactly |just )?[$*({\\]{0,4}\d[\d,]{0,40}(?:\.\d{1,40})?(?!\d|[.,]\d|[ ]?[-+*/=×÷])",
     re.IGNORECASE,
 )
+_CALLED_WRONG = re.compile(
+    r"(?<![\w.,])\$?\d[\d,]{0,20}(?:\.\d{1,9})?(?= (?:is|was|are) (?:wrong|incorrect|too \w"
+    r"|not (?:the |a )?(?:right|correct|valid|possible|final|answer)))",
+    re.IGNORECASE,
+)
+_RANGE = re.compile(
+    r"\bbetween \$?\d[\d,]{0,20}(?:\.\d{1,9})?(?: \w{1,12})? and \$?\d[\d,]{0,20}(?:\.\d{1,9})?",
+    re.IGNORECASE,
+)
+_CALCULATION = re.compile(
+    r"\d(?:[ ]?[+*×÷·][ ]?|[ ][-x][ ])\(?\$?\d[\d,.]{0,20}(?:[ ][a-z]{1,20})?[\s.$*})\\]*$"
+)
+_OPEN_END = re.compile(r"[\s?_.…$*\\]*")
+_OPERATOR_BEFORE = re.compile(r"[-+*/×÷·][ ]?[$(]{0,2}$")
+_JOINED = re.compile(r",[ ]*|,?[ ]{1,3}(?:and|or)[ ]{1,3}")
 _DECORATION = re.compile(r"[\s*_`\"'“”(\[{:=+\\]*(?:\$(?!\d))?[\s*_({\\]*(?:\\?boxed\{)?")
 _HEADING = re.compile(r"\d+[.):]\**[ ]+[^\W\d]")
 _OPERATOR = re.compile(r"!?[ ]?[-+*/×÷·^][ ]?[$€£]?\(?\d")
@@ -56,6 +73,10 @@ _EXPLAINED = re.compile(
     re.IGNORECASE,
 )
 """What follows a number that is the whole first line, where it is then explained."""
+_EXPLANATION = re.compile(
+    r"\n[#*_]{0,4}[ ]?(?:explanation|rationale|justification)\b", re.IGNORECASE
+)
+"""What explains a first line of any length, where that holds one number."""
 _IRRATIONAL = re.compile(r"\\(?:pi|sqrt)(?![a-z])|[π√]")
 _SENTENCE_END = re.compile(r"(?<=[.?;])(?=\s|$)|(?<=!)(?=\s|$)(?!\s*[-+*/=×÷\\)}])")
 
@@ -69,6 +90,10 @@ def find_number(text: str) -> Extraction:
     body = numbers.ascii_digits(text)
     if "not" in body or "n't" in body or "n’t" in body:
         body = _NEGATED.sub(r"\1 ", body)
+    if any(word in body for word in ("wrong", "correct", " too ", " not ")):
+        body = _CALLED_WRONG.sub("…", body)
+    if "etween" in body:
+        body = _RANGE.sub("between", body)
     for rule, found in _NUMBER_FINDERS:
         stated, match = found(body)
         if match is not None:
@@ -81,12 +106,57 @@ def find_number(text: str) -> Extraction:
     spots = list(NUMBER.finditer(body))
     if not spots:
         return NOTHING
-    if _EXPLAINED.match(body, spots[0].end()) and not _bare(body[: spots[0].start()]).strip():
+    if _is_explained(body, spots):
         return _as_number(spots[0], "opening")
+    if _several(body.strip()):
+        return NOTHING
+    unworked, result = _unworked(body)
+    if unworked:
+        return _as_number(result, "equation") if result else NOTHING
     result = _concluded(body, spots)
     if result is not None:
         return _as_number(result, "equation")
     return _as_number(spots[-1], "last-number")
+
+
+def _is_explained(body: str, spots: Sequence[re.Match[str]]) -> bool:
+    """Whether the first number is that of a first line that is then explained."""
+    first = spots[0]
+    if _EXPLAINED.match(body, first.end()) and not _bare(body[: first.start()]).strip():
+        return True
+    after = _EXPLANATION.search(body, first.end())
+    alone = after and "\n" not in body[: after.start()].strip()
+    return bool(after and alone and (len(spots) == 1 or spots[1].start() > after.start()))
+
+
+def _several(line: str) -> bool:
+    """Whether a line gives several numbers that differ, and nothing more: `3, 4`, `10 or 18`."""
+    line = _bare(line[:REACH])
+    if not NUMBER.match(line):
+        return False
+    spots = list(NUMBER.finditer(line))
+    if len(spots) < 2 or numbers.also(spots[-1]):
+        return False
+    gaps = [line[a.end() : b.start()] for a, b in pairwise(spots)]
+    rest = line[spots[-1].end() :].strip(" .$)}]!*_\\")
+    if not all(map(_JOINED.fullmatch, gaps)) or (rest and (gaps[-1][0] == "," or " " in rest)):
+        return False
+    first, *others = (numbers.value(numbers.number_text(spot)) for spot in spots)
+    return any(not (first and other and numbers.equal(first, other)) for other in others)
+
+
+def _unworked(body: str) -> Found:
+    """Read a text that ends on a calculation without its result: `24 = 4 * 6` gives 24, `4 * 6 =`
+    nothing."""
+    *lefts, last = _ASIDE.sub("", body.rstrip().rpartition("\n")[2]).split("=")
+    if not _CALCULATION.search(last) and not (lefts and _OPEN_END.fullmatch(last)):
+        return False, None
+    for side in reversed(lefts):
+        spots = list(NUMBER.finditer(side.rstrip()))
+        at_end = spots and spots[-1].end() == len(side.rstrip())
+        if at_end and not _OPERATOR_BEFORE.search(side[: spots[-1].start()]):
+            return True, spots[-1]
+    return True, None
 
 
 def _as_number(match: re.Match[str], rule: str, *, strict: bool = False) -> Extraction:
@@ -141,6 +211,8 @@ def _declared(body: str) -> Found:
             if value is not None:
                 return True, value
         line = _bare(found)
+        if _several(line):
+            return True, None
         start = NUMBER.match(line)
         value = _stated(line)
         if value is None:
@@ -157,6 +229,8 @@ def _boxed(body: str) -> Found:
     for match in last_places(BOXED, body):
         content = braced(body[match.end() : match.end() + REACH])
         if _IRRATIONAL.search(content.rpartition("=")[2]):
+            return True, None
+        if _several(content):
             return True, None
         value = _stated(_bare(content))
         if value is not None:
@@ -196,6 +270,8 @@ def _stated(line: str) -> re.Match[str] | None:
 
     `18 (10 + 8)`, `10 + 8 = 18` and `18 = 10 + 8` all state 18.
     """
+    if _several(line):
+        return None
     line = _SPACED_THOUSANDS.sub(lambda m: m[1] + m[2].replace(" ", ""), _ASIDE.sub("", line))
     for sentence in _SENTENCE_END.split(line):
         spots = list(NUMBER.finditer(sentence))
@@ -206,7 +282,7 @@ def _stated(line: str) -> re.Match[str] | None:
             start = NUMBER.match(side)
             if start and not _OPERATOR.match(side, start.end()):
                 return start
-        return spots[0]
+        return None if _CALCULATION.match(sentence, spots[0].end() - 1) else spots[0]
     return None
 
 

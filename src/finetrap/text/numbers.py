@@ -28,6 +28,7 @@ ASCII = str.maketrans(
         **dict.fromkeys("\u00a0\u2007\u2008\u202f\u3000", THIN),
         **{sign: THIN + fraction for sign, fraction in _VULGAR.items()},
         "⁄": "/",
+        "’": "'",
         "≈": "=",
         "。": ". ",
     }
@@ -56,18 +57,49 @@ def _power(match: re.Match[str]) -> str:
     return str(base**exponent) if len(match[1]) * exponent <= 30 else match[0]
 
 
+def _with_cents(match: re.Match[str]) -> str:
+    """Write `5 dollars and 5 cents` as 5.05."""
+    return f"{match[1] or match[2]}.{int(match[3]):02}"
+
+
+def _with_minutes(match: re.Match[str]) -> str:
+    """Write `2 hours and 30 minutes` as 2 30/60 hours."""
+    parts = 12 if match[3] else 60
+    whole = match.string[: match.start()][-1:] not in (*"0123456789.,/",)
+    fits = whole and int(match[4]) < parts
+    return f"{match[1]} {match[4]}/{parts} " if fits else match[0]
+
+
 def _hour(match: re.Match[str]) -> str:
     """Read 5:00 as 5; any other time of day is no number."""
     return match[1] if match[0].endswith(":00") else "…"
 
 
 Replacement = str | Callable[[re.Match[str]], str]
-_MARKUP: tuple[tuple[str, re.Pattern[str], Replacement], ...] = (
+MARKUP: tuple[tuple[str, re.Pattern[str], Replacement], ...] = (
     # GSM8K's calculator annotations
     ("<<", re.compile(r"<<[^<>]*>>(?=[-$]*[\d.])"), ""),
     ("{,}", re.compile(r"(?<=\d)\{,\}(?=\d)"), ","),
     ("\\", re.compile(r"\\([$%#&_])"), r"\1"),
-    ("\\", re.compile(r"(?<=\d),?\\[,;:!][ ]?(?=\d)"), ","),
+    ("\\", re.compile(r"(?<=\d),?\\[,;:! ][ ]?(?=\d)"), ","),
+    ("'", re.compile(r"(?<=\d)'(?=\d{3}(?!\d))"), ","),
+    (
+        " cent",
+        re.compile(
+            r"(?:\$(\d[\d,]{0,20})|(?<![\d.,$])(\d[\d,]{0,20}) (?:dollars?|euros?))(?: and|,)?"
+            r" (\d{1,2}) cents?\b"
+        ),
+        _with_cents,
+    ),
+    (
+        "in",
+        re.compile(
+            r"(\d{1,6}) (?:(h)(?:ou)?rs?|(f)(?:ee|oo)?t|min(?:ute)?s?),?(?: and)?"
+            r" (\d{1,2}) (?(2)min(?:ute)?s?|(?(3)in(?:ch(?:es)?)?|sec(?:ond)?s?))\b"
+        ),
+        _with_minutes,
+    ),
+    (" half", re.compile(r"(?<=\d) and (?:a|one)[ -]half\b"), " 1/2"),
     ("\\", re.compile(r"\\(?:text\w{0,6}|math\w{1,6}|mbox) ?\{([^{}]*)\}"), r"\1"),
     ("frac", re.compile(rf"(-?)[ ]?\\[dtc]?frac ?({_TERM}) ?({_TERM})"), _fraction),
     ("(-", re.compile(r"\((-\d{1,30}(?:\.\d{1,30})?)\)(?=[ ]?/)"), r"\1"),
@@ -88,7 +120,7 @@ _MARKUP: tuple[tuple[str, re.Pattern[str], Replacement], ...] = (
     ("tep ", re.compile(r"^[#*_ ]*Step \d{1,2}\b", re.IGNORECASE | re.MULTILINE), "Step"),
     ("\\approx", re.compile(r"\\approx\b"), "="),
     ("negative ", re.compile(r"\bnegative (?=\$?\d)"), "-"),
-    ("minus ", re.compile(r"minus(?<=\b(?:is|to|at|of)[ ]minus)[ ](?=\$?\d)"), "-"),
+    ("minus ", re.compile(r"(?:(?<=\bwas )|(?<=\b(?:is|to|at|of) ))minus (?=\$?\d)"), "-"),
     # a sign apart from its digits, where a number must begin
     (
         "- ",
@@ -110,6 +142,20 @@ _UNDER_20 = (
 )
 _WORTH = dict(zip((*_UNDER_20, *_TENS), (*range(20), *range(20, 100, 10)), strict=True))
 _SPELLED = rf"(?:{'|'.join(sorted(_WORTH, reverse=True))})"
+_PARTS = {"hal": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "eighth": 8, "tenth": 10}
+_PART_IN_WORDS = re.compile(
+    rf"(?<![\w-])({'|'.join(_UNDER_20[1:10])}|a(?=[ ]half))[ -]"
+    r"(?:(hal)(?:f|ves)|(third|quarter|fourth|fifth|eighth|tenth)s?)(?![\w-])",
+    re.IGNORECASE,
+)
+
+
+def _spelled_part(match: re.Match[str]) -> str:
+    """Write `two thirds` as 2/3."""
+    part = _PARTS[(match[2] or match[3]).casefold()]
+    return f"{_WORTH.get(match[1].casefold(), 1)}/{part}"
+
+
 _ONE = re.compile(
     r"(?:\b(?:is|are|was|there['’]s|has|have|leaves)(?: only| just| exactly)?|[:=])[ *_]*\Z",
     re.IGNORECASE,
@@ -126,7 +172,8 @@ def _spelled_number(match: re.Match[str]) -> str:
     whole = part = 0
     before = match.string[max(0, match.start() - 20) : match.start()]
     alone = match.string[:20].strip(" \n.*_").casefold() == "one"
-    if match[0].casefold() == "one" and not alone and not _ONE.search(before):
+    mixed = match.string.startswith(" and 1/", match.end())
+    if match[0].casefold() == "one" and not (alone or mixed or _ONE.search(before)):
         return match[0]
     for word in re.split(r"[ -](?:and )?", match[0].casefold()):
         if word == "thousand":
@@ -143,6 +190,7 @@ _SCALES = {
     "hundred": 10**2,
     "thousand": 10**3,
     "k": 10**3,
+    "m": 10**6,
     "million": 10**6,
     "billion": 10**9,
     "bn": 10**9,
@@ -152,7 +200,7 @@ _SCALES = {
     "crore": 10**7,
 }
 _WORD = "(?:hundred|thousand|million|billion|trillion|dozen|lakh|crore)s?"
-_SCALED = re.compile(rf"(?:[ \u2009-]{{1,3}}{_WORD}(?:[ ]{_WORD})?|k|bn)\b", re.IGNORECASE)
+_SCALED = re.compile(rf"(?:[ \u2009-]{{1,3}}{_WORD}(?:[ ]{_WORD})?|k|bn|(?-i:M))\b", re.IGNORECASE)
 
 NUMBER = re.compile(
     r"""
@@ -186,8 +234,8 @@ def ascii_digits(text: str) -> str:
     """Write digits, signs and fractions in ASCII and take the markup off numbers."""
     text = text.translate(ASCII)
     if not _DIGIT.search(text):
-        return _IN_WORDS.sub(_spelled_number, text)
-    for sign, pattern, replacement in _MARKUP:
+        return _IN_WORDS.sub(_spelled_number, _PART_IN_WORDS.sub(_spelled_part, text))
+    for sign, pattern, replacement in MARKUP:
         if sign in text:
             text = pattern.sub(replacement, text)
     return text

@@ -72,8 +72,20 @@ _TAG = re.compile(
     re.IGNORECASE,
 )
 _KEY = re.compile(r"[\"'](?:final[_ -]?)?answer[\"']\s{0,4}:\s{0,4}", re.IGNORECASE)
+_LABEL_KEY = re.compile(
+    r"[\"'](?:label|class|category|sentiment|verdict|prediction|option|choice|result|output)[\"']"
+    r"\s{0,4}:\s{0,4}",
+    re.IGNORECASE,
+)
 _JSON_VALUE = re.compile(r"\"((?:[^\"\\]|\\.){0,300})|'([^']{0,300})|([^\n}]{0,300})")
 RETRACTED = re.compile(r"\b(?:wait|actually|instead|correction|no, )\b|(?<=[.!] )no,", re.I)
+_TAKEN_BACK = re.compile(
+    r"\bI(?: have|['’]ve)? made an? (?:\w{1,12} )?(?:mistake|error)"
+    r"|\bI was wrong\b|\bI meant?\b(?! that)"
+    r"|\bthat(?:['’]s| is| was) (?:wrong|incorrect|not (?:right|correct))\b|\bcorrection:",
+    re.IGNORECASE,
+)
+"""What takes back an answer that stands before it, where another follows."""
 TEXT_OFF = re.compile(r"\\(?:text\w{0,6}|math\w{1,6}|mbox) ?\{([^{}]*)\}")
 STRICT_NUMBER = re.compile(
     r"#### -?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?\s*?$", re.MULTILINE
@@ -85,7 +97,9 @@ def marked_places(text: str) -> Iterator[tuple[str, str]]:
     """Yield the places of an answer that is no number, each with its rule, in their order."""
     for match in last_places(HASHES, text):
         yield "hash", first_line(text[match.end() : match.end() + REACH])
-    for rule, content in (("tag", in_tag(text)), ("json", json_answer(text))):
+    value = json_answer(text)
+    value = json_answer(text, _LABEL_KEY) if value is None else value
+    for rule, content in (("tag", in_tag(text)), ("json", value)):
         if content is not None:
             inner = next(marked_places(content), None) if len(content) < len(text) else None
             yield rule, inner[1] if inner else content
@@ -100,6 +114,13 @@ def marked_places(text: str) -> Iterator[tuple[str, str]]:
             yield "answer-is", braced(tail[tail.find(line) + box.end() :]) if box else line
     for match in last_places(BOXED, text):
         yield "boxed", braced(text[match.end() : match.end() + REACH])
+
+
+def after_retraction(text: str) -> str:
+    """Return what follows the last "I made a mistake" or its kin; empty if there is none."""
+    signs = ("mistake", "error", "wrong", "orrect", "mean")
+    found = last_places(_TAKEN_BACK, text) if any(sign in text for sign in signs) else []
+    return text[found[0].end() :].lstrip(" .,;:!-—") if found else ""
 
 
 def states_nothing(body: str, match: re.Match[str], tail: str) -> bool:
@@ -140,9 +161,9 @@ def in_tag(text: str) -> str | None:
     return found
 
 
-def json_answer(text: str) -> str | None:
+def json_answer(text: str, key: re.Pattern[str] = _KEY) -> str | None:
     """Return the value of the last answer key."""
-    keys = last_places(_KEY, text)
+    keys = last_places(key, text)
     if not keys:
         return None
     value = _JSON_VALUE.match(text, keys[0].end())

@@ -17,12 +17,12 @@ from finetrap.text import numbers, rows, rules
 from finetrap.text.golds import GoldAnswer, GoldCount, count_golds, described_golds, read_gold
 from finetrap.text.letter_answer import find_letter, letters_up_to
 from finetrap.text.number_answer import find_number
-from finetrap.text.places import Extraction
+from finetrap.text.places import NOTHING, Extraction, after_retraction
 from finetrap.text.text_answer import find_text, normal, same_text
 from finetrap.text.turns import Portion, graded_part
 from finetrap.text.visible import clip
 
-GRADING = 2
+GRADING = 3
 """Version of extraction and grading. It is in no key: completions are kept, and graded anew when
 they are judged under another version."""
 
@@ -71,8 +71,10 @@ def graded_as(completion: str, wanted: GoldAnswer) -> Grade:
 
 def _compared(text: str, wanted: GoldAnswer, letters: str) -> tuple[Extraction, bool]:
     """Find the answer in a text by the rules of the gold's kind, and compare them."""
+    rest = after_retraction(text)
     if wanted.kind == "number":
-        found = find_number(text)
+        found = find_number(rest) if rest else NOTHING
+        found = found if found.value else find_number(text)
         reading = _matching(found, wanted)
         if reading is not None:
             found = replace(found, value=reading[0], rule=reading[1])
@@ -80,7 +82,8 @@ def _compared(text: str, wanted: GoldAnswer, letters: str) -> tuple[Extraction, 
     if wanted.kind == "letter":
         if wanted.text not in letters:
             letters = letters_up_to(letters + wanted.text)
-        found = find_letter(text, letters)
+        found = find_letter(rest, letters) if rest else NOTHING
+        found = found if found.value else find_letter(text, letters)
         return found, found.value == wanted.text
     found = find_text(text)
     form = next((form for form in found.forms if same_text(form, wanted.text)), None)

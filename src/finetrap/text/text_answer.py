@@ -29,6 +29,13 @@ _BECAUSE = re.compile(
 )
 _YES_NO = re.compile(r"(yes|no|true|false)(?=,|$)", re.IGNORECASE)
 _SO = re.compile(r"(?:so|therefore|thus|hence|then|it is|it['’]s)\b,?\s*", re.IGNORECASE)
+_IS = re.compile(r".*\b(?:is|are|was|were|equals)(?: the)? (.+)", re.IGNORECASE)
+_UNSURE = re.compile(
+    r"\b(?:not|never|neither|whether|if|may(?:be)?|perhaps|might|could|can|who|what|which|where|how)\b"
+    r"|n['’]t\b|\?",
+    re.IGNORECASE,
+)
+"""What makes `… is Paris` no statement that it is."""
 _GREETING = re.compile(r"(?:sure|okay|ok|certainly|of course|great|alright|well|hm+)\b", re.I)
 SHORT = 3
 """Words of a sentence that may be an answer by itself."""
@@ -54,7 +61,9 @@ def _found(text: str) -> Extraction:
     opening = _opening_words(text)
     if opening and (len(last.split()) > SHORT or _YES_NO.fullmatch(opening)):
         return Extraction(normal(opening), "opening", False, forms=(opening,))
+    stated = None if _UNSURE.search(last) else _IS.match((_forms(last) or ("",))[-1])
     forms = (line.strip(), *_forms(last), *_forms(_SO.sub("", last, count=1)))
+    forms += _forms(stated[1]) if stated else ()
     forms = tuple(dict.fromkeys(form for form in forms if normal(form)))
     return Extraction(normal(forms[0]), "last-line", False, forms=forms) if forms else NOTHING
 

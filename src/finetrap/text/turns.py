@@ -40,7 +40,9 @@ class Turn(NamedTuple):
 TURNS = (
     Turn(
         "question",
-        r"(?:Question|Problem|(?-i:Q))(?:[ ]?(?P<number>\d{1,4}))?(?:[ ]?[*_]{0,3}[:.)][*_]{0,3}"
+        r"\[?(?:(?:Next|New|Another|Follow-?up|Bonus|Similar|Extra|Practice) )?"
+        r"(?:Question|Problem|Instructions?|(?-i:Q))"
+        r"(?:[ ]?(?P<number>\d{1,4}))?(?:[ ]?[*_]{0,3}[:.)\]][*_]{0,3}"
         r"(?![ ]*[-$]?\d[\d,.]{0,30}[ ]*$)|(?<=\d)[*_]{0,3}$)",
         "Question: Tom has 3 bags of 5 nuts.",
     ),
@@ -51,10 +53,17 @@ TURNS = (
         r"[*_]{0,3}[ ]?(?::|$)",
         "### Instruction:",
     ),
+    Turn(
+        "announced",
+        r"(?:now,? )?(?:here(?:['’]s| is)|let['’]?s (?:try|do|solve|consider|look at)) "
+        r"(?:another|the next|a similar|one more) "
+        r"(?:one|problem|question|example|exercise)[ ]?[:.!]",
+        "Here is another problem:",
+    ),
     Turn("role", r"(?-i:user|human|assistant|system)(?=\n+[ ]*\S)", "user"),
 )
 """Turns that open a line, in any case but `Q`; markdown's emphasis may stand around them."""
-AFTER_MARK = r"(?:Exercise|Example|Task|Input|Puzzle|Instruction)[ ]?\d{0,4}[ ]?[:.]"
+AFTER_MARK = r"(?:Exercise|Example|Task|Input|Puzzle)[ ]?\d{0,4}[ ]?[:.]"
 """Words that also open a step of a solution: they cut only after an answer with a mark."""
 
 _OPENS = re.compile(
