@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.torture import damages, kills, table
+from benchmarks.torture import damages, kills, scarce, table
 from benchmarks.torture.commands import Commands
 from benchmarks.torture.scene import REAL, TOY, Scene, study_of
 from benchmarks.torture.table import Count
@@ -62,6 +62,8 @@ def tried(folder: Path, share: float, draw: random.Random) -> Iterator[Count]:
     if kills.can_trace():
         yield kills.at_system_calls(real, times(10), draw, "a file operation of real training")
     yield damages.of_unfinished_cells(real, times(10), draw, "of real training")
+    if scarce.can_mount():
+        yield from scarce.of_whole_studies(real)
 
 
 if __name__ == "__main__":

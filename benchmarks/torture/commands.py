@@ -77,8 +77,9 @@ class Commands:
         for _ in range(times):
             place = self.scene.place()
             process = self.start(place, 2)
-            time.sleep(draw.uniform(0.3 * self.seconds, self.seconds))
-            if how.endswith("workers"):
+            to_one = how.endswith("workers")  # also as it starts
+            time.sleep(draw.uniform(0.1 if to_one else 0.3, 1) * self.seconds)
+            if to_one:
                 found = children(process.pid)
                 for worker in found and [draw.choice(found)]:
                     with suppress(ProcessLookupError):

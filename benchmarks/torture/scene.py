@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -134,8 +135,12 @@ class Scene:
         """Count what differs from the undisturbed study, and what it left beside its runs."""
         found = files(place)
         names = found.keys() | self.files.keys()
-        count.wrong += sum(found.get(name) != self.files.get(name) for name in names)
-        count.orphans += left_over(place)
+        differing = sorted(name for name in names if found.get(name) != self.files.get(name))
+        left = left_over(place)
+        count.wrong += len(differing)
+        count.orphans += len(left)
+        for path in [*differing, *left]:
+            print(f"{count.fault}, number {count.tried}: {path}", file=sys.stderr, flush=True)
 
 
 class Kept:
@@ -173,10 +178,10 @@ def files(place: Path) -> dict[str, bytes]:
     return found
 
 
-def left_over(place: Path) -> int:
-    """Count drafts, and what is done of cells that are committed."""
+def left_over(place: Path) -> list[Path]:
+    """Return drafts, and what is done of cells that are committed."""
     patterns = (".cells/*", ".tmp-*", ".studies/.*")
-    return sum(1 for pattern in patterns for _ in place.glob(pattern))
+    return [path for pattern in patterns for path in place.glob(pattern)]
 
 
 def _rows(answers: Path) -> list[Any]:

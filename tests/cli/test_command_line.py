@@ -162,6 +162,18 @@ def test_bad_input_names_what_is_wrong(arguments, said, folder, monkeypatch, cap
         assert said in (json.loads(err)["message"] if flags else err)
 
 
+def test_memory_that_is_exhausted_outside_a_cell_is_3(folder, monkeypatch, capsys):
+    def exhausted(*_):
+        raise MemoryError
+
+    monkeypatch.chdir(written(folder))
+    monkeypatch.setattr("finetrap.judge.logs.read_gradable", exhausted)
+    with pytest.raises(SystemExit) as stop:
+        main(["grade", "outputs.jsonl"])
+    assert stop.value.code == 3
+    assert "the memory is exhausted; free some of it" in capsys.readouterr().err
+
+
 def test_bad_input_is_2(folder):
     done = finetrap("run", "toy.toml", "--runs", "train.jsonl", cwd=written(folder))
     assert done.returncode == 2

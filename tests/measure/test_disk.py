@@ -40,7 +40,7 @@ def test_weights_moments_and_answers_are_counted(cell, keep, kept, most):
 
 def test_the_message_says_what_is_needed_and_free_and_what_to_do(tmp_path: Path):
     with pytest.raises(
-        DiskTooSmall, match=r"24000000.00 GB .* free; .*--runs .*\"never\" \(0.00 GB"
+        DiskTooSmall, match=r"24,000,000.00 GB .* free; .*--runs .*\"never\" \(0.40 MB"
     ):
         disk.check_room(FULL, Keep(), 10**15, tmp_path / "runs" / "not yet")
     disk.check_room(FULL, Keep(), 1000, tmp_path / "runs" / "not yet")

@@ -19,7 +19,7 @@ import typer.core
 from finetrap import __version__
 from finetrap.cli import checking, doing, given, judging, listing, planned, regrading, showing
 from finetrap.cli.interruption import Interrupted, listen
-from finetrap.errors import FinetrapError, MachineFault
+from finetrap.errors import AGAIN, FinetrapError, MachineFault
 from finetrap.events import ErrorMet
 from finetrap.terminal.progress import close_stdout
 from finetrap.text.visible import visible
@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except typer.Exit as stop:
         code = stop.exit_code
-    except (_WRONGLY_TYPED, FinetrapError, OSError, KeyboardInterrupt) as fault:
+    except (_WRONGLY_TYPED, FinetrapError, OSError, MemoryError, KeyboardInterrupt) as fault:
         code = _tell(fault, arguments)
     # All is said: no signal while the process winds up changes how it ended.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -129,6 +129,8 @@ def _tell(fault: BaseException, arguments: Sequence[str]) -> int:
     elif isinstance(fault, OSError):
         place = f"{fault.filename}: " if fault.filename else ""
         message = f"{place}{fault.strerror or fault}; choose another place, or make this one usable"
+    elif isinstance(fault, MemoryError):
+        message, code = f"the memory is exhausted; free some of it, {AGAIN}", 3
     else:
         message = str(fault)
         code = 3 if isinstance(fault, MachineFault) else 2

@@ -50,16 +50,25 @@ def check_room(cell: Cell, keep: Keep, parameters: int, folder: Path) -> None:
     most, free = foretold(cell, keep, parameters).most, free_bytes_of(folder)
     if most > free:
         never = foretold(cell, Keep(keep.weights, None), parameters).most
-        less = f', write [keep] checkpoints = "never" ({never / 1e9:.2f} GB then)'
+        less = f', write [keep] checkpoints = "never" ({_amount(never)} then)'
         raise DiskTooSmall(
-            f"{cell.slug} takes up to {most / 1e9:.2f} GB on the disk and {folder} has "
-            f"{free / 1e9:.2f} GB free; free space there, choose another place (--runs FOLDER)"
+            f"it takes up to {_amount(most)} on the disk and {_lying_in(folder)} has "
+            f"{_amount(free)} free; free space there, choose another place (--runs FOLDER)"
             f"{less if never < most else ''}, {AGAIN}"
         )
 
 
+def _amount(size: int) -> str:
+    return f"{size / 1e9:,.2f} GB" if size >= 10**8 else f"{size / 1e6:,.2f} MB"
+
+
 def free_bytes_of(folder: Path) -> int:
     """Return what is free where a folder is or will be."""
+    return shutil.disk_usage(_lying_in(folder)).free
+
+
+def _lying_in(folder: Path) -> Path:
+    """Return a folder, or the nearest one above it that exists."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
-    return shutil.disk_usage(folder).free
+    return folder
