@@ -74,7 +74,11 @@ def fake_group(cells: Sequence[Cell], store: Store, keep: Keep, emit: Emit) -> N
                 wait_for(Path(f"{place}.go").exists, 60)
             if fate == "fault":
                 raise FinetrapError("the disk is full")
-            facts = {"pid": os.getpid(), "threads": os.environ.get("OMP_NUM_THREADS")}
+            facts = {
+                "pid": os.getpid(),
+                "threads": os.environ.get("OMP_NUM_THREADS"),
+                "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"),
+            }
             run = Run(member, "done", costs=Costs(), environment=facts)
             store.commit(run)
             emit(cell_ends(run))

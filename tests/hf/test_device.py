@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -44,3 +46,61 @@ def test_generators_come_back_to_where_they_were() -> None:
         torch.manual_seed(1)
     device.set_generators(states)
     assert torch.equal(torch.rand(3), drawn)
+
+
+@pytest.fixture
+def three_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in (device.CHOICE, "CUDA_VISIBLE_DEVICES", "ZE_AFFINITY_MASK"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("nvidia10", "nvidia0", "nvidia2", "nvidiactl", "nvidia-uvm", "null"):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("variables", "found"),
+    [
+        ({}, ("0", "2", "10")),
+        ({"CUDA_VISIBLE_DEVICES": "2, GPU-8f"}, ("2", "GPU-8f")),
+        ({"CUDA_VISIBLE_DEVICES": ""}, ()),
+        ({"CUDA_VISIBLE_DEVICES": "-1"}, ()),
+        ({device.CHOICE: "cpu"}, ()),
+        ({device.CHOICE: "mps"}, ()),
+        ({device.CHOICE: "cuda:2"}, ("10",)),
+        ({device.CHOICE: "cuda:1", "CUDA_VISIBLE_DEVICES": "7,5"}, ("5",)),
+        ({device.CHOICE: "xpu"}, ()),
+        ({device.CHOICE: "xpu", "ZE_AFFINITY_MASK": "0,1"}, ("0", "1")),
+    ],
+)
+def test_gpus_are_counted_as_their_driver_and_the_variables_show_them(
+    three_gpus: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    found: tuple[str, ...],
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert device.visible_gpus(three_gpus) == found
+
+
+def test_a_gpu_that_there_is_not_is_refused_before_torch_starts(
+    three_gpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(device.CHOICE, "cuda:3")
+    with pytest.raises(BadInput, match="--device cuda:3: there are 3, counted from 0"):
+        device.visible_gpus(three_gpus)
+
+
+@pytest.mark.parametrize(
+    ("asked", "variables"),
+    [
+        ("auto", {"CUDA_VISIBLE_DEVICES": "5"}),
+        ("cuda:1", {"CUDA_VISIBLE_DEVICES": "5", device.CHOICE: "cuda"}),
+        ("xpu", {"ZE_AFFINITY_MASK": "5", device.CHOICE: "xpu"}),
+    ],
+)
+def test_a_bound_process_sees_its_gpu_as_the_first(
+    monkeypatch: pytest.MonkeyPatch, asked: str, variables: dict[str, str]
+) -> None:
+    monkeypatch.setenv(device.CHOICE, asked)
+    assert device.bound_to("5") == variables

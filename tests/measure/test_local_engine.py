@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from finetrap.backends import open_model
-from finetrap.errors import FinetrapError, MachineFault
+from finetrap.errors import BadInput, FinetrapError, MachineFault
 from finetrap.events import CellLeft, Event
 from finetrap.measure.engines import local, machine
 from finetrap.measure.engines.workers import Pool
@@ -59,6 +59,15 @@ def run(cells: Sequence[Cell], root: Path, workers: int | None) -> tuple[Store, 
         cells, store, keep=Keep("none"), workers=workers, emit=events.append, run_group=fake_group
     )
     return store, events
+
+
+def measured(store: Store) -> dict[str, bytes]:
+    """Return the files of all runs that hold no time and no machine."""
+    return {
+        f"{file.parent.name}/{file.name}": file.read_bytes()
+        for file in store.root.glob("*--*/*")
+        if file.name in ("cell.json", "answers.jsonl")
+    }
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -389,14 +398,80 @@ def test_a_group_never_mixes_models_or_precisions() -> None:
 
 
 def test_workers_are_as_many_as_cores_and_memory_allow() -> None:
-    eight = machine.Machine(cores=8, memory=32 * 2**30, gpu=False, threads=None)
+    eight = machine.Machine(cores=8, memory=32 * 2**30)
     assert machine.crew(model(parameters=1_000_000), on=eight) == (8, 1)
     assert machine.crew(model(parameters=500_000_000), on=eight) == (2, 4)
     assert machine.crew(model(parameters=7_000_000_000), on=eight) == (1, 8)
     assert machine.crew(model(parameters=500_000_000), workers=4, on=eight) == (4, 4)
     assert machine.crew(model(parameters=500_000_000), workers=1, on=eight) == (1, 4)
-    assert machine.crew(model(), on=eight._replace(gpu=True)) == (1, 8)
     assert machine.crew(model(), workers=4, on=eight._replace(threads=3)) == (4, 3)
+
+
+def test_each_gpu_has_as_many_workers_as_fit_its_memory_or_are_asked_for() -> None:
+    two = machine.Machine(16, 64 * 2**30, gpus=("0", "1"), gpu_memory=40 * 2**30)
+    assert machine.crew(model(parameters=1_000_000), on=two) == (8, 2)
+    assert machine.crew(model(parameters=700_000_000), on=two) == (4, 4)
+    assert machine.crew(model(parameters=7_000_000_000), on=two) == (2, 8)
+    assert machine.crew(model(), on=two._replace(gpu_memory=None)) == (2, 8)
+    assert machine.crew(model(), on=two._replace(cores=2)) == (2, 1)
+    asked = two._replace(per_gpu=3)
+    assert machine.crew(model(parameters=7_000_000_000), on=asked) == (6, 8)
+    assert machine.crew(model(parameters=7_000_000_000), workers=1, on=asked) == (1, 8)
+
+
+@pytest.mark.parametrize(
+    ("workers", "gpus", "said"),
+    [(None, (), "there is no GPU to be shared here"), (4, ("0",), "give one of them")],
+)
+def test_workers_that_no_gpu_can_have_are_refused(
+    tmp_path: Path, workers: int | None, gpus: tuple[str, ...], said: str
+) -> None:
+    on = machine.Machine(2, 2**30, gpus=gpus, per_gpu=2)
+    with (
+        pytest.raises(BadInput, match=said),
+        local.ready(Store(tmp_path), keep=Keep("none"), workers=workers, on=on),
+    ):
+        pass
+
+
+TWO_GPUS = machine.Machine(2, 8 * 2**30, gpus=("4", "GPU-7"), threads=1)
+"""Shown, though not there: what a worker sees of them is known, and it computes on the CPU."""
+
+
+def test_every_worker_sees_one_gpu_alone_and_no_gpu_has_more_of_them(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    on = TWO_GPUS._replace(per_gpu=2)
+    with local.ready(store, keep=Keep("none"), run_group=fake_group, on=on) as run_remaining:
+        run_remaining(study_cells(40), lambda event: None)
+    seen = {(run.environment["pid"], run.environment["gpu"]) for run in store.runs()}
+    assert len(seen) == len({pid for pid, _ in seen})
+    assert sorted(gpu for _, gpu in seen) == ["4", "4", "GPU-7", "GPU-7"]
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") is None
+
+
+def test_two_processes_with_a_gpu_each_give_the_bytes_of_one_process(tmp_path: Path) -> None:
+    plan = reading.check(
+        {
+            "name": "gpus",
+            "models": ["mini-0.3m"],
+            "tasks": ["market"],
+            "strategies": ["zero-shot", "lora"],
+            "seeds": [0, 1],
+            "limits": {"test_problems": 6, "max_new_tokens": 12},
+            "train": {"problems": 8, "epochs": 1},
+        },
+        at="gpus",
+        base=tmp_path,
+    )
+    cells, found = cells_of(plan), []
+    for workers, on in ((1, TWO_GPUS._replace(gpus=())), (None, TWO_GPUS)):
+        store = Store(tmp_path / f"{workers}")
+        with local.ready(store, keep=Keep("none"), workers=workers, on=on) as run_remaining:
+            run_remaining(cells, lambda event: None)
+        assert {run.status for run in store.runs()} == {"done"}
+        found.append(measured(store))
+    assert len(found[0]) == 2 * len(cells)
+    assert found[0] == found[1]
 
 
 def test_a_processor_says_what_it_multiplies_and_small_models_gain_nothing() -> None:

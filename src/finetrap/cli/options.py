@@ -53,6 +53,26 @@ Device = Annotated[
         metavar="NAME", callback=set_device, help="auto (default), cpu, cuda, cuda:N, mps or xpu."
     ),
 ]
+
+
+def set_per_gpu(count: int | None) -> int | None:
+    """Tell this process how many workers share a GPU."""
+    if count is not None:
+        from finetrap.measure.engines import machine
+
+        os.environ[machine.PER_GPU] = str(count)
+    return count
+
+
+PerGpu = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        callback=set_per_gpu,
+        help="Processes that share a GPU; default: as many as fit its memory, at most 4.",
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override the study: train.epochs=2"),

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Literal
 
 from finetrap.cli.options import (
     AsJson,
+    Device,
     Overrides,
+    PerGpu,
     Quiet,
     RunsFolder,
     StudyFile,
@@ -38,6 +40,8 @@ def plan(
     study: StudyFile,
     runs: RunsFolder = Path("runs"),
     workers: Workers = None,
+    device: Device = None,
+    per_gpu: PerGpu = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
     quiet: Quiet = False,

@@ -1,16 +1,19 @@
 """Which device models lie on. Every accelerator is reached through torch.accelerator, from here.
 
 Nothing here imports torch before a model is opened: what only tells of a device has nothing to tell
-until then.
+until then. What a process may see of several GPUs is settled before it imports torch.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetrap.errors import BadInput
@@ -23,6 +26,8 @@ CHOICE = "FINETRAP_DEVICE"
 """The variable by which a process and its workers are told the device."""
 NAMES = "auto, cpu, cuda, cuda:N, mps or xpu"
 _NAME = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d+)?")
+_SHOWN_BY = {"cuda": "CUDA_VISIBLE_DEVICES", "xpu": "ZE_AFFINITY_MASK"}
+"""The variable that shows a process only some GPUs of a kind."""
 
 
 def checked_device(name: str) -> str:
@@ -35,6 +40,46 @@ def checked_device(name: str) -> str:
 def device_wanted() -> str:
     """Return what was asked for: by a flag, by the variable, or `auto`."""
     return checked_device(os.environ.get(CHOICE) or "auto")
+
+
+def visible_gpus(listing: Path = Path("/dev")) -> tuple[str, ...]:
+    """Return the GPUs that this process may use, as their driver names them, without torch.
+
+    NVIDIA's lie in `listing`; of other kinds there are those that a variable shows. Raises BadInput
+    for a number that there is not.
+    """
+    kind, _, number = device_wanted().partition(":")
+    kind = "cuda" if kind == "auto" else kind
+    if kind not in _SHOWN_BY:
+        return ()
+    shown = os.environ.get(_SHOWN_BY[kind])
+    numbers = sorted(int(file.name[6:]) for file in listing.glob("nvidia[0-9]*"))
+    found = tuple(map(str, numbers)) if kind == "cuda" else ()
+    if shown is not None and (found or kind != "cuda"):
+        found = () if shown in ("", "-1") else tuple(name.strip() for name in shown.split(","))
+    if not number or not found:
+        return found
+    if int(number) >= len(found):
+        raise BadInput(f"--device {device_wanted()}: there are {len(found)}, counted from 0")
+    return (found[int(number)],)
+
+
+def bound_to(gpu: str) -> dict[str, str]:
+    """Return the variables by which a process sees one GPU alone; it then has the number 0."""
+    kind = device_wanted().partition(":")[0]
+    shown = {_SHOWN_BY.get(kind, _SHOWN_BY["cuda"]): gpu}
+    return shown if kind == "auto" else {**shown, CHOICE: kind}
+
+
+@cache
+def driver_says(what: str) -> tuple[float, ...]:
+    """Return a number of each NVIDIA GPU, such as `memory.total` in MiB; none without a driver."""
+    asked = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader,nounits"]
+    try:
+        told = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True)
+        return tuple(map(float, told.stdout.split()))
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return ()
 
 
 def chosen() -> torch.device:

@@ -1,8 +1,8 @@
 """Processes that a study starts: each has a pipe to its parent, and ends with it.
 
-The parent never imports torch: a child is spawned, told its number of threads by OMP_NUM_THREADS
-before it imports anything, and talks through a pipe of its own (a queue shared by all would break
-for all if one is killed while it holds the queue's lock).
+The parent never imports torch: a child is spawned, told its number of threads and its GPU by
+variables before it imports anything, and talks through a pipe of its own (a queue shared by all
+would break for all if one is killed while it holds the queue's lock).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import NamedTuple
 
+from finetrap.backends.hf.device import bound_to
 from finetrap.measure.engines.machine import variables_set
 
 
@@ -36,12 +37,18 @@ class Child(NamedTuple):
         self.pipe.close()
 
 
-def start(serve: Callable[..., None], *arguments: object, threads: int) -> Child:
-    """Start `serve(pipe, *arguments)` in a process that never hears Ctrl-C: its parent decides."""
+def start(
+    serve: Callable[..., None], *arguments: object, threads: int, gpu: str | None = None
+) -> Child:
+    """Start `serve(pipe, *arguments)` in a process that never hears Ctrl-C: its parent decides.
+
+    With a GPU it sees that one alone.
+    """
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_child, args=(serve, theirs, *arguments), daemon=True)
-    with variables_set(OMP_NUM_THREADS=str(threads)), _uninterrupted():
+    bound = {} if gpu is None else bound_to(gpu)
+    with variables_set(OMP_NUM_THREADS=str(threads), **bound), _uninterrupted():
         process.start()
     theirs.close()
     return Child(process, ours)

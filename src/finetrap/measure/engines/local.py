@@ -11,7 +11,15 @@ from contextlib import contextmanager
 from itertools import groupby
 
 from finetrap.events import CrewBegins, Emit, Event
-from finetrap.measure.engines.machine import Crew, computing, crew, parameters
+from finetrap.measure.engines.machine import (
+    Crew,
+    Machine,
+    check_workers,
+    computing,
+    crew,
+    parameters,
+    this_machine,
+)
 from finetrap.measure.engines.workers import (
     Group,
     Pool,
@@ -58,11 +66,16 @@ def ready(
     workers: int | None = None,
     run_group: RunGroup | None = None,
     stopping: Stopping | None = None,
+    on: Machine | None = None,
 ) -> Iterator[Callable[[Iterable[Cell], Emit], None]]:
     """Lend what runs remaining cells as `run` does, to be called for one round after another.
 
     Workers stay between the rounds, with what they have opened, as long as the crew is the same.
+    Each sees one of the machine's GPUs, if there are any. Raises BadInput for workers that it
+    cannot have.
     """
+    machine = on or this_machine()
+    check_workers(workers, machine)
     pool: Pool | None = None
     here = None
 
@@ -71,7 +84,7 @@ def ready(
         store.sweep()
         try:
             remaining = store.remaining(cells)
-            for team, groups in shifts(remaining, crews_of(remaining, workers)):
+            for team, groups in shifts(remaining, crews_of(remaining, workers, machine)):
                 emit(CrewBegins(team.workers, team.threads))
                 if workers == 1:
                     here = here or run_group or default_run_group()
@@ -82,7 +95,7 @@ def ready(
                 if pool is None or pool.team != team:
                     if pool is not None:
                         pool.close()
-                    pool = Pool(store, keep, team, run_group, stopping)
+                    pool = Pool(store, keep, team, run_group, stopping, gpus=machine.gpus)
                 pool.run(groups, emit)
         finally:
             store.sweep()
@@ -96,9 +109,11 @@ def ready(
             pool.close(patience)
 
 
-def crews_of(cells: Iterable[Cell], workers: int | None) -> dict[ModelSpec, Crew]:
-    """Return the crew of each model on this machine."""
-    return {model: crew(model, workers) for model in {cell.model for cell in cells}}
+def crews_of(
+    cells: Iterable[Cell], workers: int | None, on: Machine | None = None
+) -> dict[ModelSpec, Crew]:
+    """Return the crew of each model on a machine, this one unless told."""
+    return {model: crew(model, workers, on) for model in {cell.model for cell in cells}}
 
 
 def shifts(

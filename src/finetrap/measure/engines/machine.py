@@ -1,4 +1,4 @@
-"""What this machine offers to workers: cores, memory, a GPU. Nothing here starts one of them.
+"""What this machine offers to workers: cores, memory, GPUs. Nothing here starts one of them.
 
 How many threads a model gets depends on the machine and the model alone, never on how much remains
 or on `--workers`: a sum in another number of threads is rounded otherwise in training, and a study
@@ -8,7 +8,6 @@ that was interrupted is to end with the same answers.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,7 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from finetrap.backends.hf.device import device_wanted
+from finetrap.backends.hf.device import driver_says, visible_gpus
+from finetrap.errors import BadInput
 from finetrap.quota import memory_total
 from finetrap.records import ModelSpec
 
@@ -35,6 +35,11 @@ _WEIGHTS = (".safetensors", ".bin")
 AMPERE = 8.0
 """Compute capability of the first GPUs that multiply in bfloat16."""
 
+PER_GPU = "FINETRAP_PER_GPU"
+"""The variable by which a process is told how many workers share a GPU."""
+MOST_PER_GPU = 4
+"""Workers that share a GPU unless told otherwise, though its memory may hold more; not measured."""
+
 
 class Crew(NamedTuple):
     """Worker processes that run at once, and the threads of each."""
@@ -49,16 +54,22 @@ class Machine(NamedTuple):
     cores: int
     memory: int
     """Bytes."""
-    gpu: bool
-    threads: int | None
+    gpus: tuple[str, ...] = ()
+    """As their driver names them."""
+    gpu_memory: int | None = None
+    """Bytes of the smallest of them; None where the driver does not say."""
+    threads: int | None = None
     """Of each worker, where OMP_NUM_THREADS is set already."""
+    per_gpu: int | None = None
+    """Workers that are to share a GPU, where that is set."""
 
 
 def this_machine() -> Machine:
     """Return what this process may use."""
-    chosen = os.environ.get("OMP_NUM_THREADS", "")
-    threads = int(chosen) if chosen.isdecimal() and int(chosen) else None
-    return Machine(cores(), memory_total(), has_gpu(), threads)
+    gpus = visible_gpus()
+    smallest = min(driver_says("memory.total"), default=0) if gpus else 0
+    threads, shared = _counted("OMP_NUM_THREADS"), _counted(PER_GPU)
+    return Machine(cores(), memory_total(), gpus, int(smallest) * 2**20 or None, threads, shared)
 
 
 def crew(model: ModelSpec, workers: int | None = None, on: Machine | None = None) -> Crew:
@@ -67,8 +78,29 @@ def crew(model: ModelSpec, workers: int | None = None, on: Machine | None = None
     The threads of each are what that many by default would have, whatever is asked for.
     """
     on = on or this_machine()
-    usual = 1 if on.gpu else max(1, min(on.cores, on.memory // bytes_needed(model)))
-    return Crew(usual if workers is None else workers, on.threads or max(1, on.cores // usual))
+    usual = max(1, min(on.cores, on.memory // bytes_needed(model)))
+    if on.gpus:
+        share = (on.gpu_memory or 0) // bytes_needed(model)
+        usual = len(on.gpus) * max(1, min(MOST_PER_GPU, on.cores // len(on.gpus), share))
+        workers = workers or len(on.gpus) * (on.per_gpu or 0) or None
+    return Crew(workers or usual, on.threads or max(1, on.cores // usual))
+
+
+def check_workers(workers: int | None, on: Machine) -> None:
+    """Raise BadInput for a number of workers on each GPU that cannot be had."""
+    if on.per_gpu and not on.gpus:
+        raise BadInput(f"--per-gpu {on.per_gpu}: there is no GPU to be shared here; leave it out")
+    if on.per_gpu and workers:
+        raise BadInput(
+            f"--workers {workers} counts all processes and --per-gpu {on.per_gpu} those of each "
+            "GPU; give one of them"
+        )
+
+
+def _counted(variable: str) -> int | None:
+    """Return the number that a variable holds, None for none or zero."""
+    told = os.environ.get(variable, "")
+    return (int(told) or None) if told.isdecimal() else None
 
 
 def bytes_needed(model: ModelSpec) -> int:
@@ -136,8 +168,8 @@ def faster_in_bf16(model: ModelSpec) -> bool:
     """
     if parameters(model) < LARGE:
         return False
-    if has_gpu():
-        return _gpu_generation() >= AMPERE
+    if visible_gpus():
+        return min(driver_says("compute_cap"), default=0) >= AMPERE
     return multiplies_bf16(_limit_lines("/proc/cpuinfo"))
 
 
@@ -145,22 +177,6 @@ def multiplies_bf16(cpuinfo: Iterable[str]) -> bool:
     """Whether a processor has instructions for bfloat16, by the lines of its /proc/cpuinfo."""
     flags = next((li for li in cpuinfo if li.lower().startswith(("flags", "features"))), "")
     return not MULTIPLIES_BF16.isdisjoint(flags.split())
-
-
-def has_gpu() -> bool:
-    """Whether an NVIDIA GPU is visible: one worker then, which has all of its memory."""
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1") or device_wanted() == "cpu"
-    return not hidden and Path("/dev/nvidia0").exists()
-
-
-def _gpu_generation() -> float:
-    """Return the compute capability of the first GPU, 0 where its driver does not say."""
-    asked = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
-    try:
-        told = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True)
-        return float(told.stdout.split()[0])
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return 0.0
 
 
 def _control_group(name: str) -> str:

@@ -30,6 +30,7 @@ from finetrap.measure.engines.machine import (
     bytes_needed,
     cores,
     crew,
+    this_machine,
     variables_set,
 )
 from finetrap.measure.engines.ray_actor import Actor, ActorState, Finished, Message
@@ -127,6 +128,7 @@ class Fleet:
         self._nodes: tuple[float, list[Mapping[str, float]]] = (-LOOK_AGAIN, [])
         self._crew: CrewBegins | None = None
         self._found = not detached
+        self._per_gpu = this_machine().per_gpu or 1
 
     def run(self, cells: Iterable[Cell], emit: Emit) -> None:
         """Run the cells that remain. Raises FinetrapError, KeyboardInterrupt."""
@@ -214,7 +216,7 @@ class Fleet:
             "namespace": NAMESPACE,
         }
         if self._gpus():
-            options |= {"num_cpus": 1, "num_gpus": 1}
+            options |= {"num_cpus": 1, "num_gpus": 1 / self._per_gpu}
         if self.detached:
             options["lifetime"] = "detached"
         remote = self.ray.remote(Actor).options(**options)
@@ -321,7 +323,8 @@ class Fleet:
         if self.workers is not None:
             return Crew(self.workers, kind.threads)
         if self._gpus():
-            return Crew(max(1, sum(int(has.get("GPU", 0)) for has in self._has())), kind.threads)
+            gpus = sum(int(has.get("GPU", 0)) for has in self._has())
+            return Crew(max(1, gpus * self._per_gpu), kind.threads)
         fits = sum(
             int(min(has.get("CPU", 0) // kind.threads, has.get("memory", 0) // kind.memory))
             for has in self._has()

@@ -49,6 +49,8 @@ class _Worker:
     """A worker process as its parent sees it."""
 
     child: Child
+    gpu: str | None = None
+    """The GPU that it sees."""
     members: Group = ()
     """The group it has; empty while it waits for one."""
     current: Cell | None = None
@@ -78,9 +80,10 @@ class Pool:
         run_group: RunGroup | None = None,
         stopping: Stopping | None = None,
         kills: Callable[[], int] = kernel_kills,
+        gpus: Sequence[str] = (),
     ) -> None:
         self.store, self.keep, self.team = store, keep, team
-        self.run_group, self.stopping = run_group, stopping
+        self.run_group, self.stopping, self.gpus = run_group, stopping, gpus
         self.workers: list[_Worker] = []
         self.again: dict[str, tuple[Cell, str]] = {}
         """Cells that are to be tried alone, by key, and what ended them."""
@@ -131,10 +134,11 @@ class Pool:
 
     def _start(self) -> _Worker:
         before = self.again[self.alone.key][1] if self.alone else None
-        child = start(
-            _serve, self.store, self.keep, self.run_group, before, threads=self.team.threads
-        )
-        self.workers.append(_Worker(child))
+        taken = [worker.gpu for worker in self.workers]
+        gpu = min(self.gpus, key=taken.count, default=None)
+        told = (self.store, self.keep, self.run_group, before)
+        child = start(_serve, *told, threads=self.team.threads, gpu=gpu)
+        self.workers.append(_Worker(child, gpu))
         return self.workers[-1]
 
     def _assign(self, worker: _Worker) -> None:

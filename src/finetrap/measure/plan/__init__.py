@@ -14,9 +14,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from finetrap.backends.hf.device import visible_gpus
 from finetrap.measure import disk
 from finetrap.measure.engines.local import opened_as
-from finetrap.measure.engines.machine import Crew, crew, faster_in_bf16, has_gpu
+from finetrap.measure.engines.machine import (
+    Crew,
+    check_workers,
+    crew,
+    faster_in_bf16,
+    this_machine,
+)
 from finetrap.measure.permission import check_code
 from finetrap.measure.plan.ahead import Ahead, look_ahead
 from finetrap.measure.plan.calibration import Say, calibrate
@@ -115,7 +122,7 @@ class StudyPlan:
                 f"{free / 1e9:.2f} free; free space there, choose another place (--runs FOLDER), "
                 'or write [keep] weights = "none" or checkpoints = "never"'
             )
-        if has_gpu() or self.bytes is None or self.bytes <= have:
+        if visible_gpus() or self.bytes is None or self.bytes <= have:
             return found
         return [
             *found,
@@ -198,6 +205,7 @@ def plan_studies(
     others unless `allow_code`."""
     for study in studies:
         check_code(study, allowed=allow_code)
+    check_workers(workers, this_machine())
     found = [look_ahead(study, store) for study in studies]
     asked = [_problems_asked(one.cells) for one in found]
     known = _calibrated(found, workers, say)

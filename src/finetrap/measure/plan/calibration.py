@@ -12,6 +12,7 @@ from importlib import import_module
 from multiprocessing.connection import Connection, wait
 
 from finetrap.backends import Counting, open_model
+from finetrap.backends.hf.device import visible_gpus
 from finetrap.errors import BadInput, FinetrapError, Unsupported, out_of_memory
 from finetrap.measure import strategies
 from finetrap.measure.engines.children import Child, start
@@ -40,9 +41,10 @@ def calibrate(jobs: Sequence[Mapping[str, Cell]], team: Crew, say: Say) -> list[
     """
     children: list[Child] = []
     try:
+        gpus = visible_gpus() or (None,)
         for number in range(team.workers):
-            told = (list(jobs), number == 0, time.time())
-            children.append(start(_calibrator, *told, threads=team.threads))
+            told, gpu = (list(jobs), number == 0, time.time()), gpus[number % len(gpus)]
+            children.append(start(_calibrator, *told, threads=team.threads, gpu=gpu))
         found = _gather([child.pipe for child in children], say)
     finally:
         for child in children:
