@@ -33,8 +33,8 @@ PROMPTS = [*tiny.TEXTS, "a", "Question: Tom", "12 + 5 * 60 = ", "the mill " * 9,
 CAP = 16
 BUDGET = TrainSpec(epochs=1, batch=4)
 ROWS = tiny.ROWS[:12]
-NO_DORA = {"mixtral", "qwen3-moe", "qwen3-next", "deepseek-v3"}
-"""Families whose experts are one tensor, to which PEFT does not apply DoRA."""
+NO_DORA = {"qwen3-next", "deepseek-v3"}
+"""Families in which PEFT takes in experts that are one tensor, to which it does not apply DoRA."""
 
 
 @pytest.fixture(params=standing_for_all(decoders.SHAPES, *CAUSES), scope="module")

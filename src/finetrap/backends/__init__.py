@@ -242,7 +242,8 @@ class Backend(Protocol):
     """What a backend's file defines; the folder is the registry.
 
     A file whose name starts with an underscore is no backend. `DATA`, sources of tasks that suit
-    its models, may be left out.
+    its models, may be left out, and so may `adapted`, which says which layers a strategy's adapter
+    would be on.
     """
 
     PREFIX: str
@@ -282,3 +283,13 @@ def _backend(name: str) -> Backend:
 def open_model(spec: ModelSpec, limits: Limits) -> Model:
     """Open a model with the backend that its spec names; importing it may be slow."""
     return _backend(spec.backend).open_model(spec, limits)
+
+
+def adapted(spec: ModelSpec, strategy: StrategySpec, *, fetch: bool) -> Sequence[str] | None:
+    """Return the kinds of layers that an adapter would be on, None where opening the model tells.
+
+    Nothing is opened; `fetch` allows to ask the network. Raises BadInput for one that is refused.
+    """
+    ask = getattr(_backend(spec.backend), "adapted", None)
+    found: Sequence[str] | None = ask(spec, strategy, fetch=fetch) if ask else None
+    return found

@@ -241,6 +241,7 @@ def status(
     Example: finetrap status style --runs runs
     """
     from finetrap import tasks
+    from finetrap.measure.fitting import fits
     from finetrap.measure.study import search
 
     store = Store(runs)
@@ -259,6 +260,8 @@ def status(
     lines = [f"{row['status']:9} {row['key'][:12]}  {row['cell']}" for row in rows]
     lines.append("  ".join(f"{name} {n}" for name, n in summary.items()))
     how_read = read_how.how_read(cells, store.environments(c.key for c in cells if c.key in known))
+    found = fits(store.remaining(cells), fetch=False)
+    how_read += [line for line in read_how.foretold(found) if line not in how_read]
     lines += how_read
     read, faults = tasks.local_data(cells)
     data: dict[str, dict[str, object]] = {}
@@ -266,6 +269,7 @@ def status(
         golds = tasks.right_answers(task)
         data[name] = {**tasks.counts(task), "right answers": golds and asdict(golds)}
     lines += tasks.held_data(read)
+    faults += [f"{one.strategy} on {one.model}: {one.refused}" for one in found if one.refused]
     Voice(as_json, quiet).result(
         {**summary, "models": how_read, "data": data, "list": rows}, "\n".join(lines)
     )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from finetrap.records import Cell
+
+if TYPE_CHECKING:
+    from finetrap.measure.fitting import Fits
 
 _COMPLETIONS = {
     "padded": "shares nothing between prompts; they are padded and completed in batches",
@@ -23,5 +26,14 @@ def how_read(cells: Iterable[Cell], environments: Mapping[str, Mapping[str, Any]
         if read.get("attention") == "eager":
             found[f"{cell.model.name} attends by transformers' own code: it has no sdpa"] = None
         if layers := read.get("adapted"):
-            found[f"{cell.strategy.name} on {cell.model.name} adapts {layers}"] = None
+            found[_adapts(cell.strategy.name, cell.model.name, layers)] = None
     return list(found)
+
+
+def foretold(found: Iterable[Fits]) -> list[str]:
+    """Return a line for each adapter of which it is known on what layers it will be."""
+    return [_adapts(one.strategy, one.model, ", ".join(one.layers)) for one in found if one.layers]
+
+
+def _adapts(strategy: str, model: str, layers: str) -> str:
+    return f"{strategy} on {model} adapts {layers}"

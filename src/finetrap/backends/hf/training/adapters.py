@@ -50,19 +50,7 @@ class Adapter:
         source: str,
         revision: str | None,
     ) -> None:
-        config = peft_configuration(table)
-        if getattr(config, "target_modules", None) == "all-linear":
-            config.target_modules = set(linear_layers(core, config))
-        try:
-            with _calm():
-                self.model = peft.get_peft_model(core, config)
-        except REFUSALS as error:
-            cause = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise BadInput(
-                f"PEFT cannot put {config.peft_type.value} on {type(core).__name__}: {cause}; "
-                "change the strategy's [peft] table"
-            ) from error
-        _refuse_tied(self.model, config)
+        self.model, config = put_on(core, table)
         config.base_model_name_or_path, config.revision = source, revision
         self._folder = folder
         self._start: Path | None = None
@@ -70,8 +58,7 @@ class Adapter:
             self._start = folder / "start"
             self.model.save_pretrained(str(self._start))
         self.merged = False
-        adapted = (n for n, m in self.model.named_modules() if isinstance(m, BaseTunerLayer))
-        self.layers = list(dict.fromkeys(name.rpartition(".")[2] for name in adapted))
+        self.layers = kinds_of_layers(self.model)
         """Kinds of layers that it adapts, in the order in which the model has them."""
 
     @property
@@ -105,6 +92,34 @@ class Adapter:
         core = None if twice else _merged(self.model)
         self.merged = core is not None
         return self.network if core is None else Network(core)
+
+
+def put_on(core: Any, table: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Put the adapter of a `[peft]` table on a model; return PEFT's model and its configuration.
+
+    Raises BadInput for what PEFT refuses, Unsupported for what could not be merged as it is trained.
+    """
+    config = peft_configuration(table)
+    if getattr(config, "target_modules", None) == "all-linear":
+        config.target_modules = set(linear_layers(core, config))
+    try:
+        with _calm():
+            model = peft.get_peft_model(core, config)
+    except REFUSALS as error:
+        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise BadInput(
+            f"PEFT cannot put {config.peft_type.value} on {type(core).__name__}: {cause}; "
+            "change the strategy's [peft] table"
+        ) from error
+    _refuse_tied(model, config)
+    return model, config
+
+
+def kinds_of_layers(model: Any) -> list[str]:
+    """Return the kinds of layers that an adapter is on, in the order in which the model has them."""
+    adapted = (n for n, m in model.named_modules() if isinstance(m, BaseTunerLayer))
+    kinds = dict.fromkeys(name.rpartition(".")[2] for name in adapted)
+    return [kind for kind in kinds if kind != "base_layer"]  # PEFT's own, where one stands in another
 
 
 def _order_sets(file: Path, config: Any) -> None:
