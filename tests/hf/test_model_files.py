@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
-from finetrap.backends.hf import load
+from finetrap.backends.hf import load, open_model
 from finetrap.errors import BadModel, NotFinite
+from finetrap.records import Limits
 from tests.builders.foreign_code import MAPS, with_code
-from tests.builders.tiny import spec, write_llama
+from tests.builders.tiny import spec, tokenizer, write, write_llama
 
 
 def opened(folder: Path, cache: Path) -> subprocess.CompletedProcess[str]:
@@ -103,6 +105,28 @@ def test_weights_whose_sum_overflows_are_finite(tmp_path):
     weights["model.norm.weight"][:] = 3e38
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     load.load_checkpoint(spec(folder), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("kind", ["bert", "cpmant", "xlnet"])
+def test_a_model_that_reads_what_comes_after_a_token_is_refused(tmp_path, kind):
+    folder = write_reader(tmp_path, kind)
+    with pytest.raises(BadModel, match="is no decoder as it is configured: each token reads what"):
+        open_model(spec(folder), Limits())
+
+
+def test_a_model_of_such_a_kind_that_is_configured_as_a_decoder_opens(tmp_path):
+    open_model(spec(write_reader(tmp_path, "bert", is_decoder=True)), Limits())
+
+
+def write_reader(folder: Path, kind: str, **more: object) -> Path:
+    """Write a model of a kind that reads a text in both directions."""
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "dim_head": 8}
+    inner = {"intermediate_size": 64, "d_model": 32, "n_layer": 1, "n_head": 4, "d_inner": 64}
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        config = CONFIG_MAPPING[kind](vocab_size=320, **sizes, **inner, **more)
+        network = AutoModelForCausalLM.from_config(config)
+    return write(folder, network, tokenizer())
 
 
 def test_pickled_weights_are_opened_where_that_is_allowed(tmp_path):

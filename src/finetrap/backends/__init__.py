@@ -285,7 +285,7 @@ def open_model(spec: ModelSpec, limits: Limits) -> Model:
     return _backend(spec.backend).open_model(spec, limits)
 
 
-def adapted(spec: ModelSpec, strategy: StrategySpec, *, fetch: bool) -> Sequence[str] | None:
+def adapter_layers(spec: ModelSpec, strategy: StrategySpec, *, fetch: bool) -> Sequence[str] | None:
     """Return the kinds of layers that an adapter would be on, None where opening the model tells.
 
     Nothing is opened; `fetch` allows to ask the network. Raises BadInput for one that is refused.

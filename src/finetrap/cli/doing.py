@@ -261,7 +261,7 @@ def status(
     lines.append("  ".join(f"{name} {n}" for name, n in summary.items()))
     how_read = read_how.how_read(cells, store.environments(c.key for c in cells if c.key in known))
     found = fits(store.remaining(cells), fetch=False)
-    how_read += [line for line in read_how.foretold(found) if line not in how_read]
+    how_read += [line for line in read_how.expected_layers(found) if line not in how_read]
     lines += how_read
     read, faults = tasks.local_data(cells)
     data: dict[str, dict[str, object]] = {}

@@ -30,7 +30,7 @@ def how_read(cells: Iterable[Cell], environments: Mapping[str, Mapping[str, Any]
     return list(found)
 
 
-def foretold(found: Iterable[Fits]) -> list[str]:
+def expected_layers(found: Iterable[Fits]) -> list[str]:
     """Return a line for each adapter of which it is known on what layers it will be."""
     return [_adapts(one.strategy, one.model, ", ".join(one.layers)) for one in found if one.layers]
 

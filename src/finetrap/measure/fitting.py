@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from finetrap import catalog
-from finetrap.backends import adapted
+from finetrap.backends import adapter_layers
 from finetrap.errors import BadInput
 from finetrap.records import Cell, content_hash
+
 
 class Fits(NamedTuple):
     """What is known of one adapter on one model."""
@@ -51,7 +52,7 @@ def _each(cells: Iterable[Cell], *, fetch: bool) -> Iterator[Fits]:
             continue
         seen.add(pair)
         try:
-            layers = adapted(model, cell.strategy, fetch=fetch) or ()
+            layers = adapter_layers(model, cell.strategy, fetch=fetch) or ()
         except BadInput as fault:
             yield Fits(model.name, cell.strategy.name, (), str(fault))
         else:

@@ -133,7 +133,7 @@ def context_length(config: Any, tokenizer: Any) -> int | None:
     """Return the tokens a model can read at once; None where nothing states a limit."""
     text = config.get_text_config()
     stated = getattr(text, "max_position_embeddings", None)
-    if stated is not None:
+    if stated is not None and stated > 0:  # XLNet says -1
         return int(stated)
     limit = getattr(tokenizer, "model_max_length", None)
     return int(limit) if limit is not None and limit < 10**9 else None

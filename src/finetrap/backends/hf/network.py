@@ -84,6 +84,11 @@ class Network:
         return int(self.core.get_output_embeddings().weight.shape[0])
 
     @property
+    def causal(self) -> bool:
+        """Whether no token reads what comes after it."""
+        return self._bears_out("causal", selftest.reads_only_back)
+
+    @property
     def batches(self) -> bool:
         """Whether rows padded on the right are read together, the head shown only what is kept."""
         return self._bears_out("batches", selftest.batched_equals_apart)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import DynamicCache
 
-from finetrap.backends.hf.kernels.alike import alike
+from finetrap.backends.hf.kernels.alike import alike, succeeds
 from finetrap.backends.hf.kernels.attention import whole_products
 from finetrap.backends.hf.kernels.cache import keeps_all, select_rows
 from finetrap.backends.hf.layout import Span, Tree, in_one_row, marked, pad_left, pad_right
@@ -60,6 +60,18 @@ def plain_logits(network: Network) -> tuple[Tensor, Tensor]:
 
 def _some(logits: Tensor) -> Tensor:
     return logits[:, :: max(1, logits.shape[1] // COLUMNS)]
+
+
+@torch.no_grad()
+def reads_only_back(network: Network) -> bool:
+    """Compare what both texts start with: what comes after it must not change it.
+
+    A model that cannot be read at all is not found out here.
+    """
+    if not succeeds(lambda: all(part.isfinite().all() for part in network.plain_logits)):
+        return True
+    long, short = network.plain_logits
+    return alike(short[:COMMON], long[:COMMON])
 
 
 @torch.no_grad()

@@ -52,6 +52,4 @@ def _configuration(spec: ModelSpec, *, fetch: bool) -> Any:
         where = {"pretrained_model_name_or_path": str(place.parent), "gguf_file": place.name}
     elif place.is_dir():
         where = {"pretrained_model_name_or_path": str(place)}
-    return AutoConfig.from_pretrained(
-        **where, trust_remote_code=False, local_files_only=not fetch
-    )
+    return AutoConfig.from_pretrained(**where, trust_remote_code=False, local_files_only=not fetch)

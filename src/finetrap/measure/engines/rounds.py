@@ -30,8 +30,9 @@ def run_study(
 
     Each round begins with an event: how many cells there are by now, how many remain, and how
     many searches go on. Cells that still remain (a fault of the input, or another process has them)
-    are left after a round that brought nothing. Raises BadInput, before anything is run, for code of
-    others unless `allow_code` and for an adapter that does not go on a model; FinetrapError, StoreError, and KeyboardInterrupt once `stopping` says so.
+    are left after a round that brought nothing. Raises BadInput, before anything is run, for code
+    of others unless `allow_code` and for an adapter that does not go on a model; FinetrapError,
+    StoreError, and KeyboardInterrupt once `stopping` says so.
     """
     check_code(study, allowed=allow_code)
     if retry_failed:

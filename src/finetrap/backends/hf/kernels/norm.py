@@ -50,9 +50,14 @@ def normed(states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
 
 
 def _epsilon(module: Any) -> float | None:
-    """Return the ε of what looks like a root-mean-square norm, None for anything else."""
+    """Return the ε of what looks like a root-mean-square norm, None for anything else.
+
+    A weight that is no parameter may be of another width than what is normed (Falcon-Mamba).
+    """
     weight = getattr(module, "weight", None)
-    if not type(module).__name__.endswith("RMSNorm") or getattr(weight, "ndim", 0) != 1:
+    if not type(module).__name__.endswith("RMSNorm") or not isinstance(weight, torch.nn.Parameter):
+        return None
+    if weight.ndim != 1:
         return None
     if "forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks:
         return None

@@ -97,7 +97,8 @@ class Adapter:
 def put_on(core: Any, table: Mapping[str, Any]) -> tuple[Any, Any]:
     """Put the adapter of a `[peft]` table on a model; return PEFT's model and its configuration.
 
-    Raises BadInput for what PEFT refuses, Unsupported for what could not be merged as it is trained.
+    Raises BadInput for what PEFT refuses, Unsupported for what would be merged otherwise than it is
+    trained.
     """
     config = peft_configuration(table)
     if getattr(config, "target_modules", None) == "all-linear":
@@ -116,10 +117,12 @@ def put_on(core: Any, table: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def kinds_of_layers(model: Any) -> list[str]:
-    """Return the kinds of layers that an adapter is on, in the order in which the model has them."""
+    """Return the kinds of layers that an adapter is on, in the order that the model has them in."""
     adapted = (n for n, m in model.named_modules() if isinstance(m, BaseTunerLayer))
     kinds = dict.fromkeys(name.rpartition(".")[2] for name in adapted)
-    return [kind for kind in kinds if kind != "base_layer"]  # PEFT's own, where one stands in another
+    return [
+        kind for kind in kinds if kind != "base_layer"
+    ]  # PEFT's own, where one stands in another
 
 
 def _order_sets(file: Path, config: Any) -> None:
