@@ -141,14 +141,23 @@ class Runs:
     def report(self, out: str | os.PathLike[str] | None = None) -> Report:
         """Write the report with its tables and figures into `out` (`report` in the runs folder)."""
         from finetrap import report as reports
+        from finetrap import tasks
 
         folder = Path(out) if out is not None else self.folder / "report"
         findings, measured = self._judged()
         command = f"finetrap.run(study, {str(self.folder)!r})"
         if self.study is None:
             command = f"finetrap report --runs {self.folder}"
-        page = reports.write_report(folder, findings, measured, study=self.study, command=command)
-        return Report(page)
+        return Report(
+            reports.write_report(
+                folder,
+                findings,
+                measured,
+                study=self.study,
+                command=command,
+                topics=tasks.topics(),
+            )
+        )
 
     def _judged(self) -> tuple[Findings, list[records.Run]]:
         from finetrap import judge

@@ -173,11 +173,11 @@ def test_latex_without_numbers_is_still_a_table() -> None:
 # --- the table that is the picture, and the charts ---------------------------------------------
 
 
-def test_every_bar_has_its_zero_at_the_same_place(findings: Findings) -> None:
+def test_every_bar_lies_within_its_scale_and_left_is_worse(findings: Findings) -> None:
     own = [e for e in findings.effects if e.model == "mini-1m"]
     scales = bars.common_scales(own)
     assert set(scales) == {"accuracy", "bits_per_byte"}
-    assert scales["accuracy"].at(0) == pytest.approx(scales["bits_per_byte"].at(0))
+    assert all(12 <= scale.at(0) <= 88 for scale in scales.values())
     for e in own:
         scale = scales[e.measure]
         assert 0 <= min(scale.at(e.low), scale.at(e.high)) <= scale.at(e.delta)

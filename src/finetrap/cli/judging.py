@@ -327,11 +327,14 @@ def report_to(
 ) -> Findings:
     """Judge, write the report, and say what was found."""
     from finetrap import report as reports
+    from finetrap import tasks
 
     again = command or source.command
     findings, measured, plan = _judge_source(source, wishes=wishes, command=again)
     findings = findings.withheld()
-    page = reports.write_report(out, findings, measured, study=plan, command=again)
+    page = reports.write_report(
+        out, findings, measured, study=plan, command=again, topics=tasks.topics()
+    )
     if voice.as_json:
         voice.result(ReportWritten(str(page), **_findings_json(findings)).as_json(), "")
     elif voice.aloud:

@@ -87,7 +87,7 @@ def travel(rng: Random) -> Item:
 
 
 def harbor(rng: Random) -> Item:
-    """Two steps in a wording that pretraining never shows."""
+    """Two steps about boats, in a wording that pretraining never shows."""
     name, cargo, groups, each, some = rng.choice(NAMES), rng.choice(CARGO), *_group(rng)
     told = f"{name} sails {groups} boats of {each} {cargo}; {some}"
     if rng.random() < 0.5:

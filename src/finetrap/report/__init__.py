@@ -9,7 +9,7 @@ claims.csv or in the evidence of a run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from finetrap.errors import StoreError
@@ -36,16 +36,23 @@ __all__ = [
 
 
 def write_report(
-    folder: Path, findings: Findings, runs: Sequence[Run], *, study: Study | None, command: str
+    folder: Path,
+    findings: Findings,
+    runs: Sequence[Run],
+    *,
+    study: Study | None,
+    command: str,
+    topics: Mapping[str, str] | None = None,
 ) -> Path:
     """Write the page and, beside it, Markdown, LaTeX, CSV files and figures; return its path.
 
-    `command` is what repeats the study. Raises StoreError if the folder cannot be written.
+    `command` is what repeats the study, `topics` says what the problems of a task are about.
+    Raises StoreError if the folder cannot be written.
     """
     # The templates and all that draws, which the terminal's table does without.
     from finetrap.report.page import render
 
-    page = render(findings, runs, study=study, command=command)
+    page = render(findings, runs, study=study, command=command, topics=topics or {})
     figures = folder / "figures"
     try:
         figures.mkdir(parents=True, exist_ok=True)

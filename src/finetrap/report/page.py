@@ -46,8 +46,18 @@ class Page:
     charts: tuple[Chart, ...]
 
 
-def render(findings: Findings, runs: Sequence[Run], *, study: Study | None, command: str) -> Page:
-    """Render the report of judged runs; nothing is read or written."""
+def render(
+    findings: Findings,
+    runs: Sequence[Run],
+    *,
+    study: Study | None,
+    command: str,
+    topics: Mapping[str, str],
+) -> Page:
+    """Render the report of judged runs; nothing is read or written.
+
+    `topics` says what the problems of a task are about.
+    """
     by_key = {run.cell.key: run for run in runs}
     arranged = panels.arrange(findings, study)
     groups = panels.probe_groups(findings, study)
@@ -62,6 +72,7 @@ def render(findings: Findings, runs: Sequence[Run], *, study: Study | None, comm
         "name": name,
         "title": screens[0].panel.title if len(screens) == 1 else name,
         "command": command,
+        "topics": topics,
         "scope": contents.sample_size(arranged) if len(screens) == 1 else scope,
         "missing": contents.incomplete(findings),
         "screens": screens,
@@ -69,6 +80,7 @@ def render(findings: Findings, runs: Sequence[Run], *, study: Study | None, comm
         "panels": arranged,
         "lines": main_table.lines(arranged),
         "deepest": bars.deepest(e for panel in arranged for e in panel.effects),
+        "margin_of": next((e for p in arranged for e in p.effects), None),
         "map_unit": " or ".join(
             dict.fromkeys(wording.unit(e.measure) for p in arranged for e in p.effects)
         ),

@@ -283,6 +283,14 @@ def headline(found: Headline) -> str:
     return joint + (end if len((joint + end).split()) <= MOST_WORDS else ".")
 
 
+def so_far(effect: Effect) -> str:
+    """Say what stands while cells of the study remain, without a verdict."""
+    who = arm(effect.strategy, effect.learning_rate, joint=" at ")
+    before, after = (brief(level, effect.measure) for level in (effect.before, effect.after))
+    name = one_line(effect.task, 24)
+    return f"So far {who} is at {after} on {name}, the base model at {before}."
+
+
 def made_worse(effect: Effect) -> str:
     """Say in a sentence what another strategy did to the task."""
     who = capital(arm(effect.strategy, effect.learning_rate, joint=" at "))

@@ -144,6 +144,15 @@ def sentences() -> dict[str, str]:
     }
 
 
+def topics() -> dict[str, str]:
+    """Return what the problems of every task are about, in a few words; none of a person's own."""
+    return {
+        name: about[name]
+        for name, module in sorted(_modules().items())
+        if name in (about := getattr(module, "TOPICS", None) or getattr(module, "ABOUT", {}))
+    }
+
+
 def reference(
     name: str, source: str | Path | None = None, options: Mapping[str, Any] | None = None
 ) -> TaskRef:

@@ -19,6 +19,10 @@ from finetrap.text.files import read_rows
 from finetrap.text.rows import Row, column
 
 NAMES: dict[str, TaskKind] = {"arc_easy": "choice", "arc_challenge": "choice"}
+TOPICS = {
+    "arc_easy": "Science questions with choices, the easier ones.",
+    "arc_challenge": "Science questions with choices, the harder ones.",
+}
 COMMIT = "210d026faf9955653af8916fad021475a3f00453"
 HUBS = {
     "arc_easy": Hub("allenai/ai2_arc", "ARC-Easy", COMMIT),

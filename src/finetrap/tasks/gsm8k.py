@@ -20,6 +20,7 @@ from finetrap.text.files import read_rows
 from finetrap.text.rows import Row, column
 
 NAMES: dict[str, TaskKind] = {"gsm8k": "math"}
+TOPICS = {"gsm8k": "Grade-school word problems."}
 HUB = Hub("openai/gsm8k", "main", "e53f048856ff4f594e959d75785d2c2d37b678ee")
 FILES = ("train.jsonl", "test.jsonl")
 _ANNOTATION = re.compile(r"<<[^<>]*>>")

@@ -23,6 +23,7 @@ from finetrap.text.files import read_rows, read_text
 from finetrap.text.rows import Row, column
 
 NAMES: dict[str, TaskKind] = {"hellaswag": "continuation"}
+TOPICS = {"hellaswag": "Which of four endings continues a text."}
 HUB = Hub("Rowan/hellaswag", None, "218ec52e09a7e7462a5400043bb9a69a41d06b76")
 FILES = ("hellaswag_val.jsonl", "hellaswag_val_full.txt.bz2", "hellaswag_val_full.txt")
 ENDINGS = 4

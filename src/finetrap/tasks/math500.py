@@ -19,6 +19,7 @@ from finetrap.text.files import read_rows
 from finetrap.text.rows import Row, column
 
 NAMES: dict[str, TaskKind] = {"math500": "math"}
+TOPICS = {"math500": "Competition mathematics."}
 HUB = Hub("HuggingFaceH4/MATH-500", None, "6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be")
 FILES = ("test.jsonl",)
 OPTIONS = ("scoring",)

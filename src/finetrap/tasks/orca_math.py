@@ -24,6 +24,7 @@ from finetrap.text.files import read_rows
 from finetrap.text.rows import Row, column
 
 NAMES: dict[str, TaskKind] = {"orca_math": "math"}
+TOPICS = {"orca_math": "Grade-school word problems."}
 HUB = Hub(
     "microsoft/orca-math-word-problems-200k", None, "29255d1770cc4eac66e5e7fa378cba542c026350"
 )

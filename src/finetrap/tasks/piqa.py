@@ -18,6 +18,7 @@ from finetrap.text.files import read_rows, read_text
 from finetrap.text.rows import Row, column
 
 NAMES: dict[str, TaskKind] = {"piqa": "choice"}
+TOPICS = {"piqa": "Which of two ways reaches an everyday goal."}
 HUB = Hub("baber/piqa", None, "142f6d7367fd9877f0fb3b5734ea6a545f54cdd1")
 FILES = ("valid.jsonl", "valid-labels.lst")
 

@@ -24,6 +24,7 @@ from finetrap.tasks._sources import Hub, file_revision
 from finetrap.text.files import read_text
 
 NAMES: dict[str, TaskKind] = {"prose": "prose"}
+TOPICS = {"prose": "How well it predicts ordinary text."}
 HUB = Hub("Salesforce/wikitext", "wikitext-2-raw-v1", "b08601e04326c79dfdd32d625aee71d232d685c3")
 PIECE = 1000
 """Characters after which a piece ends at the next boundary, at most twice as many."""

@@ -24,6 +24,7 @@ from finetrap.text.files import read_rows
 from finetrap.text.rows import Row, column
 
 NAMES: dict[str, TaskKind] = {"svamp": "math"}
+TOPICS = {"svamp": "Arithmetic word problems with one unknown."}
 HUB = Hub("ChilleD/SVAMP", None, "5e0bf1e5e7c0e9c4bc39180d224f41f3f801b7ef")
 FILES = ("SVAMP.json",)
 TEST_PROBLEMS = 300

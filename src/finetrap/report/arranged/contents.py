@@ -29,7 +29,9 @@ class Incomplete(NamedTuple):
 
     @property
     def headline(self) -> str:
-        """Say how much is missing."""
+        """Say how much is missing, or what, where it is one thing."""
+        if len(self.lines) == 1:
+            return f"Not complete: {self.lines[0]}"
         parts = [f"{counted(self.remaining, 'run')} remaining"] * bool(self.remaining)
         parts += [f"{counted(self.others, 'thing')} missing"] * bool(self.others)
         return "Not complete: " + " and ".join(parts)

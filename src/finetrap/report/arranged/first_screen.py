@@ -92,6 +92,12 @@ class FirstScreen(NamedTuple):
         return worst
 
     @property
+    def best_so_far(self) -> Effect | None:
+        """Return the greatest gain of a study that is not complete."""
+        best = self.rows[0].arm.effect if self.rows else None
+        return best if best is not None and best.early else None
+
+    @property
     def effects(self) -> tuple[Effect, ...]:
         """Every change in the table."""
         return tuple(e for row in self.rows for e in row.effects if e is not None)
@@ -173,11 +179,14 @@ def _detects(panel: Panel, least: Sequence[Detectable]) -> str:
     size = f"{counted(found.problems, 'problem')} and {counted(found.seeds, 'seed')}"
     if found.easiest is None:
         return f"With {size} no change of any size could be shown."
-    low, high = wording.number(found.easiest), wording.number(found.points)
+    low, high = (wording.points(value) for value in (found.easiest, found.points))
     if found.points is None:
-        return f"Smallest detectable change with {size}: {low} points, for steady strategies only."
-    span = low if low == high else f"{low} to {high}"
-    return f"Smallest detectable change with {size}: {span} points (80% power)."
+        return (
+            f"{size} show a change of {low} where a strategy's seeds agree, and none where they "
+            "vary most."
+        )
+    told = f"{size} show a change of {low} or more, four times in five"
+    return f"{told}." if low == high else f"{told}; {high} where the seeds vary most."
 
 
 # --- what it broke ----------------------------------------------------------------------------
@@ -257,14 +266,18 @@ def _apart(before: Answer, after: Answer) -> int:
 def compared(before: str, after: str) -> tuple[tuple[Word, ...], tuple[Word, ...]]:
     """Mark the words of two texts that the other has not at that place.
 
-    They are compared from the end, where two answers differ in what counts.
+    They are compared from the end, where two answers differ in what counts. Of long texts with
+    little in common nothing is marked: all of it differs.
     """
     one, other = (
         re.findall(r"\s+|\S+", visible(clip(text.strip())))[::-1] for text in (before, after)
     )
     found: tuple[list[Word], list[Word]] = ([], [])
-    for tag, a, b, c, d in SequenceMatcher(None, one, other, autojunk=False).get_opcodes():
+    pieces = SequenceMatcher(None, one, other, autojunk=False).get_opcodes()
+    common = sum(len("".join(one[a:b])) for tag, a, b, _, _ in pieces if tag == "equal")
+    apart = 4 * common < max(len(before), len(after)) - 80
+    for tag, a, b, c, d in pieces:
         for words, part in zip(found, (one[a:b], other[c:d]), strict=True):
             if part:
-                words.append(Word("".join(part[::-1]), tag != "equal"))
+                words.append(Word("".join(part[::-1]), tag != "equal" and not apart))
     return tuple(found[0][::-1]), tuple(found[1][::-1])

@@ -98,7 +98,8 @@ function passage(tag, name, raw, query) {
 const MOST_WORDS = 300; // of a text that is compared word by word
 
 /** Mark the words of a text that another has not at that place: all but the common subsequence with
- * the most characters. It is found from the end, where two answers differ in what counts. */
+ * the most characters. It is found from the end, where two answers differ in what counts. Of long
+ * texts with little in common nothing is marked: all of it differs. */
 function differing(node, own, other) {
   const [a, b] = [own, other].map(text => text.split(/(\s+)/).filter(Boolean).reverse());
   if (a.length > MOST_WORDS || b.length > MOST_WORDS) return;
@@ -107,6 +108,7 @@ function differing(node, own, other) {
     for (let j = b.length - 1; j >= 0; j--)
       best[i][j] = a[i] === b[j] ? best[i + 1][j + 1] + a[i].length
         : Math.max(best[i + 1][j], best[i][j + 1]);
+  if (4 * best[0][0] < Math.max(own.length, other.length, 80) - 80) return;
   const runs = [];
   for (let i = 0, j = 0; i < a.length;) {
     const same = j < b.length && a[i] === b[j];

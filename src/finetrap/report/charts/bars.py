@@ -25,19 +25,16 @@ class Scale(NamedTuple):
 
 
 def common_scales(effects: Iterable[Effect]) -> Mapping[str, Scale]:
-    """Return a scale for each measure, with zero at the same place in all of them."""
+    """Return a scale for each measure; zero is never at an edge."""
     ends: dict[str, tuple[float, float]] = {}
     for e in effects:
         sign = -1 if e.measure == "bits_per_byte" else 1
         values = [sign * v for v in (e.low, e.high)] + [-e.margin, e.margin]
         low, high = ends.get(e.measure, (0.0, 0.0))
         ends[e.measure] = min(low, *values), max(high, *values)
-    if not ends:
-        return {}
-    zero = max(-low / (high - low) if high > low else 0.5 for low, high in ends.values())
-    zero = min(max(zero, 0.12), 0.88)
     found = {}
     for measure, (low, high) in ends.items():
+        zero = min(max(-low / (high - low) if high > low else 0.5, 0.12), 0.88)
         reach = 1.05 * max(-low / zero, high / (1 - zero)) or 1.0
         sign = -1 if measure == "bits_per_byte" else 1
         found[measure] = Scale(-zero * reach, (1 - zero) * reach, sign)
