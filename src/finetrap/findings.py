@@ -132,6 +132,12 @@ class Effect:
         worse = self.delta if self.measure == "bits_per_byte" else -self.delta
         return worse / self.margin if self.margin else worse
 
+    @property
+    def worst(self) -> float:
+        """How much worse it may be, in margins: the worse end of its interval."""
+        worse = self.high if self.measure == "bits_per_byte" else -self.low
+        return worse / self.margin if self.margin else worse
+
 
 @dataclass(frozen=True)
 class Cliff:

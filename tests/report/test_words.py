@@ -48,9 +48,11 @@ def test_the_terminal_shows_each_comparison_with_its_worst_probe() -> None:
     shown = made_up(helped, mild, effect(), other)
     (row,) = report.verdict_rows(shown)
     assert row.change == "+37.0 [+33.0, +41.0]"
-    assert row.worst_probe == "prose +0.200 harmed", (
-        "four margins of harm are worse than one and a half"
-    )
+    assert row.forgets == "prose +0.200", "four margins of harm are worse than one and a half"
+    title, heads, line = report.verdict_text(shown).splitlines()
+    assert title.endswith(" on t: base model 4.0")
+    assert " ".join(heads.split()) == "strategy rate after change [95%] verdict forgets"
+    assert line.endswith("+37.0 [+33.0, +41.0]  improved  prose +0.200")
     assert report.verdict_text(shown).isascii()
 
 

@@ -51,6 +51,9 @@ if TYPE_CHECKING:
     from finetrap.measure.engines import Engine
 
 
+TRY_YOURS = "finetrap try HuggingFaceTB/SmolLM2-135M-Instruct --train train.csv"
+
+
 def demo(
     out: Annotated[Path, typer.Option(metavar="PATH", help="Where runs and report go.")] = Path(
         "finetrap-demo"
@@ -72,7 +75,8 @@ def demo(
     voice, folder = Voice(as_json, quiet), runs or out / "runs"
     study = miniature.study("demo")
     whole = run_to_the_end(study, folder, workers, voice)
-    report_to(Source(folder, study), out, voice, command="finetrap demo")
+    again = shlex.join(["finetrap", "run", "demo", "--runs", str(folder)])
+    report_to(Source(folder, study), out, voice, command=again, following=TRY_YOURS)
     if not whole:
         raise typer.Exit(1)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from finetrap.cli.ending import say_findings
 from finetrap.cli.options import (
     AsJson,
     MaxMemory,
@@ -324,8 +325,9 @@ def report_to(
     *,
     command: str | None = None,
     wishes: Wishes | None = None,
+    following: str | None = None,
 ) -> Findings:
-    """Judge, write the report, and say what was found."""
+    """Judge, write the report, and say what was found; `following` is the command to run next."""
     from finetrap import report as reports
     from finetrap import tasks
 
@@ -338,8 +340,7 @@ def report_to(
     if voice.as_json:
         voice.result(ReportWritten(str(page), **_findings_json(findings)).as_json(), "")
     elif voice.aloud:
-        _print_verdicts(findings)
-        voice.say(f"report: {page}")
+        say_findings(findings, page, following)
     return findings
 
 
@@ -388,34 +389,3 @@ def _findings_json(findings: Findings) -> dict[str, Any]:
         found = {**{name: [] for name in names}, **kept, "effects": effects}
     missing = [asdict(one) for one in findings.missing]
     return {**found, "missing": missing, "remaining": findings.remaining}
-
-
-def _print_verdicts(findings: Findings) -> None:
-    """Print the verdicts: as tables for a person, as plain lines where a file takes them.
-
-    Of an unfinished study only accuracies: a verdict that is looked for again and again is found.
-    """
-    from finetrap import report as reports
-    from finetrap.report import wording
-
-    if findings.remaining:
-        print(
-            f"{findings.remaining} cells remaining: accuracies so far, and no verdict before the "
-            "last seed (peeking early inflates false positives)"
-        )
-
-    if sys.stdout.isatty():
-        from rich.console import Console
-
-        Console().print(*reports.verdict_tables(findings))
-    else:
-        sys.stdout.write(reports.verdict_text(findings))
-    if findings.remaining:
-        return
-    for remark in reports.remarks(findings):
-        print(remark)
-    for outcome in findings.outcomes:
-        said = wording.outcome(outcome).replace("\u2212", "-")
-        print(f"{outcome.model} on {outcome.task}, {outcome.strategy}: {said}")
-    for found in findings.advice:
-        print(reports.advice_text(found))

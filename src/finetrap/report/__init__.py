@@ -23,6 +23,7 @@ from finetrap.report.console import (
     verdict_rows,
     verdict_tables,
     verdict_text,
+    wrapped,
 )
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "verdict_rows",
     "verdict_tables",
     "verdict_text",
+    "wrapped",
     "write_report",
 ]
 

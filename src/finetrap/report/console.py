@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,7 +16,9 @@ from finetrap.text.visible import ascii_line
 if TYPE_CHECKING:
     from rich.table import Table
 
-_RIGHT = {"rate", "before", "after", "change"}
+WIDTH = 80
+_HEADS = {"change": "change [95%]"}
+_RIGHT = {"rate", "after", "change"}
 _STYLES = {
     "harmed": "bold red",
     "improved": "bold blue",
@@ -38,10 +41,12 @@ class VerdictRow(NamedTuple):
     after: str
     change: str
     verdict: str
-    worst_probe: str
+    forgets: str
+    """The worst probe: with its change where it is harmed, else what is shown."""
 
 
-COLUMNS = tuple(field.replace("_", " ") for field in VerdictRow._fields)
+COLUMNS = ("strategy", "rate", "after", "change", "verdict", "forgets")
+"""What is printed of a row below the name of its model and task and the base model's level."""
 
 
 def verdict_rows(findings: Findings) -> list[VerdictRow]:
@@ -49,7 +54,7 @@ def verdict_rows(findings: Findings) -> list[VerdictRow]:
     effects = first_measure([e for e in findings.effects if e.against == "zero-shot"])
     rows = [_as_row(e, _worst(e, effects, findings.summary)) for e in effects if e.kind != "probe"]
     if findings.remaining:
-        return [row._replace(change="", verdict="not yet", worst_probe="") for row in rows]
+        return [row._replace(change="", verdict="not yet", forgets="") for row in rows]
     return rows
 
 
@@ -60,43 +65,73 @@ def verdict_tables(findings: Findings) -> list[Table]:
     from rich.text import Text
 
     tables = []
-    for (model, task), rows in groupby(verdict_rows(findings), key=lambda row: row[:2]):
-        title = Text(f"{model} on {task}: change in points [95% interval]")
-        table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
-        for column in COLUMNS[2:]:
-            table.add_column(column, justify="right" if column in _RIGHT else "left")
+    for title, rows in _grouped(findings):
+        table = Table(title=Text(title), title_justify="left", box=box.SIMPLE, pad_edge=False)
+        for column in _shown_columns(rows):
+            table.add_column(
+                _HEADS.get(column, column), justify="right" if column in _RIGHT else "left"
+            )
         for row in rows:
-            cells = [Text(value) for value in row[2:]]
-            style = _STYLES.get(row.verdict.split()[0], "")
-            cells[COLUMNS[2:].index("verdict")].stylize(style)
-            table.add_row(*cells)
+            cells = {column: Text(getattr(row, column)) for column in _shown_columns(rows)}
+            cells["verdict"].stylize(_STYLES.get(row.verdict.split()[0], ""))
+            table.add_row(*cells.values())
         tables.append(table)
     return tables
 
 
 def verdict_text(findings: Findings) -> str:
-    """Return the verdicts as plain aligned lines."""
-    rows: list[tuple[str, ...]] = [COLUMNS, *verdict_rows(findings)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-    lines = [
-        "  ".join(
-            value.rjust(width) if column in _RIGHT else value.ljust(width)
-            for column, value, width in zip(COLUMNS, row, widths, strict=True)
-        ).rstrip()
-        for row in rows
+    """Return the verdicts as plain aligned lines, of no more than 80 columns where they fit."""
+    lines = []
+    for title, rows in _grouped(findings):
+        columns = _shown_columns(rows)
+        widths = _widths(rows, columns)
+        heads = [_HEADS.get(column, column) for column in columns]
+        cells = [heads, *([getattr(row, column) for column in columns] for row in rows)]
+        lines.append(title)
+        lines += [
+            "  ".join(
+                value.rjust(width) if column in _RIGHT else value.ljust(width)
+                for column, value, width in zip(columns, own, widths, strict=True)
+            ).rstrip()
+            for own in cells
+        ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _grouped(findings: Findings) -> list[tuple[str, list[VerdictRow]]]:
+    """Return the rows of each model and task, below a title that tells where the base model is."""
+    found = []
+    for (model, task), own in groupby(verdict_rows(findings), key=lambda row: row[:2]):
+        rows = list(own)
+        levels = dict.fromkeys(row.before for row in rows)
+        found.append((f"{model} on {task}: base model {', '.join(levels)}", rows))
+    return found
+
+
+def _shown_columns(rows: Sequence[VerdictRow]) -> Sequence[str]:
+    """Leave out what is forgotten where the line would be too long; the outcomes tell it too."""
+    return COLUMNS if sum(_widths(rows, COLUMNS)) + 2 * 5 <= WIDTH else COLUMNS[:-1]
+
+
+def _widths(rows: Sequence[VerdictRow], columns: Sequence[str]) -> list[int]:
+    return [
+        max(len(_HEADS.get(name, name)), *(len(getattr(row, name)) for row in rows))
+        for name in columns
     ]
-    return "\n".join(lines) + "\n"
 
 
 MOST_BULLETS = 4
 
 
-def advice_text(advice: Advice, *, verbose: bool = False) -> str:
-    """Return the advice as a line and at most four bullets; `verbose` adds what it is based on."""
+def advice_text(advice: Advice, *, verbose: bool = False, following: bool = True) -> str:
+    """Return the advice as a line and at most four bullets; `verbose` adds what it is based on.
+
+    `following` adds the command to run next.
+    """
     where = f"{advice.model} on {advice.task}" if advice.task else advice.model
     reasons = list(advice.reasons)
     last = [f"open: {advice.still_open}"] * bool(advice.still_open)
-    last += [f"next: {advice.next_command}"] * bool(advice.next_command)
+    last += [f"next: {advice.next_command}"] * bool(advice.next_command and following)
     if not verbose:
         bullets = [*reasons[: MOST_BULLETS - len(last)], *last]
     else:
@@ -110,8 +145,25 @@ def advice_text(advice: Advice, *, verbose: bool = False) -> str:
             *(f"source: {source}" for source in advice.sources),
             *(f"run: {key}" for key in advice.keys),
         ]
-    lines = [f"{where}: {wording.advised(advice)}", *(f"  - {bullet}" for bullet in bullets)]
-    return _ascii("\n".join(ascii_line(line, 2000) for line in map(_ascii, lines)))
+    lines = [wrapped(f"{where}: {wording.advised(advice)}", "  ")]
+    lines += [wrapped(f"  - {bullet}", "    ") for bullet in bullets]
+    return "\n".join(lines)
+
+
+def wrapped(line: str, indent: str) -> str:
+    """Return a line as ASCII in 80 columns; one that holds a command stays whole, to be copied."""
+    text = ascii_line(_ascii(line), 2000)
+    if text.lstrip().startswith(("next:", "- next:")):
+        return text
+    return "\n".join(
+        textwrap.wrap(
+            text,
+            WIDTH,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    )
 
 
 def remarks(findings: Findings) -> list[str]:
@@ -131,10 +183,6 @@ def remarks(findings: Findings) -> list[str]:
 
 def _as_row(effect: Effect, worst: Effect | None) -> VerdictRow:
     verdict = effect.verdict + (" (small)" if effect.small else "")
-    probe = ""
-    if worst is not None:
-        change = wording.signed(worst.delta, worst.measure)
-        probe = f"{ascii_line(worst.task, 20)} {change} {worst.verdict}"
     unit = " b/B" if effect.measure == "bits_per_byte" else ""
     tuned = " (tuned)" if effect.setting == "tuned" else ""
     return VerdictRow(
@@ -148,8 +196,17 @@ def _as_row(effect: Effect, worst: Effect | None) -> VerdictRow:
             f"{wording.signed(effect.delta, effect.measure)}{unit} {wording.interval(effect)}"
         ),
         verdict=verdict,
-        worst_probe=_ascii(probe),
+        forgets=_ascii(_forgets(effect, worst)),
     )
+
+
+def _forgets(effect: Effect, worst: Effect | None) -> str:
+    """Say what the worst probe shows; nothing of a prompt, which changes no weights."""
+    if worst is None or effect.learning_rate is None:
+        return ""
+    if worst.verdict == "harmed":
+        return f"{ascii_line(worst.task, 20)} {wording.signed(worst.delta, worst.measure)}"
+    return "inconclusive" if worst.verdict == "inconclusive" else "nothing shown"
 
 
 def _worst(effect: Effect, effects: Iterable[Effect], summary: Iterable[Summary]) -> Effect | None:

@@ -224,7 +224,12 @@ def _provisionally(choice: Choice, pick: Candidate) -> Iterator[str]:
         shown = "better than" if gain[0].verdict == "improved" else "equivalent to"
         change = _change_in_words(gain[0])
         yield f"{_level_of(choice, pick)}, shown {shown} the base model ({change})"
-        yield "of those not shown worse than any other, it forgets least, then costs least"
+        told = "of those not shown worse than any other, it is the one that may forget least"
+        if at_worst := pick.at_worst:
+            digits, unit = _size_of(at_worst)
+            end = at_worst.high if at_worst.measure == "bits_per_byte" else at_worst.low
+            told += f" ({end:+.{digits}f} {unit} on {at_worst.task} at worst)"
+        yield f"{told}, then costs least"
 
 
 def _harmed_elsewhere(choice: Choice, base: Candidate) -> str:
@@ -232,7 +237,7 @@ def _harmed_elsewhere(choice: Choice, base: Candidate) -> str:
     harmed = ", ".join(c.name for c in choice.every if c.harms and choice.improves(c))
     if not harmed:
         return ""
-    return f"shown better than {_level_of(choice, base)}, but harmed elsewhere: {harmed}"
+    return f"better than {_level_of(choice, base)}, but harmed elsewhere: {harmed}"
 
 
 def _ruled_out(one: Candidate) -> str:
@@ -310,14 +315,15 @@ def _would_change(choice: Choice) -> Iterator[str]:
     if best is not None and best is not pick:
         gap, digits = choice.merit(best) - own, 1 if choice.measure == "accuracy" else 3
         yield f"a margin below {gap:.{digits}f} {_unit_of(choice)}: then {best.name}"
+    better = [c for c in choice.every if c.arm.answers and choice.merit(c) > own]
+    if harmful := ", ".join(c.name for c in better if c.harms):
+        yield f"a harm elsewhere that you can accept: then {harmful}"
     for one in choice.every:
         if not one.arm.answers:
             yield f"{one.name}, if it finished"
-        elif choice.merit(one) > own and one.harms:
-            yield f"{one.name}, but for its harm"
-        elif choice.merit(one) > own and one.barred:
+        elif one in better and not one.harms and one.barred:
             yield f"other limits: {one.name} scores {_level_of(choice, one)}"
-        elif choice.merit(one) > own and one.doubts:
+        elif one in better and not one.harms and one.doubts:
             yield f"{one.name}, if more probe problems clear it of forgetting"
 
 
@@ -331,9 +337,13 @@ def _level_of(choice: Choice, one: Candidate) -> str:
 
 def _change_in_words(effect: Effect) -> str:
     """Word a change with its interval."""
-    digits, unit = (1, "points") if effect.measure == "accuracy" else (3, "bits per byte")
+    digits, unit = _size_of(effect)
     change, low, high = (f"{x:+.{digits}f}" for x in (effect.delta, effect.low, effect.high))
     return f"{change} {unit} [{low}, {high}]"
+
+
+def _size_of(effect: Effect) -> tuple[int, str]:
+    return (1, "points") if effect.measure == "accuracy" else (3, "bits per byte")
 
 
 def _margin(choice: Choice) -> str:

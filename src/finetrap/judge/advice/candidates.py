@@ -105,10 +105,11 @@ class Candidate:
         return forgetting_of(self.effects, self.arm.trained_on) if self.arm.spec.trains else None
 
     @property
-    def loss_elsewhere(self) -> float:
-        """The largest change for the worse off its task, in margins; none within the margin."""
-        lost = max((e.harm for e in self.telling if e.kind != "task"), default=0.0)
-        return lost if lost > 1 else 0.0
+    def at_worst(self) -> Effect | None:
+        """Where most may be lost off its task, by the worse end of the intervals; None where all
+        of them lie within the margin."""
+        elsewhere = (e for e in self.telling if e.kind != "task" and e.worst > 1)
+        return max(elsewhere, key=lambda e: e.worst, default=None)
 
     @property
     def doubts(self) -> tuple[Effect, ...]:

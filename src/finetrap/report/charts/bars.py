@@ -73,7 +73,7 @@ def bar(effect: Effect, scale: Scale) -> Markup:
 
 def ruler(scale: Scale) -> Markup:
     """Write the scale above a column: zero and a few round numbers, in a narrow one only two."""
-    marks = [v for v in round_ticks(scale.low, scale.high, 4) if 4 < scale.at(scale.sign * v) < 96]
+    marks = [v for v in round_ticks(scale.low, scale.high, 5) if 4 < scale.at(scale.sign * v) < 96]
     far = max(marks, key=abs, default=0.0)
     parts = [
         Markup('<text{} x="{:.1f}%" y="10">{}</text>').format(
