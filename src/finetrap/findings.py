@@ -240,6 +240,8 @@ class Diagnosis:
     learning_rate: float | None
     setting: Setting
     suspects: tuple[Suspect, ...]
+    about: str = ""
+    """Of files: by which scores answers count as right, and how many problems are left out."""
 
 
 @dataclass(frozen=True)

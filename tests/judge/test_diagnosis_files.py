@@ -119,3 +119,20 @@ def test_outputs_that_cannot_be_used_are_named(
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadData, match="absent"):
         diagnosis.diagnose_files(tmp_path / "absent.jsonl", tmp_path / "absent.jsonl")
+
+
+def test_one_file_without_scores_has_both_graded_and_what_is_left_out_is_said(
+    tmp_path: Path,
+) -> None:
+    rows = [{"id": i, "completion": f"#### {i}", "gold": str(i), "correct": 0} for i in range(6)]
+    before, after = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    before.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    bare = [{key: row[key] for key in ("id", "completion", "gold")} for row in rows[:4]]
+    after.write_text("".join(json.dumps(row) + "\n" for row in bare))
+    found = diagnosis.diagnose_files(before, after)
+    assert found.about == "by finetrap's own grades; 2 problems of one file only left out"
+    noise = next(suspect for suspect in found.suspects if suspect.suspect == "noise")
+    assert noise.evidence.startswith("100.0 to 100.0"), noise.evidence
+    assert "b.jsonl, by finetrap's own grades" in diagnosis.diagnosis_text(found)
+    after.write_text("".join(json.dumps({**row, "correct": 1}) + "\n" for row in bare))
+    assert diagnosis.diagnose_files(before, after).about.startswith("by correct; 2 problems")

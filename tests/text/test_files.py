@@ -18,7 +18,7 @@ import pytest
 
 from finetrap.errors import BadData
 from finetrap.text.files import read_rows, read_text
-from finetrap.text.rows import column
+from finetrap.text.rows import column, json_line
 
 ROWS = [
     {"question": "What is 1 + 1?", "answer": "2"},
@@ -237,3 +237,8 @@ def test_half_of_a_character_is_refused_by_its_row(tmp_path, text):
     (row,) = read_rows(path)
     with pytest.raises(BadData, match=r"line 1: `question` holds \\ud[8c][03][0d], half of a char"):
         column(row, "question")
+
+
+def test_a_score_that_is_no_number_is_written_as_null():
+    row = {"f1": float("nan"), "parts": [float("inf"), 1.5], "said": "é"}
+    assert json_line(row) == '{"f1": null, "parts": [null, 1.5], "said": "é"}\n'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -294,6 +293,7 @@ def grade(
     """
     from finetrap.judge.logs import read_gradable
     from finetrap.text import scoring
+    from finetrap.text.rows import json_line
 
     root, stops = runs or Path(), stop or ()
     given = read_gradable(root / file, filter_name)
@@ -306,7 +306,7 @@ def grade(
     if not quiet:
         more = [f"and {len(odd) - MOST_ODD:,} more"] if len(odd) > MOST_ODD else []
         print(*odd[:MOST_ODD], *more, sep="\n", end="\n" if odd else "", file=sys.stderr)
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    lines = list(map(json_line, rows))
     if out is not None:
         (root / out).write_text("".join(lines), encoding="utf-8")
     elif not quiet:

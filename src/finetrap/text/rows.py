@@ -62,7 +62,8 @@ def json_value(place: str, text: str) -> object:
 def not_json(place: str, error: Exception) -> BadData:
     """Return the error for text that is not JSON, with the column where it stops being it."""
     if isinstance(error, json.JSONDecodeError):
-        return BadData(f"{place}: not JSON ({error.msg} at column {error.colno})")
+        what = error.msg.removesuffix(" at")
+        return BadData(f"{place}: not JSON ({what} at column {error.colno})")
     return BadData(f"{place}: not JSON ({error})")
 
 
@@ -76,3 +77,16 @@ def as_object(place: str, row: object) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise BadData(f"{place}: {described(row)}; it must be a JSON object")
     return row
+
+
+def json_line(row: object) -> str:
+    """Write a row as a line of JSON; a score that is no number is null."""
+    return json.dumps(_without_nan(row), ensure_ascii=False) + "\n"
+
+
+def _without_nan(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _without_nan(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return list(map(_without_nan, value))
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -77,13 +77,15 @@ def diagnose_files(
 
     Raises BadData.
     """
+    case = read_case(before, after, filter, metric)
     return Diagnosis(
         model=Path(before).name,
         task="",
         strategy=Path(after).name,
         learning_rate=None,
         setting="fixed",
-        suspects=examine(read_case(before, after, filter, metric)),
+        suspects=examine(case),
+        about=case.about,
     )
 
 
@@ -104,7 +106,7 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
     if diagnosis.task:
         head = f"{diagnosis.model} on {diagnosis.task}, {diagnosis.strategy}{place}"
     else:
-        head = f"{diagnosis.model} -> {diagnosis.strategy}"
+        head = f"{diagnosis.model} -> {diagnosis.strategy}, {diagnosis.about}"
     lines = [head]
     for verdict in ("likely cause", "ruled out", "not enough data"):
         for suspect in diagnosis.suspects:

@@ -53,6 +53,8 @@ class Case:
     probes: tuple[Effect, ...] = ()
     rates: tuple[Rate, ...] = ()
     """By learning rate, this strategy's own among them."""
+    about: str = ""
+    """Of files: by which scores answers count as right, and how many problems are left out."""
 
     @property
     def free_text(self) -> bool:

@@ -11,20 +11,30 @@ from typing import cast
 
 from finetrap.errors import BadData
 from finetrap.judge.diagnosis.case import MARGIN, Case, is_right
-from finetrap.judge.logs import Logged, read_logged, refuse_scores
+from finetrap.judge.logs import Logged, Scored, read_logged, refuse_scores
 from finetrap.judge.predictions import judged_pair, paired_ids
 from finetrap.records import Answer, StopReason
 from finetrap.text.golds import GoldCount, count_golds
+from finetrap.text.numbers import counted
 from finetrap.text.scoring import grade
+from finetrap.text.visible import one_line
 
+_OWN = "finetrap's own grades"
 _STOPS = ("eos", "stop", "loop", "cap")
 
 
 def read_case(
     before: Path, after: Path, filter: str | None = None, metric: str | None = None
 ) -> Case:
-    """Read two files and pair them by problem. Raises BadData."""
+    """Read two files and pair them by problem. Raises BadData.
+
+    Where one of them has not a score in every row, both are graded here if they can be.
+    """
     logs = [read_logged(path, filter, metric) for path in (before, after)]
+    counts = [log.metric or _OWN for log in logs]
+    if _OWN in counts and all(_is_gradable(row) for log in logs for row in log.rows.values()):
+        counts = [_OWN, _OWN]
+        logs = [_without_scores(log) for log in logs]
     was, now = (_logged_answers(log.rows) for log in logs)
     both = paired_ids(str(before), was, str(after), now, common=True)
     left, right = tuple(was[i] for i in both), tuple(now[i] for i in both)
@@ -37,7 +47,18 @@ def read_case(
             f"{was[other].gold!r} and {now[other].gold!r}; give outputs on the same problems"
         )
     change = judged_pair([*map(is_right, left)], [*map(is_right, right)], MARGIN)
-    return Case(left, right, accuracy=change)
+    alone = len(was.keys() ^ now.keys())
+    left_out = f"; {counted(alone, 'problem')} of one file only left out" if alone else ""
+    about = f"by {one_line(' against '.join(dict.fromkeys(counts)))}{left_out}"
+    return Case(left, right, accuracy=change, about=about)
+
+
+def _is_gradable(row: Logged) -> bool:
+    return isinstance(row.completion, str) and bool(_logged_gold(row))
+
+
+def _without_scores(log: Scored) -> Scored:
+    return Scored({name: row._replace(metric="") for name, row in log.rows.items()}, "", False)
 
 
 def _logged_answers(rows: Mapping[str, Logged]) -> dict[str, Answer]:

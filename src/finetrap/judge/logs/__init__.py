@@ -135,7 +135,9 @@ def no_score(rows: Sequence[Logged], path: str | Path) -> BadData:
             _at_fault(next(r for r in rows if not _is_right_or_wrong(r.scores.get(name))), name)
             for name in names
         ]
-        return BadData(f"{'; '.join(faults)}; {_ALLOWED}")
+        texts = any(isinstance(row.completion, str) for row in rows)
+        own = f", or `finetrap grade {path} --out graded.jsonl` gives each row a score of its own"
+        return BadData(f"{'; '.join(faults)}; {_ALLOWED}{own if texts else ''}")
     if any(isinstance(row.completion, str) for row in rows):
         return BadData(
             f"{rows[0].place}: no score; `finetrap grade {path} --out graded.jsonl` gives each row "
