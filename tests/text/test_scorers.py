@@ -9,9 +9,10 @@ import pytest
 
 from finetrap import tasks
 from finetrap.errors import BadData, BadInput, MissingPackage
+from finetrap.records import Answer
 from finetrap.text import expressions, side_process
 from finetrap.text.own_scorer import OwnScorer
-from finetrap.text.scorers import options_of, scored
+from finetrap.text.scorers import options_of, scored, scored_again
 from tests.builders.studies import write_rows
 
 
@@ -58,6 +59,28 @@ def test_an_expression_that_is_never_calculated_is_wrong_after_its_time() -> Non
     pytest.importorskip("math_verify", reason="needs finetrap[math]")
     assert expressions.equals("2x+1", ["$9^{9^{9}}$"], seconds=2.0) == (None, False)
     assert expressions.equals("2x+1", ["$1+2x$"], seconds=2.0)[1]
+
+
+@pytest.mark.parametrize(
+    ("completion", "stopped", "ended"),
+    [
+        ("#### 3.6\n#### 3.6\n#### 3", "3.6", "3"),
+        ("so 91 #### 91\n#### 9", "91", "9"),
+        ("#### 12,320\n#### 12,", "12320", "12"),
+        ("He has 7.\n#### 12", "12", "12"),  # nothing whole is marked before
+        ("#### 5 apples\n#### 6 apples", "6", "6"),  # it ends after its number
+    ],
+)
+def test_a_number_at_which_a_completion_was_stopped_may_not_be_whole(completion, stopped, ended):
+    assert scored(completion, "1", ended=False).extracted == stopped
+    assert scored(completion, "1", "number", ended=False).extracted == stopped
+    assert scored(completion, "1").extracted == ended
+    for stop, found in (("loop", stopped), ("cap", stopped), ("eos", ended)):
+        again = scored_again(
+            Answer("a", "1", completion, None, "none", False, False, 9, stop, None, None)
+        )
+        assert again
+        assert again.extracted == found
 
 
 def test_expressions_without_math_verify_say_what_to_install(monkeypatch) -> None:

@@ -45,9 +45,8 @@ def run_group(
 
     A cell that another process holds is left to it. A fault of the input (BadInput), memory that
     others hold and a disk without room are told and leave their cell remaining: they are no
-    measurement. Any other
-    fault of the machine ends the study. A `session` keeps what is open for the next group. Raises
-    MachineFault.
+    measurement. Any other fault of the machine ends the study. A `session` keeps what is open for
+    the next group. Raises MachineFault.
     """
     session = session or Session()
     for number, cell in enumerate(cells, start=1):

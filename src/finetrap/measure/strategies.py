@@ -18,7 +18,16 @@ from typing import NamedTuple
 from finetrap.backends import Adopting, Completion, Model, Progress, Row, Scored, Training
 from finetrap.errors import BadInput, ContextTooLong, Unsupported
 from finetrap.events import Part, Told
-from finetrap.records import Answer, Limits, ModelSpec, Problem, StrategySpec, TaskKind, TrainSpec
+from finetrap.records import (
+    UNENDED,
+    Answer,
+    Limits,
+    ModelSpec,
+    Problem,
+    StrategySpec,
+    TaskKind,
+    TrainSpec,
+)
 from finetrap.references import PromptSpec
 from finetrap.runs.unfinished import Checkpoint
 from finetrap.text import prompts, scorers, scoring
@@ -221,7 +230,10 @@ def solve(
 
     def written(number: int, completion: Completion) -> None:
         problem = problems[number]
-        grades[number] = scorers.scored(completion.text, problem.answer, problem.scoring)
+        ended = completion.stop not in UNENDED
+        grades[number] = scorers.scored(
+            completion.text, problem.answer, problem.scoring, ended=ended
+        )
         if told is not None:
             told("answers", None if grades[number].score else grades[number].correct)
 

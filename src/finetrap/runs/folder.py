@@ -162,7 +162,7 @@ def graded(answers: Iterable[Answer]) -> tuple[Answer, ...]:
 def _graded_again(answer: Answer) -> Answer:
     if answer.correct is None or answer.rule == "likelihood":
         return answer
-    found = scored_again(answer.completion, answer.gold, answer.scoring)
+    found = scored_again(answer)
     return answer if found is None else replace(answer, **asdict(found))
 
 

@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from finetrap.errors import BadInput
-from finetrap.records import Problem
+from finetrap.records import UNENDED, Answer, Problem
 from finetrap.text import expressions, own_scorer, scoring
 from finetrap.text.golds import GoldAnswer, read_gold
 from finetrap.text.number_answer import find_number
 from finetrap.text.rows import refuse_constant
 from finetrap.text.scoring import Grade
 from finetrap.text.text_answer import normal
-from finetrap.text.turns import graded_part
+from finetrap.text.turns import graded_part, whole_numbers
 
 CHOICE = "choice"
 """By the likelihood of a row's options: never graded from a completion."""
@@ -35,8 +35,13 @@ LETTER = "letter"
 """The options are shown, and the model writes a letter; of a problem: `letter:ABCD`."""
 
 
-def scored(completion: str, gold: str, how: str | None = None) -> Grade:
-    """Grade a completion in the way `how` names. Raises MissingPackage, BadInput."""
+def scored(completion: str, gold: str, how: str | None = None, *, ended: bool = True) -> Grade:
+    """Grade a completion in the way `how` names; one that was stopped has not `ended`.
+
+    Raises MissingPackage, BadInput.
+    """
+    if not ended and how in (None, "", "number"):
+        completion = whole_numbers(completion)
     if not how:
         return scoring.grade(completion, gold)
     if how.startswith(own_scorer.PREFIX):
@@ -54,13 +59,19 @@ def _partly(found: str, rule: str, score: float, strict: bool | None = None) -> 
     return Grade(found or None, rule, right, strict, score=score if 0 < score < 1 else None)
 
 
-def scored_again(completion: str, gold: str, how: str | None) -> Grade | None:
-    """Grade a completion anew where judging can: never by a user's function, nor by a package that
-    is not installed."""
-    own = bool(how) and str(how).startswith(own_scorer.PREFIX)
-    if own or (how == "expression" and not expressions.available()):
+def scored_again(answer: Answer, completion: str | None = None) -> Grade | None:
+    """Grade an answer's completion, or a part of it, anew where judging can.
+
+    Never by a user's function, nor by a package that is not installed.
+    """
+    how = answer.scoring
+    if how and how.startswith(own_scorer.PREFIX):
         return None
-    return scored(completion, gold, how)
+    if how == "expression" and not expressions.available():
+        return None
+    if completion is not None:
+        return scored(completion, answer.gold, how)
+    return scored(answer.completion, answer.gold, how, ended=answer.stop not in UNENDED)
 
 
 def options_of(how: str | None) -> int | None:

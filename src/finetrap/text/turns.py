@@ -73,6 +73,8 @@ _OPENS = re.compile(
     + r"|(?<=[.!?] )(?P<inline>(?:Question|Problem|Q|User|Human):)",
     re.MULTILINE,
 )
+_LAST_MARKED_BEFORE = re.compile(r"####[ \t]{0,3}[-+$€£]{0,2}\d")
+_LAST_MARKED = re.compile(r"####[ \t]{0,3}[-+$€£]{0,2}\d[\d.,]{0,30}\Z")
 _TOKEN = re.compile(
     r"(?=[<\[])(?:<[|｜](?:im_(?:start|end)|e[ou][tms](?:_id)?"
     r"|end(?:_?of_?(?:text|turn|message)|oftext)?|eos|bos|pad|user|human|system|assistant|return|call|start|begin_of_text|(?:start|end)_header_id"
@@ -132,6 +134,16 @@ _UNANSWERED = re.compile(
 )
 """A question that the model restates without an answer after it."""
 _ASKED = re.compile(r"\?[*_\"”)]{0,3}[ ]*\n")
+
+
+def whole_numbers(text: str) -> str:
+    """Leave out the last marked number of a completion that was stopped at it, where one is before.
+
+    A text that ends in a cycle or at the cap, `#### 3.6 … #### 3`, may have been about to go on.
+    """
+    end = _LAST_MARKED.search(text)
+    earlier = end and _LAST_MARKED_BEFORE.search(text, 0, end.start())
+    return text[: end.start()] if end and earlier else text
 
 
 def graded_part(text: str, stops: Sequence[str] = (), *, cut: bool = True) -> Portion:

@@ -113,7 +113,7 @@ def _right_but_unread(answer: Answer) -> bool:
 
 def _gives_gold(answer: Answer, completion: str) -> bool:
     """Whether a completion is right by what scores the answer's task."""
-    found = scored_again(completion, answer.gold, answer.scoring)
+    found = scored_again(answer, completion)
     return found is not None and found.correct
 
 
