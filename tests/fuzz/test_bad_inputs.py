@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import json
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -294,6 +295,18 @@ def test_model_folders(model: str, refused: Refused) -> None:
 @pytest.mark.parametrize("option", OPTIONS)
 def test_options(option: str, refused: Refused) -> None:
     refused(*OPTIONS[option])
+
+
+@pytest.mark.parametrize("column", ["completion", "gold"])
+@pytest.mark.parametrize("verb", ["grade", "diagnose"])
+def test_a_line_of_ten_megabytes_is_refused_at_once(
+    verb: str, column: str, refused: Refused
+) -> None:
+    row = {"id": 1, "completion": "2", "gold": "2", column: "2 " * 5_000_000}
+    Path("rows").write_text(json.dumps(row) + "\n")
+    start = time.process_time()
+    assert "at most 1,000,000 are graded" in refused(*READERS[verb])
+    assert time.process_time() - start < 3
 
 
 def test_the_catalogue_is_long_enough() -> None:

@@ -123,6 +123,10 @@ def gradable(gold: str, count: GoldCount | None = None) -> bool:
 # --- files of predictions ---------------------------------------------------------------------
 
 
+MOST = 1_000_000
+"""Characters of a completion or a gold; the rules take up to a second for so many."""
+
+
 def graded_rows(
     given: Sequence[rows.Row], stops: Sequence[str] = (), *, cut: bool = True
 ) -> Iterator[dict[str, Any]]:
@@ -162,9 +166,10 @@ def explained_row(
 def _gold(row: rows.Row) -> str:
     """Return a row's gold, empty where it has none that can be read."""
     try:
-        return rows.column(row, "gold")
+        gold = rows.column(row, "gold")
     except BadData:
         return ""
+    return gold if len(gold) <= MOST else ""
 
 
 def _checked(row: rows.Row, count: GoldCount) -> tuple[str, str]:
@@ -174,12 +179,23 @@ def _checked(row: rows.Row, count: GoldCount) -> tuple[str, str]:
     if not isinstance(completion, str):
         found = rows.described(completion) if "completion" in columns else "missing"
         raise BadData(f"{place}: `completion` is {found}; it must be a string")
+    refuse_long(place, completion=completion, gold=gold)
     if not gradable(gold, count):
         raise BadData(
             f"{place}: `gold` {gold[:40]!r} states no answer; it must be a number, one line of "
             "text, or a solution that ends in `#### answer`"
         )
     return gold, completion
+
+
+def refuse_long(place: str, **columns: str) -> None:
+    """Raise BadData where a text is too long to be graded."""
+    for name, text in columns.items():
+        if len(text) > MOST:
+            raise BadData(
+                f"{place}: `{name}` has {len(text):,} characters; at most {MOST:,} are graded: "
+                "shorten it, or leave the row out"
+            )
 
 
 def option_letters(columns: Mapping[str, Any]) -> str:

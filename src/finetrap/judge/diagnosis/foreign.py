@@ -16,7 +16,7 @@ from finetrap.judge.predictions import judged_pair, paired_ids
 from finetrap.records import Answer, StopReason
 from finetrap.text.golds import GoldCount, count_golds
 from finetrap.text.numbers import counted
-from finetrap.text.scoring import grade
+from finetrap.text.scoring import grade, refuse_long
 from finetrap.text.visible import one_line
 
 _OWN = "finetrap's own grades"
@@ -62,6 +62,8 @@ def _without_scores(log: Scored) -> Scored:
 
 
 def _logged_answers(rows: Mapping[str, Logged]) -> dict[str, Answer]:
+    for row in rows.values():
+        refuse_long(row.place, completion=str(row.completion), gold=_logged_gold(row))
     golds = count_golds(filter(None, map(_logged_gold, rows.values())))
     return {name: _answer(row, golds) for name, row in rows.items()}
 
