@@ -54,6 +54,16 @@ def start(
     return Child(process, ours)
 
 
+def _start_tracker() -> None:
+    """Start multiprocessing's tracker: at its own start it unblocks SIGINT, here and for good.
+
+    It removes what a killed worker left, and is told not to warn of it: nobody has to act on it.
+    """
+    told = os.environ.get("PYTHONWARNINGS", "")
+    with variables_set(PYTHONWARNINGS=f"{told},ignore:resource_tracker".lstrip(",")):
+        resource_tracker.ensure_running()
+
+
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Start a process inside: it inherits that SIGINT is blocked, and no start is torn.
@@ -70,7 +80,7 @@ def _uninterrupted() -> Iterator[None]:
     }
     for number in before:
         signal.signal(number, lambda sent, frame: heard.append(sent))
-    resource_tracker.ensure_running()  # at its own start it unblocks SIGINT, here and for good
+    _start_tracker()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
