@@ -72,7 +72,8 @@ def load(
     `overrides` set dotted keys before the check: `load("demo", {"train.epochs": 2, "seeds": [0]})`.
     Raises BadInput, BadStudy.
     """
-    shipped = str(path) in miniature.studies()
+    # A bare name that is no file is meant as a shipped study's.
+    shipped = str(path) in miniature.studies() or not (Path(path).suffix or Path(path).exists())
     file = miniature.study(str(path)) if shipped else Path(path)
     return studies.load_study(file, _as_toml(overrides or {}))
 

@@ -85,6 +85,8 @@ def test_the_example_of_a_verb_is_in_its_help_and_can_be_parsed(verb, folder, mo
         text = context.get_help()
     assert example(verb) in re.sub(r"\s+", " ", text)
     assert CODES in text
+    assert not re.search(r"<[a-z]|[{]|\[\[", text), "kinds of values are no names"
+    assert all(len(line) <= 80 for line in text.splitlines())
 
 
 @pytest.mark.parametrize("verb", CHEAP)
@@ -131,7 +133,9 @@ def test_some_cells_failed_is_1_and_the_others_are_done(tmp_path):
     [
         (["rnu"], "run"),
         (["run"], "STUDY"),
-        (["run", "toy.toml", "--wrokers", "2"], "--workers"),
+        (["run", "toy.toml", "--wrokers", "2"], "--wrokers; did you mean '--workers'?"),
+        (["run", "smal-data"], "did you mean 'small-data'?"),
+        (["advise", "mini-1n"], "did you mean 'mini-1m'?"),
         (["run", "toy.toml", "--workers", "many"], "--workers"),
         (["run", "toy.toml", "--workers", "0"], "--workers"),
         (["run", "toy.toml", "--set", "epochs"], "KEY=VALUE"),

@@ -458,7 +458,7 @@ def test_nothing_asks_for_more_problems_than_a_test_has(available):
     if available == 300:
         assert (row.needed_n, row.needed_seeds) == (None, None)
         assert 2 < row.decides < 20
-        assert "the test has 300 problems, too few for this margin" in row.note
+        assert "the test's 300 problems are too few for this margin" in row.note
         assert f"decide one of {row.decides:.1f} points" in row.note
     else:
         assert 300 < row.needed_n <= available

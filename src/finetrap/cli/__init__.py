@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import inspect
 import json
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ import typer.core
 from finetrap import __version__
 from finetrap.cli import checking, doing, given, judging, listing, planned, regrading, showing
 from finetrap.cli.interruption import Interrupted, listen
-from finetrap.errors import AGAIN, FinetrapError, MachineFault
+from finetrap.errors import AGAIN, FinetrapError, MachineFault, nearest
 from finetrap.events import ErrorMet
 from finetrap.terminal.progress import close_stdout
 from finetrap.text.visible import visible
@@ -50,6 +51,16 @@ _WRONGLY_TYPED: Any = typer.BadParameter.__mro__[2]
 
 class VerbHelp(typer.core.TyperCommand):
     """A verb whose usage line has brackets around what may be left out, and no others."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments by their names, without the kind of what they take."""
+        plain = formatter.write_dl
+
+        def write_names(rows: Sequence[tuple[str, str]], **settings: Any) -> None:
+            plain([(re.sub(r" <[a-z ]+>$", "", name), said) for name, said in rows], **settings)
+
+        formatter.write_dl = write_names
+        super().format_options(ctx, formatter)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the usage line's parts; only what may be left out stands in brackets."""
@@ -125,7 +136,10 @@ def _tell(fault: BaseException, arguments: Sequence[str]) -> int:
         as_json = as_json and not isinstance(fault, Interrupted)  # which is told as an event
     elif isinstance(fault, _WRONGLY_TYPED):
         verb = next((f"{name} " for name in arguments if name in VERBS), "")
-        message = f"{fault.format_message()}\nsee finetrap {verb}--help"
+        message = fault.format_message()
+        if wrong := re.match(r"(No such option: (\S+)) \(Possible options: (.*)\)", message):
+            message = wrong[1] + nearest(wrong[2], wrong[3].split(", "))
+        message = f"{message}\nsee finetrap {verb}--help"
     elif isinstance(fault, OSError):
         place = f"{fault.filename}: " if fault.filename else ""
         message = f"{place}{fault.strerror or fault}; choose another place, or make this one usable"

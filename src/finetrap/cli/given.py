@@ -18,7 +18,10 @@ SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def judge(
-    base: Annotated[str, typer.Option(help="What it was trained from, as in a study's `models`.")],
+    base: Annotated[
+        str,
+        typer.Option(metavar="MODEL", help="What it was trained from, as in a study's `models`."),
+    ],
     tuned: Annotated[
         list[str], typer.Option(metavar="DIR", help="A checkpoint, an adapter or a .gguf file.")
     ],
@@ -40,10 +43,14 @@ def judge(
     rewind: Annotated[
         bool, typer.Option("--rewind", help="Also judge weights between the base and each.")
     ] = False,
-    problems: Annotated[int, typer.Option(min=1, help="Test problems, at most.")] = 500,
-    probe_problems: Annotated[int, typer.Option(min=1, help="Of each probe, at most.")] = 100,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest completion.")] = 256,
-    out: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("finetrap-judge"),
+    problems: Annotated[int, typer.Option(metavar="N", min=1, help="Test problems.")] = 500,
+    probe_problems: Annotated[int, typer.Option(metavar="N", min=1, help="Of each probe.")] = 100,
+    max_new_tokens: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Longest completion.")
+    ] = 256,
+    out: Annotated[Path, typer.Option(metavar="PATH", help="Where everything goes.")] = Path(
+        "finetrap-judge"
+    ),
     workers: Workers = None,
     allow_code: AllowCode = False,
     as_json: AsJson = False,

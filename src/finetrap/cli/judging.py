@@ -138,7 +138,8 @@ def advise(
         typer.Option("--study", metavar="STUDY", help="Default: every run in the folder."),
     ] = None,
     runs: Annotated[
-        Path | None, typer.Option("--runs", help="Folder of the measured runs. Default: runs.")
+        Path | None,
+        typer.Option("--runs", metavar="DIR", help="Folder of the measured runs. Default: runs."),
     ] = None,
     max_memory: MaxMemory = None,
     min_retention: MinRetention = None,

@@ -283,9 +283,7 @@ def _plan_note(plan: Sizing, spread: Spread, family: Family) -> list[str]:
         if not family.bits:
             margin = f"{100 * plan.decides:.1f} points"
         there = counted(family.comparison.available or 0, "problem")
-        return [
-            f"the test has {there}, too few for this margin: all of them decide one of {margin}"
-        ]
+        return [f"the test's {there} are too few for this margin; they suffice for one of {margin}"]
     if plan.problems is None or plan.seeds is None:
         return [plan.note]
     text = f"needs {plan.problems:,} problems with {counted(plan.seeds, 'seed')}"

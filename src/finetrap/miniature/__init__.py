@@ -29,6 +29,7 @@ def study(name: str) -> Path:
     """Return the file of a shipped study. Raises BadInput for an unknown name."""
     if name not in studies():
         raise BadInput(
-            f"no shipped study '{name}'; there are {', '.join(studies())}{nearest(name, studies())}"
+            f"{name}: no such file and no shipped study{nearest(name, studies())}; "
+            "`finetrap list` shows all"
         )
     return FOLDER / "studies" / f"{name}.toml"

@@ -47,7 +47,7 @@ def _direct(question: str, answer: object) -> Item:
 
 
 def garden(rng: Random) -> Item:
-    """One step: a number of things grows or shrinks."""
+    """One-step problems: a number of things grows or shrinks."""
     name, thing = rng.choice(NAMES), rng.choice(TOYS)
     a, b = rng.randint(11, 60), rng.randint(2, 9)
     if rng.random() < 0.5:
@@ -56,7 +56,7 @@ def garden(rng: Random) -> Item:
 
 
 def school(rng: Random) -> Item:
-    """Two steps: rows of seats, some of them broken or added."""
+    """Two-step problems: rows of seats, some of them broken or added."""
     name, seats, groups, each, some = rng.choice(NAMES), rng.choice(SEATS), *_group(rng)
     told = f"{name} puts {groups} rows of {each} {seats} in a class"
     if rng.random() < 0.5:
@@ -67,7 +67,7 @@ def school(rng: Random) -> Item:
 
 
 def market(rng: Random) -> Item:
-    """Two steps: buying from a purse."""
+    """Two-step problems: buying from a purse."""
     name, fruit = rng.choice(NAMES), rng.choice(FRUITS)
     count, price = rng.randint(2, 6), rng.randint(2, 6)
     purse = count * price + rng.randint(1, 9)
@@ -79,7 +79,7 @@ def market(rng: Random) -> Item:
 
 
 def travel(rng: Random) -> Item:
-    """Three steps: two legs of a journey added up."""
+    """Three-step problems: two legs of a journey added up."""
     name = rng.choice(NAMES)
     a, b, c, d = (rng.randint(2, 6) for _ in range(4))
     question = f"{name} rides {a} days for {b} miles and {c} days for {d} miles. How many miles?"
@@ -87,7 +87,7 @@ def travel(rng: Random) -> Item:
 
 
 def harbor(rng: Random) -> Item:
-    """Two steps about boats, in a wording that pretraining never shows."""
+    """Two-step problems about boats, in a wording that pretraining never shows."""
     name, cargo, groups, each, some = rng.choice(NAMES), rng.choice(CARGO), *_group(rng)
     told = f"{name} sails {groups} boats of {each} {cargo}; {some}"
     if rng.random() < 0.5:

@@ -70,8 +70,8 @@ def _name_and_table(
     found = backend_of(entry).named(entry, base)
     if found is None:
         raise BadModel(
-            f"no model '{entry}': neither in the catalog ({', '.join(known)}) nor a folder, a "
-            f".gguf file or a hub id like org/name{nearest(entry, known)}"
+            f"no model '{entry}': neither in the catalog (`finetrap list`) nor a folder, a .gguf "
+            f"file or a hub id like org/name{nearest(entry, known)}"
         )
     name, source = found
     pinned = next((table for table in known.values() if table.get("source") == source), None)
