@@ -99,3 +99,12 @@ def test_a_model_whose_weights_are_not_finite_is_recorded_as_failed_and_not_advi
     assert (state["failed"], state["remaining"]) == (2, 0)
     advice = json.loads(finetrap("advise", "--runs", "runs", "--json", cwd=tmp_path).stdout)
     assert advice["ship"] is None
+
+
+def test_status_names_the_answers_that_are_not_compared_as_most_are(tmp_path):
+    study(tmp_path)
+    rows(tmp_path, "What is x?,x^2", "What is 7 + 1?,9")
+    said = finetrap("status", "own.toml", cwd=tmp_path).stdout
+    assert "rows.csv, line 62 ('What is x?'): the right answer 'x^2' is graded as text" in said
+    assert "line 63 ('What is 7 + 1?'): the right answer is '9', and at" in said
+    assert "rows.csv, line 9 '8'" in said

@@ -60,6 +60,11 @@ def test_the_usual_shapes_of_a_row_are_one_question_and_one_answer(tmp_path):
         ({"messages": chat(("system", ""), ("user", Q), ("assistant", A))}, Q),
         ({"conversations": chat(("human", Q), ("gpt", A), who="from", what="value")}, Q),
         (
+            {"system": "Be brief.", "messages": chat(("user", Q), ("assistant", A))},
+            f"Be brief.\n\n{Q}",
+        ),
+        ({"system": "", "messages": chat(("user", Q), ("assistant", A))}, Q),
+        (
             {"messages": [*chat(("user", [{"type": "text", "text": Q}])), *chat(("assistant", A))]},
             Q,
         ),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from finetrap import tasks
-from finetrap.errors import BadData, BadInput
+from finetrap.errors import BadData, BadInput, MissingPackage
 from finetrap.records import Problem
+from finetrap.text import expressions
 from finetrap.text.scoring import grade
 from tests.builders.studies import load_task, write_rows
 
@@ -204,3 +205,21 @@ def test_a_source_that_is_not_there_says_what_it_should_hold(tmp_path, name):
         with pytest.raises(BadData, match=str(place)) as error:
             tasks.reference(name, place)
         assert f'[data] {name} = "path"' in str(error.value)
+
+
+def test_formulas_that_math_verify_does_not_read_as_written_are_named(tmp_path):
+    pytest.importorskip("math_verify", reason="needs finetrap[math]")
+    golds = ["2x+", "@@@", "x^2", "3"] * 10
+    given = [{"question": f"What is q{i}?", "answer": gold} for i, gold in enumerate(golds)]
+    task = load_task(f"jsonl:{write_rows(tmp_path / 'rows.jsonl', *given)}", scoring="expression")
+    said = "\n".join(tasks.held_data({"jsonl:rows.jsonl": task}))
+    assert "the right answer '2x+' is read by math-verify as 2" in said
+    assert "the right answer '@@@' cannot be read by math-verify: only the same text" in said
+    assert "x^2' " not in said
+
+
+def test_a_study_of_formulas_is_refused_where_math_verify_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(expressions, "find_spec", lambda name: None)
+    given = [{"question": f"What is q{i}?", "answer": "x^2"} for i in range(9)]
+    with pytest.raises(MissingPackage, match="needs math-verify"):
+        load_task(f"jsonl:{write_rows(tmp_path / 'rows.jsonl', *given)}", scoring="expression")

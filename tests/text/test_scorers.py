@@ -55,6 +55,14 @@ def test_expressions_are_equal_where_mathematics_says_so(gold, completion, right
     assert scored(completion, gold, "expression").correct is right
 
 
+@pytest.mark.parametrize(
+    ("gold", "read"), [("x^2", "x**2"), ("2x+", "2"), ("@@@", None), ("\\frac{1}{", None)]
+)
+def test_what_math_verify_reads_of_a_right_answer_can_be_asked(gold, read) -> None:
+    pytest.importorskip("math_verify", reason="needs finetrap[math]")
+    assert expressions.read_as(gold) == read
+
+
 def test_an_expression_that_is_never_calculated_is_wrong_after_its_time() -> None:
     pytest.importorskip("math_verify", reason="needs finetrap[math]")
     assert expressions.equals("2x+1", ["$9^{9^{9}}$"], seconds=2.0) == (None, False)

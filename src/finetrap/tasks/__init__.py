@@ -26,6 +26,7 @@ from typing import Any
 
 from finetrap.errors import BadData, BadInput, nearest
 from finetrap.records import Cell, Problem, Split, TaskKind, TaskRef, TrainSpec
+from finetrap.tasks._odd import odd_answers
 from finetrap.tasks._splits import draw, wording
 from finetrap.text.golds import GoldCount, count_golds, described_golds
 from finetrap.text.overlap import Overlap, overlap_sentence
@@ -97,6 +98,8 @@ def held_data(read: Mapping[str, Task]) -> list[str]:
         golds = right_answers(task)
         if golds is not None:
             lines.append(f"{name}: the right answers are {described_golds(golds)}")
+        if golds is not None and own_data(name):
+            lines += odd_answers((*task.train, *task.test), golds)
     return lines
 
 

@@ -57,7 +57,9 @@ def question_and_answer(row: Row, options: Mapping[str, Any]) -> tuple[str, str]
     question = text(row, asked, "question")
     if asked == "instruction" and "input" not in options.values():
         more = values.get("input")
-        question += f"\n\n{column(row, 'input')}" if more not in (None, "") else ""
+        question += (
+            f"\n\n{column(with_question(row, question), 'input')}" if more not in (None, "") else ""
+        )
     return question, text(with_question(row, question), answered, "answer")
 
 
@@ -143,6 +145,11 @@ def _conversation(row: Row, name: str, turns: object) -> tuple[str, str]:
         raise BadData(f"{place}: `{name}` is {described(turns)}; it must be a list of messages")
     said: dict[str, list[str]] = {"system": [], "question": [], "answer": []}
     order = []
+    system = row[1].get("system")
+    if isinstance(system, str) and system.strip():
+        turns = [{"role": "system", "content": system}, *turns]
+    if begins := _first_asked(turns):
+        place = f"{place} ({opening(begins)})"
     for turn in turns:
         role, content = _turn(place, name, turn)
         if role not in _ROLES:
@@ -154,9 +161,8 @@ def _conversation(row: Row, name: str, turns: object) -> tuple[str, str]:
             order.append(_ROLES[role])
     asked, answered = said["question"], said["answer"]
     if order not in (["question", "answer"], ["system", "question", "answer"]):
-        first = f" ({opening(asked[0])})" if asked else ""
         raise BadData(
-            f"{place}{first}: `{name}` holds {counted(len(asked), 'question')} and "
+            f"{place}: `{name}` holds {counted(len(asked), 'question')} and "
             f"{counted(len(answered), 'answer')}; a row must hold one question and then its "
             "answer, perhaps after a system message: cut it there, or leave the row out"
         )
@@ -165,6 +171,16 @@ def _conversation(row: Row, name: str, turns: object) -> tuple[str, str]:
             raise BadData(f"{place}: the {part} in `{name}` is empty; leave the row out")
     question = "\n\n".join((*said["system"], *asked))
     return column((place, {name: question}), name), column((place, {name: answered[0]}), name)
+
+
+def _first_asked(turns: list[object]) -> str:
+    """Return the first question of a chat, empty where it has none that can be told."""
+    for turn in turns:
+        role = turn.get("role", turn.get("from")) if isinstance(turn, dict) else None
+        if isinstance(turn, dict) and _ROLES.get(str(role)) == "question":
+            content = turn.get("content", turn.get("value"))
+            return content.strip() if isinstance(content, str) else ""
+    return ""
 
 
 def _turn(place: str, name: str, turn: object) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from finetrap.tasks._columns import (
     text,
     with_question,
 )
-from finetrap.text import own_scorer, scorers
+from finetrap.text import expressions, own_scorer, scorers
 from finetrap.text.prompts import lettered
 from finetrap.text.rows import Row
 
@@ -30,7 +30,8 @@ _JSON = ("json", "json-fields")
 
 
 def checked_scoring(name: str, options: Mapping[str, Any]) -> str | None:
-    """Return how a task is scored, None where it does not say. Raises BadInput."""
+    """Return how a task is scored, None where it does not say. Raises BadInput, and
+    MissingPackage for one that needs what is not installed."""
     how = options.get("scoring")
     if how is None:
         return None
@@ -41,6 +42,8 @@ def checked_scoring(name: str, options: Mapping[str, Any]) -> str | None:
         raise BadInput(
             f"{name}: scoring is {how!r}; allowed: {allowed}{nearest(str(how), scorers.NAMES)}"
         )
+    if how == "expression":
+        expressions.need()
     return str(how)
 
 

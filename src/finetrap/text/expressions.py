@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.util import find_spec
+from typing import Any
 
 from finetrap.errors import BadInput, MissingPackage
 from finetrap.text.side_process import NeverStarted, SideEnded, SideProcess
@@ -22,14 +23,15 @@ logging.disable()  # it warns of the time limits that are set here instead
 out.write("ready\\n"); out.flush()
 for line in sys.stdin:
     gold, texts = json.loads(line)
-    said = {"found": None, "equal": False}
+    said = {"found": None, "equal": False, "read": None}
     try:
         wanted = parse(f"${gold}$", parsing_timeout=None)
+        said["read"] = next((str(one) for one in wanted if not isinstance(one, str)), None)
         for text in texts:
             found = parse(text, parsing_timeout=None)
             if found:
                 equal = bool(wanted) and verify(wanted, found, timeout_seconds=None)
-                said = {"found": str(found[-1]), "equal": equal}
+                said |= {"found": str(found[-1]), "equal": equal}
                 break
     except Exception: pass  # what the package cannot read is no answer, whatever it raises
     out.write(json.dumps(said) + "\\n"); out.flush()
@@ -41,23 +43,43 @@ def available() -> bool:
     return find_spec("math_verify") is not None
 
 
-def equals(gold: str, texts: list[str], seconds: float = SECONDS) -> tuple[str | None, bool]:
-    """Return the formula of the first text that holds one, and whether it equals the gold's.
-
-    Raises MissingPackage, and BadInput where the package cannot be used.
-    """
+def need() -> None:
+    """Raise MissingPackage where math-verify is not installed."""
     if not available():
         raise MissingPackage(
             "scoring = \"expression\" needs math-verify: pip install 'finetrap[math]'; or leave "
             "`scoring` out: formulas are then compared in one spelling of LaTeX"
         )
+
+
+def read_as(gold: str, seconds: float = SECONDS) -> str | None:
+    """Return what the package reads a right answer as; None where it can only compare its text.
+
+    Raises MissingPackage, and BadInput where the package cannot be used.
+    """
+    found: str | None = _package_says(gold, [], seconds).get("read")
+    return found
+
+
+def equals(gold: str, texts: list[str], seconds: float = SECONDS) -> tuple[str | None, bool]:
+    """Return the formula of the first text that holds one, and whether it equals the gold's.
+
+    Raises MissingPackage, and BadInput where the package cannot be used.
+    """
+    said = _package_says(gold, texts, seconds)
+    return said.get("found"), said.get("equal", False)
+
+
+def _package_says(gold: str, texts: list[str], seconds: float) -> dict[str, Any]:
+    """Return what the package says, nothing where it does not come to an end."""
+    need()
     try:
-        said = _opened(seconds).ask([gold, texts])
+        said: dict[str, Any] = _opened(seconds).ask([gold, texts])
     except NeverStarted as fault:
         raise BadInput(f'scoring = "expression": math-verify cannot be used: it {fault}') from fault
     except SideEnded:
-        return None, False
-    return said["found"], said["equal"]
+        return {}
+    return said
 
 
 @cache
