@@ -17,7 +17,8 @@ import pytest
 from finetrap.errors import BadInput, MissingPackage, StoreError
 from finetrap.events import CellLeft, Event, Resumed, StepDone
 from finetrap.measure.engines import engine_named, local, ray_cluster
-from finetrap.measure.engines.ray_actor import MOST_UNHEARD, Actor, Message, SendingStore
+from finetrap.measure.engines.ray_actor import MOST_UNHEARD, Actor
+from finetrap.measure.engines.sending import Assigned, Message, SendingStore
 from finetrap.measure.study import reading
 from finetrap.measure.study.cells import cells_of
 from finetrap.records import Cell, Costs, Keep, Run, StrategySpec
@@ -121,9 +122,13 @@ def test_what_a_lost_node_was_at_is_run_by_another(tmp_path: Path) -> None:
     with two_nodes() as cluster:
 
         def lose() -> None:
-            wait_for(lambda: all(place.exists() and place.read_text() for place in places))
+            assert wait_for(
+                lambda: all(place.exists() and place.read_text() for place in places), 120
+            )
             cluster.remove_node(cluster.second, allow_graceful=False)
-            assert wait_for(lambda: not all(is_alive(int(place.read_text())) for place in places))
+            assert wait_for(
+                lambda: not all(is_alive(int(place.read_text())) for place in places), 60
+            )
             for place in places:
                 Path(f"{place}.go").touch()
 
@@ -163,7 +168,7 @@ def test_a_driver_that_is_started_again_takes_what_its_actors_did_meanwhile(
             stdout=subprocess.DEVNULL,
         )
         try:
-            assert wait_for(lambda: place.exists() and place.read_text() != "")
+            assert wait_for(lambda: place.exists() and place.read_text() != "", 120)
             with pytest.raises(StoreError, match="another `finetrap run --engine ray`"):
                 run(cells, root, cluster)
         finally:
@@ -202,7 +207,7 @@ def test_without_ray_one_message_says_what_to_install(
 @pytest.mark.parametrize(
     ("name", "address", "said"),
     [
-        ("rey", None, "give local or ray; did you mean 'ray'"),
+        ("rey", None, "give local, ray or slurm; did you mean 'ray'"),
         ("local", "auto", "only of --engine ray"),
     ],
 )
@@ -275,6 +280,6 @@ def test_weights_go_with_a_run(tmp_path: Path) -> None:
     (finished,) = sent
     assert finished.files == {"adapter/x.safetensors": b"weights"}
     fleet = ray_cluster.Fleet(None, Store(tmp_path / "runs"), Keep(), None, None, None, False)
-    fleet._commit(finished)
+    fleet.take(Assigned(), "run", finished)
     (kept,) = (tmp_path / "runs").glob("*--*/adapter/x.safetensors")
     assert kept.read_bytes() == b"weights"

@@ -31,6 +31,7 @@ from finetrap.cli.options import (
     Quiet,
     Retry,
     RunsFolder,
+    SlurmSettings,
     Source,
     StudyFile,
     Voice,
@@ -87,6 +88,7 @@ def run(
     workers: Workers = None,
     engine: EngineName = "local",
     address: Address = None,
+    slurm: SlurmSettings = None,
     device: Device = None,
     per_gpu: PerGpu = None,
     overrides: Overrides = None,
@@ -101,7 +103,7 @@ def run(
     """
     from finetrap.measure.engines import engine_named
 
-    voice, where = Voice(as_json, quiet), engine_named(engine, address)
+    voice, where = Voice(as_json, quiet), engine_named(engine, address, slurm or ())
     whole = run_to_the_end(
         study,
         runs,

@@ -30,11 +30,15 @@ Workers = Annotated[
     typer.Option(metavar="N", min=1, help="Processes; default: one a core while there is work."),
 ]
 EngineName = Annotated[
-    str, typer.Option("--engine", metavar="NAME", help="Where cells run: local or ray.")
+    str, typer.Option("--engine", metavar="NAME", help="Where cells run: local, ray or slurm.")
 ]
 Address = Annotated[
     str | None,
     typer.Option(metavar="ADDRESS", help="The Ray cluster: auto, or host:port."),
+]
+SlurmSettings = Annotated[
+    list[str] | None,
+    typer.Option("--slurm", metavar="KEY=VALUE", help="Of sbatch: partition=gpu, time=60"),
 ]
 
 

@@ -7,37 +7,24 @@ Nothing here imports Ray, which makes an actor of it.
 from __future__ import annotations
 
 import os
-import platform
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
+from tempfile import gettempdir
 from typing import Any, NamedTuple
 
-from finetrap.errors import FinetrapError, MachineFault
 from finetrap.events import CellBegins, Event, RowsDone, StepDone
+from finetrap.measure.engines.sending import Message, SendingStore, run_and_send
 from finetrap.measure.engines.workers import Group, RunGroup, default_run_group
-from finetrap.records import Cell, Keep, Run
-from finetrap.runs.store import Store
+from finetrap.records import Keep
 
-Message = tuple[str, Any]
-"""`event`, `run` with a Finished, `fault` with an error, `died` with a cause, or `free`."""
 POLL = 1.0
 """Seconds for which a driver waits for what is not there yet."""
 UNHEARD = 3600.0
 """Seconds after which an actor whose driver asks for nothing ends."""
 MOST_UNHEARD = 1000
 """Messages that wait from which on progress within a cell is left out."""
-
-
-class Finished(NamedTuple):
-    """A run on its way to the driver's store."""
-
-    run: Run
-    files: Mapping[str, bytes]
-    """Weights that are kept with it, by their path in its folder."""
 
 
 class ActorState(NamedTuple):
@@ -47,31 +34,6 @@ class ActorState(NamedTuple):
     """What it was started with."""
     members: Group
     """Its group; empty where it waits for one."""
-
-
-class SendingStore(Store):
-    """A folder on a worker's machine for cells that are not finished; runs go to the driver."""
-
-    def __init__(self, root: Path, send: Callable[[Finished], None]) -> None:
-        super().__init__(root)
-        self._send = send
-        self._sent: set[str] = set()
-
-    def remaining(self, cells: Iterable[Cell]) -> tuple[Cell, ...]:
-        """Return the cells whose runs were not sent."""
-        return tuple(cell for cell in cells if cell.key not in self._sent)
-
-    def commit(self, run: Run, *, weights: Callable[[Path], None] | None = None) -> Path:
-        """Send a run; return where it would lie here."""
-        files: dict[str, bytes] = {}
-        if weights is not None:
-            with TemporaryDirectory() as folder:
-                weights(Path(folder))
-                found = (path for path in Path(folder).rglob("*") if path.is_file())
-                files = {str(path.relative_to(folder)): path.read_bytes() for path in found}
-        self._send(Finished(run, files))
-        self._sent.add(run.cell.key)
-        return self.root / f"{run.cell.slug}--{run.cell.key}"
 
 
 class Actor:
@@ -146,13 +108,7 @@ class Actor:
     def _run(self, act: RunGroup) -> None:
         place = Path(gettempdir()) / f"finetrap-{os.getuid()}"
         store = SendingStore(place, lambda finished: self._tell("run", finished))
-        try:
-            act(self._members, store, self._keep, self._emit)
-        except FinetrapError as fault:
-            known = MachineFault if isinstance(fault, MachineFault) else FinetrapError
-            self._tell("fault", known(f"{platform.node()}: {fault}"))
-        except KeyboardInterrupt:
-            pass
+        run_and_send(act, self._members, store, self._keep, self._tell, self._emit)
         self._members, self._current = (), None
         self._tell("free")
 

@@ -12,18 +12,16 @@ import secrets
 import signal
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from finetrap import __version__
 from finetrap.backends.hf.device import device_wanted
-from finetrap.errors import AGAIN, BadInput, FinetrapError, MissingPackage, StoreError
-from finetrap.events import ENDINGS, CellAgain, CellBegins, CellLeft, CrewBegins, Emit
+from finetrap.errors import BadInput, FinetrapError, MissingPackage
+from finetrap.events import CrewBegins, Emit
 from finetrap.measure.engines.local import shifts
 from finetrap.measure.engines.machine import (
     Crew,
@@ -33,14 +31,20 @@ from finetrap.measure.engines.machine import (
     this_machine,
     variables_set,
 )
-from finetrap.measure.engines.ray_actor import Actor, ActorState, Finished, Message
-from finetrap.measure.engines.workers import Group, RunGroup, Stopping
+from finetrap.measure.engines.ray_actor import Actor, ActorState
+from finetrap.measure.engines.sending import (
+    TRIES,
+    Assigned,
+    Message,
+    Receiver,
+    held_by,
+    only_driver,
+)
+from finetrap.measure.engines.workers import RunGroup, Stopping
 from finetrap.records import Cell, Keep, ModelSpec, content_hash
 from finetrap.runs.store import Store
 
 NAMESPACE = "finetrap"
-TRIES = 3
-"""Times that a cell is begun on a cluster before it is left to the person."""
 LOOK_AGAIN = 5.0
 """Seconds after which the nodes of a cluster are counted anew."""
 _PATIENCE = 0.2
@@ -56,8 +60,8 @@ class Slot(NamedTuple):
     """Bytes."""
 
 
-@dataclass
-class _Member:
+@dataclass(kw_only=True)
+class _Member(Assigned):
     """An actor as its driver sees it."""
 
     handle: Any
@@ -65,10 +69,6 @@ class _Member:
     hearing: Any
     """What its next messages come through."""
     heard: bool = False
-    members: Group = ()
-    """The group it has; empty while it waits for one."""
-    current: Cell | None = None
-    ended: set[str] = field(default_factory=set)
 
 
 @contextmanager
@@ -88,21 +88,15 @@ def on_cluster(
     answers, and StoreError where another driver works on this folder.
     """
     ray = _imported()
-    with store.lock("ray") as mine:
-        if not mine:
-            raise StoreError(
-                f"{store.root}: another `finetrap run --engine ray` works on this folder; "
-                "wait until it has ended, or choose another with --runs"
-            )
-        with _connected(ray, address):
-            fleet = Fleet(ray, store, keep, workers, run_group, stopping, bool(address))
-            try:
-                yield fleet.run
-            finally:
-                fleet.close()
+    with only_driver(store, "ray"), _connected(ray, address):
+        fleet = Fleet(ray, store, keep, workers, run_group, stopping, bool(address))
+        try:
+            yield fleet.run
+        finally:
+            fleet.close()
 
 
-class Fleet:
+class Fleet(Receiver):
     """The actors of one runs folder."""
 
     def __init__(
@@ -115,16 +109,13 @@ class Fleet:
         stopping: Stopping | None,
         detached: bool,
     ) -> None:
-        self.ray, self.store, self.keep = ray, store, keep
+        super().__init__(store)
+        self.ray, self.keep = ray, keep
         self.workers, self.run_group, self.stopping = workers, run_group, stopping
         self.detached = detached
         self.prefix = f"{content_hash([str(store.root.resolve()), __version__])[:16]}-"
         self.actors: list[_Member] = []
-        self.waiting: deque[tuple[ModelSpec, Group]] = deque()
-        self.tries: Counter[str] = Counter()
         self.unstarted = 0
-        self.stopped = False
-        self.fault: FinetrapError | None = None
         self._nodes: tuple[float, list[Mapping[str, float]]] = (-LOOK_AGAIN, [])
         self._crew: CrewBegins | None = None
         self._found = not detached
@@ -136,7 +127,7 @@ class Fleet:
         self.store.sweep()
         if not self._found:
             self._find()
-        held = {cell.key for actor in self.actors for cell in actor.members}
+        held = held_by(self.actors)
         remaining = [cell for cell in self.store.remaining(cells) if cell.key not in held]
         crews = {model: self._team(model) for model in {cell.model for cell in remaining}}
         self.waiting = deque(
@@ -147,11 +138,7 @@ class Fleet:
         while self.waiting or any(actor.members for actor in self.actors):
             self._fill()
             self._listen()
-        self.store.sweep()
-        if self.fault:
-            raise self.fault
-        if self.stopped:
-            raise KeyboardInterrupt
+        self.end_round()
 
     def close(self) -> None:
         """End all actors."""
@@ -168,7 +155,13 @@ class Fleet:
             with suppress(ValueError, self.ray.exceptions.RayError):
                 handle = self.ray.get_actor(known["name"], NAMESPACE)
                 state: ActorState = self.ray.get(handle.state.remote(), timeout=60)
-                found = _Member(handle, Slot(*state.kind), None, True, state.members)
+                found = _Member(
+                    members=state.members,
+                    handle=handle,
+                    kind=Slot(*state.kind),
+                    hearing=None,
+                    heard=True,
+                )
                 messages = self.ray.get(handle.hear.remote(0, 0.0), timeout=60)
                 self.actors.append(found)
                 self._take_all(found, messages)
@@ -221,12 +214,13 @@ class Fleet:
             options["lifetime"] = "detached"
         remote = self.ray.remote(Actor).options(**options)
         handle = remote.remote(kind, self.keep, self.run_group)
-        self.actors.append(_Member(handle, kind, handle.hear.remote(0, 0.0)))
+        hearing = handle.hear.remote(0, 0.0)
+        self.actors.append(_Member(handle=handle, kind=kind, hearing=hearing))
 
     def _listen(self) -> None:
         """Wait for messages and deaths."""
         if not self.stopped and self.stopping is not None and self.stopping():
-            self._stop()
+            self.stop()
         hearing = {actor.hearing: actor for actor in self.actors}
         if not hearing:
             time.sleep(_PATIENCE)
@@ -242,10 +236,9 @@ class Fleet:
             else:
                 self._take_all(actor, messages)
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
         """Give out no more groups, and ask every actor to leave the one it has."""
-        self.stopped = True
-        self.waiting.clear()
+        super().stop()
         for actor in self.actors:
             actor.handle.stop.remote()
 
@@ -255,33 +248,8 @@ class Fleet:
             if kind == "died":
                 self._lose(actor, content)
                 return
-            self._take(actor, kind, content)
+            self.take(actor, kind, content)
         actor.hearing = actor.handle.hear.remote(len(messages))
-
-    def _take(self, actor: _Member, kind: str, content: Any) -> None:
-        if kind == "run":
-            self._commit(content)
-            return
-        if kind in ("free", "fault"):
-            if kind == "fault":  # the others leave what they are at, as after Ctrl-C
-                self.fault = self.fault or content
-                self._stop()
-            actor.members, actor.current = (), None
-            return
-        if isinstance(content, CellBegins):
-            actor.current = next((c for c in actor.members if c.key == content.key), None)
-        elif isinstance(content, ENDINGS):
-            cell, actor.current = actor.current, None
-            actor.ended.add(content.key)
-            if isinstance(content, CellLeft) and cell:
-                self._try_again(cell, content.message)
-                return
-        self.emit(content)
-
-    def _commit(self, finished: Finished) -> None:
-        files = finished.files
-        write = partial(_write_files, files) if files else None
-        self.store.commit(finished.run, weights=write)
 
     def _lose(self, actor: _Member, cause: str) -> None:
         """Put back what a lost actor had."""
@@ -291,23 +259,7 @@ class Fleet:
             self.unstarted += 1
             if self.unstarted > TRIES:
                 raise FinetrapError(f"no worker can start on the cluster: {cause}")
-        left = (cell for cell in actor.members if cell.key not in actor.ended)
-        begun = actor.current or next(left, None)  # that it began may not have been heard
-        if begun is not None:
-            actor.ended.add(begun.key)
-            self._try_again(begun, cause)
-        rest = tuple(cell for cell in actor.members if cell.key not in actor.ended)
-        if rest and not self.stopped:
-            self.waiting.appendleft((rest[0].model, rest))
-
-    def _try_again(self, cell: Cell, cause: str) -> None:
-        self.tries[cell.key] += 1
-        if self.tries[cell.key] < TRIES and not self.stopped:
-            self.waiting.append((cell.model, (cell,)))
-            self.emit(CellAgain(cell.key, cell.slug, cause))
-            return
-        many = f", as in {TRIES} tries" if self.tries[cell.key] >= TRIES else ""
-        self.emit(CellLeft(cell.key, cell.slug, f"{cause}{many}; see why, {AGAIN}"))
+        self.put_back(actor, cause)
 
     def _end(self, actor: _Member) -> None:
         with suppress(self.ray.exceptions.RayError, ValueError):
@@ -352,13 +304,6 @@ def _first_line(fault: BaseException) -> str:
     named = type(fault).__name__
     said = str(fault).strip().splitlines()
     return f"worker lost ({named}: {said[0]})" if said else f"worker lost ({named})"
-
-
-def _write_files(files: Mapping[str, bytes], folder: Path) -> None:
-    for name, content in files.items():
-        place = folder / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(content)
 
 
 def _imported() -> Any:
