@@ -22,6 +22,8 @@ from finetrap.text.visible import visible
 
 HERE = Path(__file__).parent / "findings"
 PACKED = Path(__file__).parents[1] / "studies" / "results"
+CONTROL = "format-control-"
+"""How the names of runs begin that show what the prompt alone changes."""
 BEGIN, END = "<!-- begin: {} -->\n", "<!-- end: {} -->\n"
 Rows = list[dict[str, str]]
 Answers = dict[str, dict[str, Any]]
@@ -91,24 +93,29 @@ def _arm(row: dict[str, str]) -> tuple[str, ...]:
     return tuple(row[name] for name in names)
 
 
-def scorers(report: Path) -> str:
-    """Return what the scorer alone changes: any answer found, or only the form asked for."""
-    rows_of = [row for row in rows(report, "summary.csv") if row["measure"] == "accuracy"]
-    base = {(r["model"], r["task"]): r for r in rows_of if r["base"] == "true"}
+def scorers(report: Path, controls: Sequence[Path]) -> str:
+    """Return what scorer and prompt alone change: any answer found, or only the form asked for.
+
+    `controls` are reports of the base models asked by the question alone.
+    """
     lines = [
-        "| model | task | strategy | rate | right, any form | change | right, in the form asked | "
-        "change |",
-        "|---|---|---|---|--:|--:|--:|--:|",
+        "| model | task | prompt | strategy | rate | right, any form | change | right, in the form "
+        "asked | change |",
+        "|---|---|---|---|---|--:|--:|--:|--:|",
     ]
-    for row in rows_of:
-        if not row["strict_accuracy"]:
-            continue
-        cells = [row["model"], row["task"], row["strategy"], row["learning_rate"]]
-        for column in ("level", "strict_accuracy"):
-            cells.append(f"{float(row[column]):.1f}")
-            before = float(base[row["model"], row["task"]][column])
-            cells.append("" if row["base"] == "true" else signed(float(row[column]) - before))
-        lines.append("| " + " | ".join(cells) + " |")
+    asked = [(report, "asks for ####"), *((one, "question alone") for one in controls)]
+    for place, prompt in asked:
+        found = [row for row in rows(place, "summary.csv") if row["strict_accuracy"]]
+        base = {(r["model"], r["task"]): r for r in found if r["base"] == "true"}
+        for row in found:
+            names = (row["model"], row["task"], prompt, row["strategy"], row["learning_rate"])
+            cells = list(names)
+            for column in ("level", "strict_accuracy"):
+                cells.append(f"{float(row[column]):.1f}")
+                before = float(base[row["model"], row["task"]][column])
+                change = signed(float(row[column]) - before)
+                cells.append("" if row["base"] == "true" else change)
+            lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -171,7 +178,6 @@ def claims(report: Path) -> str:
 _TOGETHER = {
     "bases": bases,
     "changes": changes,
-    "scorers": scorers,
     "broken": broken,
     "claims": claims,
 }
@@ -185,11 +191,16 @@ def filled(text: str, name: str, block: str) -> str:
 
 
 def reports(scratch: Path) -> dict[str, Path]:
-    """Judge every packed folder by itself, and all of them together under the name "all"."""
-    packed = sorted(PACKED.glob("*.tar.xz"))
-    names = [one.name.removesuffix(".tar.xz") for one in packed]
-    each = {name: judged([one], scratch / name) for name, one in zip(names, packed, strict=True)}
-    return {**each, "all": judged(packed, scratch / "all") if len(packed) > 1 else each[names[0]]}
+    """Judge every packed folder by itself, and all studies together under the name "all".
+
+    A format control has the base model of a study under another prompt: it is judged alone.
+    """
+    packed = {p.name.removesuffix(".tar.xz"): p for p in sorted(PACKED.glob("*.tar.xz"))}
+    each = {name: judged([one], scratch / name) for name, one in packed.items()}
+    studies = [name for name in packed if not name.startswith(CONTROL)]
+    if len(studies) == 1:
+        return {**each, "all": each[studies[0]]}
+    return {**each, "all": judged([packed[name] for name in studies], scratch / "all")}
 
 
 def pages(judged_runs: dict[str, Path]) -> dict[Path, str]:
@@ -197,6 +208,8 @@ def pages(judged_runs: dict[str, Path]) -> dict[Path, str]:
     together = judged_runs["all"]
     blocks = {name: tables(report) for name, report in judged_runs.items()}
     blocks |= {name: made(together) for name, made in _TOGETHER.items()}
+    controls = [report for name, report in judged_runs.items() if name.startswith(CONTROL)]
+    blocks["scorers"] = scorers(together, controls)
     found = {}
     for page in sorted(HERE.glob("*.md")):
         text = page.read_text("utf-8")

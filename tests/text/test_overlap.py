@@ -203,7 +203,7 @@ def test_a_row_without_a_question_is_named(tmp_path, row) -> None:
 def test_counts_are_told_to_a_program_and_to_a_person() -> None:
     result = find(pairs(LONG, "Something else", kind="a"), pairs(LONG, "What is 3 + 4?", kind="b"))
     assert overlap.overlap_counts(result) == {"train": 2, "test": 2, "exact": 1, "near": 0}
-    assert overlap.as_evidence(result)["pairs"] == [["a0", "b0", "exact"]]
+    assert list(result.pairs) == [("a0", "b0", "exact")]
     said = overlap.overlap_sentence(result)
     assert said.startswith("1 of 2 test questions stands in 2 training texts")
     assert said.isascii()

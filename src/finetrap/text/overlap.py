@@ -22,7 +22,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from finetrap.errors import BadData
 from finetrap.text.files import read_rows
@@ -251,11 +251,6 @@ def overlap_counts(overlap: Overlap) -> dict[str, int]:
         "exact": overlap.exact,
         "near": overlap.near,
     }
-
-
-def as_evidence(overlap: Overlap) -> dict[str, Any]:
-    """Return the counts and the example pairs, as a run keeps them."""
-    return {**overlap_counts(overlap), "pairs": [list(pair) for pair in overlap.pairs]}
 
 
 def overlap_sentence(overlap: Overlap) -> str:
