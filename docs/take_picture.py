@@ -1,6 +1,8 @@
 """Takes the README's picture: the first screen of a report, by headless Chromium.
 
-python docs/take_picture.py finetrap-demo/report.html docs/report.png
+python docs/take_picture.py studies/results/svamp-smollm2-q4.tar.xz docs/report.png
+
+Packed runs are judged first; a page is taken as it stands.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from write_findings import judged
 
 WIDTH, HEIGHT = 1100, 860
 """Pixels of the picture."""
@@ -31,4 +35,9 @@ def take(page: Path, picture: Path) -> None:
 
 
 if __name__ == "__main__":
-    take(Path(sys.argv[1]), Path(sys.argv[2]))
+    given, out = map(Path, sys.argv[1:])
+    if given.suffix == ".html":
+        take(given, out)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            take(judged([given], Path(folder) / "room") / "report.html", out)

@@ -167,7 +167,7 @@ def try_strategies(
     wanted = trying.Wanted(model, train, test, names, tuple(probes or ()))
     store = Store(out / "runs")
     if test is None:
-        voice.say("no --test: one problem in five is held out, by its wording")
+        voice.say("no --test: holding out one problem in five, by a hash of its question")
     say = show_timing if voice.aloud else silently
     tryout = trying.prepare(
         wanted, out, store, minutes=budget, workers=workers, say=say, allow_code=allow_code

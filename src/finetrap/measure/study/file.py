@@ -123,7 +123,7 @@ class TrainTable(Table):
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         default=TrainSpec.weight_decay, description="a number from 0"
     )
-    """Of AdamW."""
+    """AdamW's weight decay."""
     clip: Positive = Field(default=TrainSpec.clip, description=_POSITIVE)
     max_length: Count = Field(default=TrainSpec.max_length, description=f"{_COUNT}, in tokens")
     dev: Annotated[int, Field(ge=0)] = Field(

@@ -73,7 +73,11 @@ def bar(effect: Effect, scale: Scale) -> Markup:
 
 def ruler(scale: Scale) -> Markup:
     """Write the scale above a column: zero and a few round numbers, in a narrow one only two."""
-    marks = [v for v in round_ticks(scale.low, scale.high, 5) if 4 < scale.at(scale.sign * v) < 96]
+    few, more = (
+        [v for v in round_ticks(scale.low, scale.high, n) if 4 < scale.at(scale.sign * v) < 96]
+        for n in (4, 5)
+    )
+    marks = few if len(few) > 1 else more
     far = max(marks, key=abs, default=0.0)
     parts = [
         Markup('<text{} x="{:.1f}%" y="10">{}</text>').format(
