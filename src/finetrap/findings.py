@@ -384,7 +384,10 @@ class Findings:
         why = f"no verdict before the last run: {self.remaining} remaining"
         return replace(
             self,
-            effects=tuple(replace(e, verdict="inconclusive", early=True) for e in self.effects),
+            effects=tuple(
+                replace(e, verdict="inconclusive", early=True, small=False, opposed=False, note="")
+                for e in self.effects
+            ),
             summary=tuple(
                 replace(s, verdict=None, best=False, kept=False, forgetting=None)
                 for s in self.summary

@@ -300,6 +300,7 @@ def test_without_the_untouched_model_nothing_is_advised() -> None:
 
 def test_what_remains_is_to_be_run_first() -> None:
     found = advised(runs((LORA, 0.2), n=1000), remaining=1)
+    assert "--set" not in found.next_command
     assert str(found.ship) == "lora at 3e-4"
     assert found.remaining == 1
     assert "; 1 cell of the study remaining" in unwrapped(found)

@@ -43,6 +43,9 @@ LogMetric = Annotated[
     str | None,
     typer.Option("--metric", metavar="NAME", help="Which of a log's metrics says what is right."),
 ]
+_NONE_TO_DIAGNOSE = (
+    "no strategy is harmed on its task or at the floor; on forgetting: finetrap report"
+)
 MOST_ODD = 10
 """Golds of another kind than most that are reported one by one."""
 
@@ -113,7 +116,7 @@ def diagnose(
             found = [suspects.diagnose_run(_run_named(run, measured), measured, findings)]
     alone = run is not None or before is not None
     document = suspects.suspects_document(found[0]) if alone else [asdict(one) for one in found]
-    text = "\n\n".join(map(suspects.diagnosis_text, found)) or "nothing is harmed or at the floor"
+    text = "\n\n".join(map(suspects.diagnosis_text, found)) or _NONE_TO_DIAGNOSE
     Voice(as_json, quiet).result(document, _not_final(remaining) + text)
 
 
@@ -333,7 +336,8 @@ def report_to(
     from finetrap import tasks
 
     again = command or source.command
-    findings, measured, plan = _judge_source(source, wishes=wishes, command=again)
+    more = command or source._replace(study=source.study or Path("STUDY")).command
+    findings, measured, plan = _judge_source(source, wishes=wishes, command=more)
     findings = findings.withheld()
     page = reports.write_report(
         out, findings, measured, study=plan, command=again, topics=tasks.topics()

@@ -111,7 +111,8 @@ def _advice(
     pick = choice.pick
     questions = list(_open_questions(choice, wishes))
     more = _next_run(choice)
-    following = command(again, more, runs) if more != More() or findings.remaining else ""
+    due = More() if findings.remaining else more  # other settings would start it anew
+    following = command(again, due, runs) if more != More() or findings.remaining else ""
     if numbers := more.counts():
         questions.append(f"{numbers} should settle it")
     elif unsettled := choice.unsettled():
