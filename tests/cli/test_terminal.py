@@ -126,6 +126,8 @@ def test_a_cell_that_goes_on_starts_where_it_stood_and_its_pace_is_that_of_what_
     cell.since -= 60
     state.take(replace(EVENTS[8], done=160))
     assert cell.pace() == "for 60 s, about 60 s left"
+    state.take(replace(EVENTS[8], done=200))
+    assert cell.pace() == "for 60 s"
 
 
 class Counting(io.StringIO):
@@ -260,3 +262,8 @@ def test_what_is_left_follows_from_what_alike_cells_took(monkeypatch):
     remaining.emit(CellBegins(planned[1].key, ""))
     clock[0] = 14.0
     assert remaining.seconds() == pytest.approx((6 + 10 + 10) / 2)
+    base = replace(planned[0], strategy=StrategySpec("zero-shot", "prompt"))
+    after_base = Remaining([base, *planned[1:]], 2, told.append)
+    after_base.emit(CellBegins(base.key, ""))
+    after_base.emit(replace(DONE, key=base.key, left_s=None))
+    assert told[-1].left_s is None, "answers alone do not tell how long trainings take"

@@ -47,7 +47,7 @@ class CellState:
     def pace(self) -> str:
         """Say for how long the phase has gone on, and how long it will at this pace."""
         gone = time.monotonic() - self.since
-        if self.share <= self.resumed:
+        if self.share <= self.resumed or self.share >= 1:
             return f"for {words.duration(gone)}"
         left = gone * (1 - self.share) / (self.share - self.resumed)
         return f"for {words.duration(gone)}, about {words.duration(left)} left"

@@ -17,7 +17,8 @@ class Remaining:
 
     A cell is expected to take as long, for its work, as those of the same strategy on the same
     model and task did; before any of them has ended, as those that train (or do not) on the model
-    did, then as any did.
+    did, then as those on any model. What takes how long to train is not told by cells that do not:
+    until one has ended, nothing is said.
     """
 
     def __init__(self, remaining: Sequence[Cell], workers: int | None, emit: Emit) -> None:
@@ -40,29 +41,34 @@ class Remaining:
             self._begun.pop(event.key, None)
         if isinstance(event, CellEnds) and (cell := self._remaining.pop(event.key, None)):
             self._note(cell, time.monotonic() - self._begun.pop(event.key, time.monotonic()))
-            event = replace(event, left_s=round(self.seconds(), 1))
+            seconds = self.seconds()
+            event = replace(event, left_s=None if seconds is None else round(seconds, 1))
         self._emit(event)
 
-    def seconds(self) -> float:
-        """Return the seconds that are left, shared among the workers."""
-        now = time.monotonic()
-        return sum(
-            max(0.0, self._expected(cell) - (now - self._begun.get(key, now))) / self._at_once[key]
-            for key, cell in self._remaining.items()
-        )
+    def seconds(self) -> float | None:
+        """Return the seconds that are left, shared among the workers; None while not known."""
+        now, left = time.monotonic(), 0.0
+        for key, cell in self._remaining.items():
+            expected = self._expected(cell)
+            if expected is None:
+                return None
+            left += max(0.0, expected - (now - self._begun.get(key, now))) / self._at_once[key]
+        return left
 
     def _note(self, cell: Cell, seconds: float) -> None:
         for kind in _kinds(cell):
             self._seconds[kind] = self._seconds.get(kind, 0.0) + seconds
             self._work[kind] = self._work.get(kind, 0.0) + local.work(cell)
 
-    def _expected(self, cell: Cell) -> float:
-        known = next(kind for kind in _kinds(cell) if kind in self._seconds)
+    def _expected(self, cell: Cell) -> float | None:
+        known = next((kind for kind in _kinds(cell) if kind in self._seconds), None)
+        if known is None:
+            return None
         return self._seconds[known] / self._work[known] * local.work(cell)
 
 
 def _kinds(cell: Cell) -> tuple[object, ...]:
-    """Return what a cell is one of, from the narrowest to everything."""
+    """Return what a cell is one of, the narrowest first; cells of one kind take alike long."""
     trains = cell.strategy.learns
     own = (cell.model.name, cell.task.name, cell.strategy.name, cell.split)
-    return own, (cell.model.name, trains), (cell.model.name,), trains, ()
+    return own, (cell.model.name, trains), ("any model", trains)
