@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 
 from tokenizers import (
@@ -46,7 +47,9 @@ def trained(core: Tokenizer, special: Sequence[str], size: int = 300) -> Tokeniz
         show_progress=False,
     )
     core.train_from_iterator(tiny.TEXTS * 4, trainer)
-    return core
+    state = json.loads(core.to_str())  # bytes are in the vocabulary and are no special tokens
+    state["added_tokens"] = [t for t in state["added_tokens"] if t["content"] not in BYTES]
+    return Tokenizer.from_str(json.dumps(state))
 
 
 def llama2() -> Tokenizer:

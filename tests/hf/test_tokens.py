@@ -67,6 +67,19 @@ def test_the_ids_of_a_row_decode_to_its_text_and_the_pieces_shown_are_the_text(n
     assert "".join(text for text, scored in row if scored) == f"{target}</s>"
 
 
+@pytest.mark.parametrize("chat", [False, True], ids=["plain", "chat"])
+@pytest.mark.parametrize("name", ["llama 2", "gemma", "byte level"])
+def test_characters_of_several_tokens_are_shown_whole(name, chat):
+    words = tokens(name, chat=chat)
+    prompt, target = asked(words)[0], " 日本 é 🙂 is 7"
+    pair = words.pair(prompt, target)
+    assert words.text(pair.target, pair.prompt[-1]) == target
+    [span] = examples([Row(prompt, target)], words, virtual=0, max_length=256)
+    row = rendered(span, words)
+    assert len(row) == len(span.ids)
+    assert "".join(text for text, scored in row if scored) == f"{target}</s>"
+
+
 @pytest.mark.parametrize("name", ["llama 2", "metaspace, always", "metaspace, first", "unigram"])
 def test_no_mark_of_a_space_stands_between_a_prompt_and_its_target(name):
     words = tokens(name, chat=False)

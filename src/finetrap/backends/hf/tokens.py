@@ -23,6 +23,9 @@ from finetrap.text.turns import opens_reasoning
 ENCODED = 4096
 """Texts whose ids are kept: the cells of a study ask the same problems, one after another."""
 
+PARTS = 8
+"""Tokens that one piece of text may be cut into; a character has at most four bytes."""
+
 MARKS = (":", "\n", ".", "a", "0")
 """Texts after which another is encoded as in the middle of a text, unless the two melt together."""
 
@@ -179,11 +182,21 @@ class Tokens:
         return piece
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """Return what each token of a text stands for in it; together they are the text."""
-        found, begins = [], True
-        for token in ids:
-            found.append(self.piece(token, inside=not begins))
+        """Return what each token of a text stands for in it; together they are the text.
+
+        Of tokens that are parts of one character the last stands for all.
+        """
+        found, begins, parts = [], True, 0
+        for at, token in enumerate(ids):
+            piece = self.piece(token, inside=not begins)
             begins = (begins or self._opens(token)) if token in self._added else False
+            parts = parts + 1 if "\ufffd" in piece else 0
+            if 1 < parts <= PARTS:
+                whole = self._decode(ids[at + 1 - parts : at + 1], inside=True, special=True)
+                if "\ufffd" not in whole:
+                    found[1 - parts :] = [""] * (parts - 1)
+                    piece, parts = whole, 0
+            found.append(piece)
         return found
 
     def _decode(self, ids: Sequence[int], *, inside: bool, special: bool) -> str:
