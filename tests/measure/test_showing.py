@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from finetrap.measure.showing import shown_texts
+from finetrap.backends import Row
+from finetrap.backends.hf import open_model
+from finetrap.measure.showing import Shown, shown_texts
+from finetrap.records import Limits
+from tests.builders import tiny
 from tests.builders.studies import load, small
 
 PROMPT = "[prompt]\ntemplate = ['Solve: {question}\\n', '{question}']"
@@ -33,3 +37,17 @@ def test_without_training_only_the_test_is_shown_and_of_choices_the_first(tmp_pa
     (one,) = shown_texts(study)
     assert (one.training, one.task) == (False, "piqa")
     assert one.prompt.endswith("\nAnswer:")
+
+
+def test_no_weights_are_read_to_show_a_model(tmp_path: Path) -> None:
+    folder = tiny.write_qwen2(tmp_path / "model")
+    study = load(tmp_path, small(models='["./model"]'))
+    whole = [texts_of(one) for one in shown_texts(study)]
+    (folder / "model.safetensors").write_bytes(b"no weights")
+    assert [texts_of(one) for one in shown_texts(study)] == whole
+    model = open_model(tiny.spec(tiny.write_qwen2(tmp_path / "again")), Limits())
+    assert whole[0][1] == tuple(model.shown(Row(whole[0][0], whole[0][2])))
+
+
+def texts_of(one: Shown) -> tuple[str, tuple[tuple[str, bool], ...], str]:
+    return one.prompt, one.tokens, one.target

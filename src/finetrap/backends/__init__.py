@@ -190,6 +190,15 @@ class Counting(Model, Protocol):
         """Return the text of each token of a training row, with whether it is in the loss."""
 
 
+class Showing(Protocol):
+    """What shows the texts that a model is given; no weights are needed for it."""
+
+    form: Form
+
+    def shown(self, row: Row) -> list[tuple[str, bool]]:
+        """Return the text of each token of a training row, with whether it is in the loss."""
+
+
 @runtime_checkable
 class Adopting(Model, Protocol):
     """A model that can be what others made of it."""
@@ -243,7 +252,7 @@ class Backend(Protocol):
 
     A file whose name starts with an underscore is no backend. `DATA`, sources of tasks that suit
     its models, may be left out, and so may `adapted`, which says which layers a strategy's adapter
-    would be on.
+    would be on, and `open_reader`, which opens what `show` needs.
     """
 
     PREFIX: str
@@ -293,3 +302,18 @@ def adapter_layers(spec: ModelSpec, strategy: StrategySpec, *, fetch: bool) -> S
     ask = getattr(_backend(spec.backend), "adapted", None)
     found: Sequence[str] | None = ask(spec, strategy, fetch=fetch) if ask else None
     return found
+
+
+def shown_by(spec: ModelSpec, limits: Limits) -> Showing:
+    """Open what shows a model's texts, without its weights where its backend can.
+
+    Raises BadModel, Unsupported.
+    """
+    open_reader = getattr(_backend(spec.backend), "open_reader", None)
+    reader: Showing | None = open_reader(spec) if open_reader else None
+    if reader is not None:
+        return reader
+    model = open_model(spec, limits)
+    if not isinstance(model, Counting):
+        raise Unsupported(f"the backend {spec.backend} shows no tokens: nothing can be shown")
+    return model

@@ -160,6 +160,7 @@ def try_strategies(
 
     Example: finetrap try mini-1m --train train.jsonl --budget 20
     """
+    from finetrap import tasks
     from finetrap.measure import trying
 
     voice = Voice(as_json, quiet)
@@ -168,6 +169,9 @@ def try_strategies(
     store = Store(out / "runs")
     if test is None:
         voice.say("no --test: holding out one problem in five, by a hash of its question")
+    data = trying.as_task(wanted)
+    for line in tasks.held_data({data.name: tasks.load(data)}):
+        voice.say(line)
     say = show_timing if voice.aloud else silently
     tryout = trying.prepare(
         wanted, out, store, minutes=budget, workers=workers, say=say, allow_code=allow_code

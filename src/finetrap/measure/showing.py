@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
-from finetrap.backends import Counting, Row, open_model
-from finetrap.errors import BadInput
+from finetrap.backends import Model, Row, Showing, shown_by
 from finetrap.measure.problems import Problems
-from finetrap.measure.session import Opener
 from finetrap.measure.strategies import Solver, naming, scored_pairs, training_rows
 from finetrap.measure.study.cells import cells_of
 from finetrap.records import Cell, Study
@@ -32,16 +31,14 @@ class Shown:
     """What ends an answer beside the end of the model's turn."""
 
 
-def shown_texts(study: Study, opener: Opener = open_model) -> Iterator[Shown]:
+def shown_texts(study: Study) -> Iterator[Shown]:
     """Yield the first training row and the first test prompt of each model on each task.
 
     Raises BadInput, BadModel, ContextTooLong.
     """
     problems, cells = Problems(), cells_of(study)
     for spec in study.models:
-        model = opener(spec, study.limits)
-        if not isinstance(model, Counting):
-            raise BadInput(f"the backend {spec.backend} shows no tokens: nothing can be shown")
+        model = shown_by(spec, study.limits)
         own = [cell for cell in cells if cell.model == spec]
         for cell in _each_task(own, trains=True):
             problem = problems.trained(cell).problems[0]
@@ -50,7 +47,8 @@ def shown_texts(study: Study, opener: Opener = open_model) -> Iterator[Shown]:
                 yield _as_shown(cell, problem.id, row, model, training=True)
         for cell in _each_task(own, trains=False):
             asked = problems.asked(cell)
-            pair = scored_pairs(Solver(model), asked.kind, asked.problems[:1])[0]
+            solver = Solver(cast(Model, model))  # of which only the form is asked for
+            pair = scored_pairs(solver, asked.kind, asked.problems[:1])[0]
             yield _as_shown(cell, asked.problems[0].id, Row(*pair), model, training=False)
 
 
@@ -64,7 +62,7 @@ def _each_task(cells: list[Cell], *, trains: bool) -> Iterator[Cell]:
     yield from found.values()
 
 
-def _as_shown(cell: Cell, problem: str, row: Row, model: Counting, *, training: bool) -> Shown:
+def _as_shown(cell: Cell, problem: str, row: Row, model: Showing, *, training: bool) -> Shown:
     task = cell.trained_on if training and cell.trained_on else cell.task
     tokens = model.shown(row)
     if not training:

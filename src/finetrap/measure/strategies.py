@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
 
-from finetrap.backends import Adopting, Completion, Model, Progress, Row, Scored, Training
+from finetrap.backends import Adopting, Completion, Model, Progress, Row, Scored, Showing, Training
 from finetrap.errors import BadInput, ContextTooLong, Unsupported
 from finetrap.events import Part, Told
 from finetrap.records import (
@@ -131,7 +131,7 @@ def exemplars(
     return tuple(prompts.Shot(p.question, p.solution, p.choices) for p in chosen)
 
 
-def training_rows(train: Sequence[Problem], model: Model) -> list[Row]:
+def training_rows(train: Sequence[Problem], model: Model | Showing) -> list[Row]:
     """Write training problems exactly as they are asked at test time, and prose as it stands."""
     form = model.form
     return [

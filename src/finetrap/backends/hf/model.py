@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -46,9 +45,9 @@ from finetrap.backends.hf.training.member import (
     Member,
     Trainee,
     examples,
-    rendered,
     schedule_of,
     seeded,
+    shown_row,
     trainable,
     training_of,
 )
@@ -298,8 +297,7 @@ class HFModel:
 
     def shown(self, row: Row) -> list[tuple[str, bool]]:
         """Return the text of each token of a training row, with whether it is in the loss."""
-        (span,) = examples([row], self.tokens, virtual=0, max_length=sys.maxsize)
-        return [(text, in_loss) for text, in_loss in rendered(span, self.tokens)]
+        return shown_row(row, self.tokens)
 
     def training_tokens(
         self, rows: Sequence[Row], strategy: StrategySpec, train: TrainSpec, seed: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -203,6 +204,12 @@ def _sample(tensor: Tensor) -> Tensor:
         return flat
     apart = len(flat) // BLOCKS
     return flat[: apart * BLOCKS].view(BLOCKS, apart)[:, : SAMPLED // BLOCKS]
+
+
+def shown_row(row: Row, tokens: Tokens) -> list[tuple[str, bool]]:
+    """Return the text of each token of a training row, with whether it is in the loss."""
+    (span,) = examples([row], tokens, virtual=0, max_length=sys.maxsize)
+    return [(text, in_loss) for text, in_loss in rendered(span, tokens)]
 
 
 def rendered(span: Span, tokens: Tokens) -> list[list[Any]]:
