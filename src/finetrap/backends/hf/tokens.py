@@ -186,7 +186,8 @@ class Tokens:
 
         Of tokens that are parts of one character the last stands for all.
         """
-        found, begins, parts = [], True, 0
+        found: list[str] = []
+        begins, parts = True, 0
         for at, token in enumerate(ids):
             piece = self.piece(token, inside=not begins)
             begins = (begins or self._opens(token)) if token in self._added else False
