@@ -34,6 +34,14 @@ MLA = {
     "v_head_dim": 16,
     "num_key_value_heads": HEADS,
 }
+ROUTED = {
+    "moe_intermediate_size": 32,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "n_group": 1,
+    "topk_group": 1,
+    "first_k_dense_replace": 1,
+}
 GATED_DELTA = {
     "linear_num_key_heads": 2,
     "linear_num_value_heads": 4,
@@ -50,6 +58,7 @@ MAMBA = {
     "mamba_d_state": 16,
     "mamba_chunk_size": 16,
 }
+HEADS_OF_MAMBA = {key: value for key, value in MAMBA.items() if key != "mamba_d_ssm"}
 N_STYLE = {"vocab_size": 320, "n_embd": WIDTH, "n_layer": LAYERS, "n_head": HEADS}
 
 SHAPES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
@@ -133,7 +142,7 @@ SHAPES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "num_local_experts": 4,
             "num_experts_per_tok": 2,
             "shared_intermediate_size": 64,
-            **{k: v for k, v in MAMBA.items() if k != "mamba_d_ssm"},
+            **HEADS_OF_MAMBA,
         },
     ),
     "qwen3-next": (
@@ -165,18 +174,7 @@ SHAPES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "num_kv_shared_layers": 0,
         },
     ),
-    "deepseek-v3": (
-        "deepseek_v3",
-        {
-            **MLA,
-            "moe_intermediate_size": 32,
-            "n_routed_experts": 4,
-            "num_experts_per_tok": 2,
-            "n_group": 1,
-            "topk_group": 1,
-            "first_k_dense_replace": 1,
-        },
-    ),
+    "deepseek-v3": ("deepseek_v3", {**MLA, **ROUTED}),
     "minicpm3": ("minicpm3", MLA),
     "falcon-rotary": (
         "falcon",
@@ -228,6 +226,63 @@ SHAPES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         {"state_size": 16, "num_heads": 8, "head_dim": 16, "n_groups": 1, "chunk_size": 16},
     ),
     "rwkv": ("rwkv", {"attention_hidden_size": WIDTH, "context_length": 1024}),
+    "arcee": ("arcee", {}),
+    "apertus": ("apertus", {}),
+    "seed-oss": ("seed_oss", {"head_dim": 16}),
+    "helium": ("helium", {"head_dim": 16}),
+    "ernie4.5": ("ernie4_5", {"head_dim": 16}),
+    "hunyuan": ("hunyuan_v1_dense", {"head_dim": 16}),
+    "olmo": ("olmo", {}),
+    "olmoe": ("olmoe", {"num_experts": 4, "num_experts_per_tok": 2}),
+    "glm": ("glm", {"head_dim": 16}),
+    "persimmon": ("persimmon", {}),
+    "biogpt": ("biogpt", {}),
+    "codegen": ("codegen", {**N_STYLE, "n_positions": 1024, "rotary_dim": 8}),
+    "openai-gpt": ("openai-gpt", {**N_STYLE, "n_positions": 1024}),
+    "ctrl": ("ctrl", {**N_STYLE, "dff": 128, "n_positions": 1024}),
+    "phimoe": ("phimoe", {"num_local_experts": 4, "num_experts_per_tok": 2}),
+    "granite-moe": ("granitemoe", {"num_local_experts": 4, "num_experts_per_tok": 2}),
+    "jetmoe": ("jetmoe", {"kv_channels": 16, "num_local_experts": 4, "num_experts_per_tok": 2}),
+    "afmoe": ("afmoe", {**SLIDING, **EXPERTS, "head_dim": 16, "num_dense_layers": 1}),
+    "deepseek-v2": ("deepseek_v2", {**MLA, **ROUTED}),
+    "jamba": (
+        "jamba",
+        {
+            "attn_layer_period": 2,
+            "attn_layer_offset": 1,
+            "num_experts": 4,
+            "mamba_d_state": 16,
+            "mamba_dt_rank": 8,
+        },
+    ),
+    "bamba": ("bamba", {"attn_layer_indices": [1], **HEADS_OF_MAMBA}),
+    "nemotron-h": (
+        "nemotron_h",
+        {
+            "layers_block_type": ["mamba", "attention"],
+            "head_dim": 16,
+            "mamba_num_heads": 8,
+            "mamba_head_dim": 16,
+            "n_groups": 1,
+            "ssm_state_size": 16,
+            "chunk_size": 16,
+        },
+    ),
+    "falcon-mamba": ("falcon_mamba", {"state_size": 8, "time_step_rank": 8}),
+    "minimax": (
+        "minimax",
+        {
+            "head_dim": 16,
+            "num_local_experts": 4,
+            "layer_types": ["linear_attention", "full_attention"],
+            "block_size": 16,
+        },
+    ),
+    "lfm2-moe": (
+        "lfm2_moe",
+        {**EXPERTS, "layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
+    ),
+    "xlstm": ("xlstm", {"num_heads": 4, "chunk_size": 16, "qk_dim_factor": 1.0}),
 }
 """By name: transformers' model type, and what its configuration says beside `LLAMA`."""
 

@@ -18,6 +18,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from tests.builders.gguf_files import write_llama_gguf
 from tests.builders.tiny import write_llama
 
 COMMIT = "0123456789012345678901234567890123456789"
@@ -78,7 +79,12 @@ def offline(tmp_path_factory) -> list[object]:
     adapted.peft_config["default"].base_model_name_or_path = "org/whole"
     adapted.save_pretrained(str(root / "adapter"))
     cached(root, "org/adapter", root / "adapter")
+    files = root / "files"
+    files.mkdir()
+    shutil.copy(write_llama_gguf(root / "gguf"), files / "tiny-f32.gguf")
+    cached(root, "org/files", files)
     entries = ("whole", "whole@v1", "adapter", "whole@v2", "absent", "pickled", "wordless")
+    entries += ("files:tiny-f32.gguf", "files@v1:tiny-f32.gguf", "files:none.gguf", "no:a.gguf")
     return opened(root, *(f"org/{name}" for name in entries), HF_HUB_OFFLINE="1")
 
 
@@ -104,6 +110,18 @@ def test_pickled_weights_of_the_hub_are_refused(offline):
 
 def test_a_model_without_a_tokenizer_is_named(offline):
     assert "'org/wordless' at revision 'main' has no tokenizer" in str(offline[6])
+
+
+def test_a_gguf_file_of_a_hub_id_is_opened(offline):
+    held = {"commit": COMMIT, "weights": "GGUF: F32 (20 tensors)"}
+    assert offline[7:9] == [held] * 2
+
+
+@pytest.mark.parametrize(("place", "name"), [(9, "org/files none.gguf"), (10, "org/no a.gguf")])
+def test_a_gguf_file_that_is_not_cached_is_told_with_the_command_that_fetches_it(
+    offline, place, name
+):
+    assert f"run `hf download {name} --revision main`" in str(offline[place])
 
 
 class Hub(BaseHTTPRequestHandler):

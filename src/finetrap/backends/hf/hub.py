@@ -16,7 +16,7 @@ from huggingface_hub.errors import (
 )
 from transformers.utils import cached_file
 
-from finetrap.backends.hf.source import ADAPTER, TOKENIZER_FILES
+from finetrap.backends.hf.source import ADAPTER, TOKENIZER_FILES, in_repository
 from finetrap.errors import BadModel
 from finetrap.records import ModelSpec
 
@@ -64,6 +64,15 @@ def commit_facts(spec: ModelSpec) -> dict[str, str]:
     return {"commit": Path(config).parent.name}
 
 
+def gguf_file(spec: ModelSpec, repository: str, name: str) -> tuple[Path, dict[str, str]]:
+    """Return where a GGUF file of a hub id lies, fetched if need be, and its commit as a fact.
+
+    Raises what transformers raises for a file that cannot be had.
+    """
+    file = Path(str(cached_file(repository, name, revision=spec.revision)))
+    return file, {"commit": file.parents[len(Path(name).parents) - 1].name}
+
+
 ALLOW_PICKLE = (
     "Save them as safetensors, or, if you trust them, write allow_pickle = true under [model.NAME] "
     "and run with --allow-code"
@@ -81,6 +90,7 @@ def _cached(spec: ModelSpec, name: str) -> str | None:
 def missing_model(spec: ModelSpec, error: BaseException) -> str:
     """Say why a model cannot be had from the hub, and what to do."""
     met = [type(one) for one in _causes(error)]
+    repository, name = in_repository(spec.source) or (spec.source, "")
 
     def is_one(*kinds: type[BaseException]) -> bool:
         return any(issubclass(kind, kinds) for kind in met)
@@ -88,7 +98,7 @@ def missing_model(spec: ModelSpec, error: BaseException) -> str:
     what = f"model '{spec.name}': '{spec.source}'"
     if is_one(GatedRepoError):
         return (
-            f"{what} is gated: ask for access on {constants.ENDPOINT}/{spec.source}, then log in "
+            f"{what} is gated: ask for access on {constants.ENDPOINT}/{repository}, then log in "
             "with `hf auth login`"
         )
     if is_one(RevisionNotFoundError):
@@ -99,10 +109,11 @@ def missing_model(spec: ModelSpec, error: BaseException) -> str:
             "`hf auth login` if it is private"
         )
     if is_one(LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError) or _unreachable(met):
+        wanted = f"{repository} {name}".rstrip()
         offline = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "no connection"
         return (
             f"{what} at revision '{spec.revision}' is not in {constants.HF_HUB_CACHE}, and the hub "
-            f"cannot be reached ({offline}): connect, or run `hf download {spec.source} --revision "
+            f"cannot be reached ({offline}): connect, or run `hf download {wanted} --revision "
             f"{spec.revision}` where there is a network and copy that folder, or give a checkpoint "
             "folder"
         )

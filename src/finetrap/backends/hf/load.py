@@ -68,6 +68,8 @@ def load_checkpoint(spec: ModelSpec, device: torch.device) -> Opened:
         return _with_adapter(spec, place, device)
     elif place.is_dir():
         _check_folder(place, pickles=spec.allow_pickle)
+    elif found := source.in_repository(spec.source):
+        where = {"revision": spec.revision, "repository": found}
     elif _looks_like_a_path(spec.source):
         raise BadModel(
             f"model '{spec.name}': there is no folder '{spec.source}'; give the path of a "
@@ -77,6 +79,9 @@ def load_checkpoint(spec: ModelSpec, device: torch.device) -> Opened:
         where = {"pretrained_model_name_or_path": spec.source, "revision": spec.revision}
     try:
         with quiet():
+            if "repository" in where:
+                file, facts = hub.gguf_file(spec, *where["repository"])
+                return _from_pretrained(spec, _in_gguf(file), device, facts)
             if "revision" in where:
                 if folder := hub.adapter_folder(spec):
                     return _with_adapter(spec, folder, device)
@@ -156,7 +161,8 @@ def _from_pretrained(
         )
     _check_finite(network)
     if "gguf_file" in where:
-        facts = _unpacked(network, Path(spec.source))
+        file = Path(where["pretrained_model_name_or_path"]) / where["gguf_file"]
+        facts = {**facts, **_unpacked(network, file)}
     network = network.eval().requires_grad_(False).to(device)
     return Opened(network, tokenizer, stored.itemsize, facts)
 

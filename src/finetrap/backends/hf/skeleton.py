@@ -65,7 +65,7 @@ def open_reader(spec: ModelSpec) -> Reader | None:
     """
     if spec.base or spec.trust_remote_code:
         return None
-    where = _place(spec)
+    where = _found_by(spec)
     try:
         with quiet(), torch.device("meta"):
             config = AutoConfig.from_pretrained(**where)
@@ -79,15 +79,17 @@ def open_reader(spec: ModelSpec) -> Reader | None:
 
 def _configuration(spec: ModelSpec, *, fetch: bool) -> Any:
     """Return the configuration of the weights that are adapted."""
-    return AutoConfig.from_pretrained(**_place(spec), local_files_only=not fetch)
+    return AutoConfig.from_pretrained(**_found_by(spec), local_files_only=not fetch)
 
 
-def _place(spec: ModelSpec) -> dict[str, Any]:
+def _found_by(spec: ModelSpec) -> dict[str, Any]:
     """Return where transformers finds a model, or the base that its adapter is put on."""
     name, revision = (spec.base, spec.base_revision) if spec.base else (spec.source, spec.revision)
     place = place_of(name)
     where: dict[str, Any] = {"pretrained_model_name_or_path": name, "revision": revision}
-    if source.is_gguf(place):
+    if found := source.in_repository(name):
+        where = {**where, "pretrained_model_name_or_path": found[0], "gguf_file": found[1]}
+    elif source.is_gguf(place):
         where = {"pretrained_model_name_or_path": str(place.parent), "gguf_file": place.name}
     elif place.is_dir():
         where = {"pretrained_model_name_or_path": str(place)}

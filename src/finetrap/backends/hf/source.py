@@ -32,22 +32,35 @@ TOKENIZER_FILES = (
 )
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _AT_REVISION = re.compile(r"([\w.-]+/[\w.-]+)@([\w./-]+)")
+_IN_REPOSITORY = re.compile(r"([\w.-]+/[\w.-]+?)(?:@([\w./-]+))?:([\w./-]+\.gguf)")
+"""A GGUF file of a hub id: `org/name:file.gguf`, `org/name@revision:file.gguf`."""
 _PARTS = (".safetensors", ".bin", ".json", ".txt", ".model", ".jinja", ".tiktoken")
 """Weights, configuration and tokenizer: what decides a model's numbers."""
 
 
 def named(entry: str, base: Path) -> tuple[str, str] | None:
-    """Return the name and the source of a folder, a .gguf file or a hub id (`id@revision` too),
-    None for anything else. Raises BadModel."""
+    """Return the name and the source of a folder, a .gguf file or a hub id (`id@revision` and
+    `id:file.gguf` too), None for anything else. Raises BadModel."""
     place = place_of(entry, base)
     if place.is_dir() or is_gguf(place):
         return place.resolve().name, str(place)
-    if entry.endswith(".gguf"):
-        raise BadModel(f"no file {place.resolve()}; give the path of a .gguf file")
+    if entry.endswith(".gguf") and not _IN_REPOSITORY.fullmatch(entry):
+        raise BadModel(
+            f"no file {place.resolve()}; give the path of a .gguf file, or org/name:file.gguf"
+        )
     if entry.startswith((".", "/", "~")):
         raise BadModel(f"no folder {place.resolve()}; give one that save_pretrained wrote")
-    known = _HUB_ID.fullmatch(entry) or _AT_REVISION.fullmatch(entry)
-    return (entry, entry) if known else None
+    return (entry, entry) if _is_hub_id(entry) else None
+
+
+def in_repository(source: str) -> tuple[str, str] | None:
+    """Return the hub id and the name of a GGUF file that lies there; None for anything else."""
+    found = _IN_REPOSITORY.fullmatch(source)
+    return (found[1], found[3]) if found else None
+
+
+def _is_hub_id(text: str) -> bool:
+    return any(form.fullmatch(text) for form in (_HUB_ID, _AT_REVISION, _IN_REPOSITORY))
 
 
 def is_gguf(place: Path) -> bool:
@@ -103,8 +116,7 @@ def _place(source: str, home: Path) -> Path | None:
         missing = f"this installation has no {inside}: install finetrap again, or build it anew"
     else:
         place = place_of(source, home).resolve()
-        on_hub = _HUB_ID.fullmatch(source) or _AT_REVISION.fullmatch(source)
-        if not place.exists() and on_hub and not source.startswith("."):
+        if not place.exists() and _is_hub_id(source) and not source.startswith("."):
             return None
         found = "has no config.json and no " + ADAPTER if place.is_dir() else "is not a model"
         found = found if place.exists() else "does not exist"
@@ -115,7 +127,9 @@ def _place(source: str, home: Path) -> Path | None:
 
 
 def _split(source: str) -> tuple[str, str]:
-    """Split `id@revision`; the revision is empty where there is none."""
+    """Split `id@revision` or `id@revision:file`; the revision is empty where there is none."""
+    if found := _IN_REPOSITORY.fullmatch(source):
+        return f"{found[1]}:{found[3]}", found[2] or ""
     name, _, revision = source.partition("@")
     return name, revision
 
