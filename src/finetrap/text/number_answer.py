@@ -53,10 +53,13 @@ _RANGE = re.compile(
     re.IGNORECASE,
 )
 _CALCULATION = re.compile(
-    r"\d(?:[ ]?[+*×÷·][ ]?|[ ][-x][ ])\(?\$?\d[\d,.]{0,20}(?:[ ][a-z]{1,20})?[\s.$*})\\]*$"
+    r"\d(?:[ ][a-z]{1,20}(?=[ ][-+*×÷·x][ ]))?(?:[ ]?[+*×÷·][ ]?|[ ][-x][ ])"
+    r"\(?\$?\d[\d,.]{0,20}(?:[ ][a-z]{1,20})?[\s.$*})\\]*$"
 )
+_UNIT_AT_END = re.compile(r"(?:[ ][a-z]{1,20})?")
 _OPEN_END = re.compile(r"[\s?_.…$*\\]*")
 _OPERATOR_BEFORE = re.compile(r"[-+*/×÷·][ ]?[$(]{0,2}$")
+_OR = re.compile(r"[ ]{1,3}or[ ]{1,3}")
 _JOINED = re.compile(r",[ ]*|,?[ ]{1,3}(?:and|or)[ ]{1,3}")
 _DECORATION = re.compile(r"[\s*_`\"'“”(\[{:=+\\]*(?:\$(?!\d))?[\s*_({\\]*(?:\\?boxed\{)?")
 _HEADING = re.compile(r"\d+[.):]\**[ ]+[^\W\d]")
@@ -77,7 +80,10 @@ _EXPLANATION = re.compile(
     r"\n[#*_]{0,4}[ ]?(?:explanation|rationale|justification)\b", re.IGNORECASE
 )
 """What explains a first line of any length, where that holds one number."""
-_IRRATIONAL = re.compile(r"\\(?:pi|sqrt)(?![a-z])|[π√]")
+_IRRATIONAL = re.compile(
+    r"\\(?:pi|sqrt|log|ln|sin|cos|tan)(?![a-z])|[π√]|\^\{?[a-z]|(?<=[\d})])[ ]?[nxyz](?![A-Za-z])"
+)
+"""What a formula has that is no number."""
 _SENTENCE_END = re.compile(r"(?<=[.?;])(?=\s|$)|(?<=!)(?=\s|$)(?!\s*[-+*/=×÷\\)}])")
 
 
@@ -109,6 +115,10 @@ def find_number(text: str) -> Extraction:
     if _is_explained(body, spots):
         return _as_number(spots[0], "opening")
     if _several(body.strip()):
+        return NOTHING
+    either = len(spots) > 1 and _OR.fullmatch(body, spots[-2].end(), spots[-1].start())
+    last_two = body[spots[-2].start() : spots[-1].end()] if either else ""
+    if last_two and not numbers.also(spots[-1]) and _several(last_two):
         return NOTHING
     unworked, result = _unworked(body)
     if unworked:
@@ -153,7 +163,7 @@ def _unworked(body: str) -> Found:
         return False, None
     for side in reversed(lefts):
         spots = list(NUMBER.finditer(side.rstrip()))
-        at_end = spots and spots[-1].end() == len(side.rstrip())
+        at_end = spots and _UNIT_AT_END.fullmatch(side.rstrip(), spots[-1].end())
         if at_end and not _OPERATOR_BEFORE.search(side[: spots[-1].start()]):
             return True, spots[-1]
     return True, None

@@ -120,7 +120,11 @@ MARKUP: tuple[tuple[str, re.Pattern[str], Replacement], ...] = (
     ("tep ", re.compile(r"^[#*_ ]*Step \d{1,2}\b", re.IGNORECASE | re.MULTILINE), "Step"),
     ("\\approx", re.compile(r"\\approx\b"), "="),
     ("negative ", re.compile(r"\bnegative (?=\$?\d)"), "-"),
-    ("minus ", re.compile(r"(?:(?<=\bwas )|(?<=\b(?:is|to|at|of) ))minus (?=\$?\d)"), "-"),
+    (
+        "minus ",
+        re.compile(r"(?:\A|(?<=[#:*] )|(?<=\bwas )|(?<=\b(?:is|to|at|of) ))minus (?=\$?\d)"),
+        "-",
+    ),
     # a sign apart from its digits, where a number must begin
     (
         "- ",
@@ -161,7 +165,7 @@ _ONE = re.compile(
     re.IGNORECASE,
 )
 _IN_WORDS = re.compile(
-    rf"(?<![\w-])(?:{_SPELLED}|a(?=[ ]hundred))"
+    rf"(?<![\w-])(?:{_SPELLED}|(?<!half )a(?=[ ](?:hundred|thousand|million|dozen)))"
     rf"(?:(?:-|[ ](?:and[ ])?)(?:{_SPELLED}|hundred|thousand)){{0,8}}(?![\w-])",
     re.IGNORECASE,
 )
@@ -234,7 +238,7 @@ def ascii_digits(text: str) -> str:
     """Write digits, signs and fractions in ASCII and take the markup off numbers."""
     text = text.translate(ASCII)
     if not _DIGIT.search(text):
-        return _IN_WORDS.sub(_spelled_number, _PART_IN_WORDS.sub(_spelled_part, text))
+        text = _IN_WORDS.sub(_spelled_number, _PART_IN_WORDS.sub(_spelled_part, text))
     for sign, pattern, replacement in MARKUP:
         if sign in text:
             text = pattern.sub(replacement, text)

@@ -23,7 +23,7 @@ from finetrap.text.places import (
 _FIRST_SENTENCE = re.compile(r"[.!?;](?=\s|$)")
 _BECAUSE = re.compile(
     r"[,;:]? (?:because|since|due to)\b|, (?:as|so|which|for|given|but)\b"
-    r"|[ ]\((?=[^()]*[a-z]{3})[^()\\]*\)[ .]*$"
+    r"|[ ]\((?=[^()]*(?:[a-z]{3}|\d{4}))[^()\\]*\)[ .]*$"
     r"|\s[–—]\s|\s-\s(?=[a-z]{3})",
     re.IGNORECASE,
 )

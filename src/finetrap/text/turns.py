@@ -42,11 +42,11 @@ TURNS = (
         "question",
         r"\[?(?:(?:Next|New|Another|Follow-?up|Bonus|Similar|Extra|Practice) )?"
         r"(?:Question|Problem|Instructions?|(?-i:Q))"
-        r"(?:[ ]?(?P<number>\d{1,4}))?(?:[ ]?[*_]{0,3}[:.)\]][*_]{0,3}"
+        r"(?:[ ]?\#?(?P<number>\d{1,4}))?(?:[ ]?[*_]{0,3}[:.)\]][*_]{0,3}"
         r"(?![ ]*[-$]?\d[\d,.]{0,30}[ ]*$)|(?<=\d)[*_]{0,3}$)",
         "Question: Tom has 3 bags of 5 nuts.",
     ),
-    Turn("speaker", r"(?:User|Human|Student)[ ]?:", "User: And if there were 5 boxes?"),
+    Turn("speaker", r"(?:User|Human|Student|Customer)[ ]?:", "User: And if there were 5 boxes?"),
     Turn(
         "heading",
         r"\#{1,6}[ ]?[*_]{0,3}(?:Instructions?|Input|User|Human|Question|Problem)[ ]?(?:\d{1,4})?"
