@@ -31,8 +31,7 @@ def main() -> None:
         for count in tried(Path(folder), wanted.share, random.Random(wanted.seed)):
             print(count.row(), file=sys.stderr, flush=True)
             counts.append(count)
-    minutes = (time.monotonic() - start) / 60
-    table.write(wanted.out, counts, minutes)
+            table.write(wanted.out, counts, (time.monotonic() - start) / 60)
     print(json.dumps([vars(count) for count in counts]))
     sys.exit(0 if all(count.clean for count in counts) else 1)
 
@@ -45,18 +44,6 @@ def tried(folder: Path, share: float, draw: random.Random) -> Iterator[Count]:
 
     (folder / "toy").mkdir()
     (folder / "real").mkdir()
-    toy = Scene(study_of(TOY), folder / "toy")
-    yield kills.at_random_moments(toy, times(300), draw, "planted answers")
-    if kills.can_trace():
-        yield kills.at_system_calls(toy, times(80), draw)
-    yield from damages.of_committed_runs(toy, times(8), draw)
-    yield damages.of_exchanged_runs(toy, times(8), draw)
-    yield damages.of_unfinished_cells(toy, times(40), draw)
-    yield damages.of_drafts(toy, times(5), draw)
-    yield damages.of_full_disks(toy, times(20), draw)
-    commands = Commands(toy, TOY)
-    yield from commands.stopped(times(6), draw)
-    yield commands.two_at_once(times(8), draw)
     real = Scene(study_of(REAL), folder / "real")
     yield kills.at_random_moments(real, times(60), draw, "real training and answers")
     if kills.can_trace():
@@ -64,6 +51,18 @@ def tried(folder: Path, share: float, draw: random.Random) -> Iterator[Count]:
     yield damages.of_unfinished_cells(real, times(10), draw, "of real training")
     if scarce.can_mount():
         yield from scarce.of_whole_studies(real)
+    toy = Scene(study_of(TOY), folder / "toy")
+    yield kills.at_random_moments(toy, times(300), draw, "planted answers")
+    if kills.can_trace():
+        yield kills.at_system_calls(toy, times(80), draw)
+    commands = Commands(toy, TOY)
+    yield from commands.stopped(times(6), draw)
+    yield commands.two_at_once(times(8), draw)
+    yield from damages.of_committed_runs(toy, times(8), draw)
+    yield damages.of_exchanged_runs(toy, times(8), draw)
+    yield damages.of_unfinished_cells(toy, times(40), draw)
+    yield damages.of_drafts(toy, times(5), draw)
+    yield damages.of_full_disks(toy, times(20), draw)
 
 
 if __name__ == "__main__":
