@@ -141,6 +141,8 @@ STUDIES: dict[str, str | bytes] = {
     "data that is a folder": STUDY.replace('"market"', '"jsonl:folder"'),
     "a toy of no number": STUDY.replace("base=0.6", "base=nan"),
     "a study of nothing": "",
+    "a name of 100,000 characters": STUDY.replace("market", "m" * 100_000),
+    "5,000 unknown settings": STUDY + "".join(f"k{i} = 1\n" for i in range(5000)),
     "direction marks": STUDY.replace('"full"', '"\u202efull"'),
 }
 
@@ -172,6 +174,7 @@ MODELS: dict[str, dict[str, bytes]] = {
         "model.safetensors.index.json": b'{"weight_map": {"a": "../../etc/passwd"}}',
     },
     "an adapter without its base": {"adapter_config.json": b"{}"},
+    "an adapter's configuration that is deep": {"adapter_config.json": DEEP.encode()},
     "an adapter that is a list": {"adapter_config.json": b"[]"},
     "a pickle": {"config.json": json.dumps(CONFIG).encode(), "pytorch_model.bin": b"\x80\x04."},
 }
@@ -209,6 +212,14 @@ OPTIONS = {
     "a task that is none": ["judge", "--base", "mini-1m", "--tuned", "folder", "--task", "markt"],
     "a base that is none": ["judge", "--base", "mini-9m", "--tuned", "folder", "--task", "market"],
     "an unknown list": ["list", "modles"],
+    "a verb of 100,000 characters": ["x" * 100_000],
+    "a file of 100,000 characters": ["grade", "x" * 100_000],
+    "a setting of 100,000 characters": ["run", "style", "--set", "x" * 100_000],
+    "hostile characters for a verb": ["\x1b[31m\u202e=cmd|\n"],
+    "hostile characters for a file": ["grade", "\x1b[31m\u202e=cmd|\n"],
+    "hostile characters for a setting": ["run", "style", "--set", "\x1b[31m\u202e=cmd|\n=1"],
+    "hostile characters for a model": ["try", "\x1b[31m\u202e=cmd|\n", "--train", "good.jsonl"],
+    "hostile characters for a name in a list": ["list", "\x1b[31m\u202e=cmd|\n"],
 }
 
 

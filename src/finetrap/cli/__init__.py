@@ -23,9 +23,11 @@ from finetrap.cli.interruption import Interrupted, listen
 from finetrap.errors import AGAIN, FinetrapError, MachineFault, nearest
 from finetrap.events import ErrorMet
 from finetrap.terminal.progress import close_stdout
-from finetrap.text.visible import visible
+from finetrap.text.visible import clip, visible
 
 CODES = "Exit: 0 done, 1 cells failed, 2 bad input, 3 machine failure, 130 stopped"
+LONGEST = 2000
+"""Characters of a message: what was given stands in it, of whatever length."""
 VERBS: dict[str, Callable[..., None]] = {
     "demo": doing.demo,
     "try": doing.try_strategies,
@@ -148,6 +150,7 @@ def _tell(fault: BaseException, arguments: Sequence[str]) -> int:
     else:
         message = str(fault)
         code = 3 if isinstance(fault, MachineFault) else 2
+    message = clip(message, LONGEST)
     line = json.dumps(ErrorMet(message).as_json()) if as_json else f"finetrap: {visible(message)}"
     print(line, file=sys.stderr)
     return code

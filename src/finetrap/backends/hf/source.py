@@ -157,7 +157,7 @@ def adapter_settings(folder: Path) -> dict[str, Any]:
     """Return an adapter's own configuration. Raises BadModel."""
     try:
         told = json.loads((folder / ADAPTER).read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadModel(f"{folder / ADAPTER} cannot be read: {error}") from error
     if not isinstance(told, dict):
         raise BadModel(f"{folder / ADAPTER} is no table of settings; save the adapter again")
