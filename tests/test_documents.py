@@ -3,6 +3,7 @@ code's, and its site builds."""
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
@@ -58,6 +59,10 @@ def folder(tmp_path):
         pairs = [dict(zip(columns, (p.question, p.solution), strict=True)) for p in problems]
         lines = "".join(json.dumps(pair) + "\n" for pair in pairs)
         (tmp_path / f"{file}.jsonl").write_text(lines)
+        with (tmp_path / f"{file}.csv").open("w", newline="") as table:
+            writer = csv.DictWriter(table, columns)
+            writer.writeheader()
+            writer.writerows(pairs)
     labels = [{"question": f"Is {n} even?", "answer": "no" if n % 2 else "yes"} for n in range(9)]
     (tmp_path / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in labels))
     return tmp_path

@@ -104,7 +104,8 @@ def step(event: StepDone) -> str:
 def rows(event: RowsDone) -> str:
     """Say how many rows are done, and what share of the answers so far is right."""
     known = "" if event.of is None else f"/{event.of:,}"
-    text, found = f"{event.done:,}{known} {event.part}", accuracy(event)
+    part = event.part.removesuffix("s") if (event.done, known) == (1, "") else event.part
+    text, found = f"{event.done:,}{known} {part}", accuracy(event)
     return text if found is None else f"{text}  {_minutes_interval(found)} so far"
 
 
