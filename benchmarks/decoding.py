@@ -28,6 +28,7 @@ from benchmarks.countdown import STOP, countdown, endings, lengths
 from benchmarks.harness import Side, Work, alternate, fastest, needs, parser
 from benchmarks.measured import Done, report
 from benchmarks.shape import SMOLLM2_135M, Shape, checkpoint, gsm8k, spec
+from finetrap.backends.hf.device import chosen
 from finetrap.errors import BadData, FinetrapError
 from finetrap.records import Limits
 from finetrap.text import prompts
@@ -116,12 +117,11 @@ def open_lm_eval(asked: Asked, batch: int = 1, trial: bool = False) -> Work:
     """A trial completes one full batch, of the longest problems."""
     import logging
 
-    import torch
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = str(chosen())
     model = HFLM(str(asked.folder), dtype=PEERS[asked.dtype], batch_size=batch, device=device)
     tokens = [len(model.tok_encode(text)) for text in asked.prompts]
 

@@ -30,6 +30,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measured import Comparison, Done, Measured, Round
+from finetrap.backends.hf import device as devices
+from finetrap.backends.hf.device import chosen
 from finetrap.errors import BadInput, FinetrapError
 
 Work = Callable[..., Done]
@@ -162,11 +164,11 @@ def matrix_limit(threads: int, half: bool = False) -> float:
 def open_matrix_product(size: int = 2048, half: bool = False, onednn: bool = False) -> Work:
     import torch
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = chosen()
     dtype = torch.bfloat16 if half else torch.float32
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     multiply = torch.mm
-    if onednn and device == "cpu" and torch.backends.mkldnn.is_available():
+    if onednn and device.type == "cpu" and torch.backends.mkldnn.is_available():
         b = torch.ops.mkldnn._reorder_linear_weight(b)
 
         def multiply(a: Any, b: Any) -> Any:
@@ -230,17 +232,15 @@ def _timed(work: Work, arguments: Mapping[str, Any]) -> Round:
     gc.collect()
     started, computed = time.perf_counter(), time.process_time()
     done = work(**arguments)
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    if chosen().type != "cpu":
+        torch.accelerator.synchronize()
     return Round(time.perf_counter() - started, time.process_time() - computed, done)
 
 
 def _peak() -> int:
     """Return the process's peak: of the GPU, else VmHWM, which unlike ru_maxrss starts at exec."""
-    import torch
-
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
+    if (held := devices.peak()) is not None:
+        return held
     try:
         for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM:"):

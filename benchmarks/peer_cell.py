@@ -30,6 +30,7 @@ def train(job: Mapping[str, Any], folder: Path) -> None:
     from trl import SFTConfig, SFTTrainer
 
     from benchmarks.training import encoded
+    from finetrap.backends.hf.device import chosen
     from finetrap.backends.hf.training.member import seeded
 
     datasets.disable_progress_bars()
@@ -62,7 +63,7 @@ def train(job: Mapping[str, Any], folder: Path) -> None:
                 max_grad_norm=job["clip"],
                 weight_decay=job["weight_decay"],
                 bf16=False,
-                use_cpu=not torch.cuda.is_available(),
+                use_cpu=chosen().type == "cpu",
                 gradient_checkpointing=False,
                 train_sampling_strategy="sequential",
                 max_length=job["max_length"],
@@ -88,11 +89,12 @@ class Evaluator:
     def __init__(self, folder: str, batch: int) -> None:
         import logging
 
-        import torch
         from lm_eval.models.huggingface import HFLM
 
         logging.getLogger("lm_eval").setLevel(logging.ERROR)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        from finetrap.backends.hf.device import chosen
+
+        device = str(chosen())
         self.model = HFLM(folder, dtype="float32", batch_size=batch, device=device)
 
     def ask(self, test: Mapping[str, Any]) -> list[Any]:

@@ -28,6 +28,7 @@ from benchmarks.harness import Side, Work, alternate, fastest, needs, parser
 from benchmarks.measured import Done, report
 from benchmarks.shape import SMOLLM2_135M, Shape, checkpoint, data, spec
 from finetrap import tasks
+from finetrap.backends.hf.device import chosen
 from finetrap.errors import FinetrapError
 from finetrap.records import Limits, Problem
 from finetrap.text import prompts
@@ -120,12 +121,11 @@ def open_finetrap(asked: Asked) -> Work:
 def open_lm_eval(asked: Asked, batch: int = 1) -> Work:
     import logging
 
-    import torch
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = str(chosen())
     model = HFLM(str(asked.folder), dtype=PEERS[asked.dtype], batch_size=batch, device=device)
     tokens = [[len(model.tok_encode(a + b)) - 1 for a, b in item] for item in asked.items]
 

@@ -29,6 +29,7 @@ from typing import Any
 from benchmarks.harness import Side, Work, Worker, alternate, needs, parser
 from benchmarks.measured import Comparison, Done, Round, report
 from benchmarks.shape import SMOLLM2_135M, Shape, checkpoint, gsm8k, spec
+from finetrap.backends.hf.device import chosen
 from finetrap.errors import BadInput, FinetrapError
 from finetrap.records import Limits, Precision, StrategySpec, TrainSpec
 from finetrap.text import prompts
@@ -181,7 +182,6 @@ def open_finetrap(trained: Trained) -> Work:
 
 def open_trl(trained: Trained, rows: int, joined: bool) -> Work:
     """`rows` go through the model in one pass, padded or `joined` into one."""
-    import torch
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(trained.folder))
@@ -189,7 +189,7 @@ def open_trl(trained: Trained, rows: int, joined: bool) -> Work:
     for step in steps:
         step.sort(key=lambda row: -len(row["input_ids"]))
     tokens = [sum(len(row["input_ids"]) for row in step) for step in steps]
-    on_gpu = torch.cuda.is_available()
+    on_gpu = chosen().type != "cpu"
     settings = {
         "bf16": trained.dtype == "bf16",
         "use_cpu": not on_gpu,

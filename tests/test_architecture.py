@@ -164,6 +164,19 @@ def test_torchs_private_operators_stand_behind_one_guard(file: Path) -> None:
     assert not private or module(file) == "finetrap.backends.hf.kernels.private"
 
 
+def test_a_kind_of_device_is_named_in_one_place() -> None:
+    """Help texts and messages name them for people; code asks finetrap.backends.hf.device."""
+    benchmarks = sorted((SOURCE.parent / "benchmarks").glob("**/*.py"))
+    found = {}
+    for file in (*FILES, *benchmarks):
+        nodes = tree(file)
+        asks = [n for n in nodes if isinstance(n, ast.Attribute) and n.attr in ("cuda", "xpu")]
+        names = [n for n in nodes if isinstance(n, ast.Constant) and n.value in ("cuda", "mps")]
+        if asks or names:
+            found[str(file.relative_to(SOURCE.parent))] = [n.lineno for n in (*asks, *names)]
+    assert set(found) <= {"src/finetrap/backends/hf/device.py"}, found
+
+
 @pytest.mark.parametrize("file", [f for f in FILES if part(f) in JUDGING], ids=name)
 def test_judging_never_needs_torch(file: Path) -> None:
     assert not {dotted.split(".")[0] for dotted in imports(file)} & set(HEAVY)

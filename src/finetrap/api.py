@@ -86,18 +86,21 @@ def run(
     retry_failed: bool = False,
     allow_code: bool = False,
     quiet: bool = False,
+    engine: str = "local",
+    address: str | None = None,
 ) -> Runs:
     """Run what remains of a study into the folder `runs`, and return the runs.
 
     What is there already is kept, so a call that was interrupted goes on where it was. A cell that
     failed does not raise: it is a row of `cells()`. `workers` counts processes, by default as many
     as cores and memory allow. `allow_code` runs code that comes with the study or its models, where
-    the study asks for it. Raises BadInput for a model or data that cannot be used, at the end.
+    the study asks for it. `engine` is where cells run, as for `finetrap run`: local, ray (at an
+    `address`) or slurm. Raises BadInput for a model or data that cannot be used, at the end.
     """
-    from finetrap.measure.engines import rounds
+    from finetrap.measure.engines import engine_named, rounds
     from finetrap.terminal import Progress
 
-    store = Store(Path(runs))
+    store, where = Store(Path(runs)), engine_named(engine, address)
     with Progress(as_json=False, quiet=quiet) as progress:
         rounds.run_study(
             study,
@@ -106,6 +109,7 @@ def run(
             retry_failed=retry_failed,
             emit=progress.emit,
             allow_code=allow_code,
+            engine=where,
         )
     progress.check()
     return Runs(runs, study)

@@ -14,7 +14,7 @@ import pytest
 
 import finetrap as ft
 from finetrap import api, miniature, records
-from finetrap.errors import BadStudy, MissingPackage
+from finetrap.errors import BadInput, BadStudy, MissingPackage
 from finetrap.measure.study import reading as studies
 from finetrap.measure.study.cells import cells_of
 from finetrap.measure.study.file import StudyTable
@@ -120,6 +120,12 @@ def test_values_of_python_are_taken_as_toml_would_write_them(tmp_path, monkeypat
         ft.Study(**{**WRITTEN, "seeds": [True]})
     with pytest.raises(ft.BadInput, match="limits: found"):
         ft.Study(**{**WRITTEN, "limits": object()})
+
+
+def test_an_engine_is_named_as_on_the_command_line(tmp_path):
+    with pytest.raises(BadInput, match="give local, ray or slurm"):
+        ft.run(ft.load("demo"), tmp_path, engine="cloud")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_shipped_study_is_named_like_on_the_command_line():

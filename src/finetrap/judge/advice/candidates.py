@@ -129,6 +129,7 @@ def gather_candidates(
 
     The base model is one, and strategies that ended without answers are too.
     """
+    runs = [run for run in runs if run.cell.model.shown == comparison.model]
     labels = strategy_labels(runs)
     found = []
     for arm in comparison.arms:

@@ -193,7 +193,7 @@ class Array(Receiver):
             "array_parallelism": self.workers,
             "additional_parameters": {"requeue": True},
         }
-        if device_wanted().startswith(("cuda", "xpu")):
+        if device_wanted() not in ("auto", "cpu"):
             asked["gpus_per_node"] = 1
         return {**asked, **self.settings}
 
