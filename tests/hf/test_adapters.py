@@ -115,6 +115,13 @@ def test_an_adapter_on_layers_that_stand_twice_is_kept_beside_them(model, tmp_pa
     model.reset()
 
 
+def test_layers_that_stand_twice_are_refused_where_their_types_are_listed_once(tmp_path):
+    table = {**LORA, "target_modules": ["q_proj"], "layer_replication": [[0, 1], [0, 2]]}
+    listing = open_model(tiny.spec(tiny.write_qwen2(tmp_path / "listing")), Limits())
+    with pytest.raises(Unsupported, match="lists the types of its layers"):
+        listing.train(ROWS, named("twice", **table), TrainSpec(epochs=1, batch=4), seed=0)
+
+
 def test_the_saved_adapter_names_the_base_model_of_the_study(model, folder, tmp_path):
     model.train(ROWS, named("lora"), TrainSpec(epochs=1, batch=4), seed=0)
     model.save(tmp_path, whole=False)

@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from finetrap import tasks
-from finetrap.errors import BadData
+from finetrap.errors import BadData, BadInput
 
 Q, A = "What is 2 + 2?", "4"
 
@@ -208,3 +208,12 @@ def test_training_questions_that_are_all_asked_in_the_test_are_told(tmp_path):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(BadData, match="10 rows, 5 distinct questions: all 5 to train on are asked"):
         tasks.load(tasks.reference(f"jsonl:{path}", options={"split": "side"}))
+
+
+def test_choices_that_nothing_reads_are_refused(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"question": Q, "answer": A}) + "\n")
+    with pytest.raises(BadInput, match=r"choices is 'nope' and nothing reads it; add scoring = "):
+        load(path, choices="nope")
+    with pytest.raises(BadData, match="no `nope`"):
+        load(path, choices="nope", scoring="choice")

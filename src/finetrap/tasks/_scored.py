@@ -33,6 +33,11 @@ def checked_scoring(name: str, options: Mapping[str, Any]) -> str | None:
     """Return how a task is scored, None where it does not say. Raises BadInput, and
     MissingPackage for one that needs what is not installed."""
     how = options.get("scoring")
+    if "choices" in options and how not in CHOSEN:
+        raise BadInput(
+            f"{name}: choices is {options['choices']!r} and nothing reads it; add "
+            'scoring = "choice" (the likeliest is taken) or "letter" (its letter is written)'
+        )
     if how is None:
         return None
     if str(how).startswith(own_scorer.PREFIX):

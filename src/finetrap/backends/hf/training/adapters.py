@@ -113,6 +113,7 @@ def put_on(core: Any, table: Mapping[str, Any]) -> tuple[Any, Any]:
             "change the strategy's [peft] table"
         ) from error
     _refuse_tied(model, config)
+    _refuse_replicated(model, config)
     return model, config
 
 
@@ -311,6 +312,17 @@ def _refuse_tied(model: Any, config: Any) -> None:
             "embedding and head, and this adapter would train one of the two and change both when "
             "it is merged; leave it out of target_modules"
             + (", or say ensure_weight_tying = true" if tying else "")
+        )
+
+
+def _refuse_replicated(model: Any, config: Any) -> None:
+    """Raise Unsupported for layers that stand twice in a model that lists their types once."""
+    core = model.get_base_model()
+    types = getattr(core.config, "layer_types", None)
+    if getattr(config, "layer_replication", None) and types:
+        raise Unsupported(
+            f"{config.peft_type.value} with layer_replication: {type(core).__name__} lists the "
+            "types of its layers, and PEFT repeats the layers without them; leave it out"
         )
 
 
