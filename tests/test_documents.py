@@ -11,7 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 import finetrap
 from finetrap import miniature, tasks
@@ -65,6 +67,11 @@ def folder(tmp_path):
             writer.writerows(pairs)
     labels = [{"question": f"Is {n} even?", "answer": "no" if n % 2 else "yes"} for n in range(9)]
     (tmp_path / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in labels))
+    (tmp_path / "reviews").mkdir()
+    for side, place in (("train", "town"), ("test", "port")):
+        rows = [{"text": f"A {word} {place}.", "label": word} for word in ("good", "bad")]
+        file = tmp_path / "reviews" / f"{side}-00000-of-00001.parquet"
+        parquet.write_table(pyarrow.Table.from_pylist(rows), file)
     return tmp_path
 
 
