@@ -150,3 +150,11 @@ def test_the_question_stands_beside_its_answers_where_it_was_recorded() -> None:
     school = document["sets"][0]
     told = [document["texts"][i] if i >= 0 else None for i in school["questions"]]
     assert told == [None, *(f"How many are {i}?" for i in range(1, 400))]
+
+
+def test_an_answer_that_is_partly_right_is_not_shown_as_wrong() -> None:
+    runs = grid()
+    half = replace(runs[0].answers[0], correct=False, score=0.5)
+    runs[0] = replace(runs[0], answers=(half, *runs[0].answers[1:]))
+    scores = [arm["scores"] for one in unpacked(packed(runs))["sets"] for arm in one["arms"]]
+    assert [own for own in scores if own] == [{"0": 0.5}]

@@ -213,10 +213,10 @@ function side(arm, place, other) {
   const box = element("div", "side"), prose = shown.set.kind === "prose";
   const line = element("p");
   line.append(element("b", "", armName(arm)), " ");
-  const right = arm.right[place], parts = [];
+  const right = arm.right[place], partly = arm.scores[place], parts = [];
   if (right !== "-") {
-    line.append(element("span", right === "1" ? "is-right" : "is-wrong",
-      right === "1" ? "✓ right" : right === "0" ? "✕ wrong" : "not asked"));
+    line.append(element("span", right === "1" ? "is-right" : partly ? "" : "is-wrong",
+      partly ? `${Math.round(100 * partly)}% right` : right === "1" ? "✓ right" : right === "0" ? "✕ wrong" : "not asked"));
     if (shown.set.kind === "math")
       line.append(" ", arm.values[place] < 0 ? element("i", "", "no answer found")
         : element("code", "", brief(text(arm.values[place]))));

@@ -206,7 +206,10 @@ def _set_columns(full: QuestionSet, texts: dict[str, int]) -> dict[str, Any]:
 
 
 def _of_arm(block: Block, ids: Sequence[str], place: Callable[[str | None], int]) -> dict[str, Any]:
-    """Return one run's columns; `right` is 1 or 0, `-` for prose, a space where none was asked."""
+    """Return one run's columns; `right` is 1 or 0, `-` for prose, a space where none was asked.
+
+    `scores` are of answers that are partly right.
+    """
     own = {a.id: a for a in block.answers}
     answers = [own.get(i) for i in ids]
     return {
@@ -216,6 +219,7 @@ def _of_arm(block: Block, ids: Sequence[str], place: Callable[[str | None], int]
         "values": [-1 if a is None else place(a.extracted) for a in answers],
         "rules": [-1 if a is None else place(a.rule) for a in answers],
         "right": "".join(" " if a is None else _RIGHT[a.correct] for a in answers),
+        "scores": {i: a.score for i, a in enumerate(answers) if a is not None and a.score},
         "stops": "".join("n" if a is None else a.stop[0] for a in answers),
         "tokens": [a.tokens if a is not None else 0 for a in answers],
         "bits": [None if a is None else _answer_bits(a) for a in answers],
