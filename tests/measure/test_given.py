@@ -230,3 +230,25 @@ def test_a_checkpoint_and_an_adapter_are_judged_by_one_command(tmp_path, base):
     evidence = json.loads((run / "evidence.json").read_text())
     assert {"overlap", "tuned_loss", "base_loss", "divergence"} <= evidence.keys()
     assert (tmp_path / "finetrap-judge" / "report.html").is_file()
+
+
+@pytest.mark.parametrize("same", [False, True], ids=["another file", "the tested file"])
+def test_every_row_of_a_tested_file_is_asked_but_of_one_that_was_trained_on(tmp_path, base, same):
+    tuned(tmp_path / "checkpoint", base)
+    for name, first in (("test", 0), ("train", 50)):
+        rows = [
+            {"question": f"What is {n} + 1?", "answer": f"{n + 1}"} for n in range(first, first + 8)
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    trained = "test" if same else "train"
+    command = finetrap(
+        *("judge", "--base", "base", "--tuned", "checkpoint", "--task", "test.jsonl"),
+        *("--train", f"{trained}.jsonl", "--max-new-tokens", "4"),
+        cwd=tmp_path,
+    )
+    assert command.returncode == 0, command.stderr
+    (run,) = (tmp_path / "finetrap-judge" / "runs").glob("*-checkpoint-s0--*")
+    asked = (run / "answers.jsonl").read_text().splitlines()
+    trained_on = json.loads((run / "evidence.json").read_text())["overlap"]["train"]
+    assert (len(asked) == trained_on == 8) is not same
+    assert not same or 0 < len(asked) == 8 - trained_on

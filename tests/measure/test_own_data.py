@@ -158,7 +158,7 @@ def test_a_file_that_cannot_be_used_says_why(tmp_path, content, options, said):
     [
         ({"qestion": "q"}, "did you mean 'question'"),
         ({"question": 3}, "must be a string"),
-        ({"test_share": 0}, "above 0 and at most 1"),
+        ({"test_share": -0.1}, "from 0 to 1"),
         ({"test_share": 0.5, "split": "s"}, "only one of"),
         ({"group": "g", "split": "s"}, "cannot stand beside `split`"),
         ({"duplicates": "keep"}, 'it can be "drop"'),

@@ -78,6 +78,7 @@ def judge(
         "strategy": strategies,
         "data": dict(_data_at(entry) for entry in data or ()),
         **({"train": {"task": _task(train), "problems": "all"}} if train else {}),
+        "task": _whole_files([*task, *(probes or ())], train),
     }
     out.mkdir(parents=True, exist_ok=True)
     file, voice = out / "study.toml", Voice(as_json, quiet)
@@ -117,6 +118,22 @@ def _task(entry: str) -> str:
         return f"jsonl:{place_of(entry).resolve()}"
     place = place_of(path)
     return f"{kind}:{place.resolve()}" if colon and place.exists() else entry
+
+
+def _whole_files(tests: list[str], train: str | None) -> dict[str, dict[str, float]]:
+    """Return the options by which every row of a file is tested, or is what was trained on.
+
+    A file that is both is split, as in any study.
+    """
+    files = {_task(entry): 1.0 for entry in tests if _is_file(entry)}
+    if train and _is_file(train) and files.pop(_task(train), None) is None:
+        files[_task(train)] = 0.0
+    return {name: {"test_share": share} for name, share in files.items()}
+
+
+def _is_file(entry: str) -> bool:
+    kind, colon, path = entry.partition(":")
+    return place_of(path if colon and kind == "jsonl" else entry).is_file()
 
 
 def _data_at(entry: str) -> tuple[str, str]:

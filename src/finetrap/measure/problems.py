@@ -22,6 +22,8 @@ class Problems:
         """Return what a cell asks: test problems, or what is held out to choose settings on."""
         task = self._task(cell.task)
         problems = tasks.asked(task, cell.limits.test_problems, cell.split, cell.train.dev)
+        if cell.split == "test" and not task.test:
+            raise BadInput(f"task '{task.name}' has no test problems; it can only be trained on")
         count = cell.limits.probe_problems
         probes = {
             ref.name: Questions(found.kind, chosen, available=len(found.test))

@@ -10,8 +10,8 @@ the test problems: `test` is a file beside the first, `split` a column that says
 beside the data, and for the options in the column `choices`, else the file's different answers,
 `choice` (the likeliest) or `letter` (the one that the model writes).
 Otherwise one problem in five is held out by the wording of its question, or by its `group`, whose
-rows stay together (`test_share`; 1 makes all of them test problems). A training row that asks what
-the test asks is refused, or left out with `duplicates = "drop"`.
+rows stay together (`test_share`; 1 makes all of them test problems, 0 training problems). A
+training row that asks what the test asks is refused, or left out with `duplicates = "drop"`.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def revision(name: str, source: str | None, options: Mapping[str, Any]) -> str:
         if option in options and not isinstance(options[option], str):
             raise BadInput(f"{name}: option {option} is {options[option]!r}; it must be a string")
     share = options.get("test_share", TEST_SHARE)
-    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
-        raise BadInput(f"{name}: test_share is {share!r}; it must be above 0 and at most 1")
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+        raise BadInput(f"{name}: test_share is {share!r}; it must be from 0 to 1")
     check_sides(name, options)
     files = _own_files(source, options)
     how = checked_scoring(name, options)
@@ -159,7 +159,7 @@ def _refuse_one_side(
     if {"split", "test"} & set(ref.options):
         if not test:
             raise BadData(f"{found}: no row says test in `{ref.options.get('split')}`")
-    elif (not test or not train) and ref.options.get("test_share") != 1:
+    elif (not test or not train) and ref.options.get("test_share") not in (0, 1):
         side = "test" if train else "training"
         raise BadData(
             f"{found}, and none left for the {side}: problems are held out by the wording of "
