@@ -101,6 +101,7 @@ PLACES = {
     "plan": ["plan", "PATH"],
     "fsck": ["fsck", "PATH"],
     "report": ["report", "--runs", "PATH"],
+    "regrade": ["regrade", "PATH"],
     "try": ["try", "toy:base=0.5", "--train", "PATH"],
     "judge": ["judge", "--base", "mini-0.1m", "--tuned", "PATH", "--task", "market"],
 }

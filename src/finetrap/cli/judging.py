@@ -68,7 +68,7 @@ def report(
 
     Example: finetrap report style --runs runs
     """
-    _need_runs(runs)
+    need_runs(runs)
     source = Source(runs, study, overrides, margin)
     report_to(source, out or runs / "report", Voice(as_json, quiet))
 
@@ -107,7 +107,7 @@ def diagnose(
             raise BadInput("give a run, or --before and --after, not both")
         found = [suspects.diagnose_files(before, after, filter_name, metric)]
     else:
-        _need_runs(runs)
+        need_runs(runs)
         findings, measured, _ = _judge_source(Source(runs))
         remaining = findings.remaining
         if run is None:
@@ -164,7 +164,7 @@ def advise(
     wishes = wanted_limits(max_memory, min_retention, must_ship_one_file)
     folder = runs or Path("runs")
     if runs is not None or model is None or study is not None:
-        _need_runs(folder)
+        need_runs(folder)
     source = Source(folder, study or Path("STUDY"), overrides)
     findings, _, _ = _judge_source(
         source._replace(study=study), wishes=wishes, command=source.command
@@ -349,7 +349,7 @@ def report_to(
     return findings
 
 
-def _need_runs(folder: Path) -> None:
+def need_runs(folder: Path) -> None:
     """Raise BadInput where there is nothing to judge; nothing is created."""
     if not folder.is_dir():
         raise BadInput(

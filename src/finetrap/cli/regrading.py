@@ -32,12 +32,14 @@ def regrade(
 
     Example: finetrap regrade runs
     """
+    from finetrap.cli.judging import need_runs
     from finetrap.runs.store import Store
     from finetrap.text.scoring import GRADING
 
     def say(text: str) -> None:
         print(ascii_line(text, MOST))
 
+    need_runs(runs)
     found = [row for pair in Store(runs).graded_before() for row in _changed_tests(*pair)]
     if as_json:
         print(json.dumps({"grading": GRADING, "tests": found}))

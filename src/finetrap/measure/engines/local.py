@@ -30,8 +30,8 @@ from finetrap.measure.engines.workers import (
 from finetrap.records import Cell, Keep, ModelSpec
 from finetrap.runs.store import Store
 
-GROUPS_PER_WORKER = 4
-"""Fewer groups leave workers idle at the end; more open models more often."""
+GROUPS_PER_WORKER = 2
+"""Of the work that is not in a group yet: fewer leave workers idle, more open models more often."""
 _MANY = 10_000
 """Problems assumed where a study takes all of them."""
 
@@ -133,19 +133,23 @@ def shifts(
 def group(cells: Sequence[Cell], workers: int) -> list[Group]:
     """Split cells into groups of one model each: base models first, then the longest.
 
-    One worker gets one group for each model; several get groups small enough to share.
+    One worker gets one group for each model. For several, each group takes a share of what is left,
+    so that groups shrink and the last ones end together (guided self-scheduling: Polychronopoulos &
+    Kuck 1987).
     """
     units: dict[object, list[Cell]] = {}
     for cell in cells:
         units.setdefault((opened_as(cell), cell.training_key()), []).append(cell)
     ordered = sorted(units.values(), key=lambda unit: (not _base_cells(unit), -_work(unit)))
-    share = _work(cells) / (GROUPS_PER_WORKER * workers) if workers > 1 else float("inf")
+    left, shares = _work(cells), GROUPS_PER_WORKER * workers
     filling: dict[object, list[Cell]] = {}
     groups: list[Group] = []
     for unit in ordered:
         open_group = filling.setdefault(opened_as(unit[0]), [])
-        if open_group and _work(open_group) + _work(unit) > share:
+        full = _work(open_group) + _work(unit) > left / shares
+        if workers > 1 and open_group and full:
             groups.append(tuple(open_group))
+            left -= _work(open_group)
             open_group.clear()
         open_group.extend(unit)
     groups += [tuple(rest) for rest in filling.values()]
