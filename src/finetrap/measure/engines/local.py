@@ -30,7 +30,7 @@ from finetrap.measure.engines.workers import (
 from finetrap.records import Cell, Keep, ModelSpec
 from finetrap.runs.store import Store
 
-GROUPS_PER_WORKER = 2
+GROUPS_PER_WORKER = 4
 """Of the work that is not in a group yet: fewer leave workers idle, more open models more often."""
 _MANY = 10_000
 """Problems assumed where a study takes all of them."""
