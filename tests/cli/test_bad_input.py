@@ -25,7 +25,7 @@ max_new_tokens = 40
 
 FAULTS = {
     "bad TOML": (STUDY + "seeds = [", ["line"]),
-    "unknown model": (STUDY.replace("mini-0.1m", "mini-0.2m"), ["mini-0.2m", "mini-0.1m"]),
+    "unknown model": (STUDY.replace("mini-0.1m", "mini-01m"), ["mini-01m", "mini-0.1m"]),
     "unknown task": (STUDY.replace('"market"', '"markt"'), ["markt", "market"]),
     "unknown strategy": (STUDY.replace('"full"', '"ful"'), ["ful", "full"]),
     "negative rate": (STUDY + "[strategy.full]\nlearning_rate = -1.0\n", ["learning_rate"]),
