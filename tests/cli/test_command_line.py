@@ -18,6 +18,7 @@ import typer
 
 from finetrap.cli import CODES, VERBS, app, example, main
 from finetrap.cli.options import Source
+from finetrap.measure.study import reading, search
 from finetrap.runs.store import Store
 from finetrap.terminal.live import STOPPING
 from tests.builders.commands import answers, finetrap
@@ -347,6 +348,15 @@ def test_an_unfinished_study_is_reported_without_any_verdict(tmp_path):
     assert document["remaining"] == 2
     assert {effect["verdict"] for effect in document["effects"]} == {None}
     assert document["advice"] == document["outcomes"] == []
+    whole = {"limits.test_problems": 200, "seeds": [0, 1]}
+    study = reading.load_study(tmp_path / "toy.toml", whole)
+    store = Store(tmp_path / "runs")  # as a run of both seeds that was stopped leaves it
+    store.remember(study, search.named_cells(study, store)[0])
+    for verb in ("advise", "diagnose"):
+        told = finetrap(verb, "--runs", "runs", cwd=tmp_path)
+        assert told.returncode == 0, told.stderr
+        assert "before the last run, 2 cells remaining" in told.stdout
+        assert not any(word in told.stdout for word in words)
     finished = finetrap("report", "toy.toml", *shared, cwd=tmp_path)
     assert "harmed" in finished.stdout
     assert "remaining" not in finished.stdout

@@ -111,6 +111,9 @@ def diagnose(
         findings, measured, _ = _judge_source(Source(runs))
         remaining = findings.remaining
         if run is None:
+            if remaining:
+                Voice(as_json, quiet).result(*_too_early("diagnosis", findings))
+                return
             found = list(findings.diagnoses)
         else:
             found = [suspects.diagnose_run(_run_named(run, measured), measured, findings)]
@@ -169,8 +172,10 @@ def advise(
     findings, _, _ = _judge_source(
         source._replace(study=study), wishes=wishes, command=source.command
     )
-    remaining = findings.remaining
     found = [a for a in findings.advice if model in (None, a.model)]
+    if found and findings.remaining:
+        Voice(as_json, quiet).result(*_too_early("advice", findings, source.command))
+        return
     if found:
         documents = [advising.advice_document(one) for one in found]
         if len(found) > 1:
@@ -182,13 +187,24 @@ def advise(
             f"{folder} holds no judged runs; name a MODEL for what is published about it"
         )
     else:
-        known, remaining = _published(model), 0
+        known = _published(model)
         documents, sentences = (
             [advising.advice_document(known)],
             [advice_text(known, verbose=verbose)],
         )
     document = documents if len(documents) > 1 else documents[0]
-    Voice(as_json, quiet).result(document, _not_final(remaining) + "\n".join(sentences))
+    Voice(as_json, quiet).result(document, "\n".join(sentences))
+
+
+def _too_early(
+    what: str, findings: Findings, command: str = "finetrap run STUDY"
+) -> tuple[dict[str, Any], str]:
+    """Return, for a program and for a person, that nothing is concluded before the last run."""
+    why = (
+        f"no {what} before the last run, {findings.remaining} cells remaining: a verdict that is "
+        "looked for again and again is found by chance"
+    )
+    return {"remaining": findings.remaining, "why": why}, f"{why}\nnext: {command}"
 
 
 def _not_final(remaining: int) -> str:
