@@ -33,7 +33,7 @@ NOT_RUN = [
         "docs/tutorial.md",
         "a study of 16 cells, minutes on two cores; tests/cli/test_walk.py runs a smaller one",
     ),
-    *[("docs/how-to/cluster.md", "needs a cluster")] * 5,
+    *[("docs/how-to/cluster.md", "needs a cluster")] * 6,
     ("docs/how-to/judge-your-own.md", "needs a model of your own"),
     ("docs/how-to/judge-your-own.md", "needs TRL and a model of your own"),
     ("docs/how-to/judge-your-own.md", "needs a model of your own"),

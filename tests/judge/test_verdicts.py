@@ -459,7 +459,7 @@ def test_nothing_asks_for_more_problems_than_a_test_has(available):
         assert (row.needed_n, row.needed_seeds) == (None, None)
         assert 2 < row.decides < 20
         assert "the test's 300 problems are too few for this margin" in row.note
-        assert f"decide one of {row.decides:.1f} points" in row.note
+        assert f"suffice for one of {row.decides:.1f} points" in row.note
     else:
         assert 300 < row.needed_n <= available
         assert row.decides is None

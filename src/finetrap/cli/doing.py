@@ -166,6 +166,7 @@ def try_strategies(
     voice = Voice(as_json, quiet)
     names = dict(_list_column(entry) for entry in columns or ())
     wanted = trying.Wanted(model, train, test, names, tuple(probes or ()))
+    out.mkdir(parents=True, exist_ok=True)
     store = Store(out / "runs")
     if test is None:
         voice.say("no --test: holding out one problem in five, by a hash of its question")
