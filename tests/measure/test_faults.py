@@ -14,6 +14,7 @@ import pytest
 
 from finetrap import quota
 from finetrap.errors import Diverged, MachineFault, machine_fault, out_of_memory
+from finetrap.measure import meter
 
 LIMITED = """
 import os, resource, sys
@@ -228,3 +229,10 @@ def test_the_limits_of_control_groups_are_seen(files, total, free, kills, tmp_pa
         assert quota.memory_total(root) == total
     else:
         assert quota.memory_total(root) > 2**29
+
+
+def test_memory_that_a_limit_keeps_from_a_process_is_told_with_the_limit(monkeypatch) -> None:
+    monkeypatch.setattr(meter, "own_limit", lambda: 4_600_000_000)
+    fault = meter.held_by_others()
+    assert "4.6 GB of addresses (ulimit -v)" in str(fault)
+    assert "raise the limit" in str(fault)

@@ -70,7 +70,14 @@ class Meter:
 
 
 def held_by_others() -> MemoryTaken | None:
-    """Return the fault of memory that ran out while other processes held `OTHERS` of it."""
+    """Return the fault of memory that ran out while other processes held `OTHERS` of it, or that
+    was kept from this one."""
+    limit = own_limit()
+    if limit is not None and device.memory() is None:
+        return MemoryTaken(
+            f"this process may hold {limit / 1e9:,.1f} GB of addresses (ulimit -v), which was too "
+            f"little; raise the limit, {AGAIN}"
+        )
     free, total, own = _memory()
     others = total - free - own
     if others < OTHERS * total:
@@ -86,8 +93,6 @@ def _memory() -> tuple[int, int, int]:
     one is used."""
     if (known := device.memory()) is not None:
         return known
-    if own_limit() is not None:  # what others hold is no part of it
-        return 0, 0, 0
     return memory_free(), memory_total(), resident()
 
 
