@@ -232,6 +232,25 @@ class CellAgain(Event):
     """what became of its process"""
 
 
+@dataclass(frozen=True)
+class CellHeld(Event):
+    """A cell is left to another process that measures it: for this one it remains."""
+
+    names = ("cell-held",)
+    key: str
+    """the cell's key"""
+    slug: str
+    """its readable name"""
+    host: str | None
+    """the machine of the other process; null where that cannot be told"""
+    pid: int | None
+    """its number there"""
+    since: str | None
+    """when it began with the cell"""
+    by_file: bool
+    """whether a file says so, which outlives its process: `--take-over` takes the cell from it"""
+
+
 ENDINGS = (CellEnds, CellRefused, CellLeft)
 """What ends a cell."""
 

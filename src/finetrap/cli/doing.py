@@ -6,7 +6,8 @@ import json
 import math
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -34,6 +35,7 @@ from finetrap.cli.options import (
     SlurmSettings,
     Source,
     StudyFile,
+    TakeOver,
     Voice,
     Workers,
     finite,
@@ -41,7 +43,7 @@ from finetrap.cli.options import (
 )
 from finetrap.cli.planned import show_timing, silently
 from finetrap.errors import BadData, BadInput
-from finetrap.events import Emit, Shipped, StudyInterrupted, cell_ends
+from finetrap.events import CellHeld, Emit, Shipped, StudyInterrupted, cell_ends
 from finetrap.findings import Findings
 from finetrap.records import Cell
 from finetrap.runs.store import Store
@@ -93,6 +95,7 @@ def run(
     per_gpu: PerGpu = None,
     overrides: Overrides = None,
     retry_failed: Retry = False,
+    take_over: TakeOver = False,
     allow_code: AllowCode = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -111,6 +114,7 @@ def run(
         voice,
         overrides,
         retry_failed,
+        take_over=take_over,
         allow_code=allow_code,
         engine=where,
     )
@@ -296,6 +300,7 @@ def run_to_the_end(
     overrides: list[str] | None = None,
     retry_failed: bool = False,
     *,
+    take_over: bool = False,
     allow_code: bool = False,
     engine: Engine | None = None,
 ) -> bool:
@@ -306,8 +311,8 @@ def run_to_the_end(
     from finetrap.measure.engines import local, rounds
 
     plan = read_study(file, overrides)
-    store = Store(runs)
-    again = f"{Source(runs, file, overrides).command} --retry-failed"
+    store = Store(runs, take_over=time.time() if take_over else None)
+    command = Source(runs, file, overrides).command
     with _watched(voice, store) as watch:
         cells = rounds.run_study(
             plan,
@@ -320,7 +325,9 @@ def run_to_the_end(
             engine=engine or local.ready,
         )
     states = store.statuses()
-    _name_failures(store, [c for c in cells if states.get(c.key, "done") != "done"], voice, again)
+    failed = [cell for cell in cells if states.get(cell.key, "done") != "done"]
+    _name_failures(store, failed, voice, f"{command} --retry-failed")
+    _name_held([held for key, held in watch.held.items() if key not in states], voice, command)
     # A trial that failed is data of its search; a final run that failed is a hole in the study.
     finals = (states.get(cell.key, "remaining") for cell in cells if cell.split == "test")
     return all(state in ("done", "remaining") for state in finals)
@@ -338,11 +345,28 @@ def _name_failures(store: Store, cells: Sequence[Cell], voice: Voice, again: str
     voice.say(f"to run them once more: {again}")
 
 
+def _name_held(held: Sequence[CellHeld], voice: Voice, again: str) -> None:
+    """Say which cells were left to other processes, and how they are measured all the same."""
+    from finetrap.terminal import words
+
+    if not held:
+        return
+    voice.say("left to other processes, which measure them:")
+    for event in held:
+        voice.say(f"  {words.held(event)}")
+    if any(event.by_file for event in held):
+        voice.say(f"if such a process has ended, to measure its cells here: {again} --take-over")
+    else:
+        voice.say(f"if they end without them: {again}")
+
+
 class _Watch(NamedTuple):
     """Who hears of a run, and may stop it."""
 
     emit: Emit
     stopping: Callable[[], bool]
+    held: Mapping[str, CellHeld]
+    """Cells that were left to other processes, by key."""
 
 
 @contextmanager
@@ -355,7 +379,7 @@ def _watched(voice: Voice, store: Store) -> Iterator[_Watch]:
             Progress(as_json=voice.as_json, quiet=voice.quiet) as progress,
             interruptible(progress.stop_soon) as stopping,
         ):
-            yield _Watch(progress.emit, stopping)
+            yield _Watch(progress.emit, stopping, progress.state.held)
     except KeyboardInterrupt:
         state = progress.state
         remaining, again = state.remaining - state.done - state.failed, _same_command()

@@ -82,6 +82,13 @@ Overrides = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override the study: train.epochs=2"),
 ]
 Retry = Annotated[bool, typer.Option("--retry-failed", help="Also run failed cells once more.")]
+TakeOver = Annotated[
+    bool,
+    typer.Option(
+        "--take-over",
+        help="Measure cells too that a lock file leaves to a process which has ended.",
+    ),
+]
 AllowCode = Annotated[
     bool,
     typer.Option("--allow-code", help="Run code that comes with the study or its models."),

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from tempfile import gettempdir
@@ -27,7 +28,7 @@ from finetrap.errors import (
     machine_fault,
     out_of_memory,
 )
-from finetrap.events import CellLeft, CellRefused, Emit, cell_begins, cell_ends
+from finetrap.events import CellHeld, CellLeft, CellRefused, Emit, cell_begins, cell_ends
 from finetrap.measure import evidence, strategies
 from finetrap.measure.meter import Meter, environment, flops, held_by_others
 from finetrap.measure.session import Session
@@ -43,16 +44,19 @@ def run_group(
 ) -> None:
     """Run what remains of cells that share a model, and commit each run.
 
-    A cell that another process holds is left to it. A fault of the input (BadInput), memory that
-    others hold and a disk without room are told and leave their cell remaining: they are no
-    measurement. Any other fault of the machine ends the study. A `session` keeps what is open for
-    the next group. Raises MachineFault.
+    A cell that another process holds is left to it, and told. A fault of the input (BadInput),
+    memory that others hold and a disk without room are told and leave their cell remaining: they
+    are no measurement. Any other fault of the machine ends the study. A `session` keeps what is
+    open for the next group. Raises MachineFault.
     """
     session = session or Session()
     for number, cell in enumerate(cells, start=1):
         kept = closing(store.unfinished(cell, keep))
         with store.lock(cell.key) as mine, kept as unfinished:
-            if not mine or not store.remaining([cell]):
+            if not mine:
+                emit(_held(cell, store))
+                continue
+            if not store.remaining([cell]):
                 continue
             emit(cell_begins(cell))
             try:
@@ -69,6 +73,15 @@ def run_group(
                 unfinished.hand_on(store.unfinished(heir, keep))
             unfinished.remove()
             emit(cell_ends(run))
+
+
+def _held(cell: Cell, store: Store) -> CellHeld:
+    """Return what is told of a cell that another process measures."""
+    holder = store.holder(cell.key)
+    if holder is None:
+        return CellHeld(cell.key, cell.slug, None, None, None, False)
+    since = datetime.fromtimestamp(holder.since).astimezone().isoformat(" ", "seconds")
+    return CellHeld(cell.key, cell.slug, holder.host, holder.pid, since, holder.by_file)
 
 
 def _same_training(cell: Cell, others: Sequence[Cell]) -> list[Cell]:

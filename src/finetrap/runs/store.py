@@ -2,7 +2,7 @@
 
 RUNS/<slug>--<key>/        a committed run (runfolder.py)
 RUNS/.studies/<name>.json  what was last asked for under that name, and the keys it needs
-RUNS/.locks/<key>          held with flock while a process measures that cell
+RUNS/.locks/<key>          held while a process measures that cell (locks.py)
 RUNS/.cells/<key>/         what is done of that cell as long as it is not committed (unfinished.py)
 RUNS/.tmp-…                a run being written
 RUNS/.damaged/<folder>     a run that was damaged after it was committed, set aside by `fsck`
@@ -15,13 +15,14 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from finetrap.errors import StoreError, machine_fault
+from finetrap.errors import AGAIN, MachineFault, StoreError, machine_fault
 from finetrap.records import FORMAT, Cell, Judge, Keep, Run, Status, Study
 from finetrap.runs.folder import (
     PROTOCOLS,
@@ -35,18 +36,31 @@ from finetrap.runs.folder import (
     with_choices,
     write_run,
 )
+from finetrap.runs.locks import Holder, flock, hold, holder_of
 from finetrap.runs.unfinished import Unfinished
 
 _FOLDER = re.compile(r"[^.].*--([0-9a-f]{64})")
+_DEAD = 86_400.0
+"""Seconds after which a folder that was written and not renamed has no writer any more, where the
+file system has no locks to tell it."""
 
 
 class Store:
     """The runs folder at `root`, which need not exist yet."""
 
-    def __init__(self, root: str | Path, again: Mapping[str, int] = {}) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        again: Mapping[str, int] = {},
+        take_over: float | None = None,
+    ) -> None:
         self.root = Path(root)
         self._again = again
         """Runs that are as good as not there, by key: the identities of their folders."""
+        self._take_over = take_over
+        """Time before which a lock file was made that is taken from its holder."""
+        self._begun = False
+        """Whether a study's note lies in the folder, which tells it from one that took its name."""
 
     def remaining(self, cells: Iterable[Cell]) -> tuple[Cell, ...]:
         """Return the cells without a whole committed run, each once, in the given order.
@@ -71,6 +85,7 @@ class Store:
         folder = self.root / f"{run.cell.slug}--{run.cell.key}"
         if read_status(folder) is not None and not self._is_again(run.cell.key, folder):
             return folder
+        self._check_place()
         try:
             with self._hidden_folder(folder.name) as hidden:
                 write_run(hidden, run)
@@ -98,7 +113,7 @@ class Store:
             for key in {cell.key for cell in cells} & folders.keys()
             if read_status(folders[key]) != "done"
         }
-        return Store(self.root, again)
+        return Store(self.root, again, self._take_over)
 
     def load(self, run: str | Path) -> Run:
         """Read one run by its key or its folder.
@@ -164,7 +179,11 @@ class Store:
         return {key: read_environment(folders[key]) for key in keys if key in folders}
 
     def remember(self, study: Study, cells: Iterable[Cell]) -> None:
-        """Note what a study asks for, so that its report can name what is missing without it."""
+        """Note what a study asks for, so that its report can name what is missing without it.
+
+        From then on the folder must stay where it is. Raises MachineFault.
+        """
+        self._check_place()
         folder = self.root / ".studies"
         note = {
             "format": FORMAT,
@@ -181,6 +200,7 @@ class Store:
             draft.replace(place)
         except OSError as error:
             raise machine_fault(error, self.root) or error from None
+        self._begun = True
 
     def remembered(self) -> list[dict[str, Any]]:
         """Return the notes of `remember`, by the studies' names."""
@@ -192,20 +212,20 @@ class Store:
 
     @contextmanager
     def lock(self, key: str) -> Iterator[bool]:
-        """Hold the right to measure a cell; yields False if another holder has it.
-
-        The kernel lets go of the lock when its holder dies, however that happens.
-        """
+        """Hold the right to measure a cell; yields False if another holder has it."""
+        self._check_place()
         folder = self.root / ".locks"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(folder / key, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise machine_fault(error, self.root) or error from None
-        try:
-            yield _flock(handle, folder / key)
-        finally:
-            os.close(handle)
+        with ExitStack() as holding:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                mine = holding.enter_context(hold(folder / key, self._take_over))
+            except OSError as error:
+                raise machine_fault(error, self.root) or error from None
+            yield mine
+
+    def holder(self, key: str) -> Holder | None:
+        """Return who measures a cell, or did last; None if nobody has."""
+        return holder_of(self.root / ".locks" / key)
 
     def unfinished(self, cell: Cell, keep: Keep) -> Unfinished:
         """Return what is done of a cell that is not committed; hold its lock meanwhile."""
@@ -221,7 +241,9 @@ class Store:
             with suppress(OSError):
                 handle = os.open(hidden, os.O_RDONLY)
                 try:
-                    if _flock(handle, hidden):
+                    free = flock(handle, hidden)
+                    old = time.time() - os.fstat(handle).st_mtime > _DEAD
+                    if free or (free is None and old):
                         shutil.rmtree(hidden, ignore_errors=True)
                 finally:
                     os.close(handle)
@@ -252,6 +274,14 @@ class Store:
                 folders[match[1]] = self.root / name
         return {key: place for key, place in folders.items() if not self._is_again(key, place)}
 
+    def _check_place(self) -> None:
+        """Raise MachineFault where the folder is gone, rather than begin another in its place."""
+        if self._begun and not (self.root / ".studies").is_dir():
+            raise MachineFault(
+                f"{self.root} was renamed or removed while the study ran; put it back, or name its "
+                f"new place (--runs FOLDER), {AGAIN}"
+            )
+
     def _is_again(self, key: str, folder: Path) -> bool:
         return key in self._again and self._again[key] == _identity(folder)
 
@@ -271,7 +301,7 @@ class Store:
             hidden.mkdir()
             handle = os.open(hidden, os.O_RDONLY)
             # A sweep may come between mkdir and flock: then the folder is gone, and we try again.
-            if _flock(handle, hidden) and hidden.exists():
+            if flock(handle, hidden) is not False and hidden.exists():
                 break
             os.close(handle)
         try:
@@ -311,20 +341,6 @@ def _exchanged(one: Path, other: Path) -> bool:
     call = getattr(ctypes.CDLL(None), "renameat2", None)
     names = os.fsencode(one), os.fsencode(other)
     return call is not None and call(here, names[0], here, names[1], exchange) == 0
-
-
-def _flock(handle: int, place: Path) -> bool:
-    import fcntl  # not on Windows, where a copied folder can still be judged
-
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        raise StoreError(
-            f"{place} cannot be locked ({error}): keep the runs folder on a local file system"
-        ) from error
-    return True
 
 
 def _sync(path: Path) -> None:

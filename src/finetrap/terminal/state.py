@@ -10,6 +10,7 @@ from finetrap.events import (
     CellAgain,
     CellBegins,
     CellEnds,
+    CellHeld,
     CellLeft,
     CellRefused,
     Event,
@@ -71,6 +72,8 @@ class State:
     """Cells that were not run for either."""
     cells: dict[str, CellState] = field(default_factory=dict)
     """Those being measured, by key."""
+    held: dict[str, CellHeld] = field(default_factory=dict)
+    """Those left to another process, by key."""
     stopping: bool = False
     start: float = field(default_factory=time.monotonic)
     _left: tuple[float, float] | None = None
@@ -97,6 +100,9 @@ class State:
             self.remaining = self.finished + event.remaining
         elif isinstance(event, CellBegins):
             self.cells[event.key] = CellState(words.name(event), *words.name_parts(event))
+            self.held.pop(event.key, None)
+        elif isinstance(event, CellHeld):
+            self.held[event.key] = event
         elif isinstance(event, CellAgain):
             self.cells.pop(event.key, None)
         elif isinstance(event, ENDINGS):

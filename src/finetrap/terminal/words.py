@@ -8,6 +8,7 @@ from finetrap.events import (
     CellAgain,
     CellBegins,
     CellEnds,
+    CellHeld,
     CellLeft,
     CellRefused,
     CrewBegins,
@@ -54,7 +55,7 @@ def accuracy(event: RowsDone | CellEnds) -> tuple[float, float, float] | None:
     return round(100 * event.right / n, 2), round(100 * low, 2), round(100 * high, 2)
 
 
-def name(event: CellBegins | CellEnds | CellRefused | CellLeft | CellAgain) -> str:
+def name(event: CellBegins | CellEnds | CellRefused | CellLeft | CellAgain | CellHeld) -> str:
     """Name a cell."""
     return ascii_line(event.slug, NAME)
 
@@ -114,6 +115,14 @@ def again(event: CellAgain) -> str:
     return (
         f"{name(event)}: {ascii_line(event.message, MESSAGE)}; tried once more, alone, at the end"
     )
+
+
+def held(event: CellHeld) -> str:
+    """Say which process has a cell."""
+    who = "another process" if event.pid is None else f"process {event.pid}"
+    where = f" on {ascii_line(event.host)}" if event.host else ""
+    since = f", since {event.since}" if event.since else ""
+    return f"{name(event)}: {who}{where}{since}"
 
 
 def ending(event: CellEnds | CellRefused | CellLeft) -> str:

@@ -6,7 +6,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from finetrap.events import CellAgain, CellBegins, CellEnds, CellLeft, CellRefused, Emit, Event
+from finetrap.events import (
+    CellAgain,
+    CellBegins,
+    CellEnds,
+    CellHeld,
+    CellLeft,
+    CellRefused,
+    Emit,
+    Event,
+)
 from finetrap.measure.engines import local
 from finetrap.measure.engines.machine import crew
 from finetrap.records import Cell
@@ -35,7 +44,7 @@ class Remaining:
         """Pass an event on."""
         if isinstance(event, CellBegins):
             self._begun[event.key] = time.monotonic()
-        if isinstance(event, CellRefused | CellLeft):
+        if isinstance(event, CellRefused | CellLeft | CellHeld):
             self._remaining.pop(event.key, None)
         if isinstance(event, CellAgain):
             self._begun.pop(event.key, None)
