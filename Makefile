@@ -1,7 +1,8 @@
 # make demo: install and run the shipped study.
 # make test: install, check and test.  make test-all: every family, method and width besides.
 # make torture: kill, damage and mislead a study, and write docs/reliability.md (half an hour).
-# make docs: build the site.  make findings, make reference, make picture: write what the docs show of the code.
+# make docs: build the site.
+# make findings, make reference, make notebook, make picture: write what the docs show of the code.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 # A worker for each core, one thread each, in an order drawn anew; its seed is printed first.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: demo test test-all torture check docs findings reference picture clean
+.PHONY: demo test test-all torture check docs findings reference notebook picture clean
 
 demo: $(VENV)/.installed
 	$(BIN)/finetrap demo
@@ -45,6 +46,9 @@ findings: $(VENV)/.installed
 reference: $(VENV)/.installed
 	$(BIN)/python docs/write_reference.py
 	$(BIN)/python docs/write_events.py
+
+notebook: $(VENV)/.tested
+	$(BIN)/python docs/write_notebook.py
 
 # The README's picture: the first screen of a real study's report, by headless Chromium.
 # Until that study is complete: make picture PICTURED=finetrap-demo/report.html

@@ -71,7 +71,7 @@ def bases(report: Path) -> str:
 
 def changes(report: Path) -> str:
     """Return the table of every strategy of every model: what it learned and what it lost."""
-    worst = {_arm(row): row["forgetting"] for row in rows(report, "summary.csv")}
+    judged = {_arm(row): row for row in rows(report, "summary.csv")}
     lines = [
         "| model | task | strategy | rate | seeds | before | after | change \\[95%\\] | verdict | "
         "lost elsewhere |",
@@ -83,7 +83,28 @@ def changes(report: Path) -> str:
         change, low, high = (signed(float(row[name])) for name in ("delta", "low", "high"))
         cells = [row["model"], row["task"], row["strategy"], row["learning_rate"], row["seeds"]]
         cells += [f"{float(row[name]):.1f}" for name in ("before", "after")]
-        cells += [f"{change} \\[{low}, {high}\\]", row["verdict"] or "not yet", worst[_arm(row)]]
+        told = judged[_arm(row)]
+        cells += [f"{change} \\[{low}, {high}\\]", told["verdict"] or "not yet", told["forgetting"]]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def curves(report: Path) -> str:
+    """Return what every learning rate of the searches did to held-out problems and to probes."""
+    lines = [
+        "| model | task | strategy | rate | held-out problems right | 95% | bits per byte of their "
+        "solutions | left on the probes | chosen |",
+        "|---|---|---|---|--:|--:|--:|--:|---|",
+    ]
+    for row in rows(report, "trials.csv"):
+        cells = [row[name] for name in ("model", "task", "strategy", "learning_rate")]
+        if row["accuracy"]:
+            level, low, high = (f"{float(row[name]):.1f}%" for name in ("accuracy", "low", "high"))
+            cells += [level, f"{low} to {high}", f"{float(row['bits']):.3f}"]
+        else:
+            cells += [row["status"], "", ""]
+        kept = f"{float(row['retention']):.0f}%" if row["retention"] else ""
+        cells += [kept, "chosen" if row["chosen"] == "true" else ""]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -178,6 +199,7 @@ def claims(report: Path) -> str:
 _TOGETHER = {
     "bases": bases,
     "changes": changes,
+    "curves": curves,
     "broken": broken,
     "claims": claims,
 }
