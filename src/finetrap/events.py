@@ -251,6 +251,26 @@ class CellHeld(Event):
     """whether a file says so, which outlives its process: `--take-over` takes the cell from it"""
 
 
+@dataclass(frozen=True)
+class WorkerSilent(Event):
+    """Nothing was heard of a cell for longer than all of it should take. It may still go on."""
+
+    names = ("worker-silent",)
+    key: str
+    """the cell's key"""
+    slug: str
+    """its readable name"""
+    silent_s: float
+    """seconds since anything was heard"""
+    expected_s: float | None
+    """seconds that the whole cell should take, from what those that ended took; null where that is
+    not known"""
+    host: str | None
+    """the machine of the process that measures it; null where that cannot be told"""
+    pid: int | None
+    """its number there"""
+
+
 ENDINGS = (CellEnds, CellRefused, CellLeft)
 """What ends a cell."""
 

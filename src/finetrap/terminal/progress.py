@@ -23,6 +23,7 @@ from finetrap.events import (
     Resumed,
     RoundBegins,
     StudyEnds,
+    WorkerSilent,
 )
 from finetrap.terminal import words
 from finetrap.terminal.state import State
@@ -110,6 +111,8 @@ class Progress:
             self._line(self._count() + words.ending(event) + hint)
         elif isinstance(event, CellAgain):
             self._line(self._count() + words.again(event))
+        elif isinstance(event, WorkerSilent):
+            self._line(self._count() + words.nothing_heard(event))
         elif isinstance(event, PhaseBegins) and self._display is None and _is_told(event, state):
             cell = state.cells[event.key]
             self._line(f"{self._count()}{cell.name}: {cell.phase}")

@@ -17,6 +17,7 @@ from finetrap.events import (
     Resumed,
     RowsDone,
     StepDone,
+    WorkerSilent,
 )
 from finetrap.text.numbers import counted
 from finetrap.text.visible import ascii_line
@@ -55,7 +56,9 @@ def accuracy(event: RowsDone | CellEnds) -> tuple[float, float, float] | None:
     return round(100 * event.right / n, 2), round(100 * low, 2), round(100 * high, 2)
 
 
-def name(event: CellBegins | CellEnds | CellRefused | CellLeft | CellAgain | CellHeld) -> str:
+def name(
+    event: CellBegins | CellEnds | CellRefused | CellLeft | CellAgain | CellHeld | WorkerSilent,
+) -> str:
     """Name a cell."""
     return ascii_line(event.slug, NAME)
 
@@ -123,6 +126,20 @@ def held(event: CellHeld) -> str:
     where = f" on {ascii_line(event.host)}" if event.host else ""
     since = f", since {event.since}" if event.since else ""
     return f"{name(event)}: {who}{where}{since}"
+
+
+def nothing_heard(event: WorkerSilent) -> str:
+    """Say that a cell is silent, and what can be done."""
+    expected = event.expected_s
+    whole = "" if expected is None else f", and all of it should take {duration(expected)}"
+    said = f"{name(event)}: nothing heard for {duration(event.silent_s)}{whole}"
+    if event.pid is None:
+        return f"{said}; its worker may hang"
+    where = f" on {ascii_line(event.host)}" if event.host else ""
+    return (
+        f"{said}; process {event.pid}{where} may hang: see what it waits for, or end it (kill "
+        f"{event.pid}); what it has done of the cell is kept"
+    )
 
 
 def ending(event: CellEnds | CellRefused | CellLeft) -> str:

@@ -64,6 +64,11 @@ class Remaining:
             left += max(0.0, expected - (now - self._begun.get(key, now))) / self._at_once[key]
         return left
 
+    def expected(self, key: str) -> float | None:
+        """Return the seconds that a remaining cell should take; None while not known."""
+        cell = self._remaining.get(key)
+        return None if cell is None else self._expected(cell)
+
     def _note(self, cell: Cell, seconds: float) -> None:
         for kind in _kinds(cell):
             self._seconds[kind] = self._seconds.get(kind, 0.0) + seconds

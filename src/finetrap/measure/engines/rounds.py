@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from finetrap.events import CellLeft, Emit, Event, RoundBegins
 from finetrap.measure.engines import Engine, local
 from finetrap.measure.engines.remaining import Remaining
+from finetrap.measure.engines.silence import Silence
 from finetrap.measure.engines.workers import Stopping
 from finetrap.measure.fitting import check_fits
 from finetrap.measure.permission import check_code
@@ -57,7 +58,9 @@ def run_study(
                 store.sweep()  # a process killed right after its last commit left that cell's files
                 return cells
             last = keys
-            run_remaining(remaining, Remaining(remaining, workers, tell).emit)
+            left_over = Remaining(remaining, workers, tell)
+            with Silence(left_over.emit, left_over.expected, store.holder) as heard:
+                run_remaining(remaining, heard.emit)
 
 
 def begin(cells: Sequence[Cell], remaining: Sequence[Cell], searching: int, emit: Emit) -> None:
