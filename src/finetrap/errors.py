@@ -177,7 +177,7 @@ _UNNUMBERED = re.compile(f"{_WRITES}|{_THREADS}")
 """How torch says that a file was not written whole, and Python that no thread could start."""
 _NO_MEMORY = re.compile(
     r"DefaultCPUAllocator|Cannot allocate memory|std::bad_alloc|CUDA error: out of memory|"
-    r"STATUS_ALLOC_FAILED|could not create a primitive(?! desc)"
+    r"STATUS_ALLOC_FAILED|could not create a primitive(?! desc)|failed to map segment"
 )
 """The last is oneDNN's."""
 

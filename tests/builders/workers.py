@@ -64,6 +64,8 @@ def fake_group(cells: Sequence[Cell], store: Store, keep: Keep, emit: Emit) -> N
                 continue
             if fate == "full-disk":
                 raise MachineFault("No space left on device")
+            if fate == "unloadable":
+                os._exit(127)
             if fate == "exit":
                 os._exit(3)
             if fate == "wait":

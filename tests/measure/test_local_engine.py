@@ -239,6 +239,33 @@ def test_a_worker_that_cannot_start_is_an_error_and_not_an_endless_loop(
         )
 
 
+@pytest.mark.parametrize(
+    "fault", ["MemoryError", "ImportError('libx.so: failed to map segment from shared object')"]
+)
+def test_memory_that_a_workers_imports_exhaust_is_one_message(
+    fault: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "numpy.py").write_text(f"raise {fault}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    pool = Pool(Store(tmp_path / "runs"), Keep("none"), machine.Crew(1, 1))
+    try:
+        with pytest.raises(MachineFault, match="the memory was exhausted before a worker could"):
+            pool.run([(cell(),)], lambda _: None)
+    finally:
+        pool.close()
+    assert capfd.readouterr().err == ""
+
+
+def test_a_worker_that_the_loader_ends_says_nothing_of_its_cell(tmp_path: Path) -> None:
+    killed = cell(StrategySpec("unloadable", "full", learning_rate=1e-3))
+    store, events = run([killed], tmp_path, 2)
+    assert store.remaining([killed]) == (killed,)
+    assert events.named("cell-left") == [killed.key]
+
+
 @pytest.mark.parametrize("kills", [2, 3])
 def test_a_worker_that_is_killed_at_its_start_is_started_again(
     kills: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -18,7 +18,7 @@ from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from finetrap.errors import AGAIN, FinetrapError, MachineFault
+from finetrap.errors import AGAIN, FinetrapError, MachineFault, machine_fault, out_of_memory
 from finetrap.events import (
     ENDINGS,
     CellAgain,
@@ -222,8 +222,9 @@ class Pool:
         self.unheard += 1
         if -exit_code not in _SENT:
             raise FinetrapError(
-                f"{cause}, before it could start; run the study again. A script that starts "
-                'finetrap needs `if __name__ == "__main__":` around its call'
+                f"{cause}, before it could start; what it said stands above. Run the study again, "
+                "with more memory if that was short. A script that starts finetrap needs "
+                '`if __name__ == "__main__":` around its call'
             )
         if self.unheard == _STARTS:
             raise MachineFault(
@@ -238,10 +239,11 @@ class Pool:
             cause = "worker killed by the system, which was out of memory"
         if not self.alone:
             self._try_again(cell, cause)
-        elif by_kernel or -exit_code not in _SENT:
+        elif by_kernel or (exit_code != _UNLOADED and -exit_code not in _SENT):
             self._record(cell, "oom" if by_kernel else "failed", f"{cause}{_TWICE}")
         else:
-            message = f"{cause}{_TWICE}; find out who sent it, {AGAIN}"
+            remedy = "free memory" if exit_code == _UNLOADED else "find out who sent it"
+            message = f"{cause}{_TWICE}; {remedy}, {AGAIN}"
             self.emit(CellLeft(cell.key, cell.slug, message))
 
     def _try_again(self, cell: Cell, cause: str) -> None:
@@ -263,6 +265,8 @@ _STARTS = 3
 _TWICE = ", and again when it was tried alone"
 _SENT = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 """Signals that another process sends; the others are a crash."""
+_UNLOADED = 127
+"""Exit code of the system's loader, which had no memory for a library."""
 
 
 def _cause(exit_code: int) -> str:
@@ -290,7 +294,13 @@ def _serve(
         if pipe.poll():  # whatever comes before the group has ended asks to leave it
             raise KeyboardInterrupt
 
-    act = run_group or default_run_group(before)
+    try:
+        act = run_group or default_run_group(before)
+    except (MemoryError, ImportError, OSError, RuntimeError) as fault:
+        if (lacking := _before_start(fault)) is None:
+            raise
+        tell("fault", lacking)
+        return
     while members := pipe.recv():
         try:
             act(members, store, keep, emit)
@@ -301,6 +311,16 @@ def _serve(
         except KeyboardInterrupt:
             pass
         tell("free")
+
+
+def _before_start(fault: Exception) -> MachineFault | None:
+    """Return what the machine lacks where a worker cannot import what it needs; None for others."""
+    if out_of_memory(fault):
+        return MachineFault(
+            "the memory was exhausted before a worker could start; free some of it, raise its "
+            f"limit (ulimit -v) or take fewer --workers, {AGAIN}"
+        )
+    return machine_fault(fault)
 
 
 def default_run_group(before: str | None = None) -> RunGroup:
