@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 from finetrap.levels import (
     CellRow,
     Detectable,
+    FieldChange,
     Forgetting,
     Frontier,
     PromptSpread,
@@ -373,6 +374,8 @@ class Findings:
     detectable: tuple[Detectable, ...] = ()
     prompts: tuple[PromptSpread, ...] = ()
     """How far the base model's accuracy hangs on the prompt, where it was asked by several."""
+    fields: tuple[FieldChange, ...] = ()
+    """Every field of answers that are scored as JSON."""
 
     def withheld(self) -> Findings:
         """Return what may be told while cells of the study remain: nothing that rests on verdicts.

@@ -6,7 +6,7 @@ The words that verdicts use stand here too, as records of both kinds need them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import ClassVar, Literal, NamedTuple, get_args
 
 Word = Literal["harmed", "improved", "equivalent", "inconclusive"]
 Setting = Literal["fixed", "tuned"]
@@ -217,6 +217,32 @@ class Detectable:
     """Percent of answers that change."""
     measured: bool
     """Whether flips and seeds' spread come from runs; else they are assumed."""
+
+
+@dataclass(frozen=True)
+class FieldChange:
+    """One field of JSON answers under one strategy: a line of fields.csv."""
+
+    model: str
+    task: str
+    trained_on: str
+    """Empty for a prompt."""
+    strategy: str
+    learning_rate: float | None
+    setting: str
+    """`fixed`, `tuned`, or `fixed+tuned` where one rate is both."""
+    field: str
+    seeds: int
+    n: int
+    """Problems whose gold has the field."""
+    before: float
+    """Percent of them in which the base model's field is equal to the gold's."""
+    after: float
+    delta: float
+    """Points, with a 95% interval over problems and seeds, not corrected for other fields."""
+    low: float
+    high: float
+    measure: ClassVar[str] = "accuracy"
 
 
 class PromptLevel(NamedTuple):

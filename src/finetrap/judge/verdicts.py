@@ -14,6 +14,7 @@ from dataclasses import replace
 from finetrap.findings import Effect, Findings, Missing
 from finetrap.judge.arms import Arm, Comparison, Measure, comparisons, estimate_arms, measures, pair
 from finetrap.judge.effects import Against, Family, Measured, effect_lines, opposed
+from finetrap.judge.json_fields import field_changes
 from finetrap.judge.outcomes import join_outcomes
 from finetrap.judge.prompted import spreads, told_apart
 from finetrap.judge.tables import cell_rows
@@ -28,7 +29,8 @@ def verdicts_on(runs: Sequence[Run], margins: Judge | None = None) -> Findings:
     margins, runs = margins or Judge(), told_apart(runs)
     found: list[Effect] = []
     missing: dict[Missing, None] = {}
-    for comparison in comparisons(runs):
+    gathered = comparisons(runs)
+    for comparison in gathered:
         missing.update(dict.fromkeys(_precisions(comparison)))
         baselines = _baselines(comparison)
         if not baselines:
@@ -45,6 +47,7 @@ def verdicts_on(runs: Sequence[Run], margins: Judge | None = None) -> Findings:
         trials=judged_trials(runs),
         outcomes=join_outcomes(found),
         prompts=spreads(runs),
+        fields=field_changes(gathered),
     )
 
 

@@ -4,7 +4,7 @@
              → page.html.jinja (its sections lie beside it), report.md.jinja
 
 Nothing here judges: every number shown stands in effects.csv, summary.csv, cells.csv, trials.csv,
-claims.csv or in the evidence of a run.
+claims.csv, fields.csv or in the evidence of a run.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from finetrap.errors import StoreError
 from finetrap.findings import Claim, Effect, Findings, Trial
 from finetrap.judge.tables import write_csv
-from finetrap.levels import CellRow, Summary
+from finetrap.levels import CellRow, FieldChange, Summary
 from finetrap.records import Run, Study
 from finetrap.report.console import (
     advice_text,
@@ -67,6 +67,7 @@ def write_report(
         write_csv(folder / "summary.csv", Summary, findings.summary)
         write_csv(folder / "trials.csv", Trial, findings.trials)
         write_csv(folder / "claims.csv", Claim, findings.claims)
+        write_csv(folder / "fields.csv", FieldChange, findings.fields)
         (folder / "report.md").write_text(page.markdown, encoding="utf-8")
         (folder / "table.tex").write_text(page.latex, encoding="utf-8")
         path = folder / "report.html"

@@ -94,6 +94,7 @@ def render(
         "main": main,
         "answers": answers.pack(arranged, by_key),
         "families": families.family_tables(answers.question_sets(arranged, by_key)),
+        "fields": contents.field_tables(findings),
         "failures": contents.failures(findings, by_key),
         "absent": contents.absent(findings, arranged, groups),
         "provenance": contents.provenance(runs, study),

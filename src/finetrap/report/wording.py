@@ -6,7 +6,7 @@ import math
 import re
 
 from finetrap.findings import Advice, Contender, Effect, Headline, Missing, Outcome
-from finetrap.levels import Forgetting, Forgotten, PromptSpread
+from finetrap.levels import FieldChange, Forgetting, Forgotten, PromptSpread
 from finetrap.records import written_rate
 from finetrap.text.numbers import counted
 from finetrap.text.visible import one_line
@@ -67,13 +67,13 @@ def signed(value: float | None, measure: str = "accuracy") -> str:
     return "+" + text if value > 0 and float(text) != 0 else text
 
 
-def interval(effect: Effect) -> str:
+def interval(effect: Effect | FieldChange) -> str:
     """Write an effect's 95% interval."""
     low, high = signed(effect.low, effect.measure), signed(effect.high, effect.measure)
     return f"[{low},{_NBSP}{high}]"
 
 
-def change(effect: Effect) -> str:
+def change(effect: Effect | FieldChange) -> str:
     """Write a change with its interval."""
     return f"{signed(effect.delta, effect.measure)} {interval(effect)}"
 

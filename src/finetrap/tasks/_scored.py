@@ -26,7 +26,6 @@ CHOICES = ("choices", "options")
 """Columns of a row's options, where none is named."""
 CHOSEN = (scorers.CHOICE, scorers.LETTER)
 """Ways in which one of several options is right."""
-_JSON = ("json", "json-fields")
 
 
 def checked_scoring(name: str, options: Mapping[str, Any]) -> str | None:
@@ -56,10 +55,10 @@ def scored_problem(row: Row, options: Mapping[str, Any], how: str) -> Problem:
     """Return the problem of a row. Raises BadData for a gold that cannot be scored in this way."""
     question, stated = question_and_answer(_as_text(row, options), options)
     named = with_question(row, question)
-    gold = stated.rpartition("####")[2].strip() if how not in _JSON else stated
+    gold = stated.rpartition("####")[2].strip() if how not in scorers.JSON else stated
     if how.startswith(own_scorer.PREFIX):
         shown, gold = stated, json.dumps(row[1], default=str, ensure_ascii=False)
-    elif how in _JSON:
+    elif how in scorers.JSON:
         shown = stated
     elif how == scorers.CHOICE:
         shown = gold
@@ -71,7 +70,7 @@ def scored_problem(row: Row, options: Mapping[str, Any], how: str) -> Problem:
         shown = worked if "####" in worked else f"{worked}\n{shown}"
     if fault := scorers.gold_fault(gold, how):
         raise BadData(f"{named[0]}: the answer {gold[:60]!r} cannot be scored as {how}: {fault}")
-    if how in ("number", "text", *_JSON) and not scorers.scored(shown, gold, how).correct:
+    if how in ("number", "text", *scorers.JSON) and not scorers.scored(shown, gold, how).correct:
         raise BadData(
             f"{named[0]}: the solution {shown[-60:]!r} is wrong by its own answer {gold!r}"
         )

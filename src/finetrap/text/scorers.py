@@ -14,6 +14,7 @@ Without it a gold is graded as what it is: a number, an option letter or a text 
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -128,26 +129,44 @@ def _by_json(completion: str, gold: str) -> Grade:
 
 
 def _by_fields(completion: str, gold: str) -> Grade:
-    return _json_compared(completion, gold, _equal_fields)
+    return _json_compared(completion, gold, _share_equal)
 
 
-def _equal_fields(value: Any, wanted: dict[str, Any]) -> float:
+def fields_right(completion: str, gold: str) -> dict[str, bool]:
+    """Return of each field of a gold whether the completion's is equal; none where the gold is no
+    JSON object."""
+    wanted = _json_of(gold)
+    if not isinstance(wanted, dict):
+        return {}
+    value, _ = _last_json(completion) or (None, False)
+    return _equal_fields(value, wanted)
+
+
+def _equal_fields(value: Any, wanted: dict[str, Any]) -> dict[str, bool]:
+    found, absent = value if isinstance(value, dict) else {}, object()
+    return {name: found.get(name, absent) == right for name, right in wanted.items()}
+
+
+def _share_equal(value: Any, wanted: dict[str, Any]) -> float:
     """Return the share of all fields, those that are too many counted, that are equal."""
     if not isinstance(value, dict):
         return 0.0
-    names = value.keys() | wanted.keys()
-    absent = object()
-    equal = [n for n in names if value.get(n, absent) == wanted.get(n, absent)]
-    return len(equal) / len(names)
+    return sum(_equal_fields(value, wanted).values()) / len(value.keys() | wanted.keys())
 
 
 def _json_compared(completion: str, gold: str, compared: Callable[[Any, Any], float]) -> Grade:
-    found = list(_json_values(graded_part(completion, cut=False).text))
-    if not found:
+    found = _last_json(completion)
+    if found is None:
         return Grade(None, "none", False, False)
-    value, alone = found[-1]
+    value, alone = found
     shown = json.dumps(value, default=str, ensure_ascii=False)
     return _partly(shown, "json", compared(value, _json_of(gold)), alone)
+
+
+def _last_json(completion: str) -> tuple[Any, bool] | None:
+    """Return the last whole JSON value of the graded part, with whether it is all of it."""
+    values = deque(_json_values(graded_part(completion, cut=False).text), maxlen=1)
+    return values[0] if values else None
 
 
 def _json_of(text: str) -> Any:
@@ -192,7 +211,7 @@ def gold_fault(gold: str, how: str) -> str | None:
         return "it must be one number"
     if how == "text" and not all(map(normal, aliases(gold))):
         return "it must be a text, or a list of texts"
-    if how in ("json", "json-fields"):
+    if how in JSON:
         try:
             value = _json_of(gold)
         except ValueError as error:
@@ -209,5 +228,6 @@ _WAYS: dict[str, Callable[[str, str], Grade]] = {
     "json": _by_json,
     "json-fields": _by_fields,
 }
+JSON = ("json", "json-fields")
 NAMES = (*_WAYS, CHOICE, LETTER)
 """Ways that a study can name, beside a function of its own."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from finetrap.findings import Findings
-from finetrap.levels import CellRow
+from finetrap.levels import CellRow, FieldChange
 from finetrap.records import FORMAT, PROTOCOL, Failure, ModelSpec, Run, Study
 from finetrap.report import wording
 from finetrap.report.arranged.panels import Panel, PanelArm, ProbeGroup, cell_key
@@ -43,6 +43,15 @@ def incomplete(findings: Findings) -> Incomplete:
     others = [one for one in findings.missing if not one.remaining]
     lines = tuple(map(wording.missing, (*others, *to_run)))
     return Incomplete(sum(one.remaining for one in to_run), len(others), lines)
+
+
+def field_tables(findings: Findings) -> dict[str, list[FieldChange]]:
+    """Return the fields of JSON answers, by the title of their model and test."""
+    found: dict[str, list[FieldChange]] = {}
+    for line in findings.fields:
+        title = f"{one_line(line.model, 40)} on {one_line(line.task, 40)}"
+        found.setdefault(title, []).append(line)
+    return found
 
 
 def scope(panels: Sequence[Panel], groups: Sequence[ProbeGroup], findings: Findings) -> str:
