@@ -214,7 +214,7 @@ def test_formulas_that_math_verify_does_not_read_as_written_are_named(tmp_path):
     task = load_task(f"jsonl:{write_rows(tmp_path / 'rows.jsonl', *given)}", scoring="expression")
     said = "\n".join(tasks.held_data({"jsonl:rows.jsonl": task}))
     assert "the right answer '2x+' is read by math-verify as 2" in said
-    assert "the right answer '@@@' cannot be read by math-verify: only the same text" in said
+    assert "the right answer '@@@' cannot be read by math-verify: no run starts" in said
     assert "x^2' " not in said
 
 

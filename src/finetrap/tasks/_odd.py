@@ -35,7 +35,7 @@ def _misread(problems: list[Problem]) -> Iterator[str]:
     for gold, problem in list(different.items())[::-1][:TRIED]:
         found = expressions.read_as(gold)
         if found is None:
-            what = "cannot be read by math-verify: only the same text is right"
+            what = "cannot be read by math-verify: no run starts with it"
         elif found.isdecimal() and found in gold:
             what = f"is read by math-verify as {found}"
         else:

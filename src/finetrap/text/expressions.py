@@ -70,6 +70,16 @@ def equals(gold: str, texts: list[str], seconds: float = SECONDS) -> tuple[str |
     return said.get("found"), said.get("equal", False)
 
 
+def unequal_to_itself(gold: str, seconds: float = SECONDS) -> bool:
+    """Whether the package cannot read a right answer, or does not call it equal to itself.
+
+    One for which it takes too long is not known to be either. Raises MissingPackage, and BadInput
+    where the package cannot be used.
+    """
+    said = _package_says(gold, [f"${gold}$"], seconds)
+    return bool(said) and (said["read"] is None or not said["equal"])
+
+
 def _package_says(gold: str, texts: list[str], seconds: float) -> dict[str, Any]:
     """Return what the package says, nothing where it does not come to an end."""
     need()

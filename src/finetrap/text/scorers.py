@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from finetrap.errors import BadInput
 from finetrap.records import UNENDED, Answer, Problem
 from finetrap.text import expressions, own_scorer, scoring
 from finetrap.text.golds import GoldAnswer, read_gold
@@ -89,16 +88,24 @@ def without_folder(how: str) -> str:
     return f"{own_scorer.PREFIX}{Path(file).name}:{function}"
 
 
-def check_own_golds(problems: Iterable[Problem]) -> None:
-    """Raise BadInput for a solution that the user's own function calls wrong."""
-    for problem in problems:
-        how = problem.scoring or ""
-        own = own_scorer.opened(how) if how.startswith(own_scorer.PREFIX) else None
-        if own is not None and own.score(problem.solution, problem.answer) != 1:
-            raise BadInput(
-                f"{problem.named}: {without_folder(how)} calls its own solution not right: "
-                f"{problem.solution[:60]!r}; mend the function or the row"
-            )
+def own_gold_fault(problem: Problem) -> str | None:
+    """Return why a user's function or math-verify does not call a problem's own answer right.
+
+    None if it does, and for other scorers (`gold_fault`). Raises BadInput, MissingPackage.
+    """
+    how, gold = problem.scoring or "", problem.answer
+    if how.startswith(own_scorer.PREFIX):
+        if own_scorer.opened(how).score(problem.solution, gold) != 1:
+            named = f"{without_folder(how)} calls its own solution not right"
+            return f"{named}: {problem.solution[:60]!r}; mend the function or the row"
+        return None
+    formula = how == "expression" and read_gold(gold).kind != "number"
+    if formula and expressions.unequal_to_itself(gold):
+        return (
+            f"the right answer {gold[:60]!r} is no formula that math-verify can read; mend the "
+            "row, or leave `scoring` out: formulas are then compared in one spelling of LaTeX"
+        )
+    return None
 
 
 def aliases(gold: str) -> list[str]:

@@ -10,6 +10,7 @@ from finetrap.measure.engines.remaining import Remaining
 from finetrap.measure.engines.silence import Silence
 from finetrap.measure.engines.workers import Stopping
 from finetrap.measure.fitting import check_fits
+from finetrap.measure.own_golds import check_golds
 from finetrap.measure.permission import check_code
 from finetrap.measure.study import search
 from finetrap.records import Cell, Study
@@ -32,13 +33,16 @@ def run_study(
     Each round begins with an event: how many cells there are by now, how many remain, and how
     many searches go on. Cells that still remain (a fault of the input, or another process has them)
     are left after a round that brought nothing. Raises BadInput, before anything is run, for code
-    of others unless `allow_code` and for an adapter that does not go on a model; FinetrapError,
-    StoreError, and KeyboardInterrupt once `stopping` says so.
+    of others unless `allow_code`, for an adapter that does not go on a model and for a right answer
+    that its own scorer calls wrong; FinetrapError, StoreError, and KeyboardInterrupt once
+    `stopping` says so.
     """
     check_code(study, allowed=allow_code)
     if retry_failed:
         store = store.retrying(search.named_cells(study, store)[0])
-    check_fits(store.remaining(search.named_cells(study, store)[0]))
+    remain = store.remaining(search.named_cells(study, store)[0])
+    check_fits(remain)
+    check_golds(remain)
     last: set[str] | None = None
     left: set[str] = set()
 
