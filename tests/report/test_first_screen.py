@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from finetrap.findings import Findings
+from finetrap.findings import Findings, SeedChange
 from finetrap.records import Run
 from finetrap.report import wording
-from finetrap.report.arranged.first_screen import FirstScreen, compared, screens
+from finetrap.report.arranged.first_screen import Column, FirstScreen, compared, screens
 from finetrap.report.arranged.panels import arrange, probe_groups
 from tests.builders.reported import grid, judged, searched, study, written
 
@@ -97,6 +97,22 @@ def test_the_answer_that_is_shown_was_lost_in_every_seed(
     assert found.alike == sum(right[a.id] and not a.correct for a in of_seed.answers)
 
 
+def test_the_answer_is_of_the_strategy_that_the_sentence_is_about(
+    runs: list[Run], findings: Findings
+) -> None:
+    for strategy in ("full", "lora"):
+        about = tuple(
+            replace(h, strategy=replace(h.strategy, strategy=strategy, learning_rate=3e-4))
+            for h in findings.headlines
+            if h.strategy
+        )
+        own = [r for r in runs if r.cell.strategy.name in ("zero-shot", "full", "lora")]
+        seeds = [r for r in own if r.cell.seed in (None, 0)]
+        found = first(seeds, replace(findings, headlines=about)).broken
+        assert found is not None
+        assert (found.arm.key.strategy, found.arm.key.learning_rate) == (strategy, 3e-4)
+
+
 def test_where_nothing_was_harmed_a_gained_answer_is_shown(runs: list[Run]) -> None:
     kept = [r for r in runs if r.cell.strategy.name in ("zero-shot", "lora")]
     kept = [replace(r, probes={}, cell=replace(r.cell, probes=())) for r in kept]
@@ -168,3 +184,25 @@ def test_a_cell_tells_its_sample_and_both_p_values(tmp_path: Path, findings: Fin
     for tip in tips:
         assert re.search(r"\d+ (problems|pieces) × \d seeds?; p \S+, corrected \S+", tip), tip
         assert any(meaning in tip for meaning in wording.MEANINGS.values())
+
+
+def test_a_wide_loss_without_a_verdict_is_explained_beside_smaller_ones_that_have_one(
+    screen: FirstScreen,
+) -> None:
+    row = next(r for r in screen.rows if any(e and e.verdict == "harmed" for e in r.effects))
+    place = next(i for i, e in enumerate(row.effects) if e and e.verdict == "harmed")
+    harmed = row.effects[place]
+    assert harmed is not None
+    seeds = tuple(
+        SeedChange(seed, 9, 0, 0.1, delta) for seed, delta in ((0, -86.2), (1, -4.0), (2, -85.0))
+    )
+    wide = replace(
+        harmed, verdict="inconclusive", delta=harmed.delta - 30, per_seed=seeds, early=False
+    )
+    every = (*row.effects[: place + 1], wide)
+    columns = (*screen.columns[: place + 1], Column("apart", True, "accuracy"))
+    shown = screen._replace(rows=(row._replace(effects=every),), columns=columns)
+    assert "on apart is inconclusive at" in shown.undecided
+    assert shown.undecided.endswith("its seeds range from \u221286.2 to \u22124.0.")
+    calm = shown._replace(rows=(row._replace(effects=every[:-1]),), columns=columns[:-1])
+    assert calm.undecided == ""

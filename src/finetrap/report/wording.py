@@ -136,8 +136,10 @@ def seconds(value: float | None) -> str:
         return MISSING
     if value < 0.0995:
         return f"{1000 * value:.2g}{_NBSP}ms" if value >= 0.0005 else f"0{_NBSP}s"
-    if value < 99.5:
+    if value < 59.5:
         return f"{value:.3g}{_NBSP}s"
+    if value < 9.95 * 60:
+        return f"{value / 60:.1f}{_NBSP}min"
     minutes = round(value / 60)
     if minutes < 100:
         return f"{minutes}{_NBSP}min"

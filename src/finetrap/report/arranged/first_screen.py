@@ -92,6 +92,28 @@ class FirstScreen(NamedTuple):
         return worst
 
     @property
+    def undecided(self) -> str:
+        """Say why the greatest change is inconclusive where one that is less harm is decided."""
+        shown = [
+            (effect, row.arm.label, column.name)
+            for row in self.rows
+            for effect, column in zip(row.effects, self.columns, strict=True)
+            if effect is not None and effect.measure == "accuracy" and not effect.early
+        ]
+        least = min((e.harm for e, _, _ in shown if e.verdict == "harmed"), default=None)
+        open_ = [one for one in shown if one[0].verdict == "inconclusive" and one[0].seeds > 1]
+        widest = max(open_, key=lambda one: one[0].harm, default=None)
+        if least is None or widest is None or widest[0].harm <= least:
+            return ""
+        effect, label, test = widest
+        seeds = sorted(one.delta for one in effect.per_seed)
+        low, high = (wording.signed(value) for value in (seeds[0], seeds[-1]))
+        return (
+            f"{label} on {test} is inconclusive at {wording.brief_change(effect)}: its seeds "
+            f"range from {low} to {high}."
+        )
+
+    @property
     def best_so_far(self) -> Effect | None:
         """Return the greatest gain of a study that is not complete."""
         best = self.rows[0].arm.effect if self.rows else None
@@ -156,7 +178,7 @@ def _screen(
         tuple(rows),
         base,
         kept,
-        _broken(rows, columns, panel, runs),
+        _broken(rows, columns, panel, runs, answer),
         _detects(panel, findings.detectable),
     )
 
@@ -182,20 +204,29 @@ def _detects(panel: Panel, least: Sequence[Detectable]) -> str:
     low, high = (wording.points(value) for value in (found.easiest, found.points))
     if found.points is None:
         return (
-            f"{size} show a change of {low} where a strategy's seeds agree, and none where they "
-            "vary most."
+            f"With {size} a true change of {low} is found four times in five where a strategy's "
+            "seeds agree, and none where they vary most."
         )
-    told = f"{size} show a change of {low} or more, four times in five"
-    return f"{told}." if low == high else f"{told}; {high} where the seeds vary most."
+    told = f"With {size} a true change of {low} is found four times in five"
+    return f"{told}." if low == high else f"{told} (of {high} where seeds vary most)."
 
 
 # --- what it broke ----------------------------------------------------------------------------
 
 
 def _broken(
-    rows: Sequence[ScreenRow], columns: Sequence[Column], panel: Panel, runs: Mapping[str, Run]
+    rows: Sequence[ScreenRow],
+    columns: Sequence[Column],
+    panel: Panel,
+    runs: Mapping[str, Run],
+    answer: Headline | None,
 ) -> Broken | None:
-    """Find the answer that shows the gravest harm, or the greatest gain where nothing harmed."""
+    """Find the answer that shows the gravest harm, or the greatest gain where nothing harmed.
+
+    What the strategy of the headline did comes before what the others did.
+    """
+    told = answer.strategy if answer else None
+    about = (told.strategy, told.learning_rate) if told else None
     shown = [
         (effect, row.arm, column.name)
         for row in rows
@@ -204,16 +235,26 @@ def _broken(
     ]
     for lost, verdict in ((True, "harmed"), (False, "improved")):
         own = [one for one in shown if one[0].verdict == verdict]
-        for effect, arm, test in sorted(own, key=lambda one: one[0].harm, reverse=lost):
-            found = _changed(panel, arm, effect.task, test, runs, lost=lost)
-            if found is not None:
-                return found
+        own.sort(key=lambda one: one[0].harm, reverse=lost)
+        own.sort(key=lambda one: tuple(one[1].key[:2]) != about)
+        for everywhere in (True, False):
+            for effect, arm, test in own:
+                found = _changed(panel, arm, effect.task, test, runs, lost, everywhere)
+                if found is not None:
+                    return found
     return None
 
 
 def _changed(
-    panel: Panel, arm: PanelArm, task: str, test: str, runs: Mapping[str, Run], *, lost: bool
+    panel: Panel,
+    arm: PanelArm,
+    task: str,
+    test: str,
+    runs: Mapping[str, Run],
+    lost: bool,
+    everywhere: bool,
 ) -> Broken | None:
+    """Find one answer that an arm lost or gained: in every seed, or in the first."""
     base = (
         next((runs[c.key] for c in panel.base.cells if c.key in runs), None) if panel.base else None
     )
@@ -226,7 +267,7 @@ def _changed(
         {i for i, a in own.items() if i in before and _turned(before[i], a) == lost}
         for own in after
     ]
-    every = sorted(set.intersection(*changed) or changed[0])
+    every = sorted(set.intersection(*changed) if everywhere else changed[0])
     if not every:
         return None
     chosen = min(every, key=lambda i: (_apart(before[i], after[0][i]), i))
