@@ -1,13 +1,14 @@
-"""What each strategy answered on one test, gathered from runs and paired problem by problem."""
+"""What each strategy answered on one test, gathered from runs; pairing.py sets them in pairs."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from functools import cached_property, wraps
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,19 +16,71 @@ from numpy.typing import NDArray
 from finetrap.levels import Setting
 from finetrap.records import Answer, Cell, Run, Status, StrategySpec, content_hash
 from finetrap.runs.trials import searched, tuned_rates
-from finetrap.stats.changes import (
-    Components,
-    Estimate,
-    accuracy_components,
-    bits_components,
-    estimates,
-    family_rows,
-)
-from finetrap.stats.likelihood import all_scored, as_bits
+from finetrap.stats.changes import family_rows
 from finetrap.stats.retention import chance
 
 Measure = Literal["accuracy", "bits_per_byte"]
 _KINDS = ("prompt", "full", "peft", "given")
+_Found = TypeVar("_Found")
+
+
+class Gathered(list[Run]):
+    """Runs that are judged together, told apart by their prompts: what is gathered from all of
+    them is gathered once."""
+
+    def __init__(self, runs: Iterable[Run] = ()) -> None:
+        super().__init__(runs)
+        self.kept: dict[str, Any] = {}
+        """What was found in these runs, by the function that did."""
+
+
+def _once(gather: Callable[[Sequence[Run]], _Found]) -> Callable[[Sequence[Run]], _Found]:
+    """Let a function of runs look through `Gathered` ones a single time."""
+
+    @wraps(gather)
+    def found(runs: Sequence[Run]) -> _Found:
+        if not isinstance(runs, Gathered):
+            return gather(runs)
+        if gather.__name__ not in runs.kept:
+            runs.kept[gather.__name__] = gather(runs)
+        known: _Found = runs.kept[gather.__name__]
+        return known
+
+    return found
+
+
+class Column(NamedTuple):
+    """One seed's answers, problem by problem, in their own order."""
+
+    ids: tuple[str, ...]
+    golds: tuple[str, ...]
+    scores: NDArray[np.float64]
+    """0 to 1; nan where there is none."""
+    nats: NDArray[np.float64]
+    """Likewise."""
+    sizes: NDArray[np.float64]
+    """Bytes of the gold text; 0 where they are not known."""
+
+
+def _column(answers: Sequence[Answer]) -> Column:
+    return Column(
+        tuple(a.id for a in answers),
+        tuple(a.gold for a in answers),
+        np.array([a.value for a in answers], dtype=float),
+        np.array([a.nats for a in answers], dtype=float),
+        np.array([a.bytes or 0 for a in answers], dtype=float),
+    )
+
+
+class Clusters(NamedTuple):
+    """The families of an arm's problems, and what guessing gives there."""
+
+    rows: NDArray[np.int64] | None
+    """Row of each problem where families are the rows."""
+    families: int
+    """Number of named families."""
+    chance: float | None
+    """Share of right answers that guessing gives; None where it is not known."""
 
 
 @dataclass
@@ -61,6 +114,19 @@ class Arm:
         """Whether this is the base model as it came, asked without examples."""
         return self.spec.is_base
 
+    @cached_property
+    def columns(self) -> dict[int | None, Column]:
+        """The answers as arrays, by seed."""
+        return {seed: _column(answers) for seed, answers in self.answers.items()}
+
+    @cached_property
+    def clusters(self) -> Clusters:
+        """Of the problems that its first seed was asked."""
+        reference = next(iter(self.answers.values()), ())
+        families = [answer.family for answer in reference]
+        named = len({name for name in families if name})
+        return Clusters(family_rows(families), named, chance(reference))
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -75,6 +141,7 @@ class Comparison:
     """Problems that the test has, asked or not; None where that is not known."""
 
 
+@_once
 def comparisons(runs: Sequence[Run]) -> list[Comparison]:
     """Gather runs into comparisons: tasks first, then probes, models by size.
 
@@ -158,6 +225,7 @@ def _new_arm(cell: Cell, variant: str, settings: tuple[Setting, ...]) -> Arm:
     )
 
 
+@_once
 def rate_settings(runs: Sequence[Run]) -> dict[str, tuple[Setting, ...]]:
     """Return, by cell key, the settings that each final cell serves; trials of a search serve none.
 
@@ -187,7 +255,10 @@ def self_flips(run: Run) -> float | None:
 
 def learning_rate(cell: Cell) -> float | None:
     """Return the rate this cell trains at; None for a prompt."""
-    return cell.train.of(cell.strategy).learning_rate if cell.strategy.trains else None
+    if not cell.strategy.trains:
+        return None
+    own = cell.strategy.learning_rate  # as in `TrainSpec.of`, which makes a whole budget
+    return cell.train.learning_rate if own is None else own
 
 
 def _setting(cell: Cell) -> str:
@@ -203,6 +274,7 @@ def _training_budget(cell: Cell) -> dict[str, Any]:
     return {**(cell.identity()["train"] or {}), "dtype": cell.precision or None}
 
 
+@_once
 def strategy_labels(runs: Sequence[Run]) -> dict[str, str]:
     """Return, by cell key, the strategy's name plus the axes on which its namesakes differ.
 
@@ -227,14 +299,19 @@ def _variants(runs: Iterable[Run]) -> dict[str, str]:
     for key, cell in cells.items():
         if cell.split == "test" or trials_alone:
             namesakes[cell.model.shown, cell.strategy.name].append(settings[key])
+    axes = {name: _axes(others) for name, others in namesakes.items()}
     found = {}
     for key, cell in cells.items():
-        others = namesakes[cell.model.shown, cell.strategy.name]
-        names = sorted({name for other in others for name in other})
-        axes = [n for n in names if len({other.get(n, "none") for other in others}) > 1]
-        own = (f"{n.rpartition('.')[2]}={settings[key].get(n, 'none')}" for n in axes)
+        differ = axes.get((cell.model.shown, cell.strategy.name), [])
+        own = (f"{n.rpartition('.')[2]}={settings[key].get(n, 'none')}" for n in differ)
         found[key] = ",".join(own)
     return found
+
+
+def _axes(namesakes: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the settings on which some of these differ."""
+    names = sorted({name for one in namesakes for name in one})
+    return [n for n in names if len({one.get(n, "none") for one in namesakes}) > 1]
 
 
 def _flat_settings(cell: Cell) -> dict[str, str]:
@@ -249,170 +326,3 @@ def _flat_settings(cell: Cell) -> dict[str, str]:
             elif name not in ("learning_rate", "share") and value is not None:
                 flat[f"{prefix}.{name}"] = value if isinstance(value, str) else json.dumps(value)
     return flat
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """One arm's answers beside its baseline's, problem by problem."""
-
-    measure: Measure
-    seeds: tuple[int | None, ...]
-    before: NDArray[np.float64]
-    """Scores (0 to 1) or nats: n × 1, or n × k where the baseline has seeds of its own."""
-    after: NDArray[np.float64]
-    """Likewise, n × k."""
-    sizes: NDArray[np.float64]
-    """Bytes of each text; ones for accuracy."""
-    rows: NDArray[np.int64] | None
-    """Row of each problem where families are the rows."""
-    families: int
-    """Number of named families."""
-    chance: float | None
-    """Share of right answers that guessing gives; None where it is not known."""
-
-    def components(self) -> Components:
-        """Analyse the variance of the change."""
-        if self.measure == "accuracy":
-            return accuracy_components(self.before, self.after, self.rows)
-        return bits_components(self.before, self.after, self.sizes, self.rows)
-
-    @property
-    def fractional(self) -> bool:
-        """Whether some answer is neither right nor wrong: what counts flips is then not known."""
-        both = (self.before, self.after)
-        return self.measure == "accuracy" and any(((t > 0) & (t < 1)).any() for t in both)
-
-    @property
-    def flipped(self) -> float:
-        """Mean change of an answer, over all seeds: the share that flipped from right or wrong."""
-        return float(np.abs(self.after - self.before).mean())
-
-    def floor(self, margin: float) -> bool:
-        """Say whether neither accuracy is above guessing by the margin (a share)."""
-        if self.measure != "accuracy" or self.chance is None:
-            return False
-        return max(self.level(self.before), self.level(self.after)) <= self.chance + margin
-
-    def level(self, values: NDArray[np.float64]) -> float:
-        """Return the share of right answers, or the bits per byte, over all seeds."""
-        mean = float(values.sum() / (values.size / len(self.sizes)) / self.sizes.sum())
-        return mean if self.measure == "accuracy" else as_bits(mean)
-
-
-def measures(arm: Arm) -> tuple[Measure, ...]:
-    """Return what can be compared with this arm: right answers, and where a gold solution was
-    scored for every problem its bits per byte; for prose, which has no right answer, only these.
-    """
-    reference = next(iter(arm.answers.values()), ())
-    if all(a.correct is None for a in reference):
-        return ("bits_per_byte",)
-    scored = all_scored(reference)
-    return ("accuracy", "bits_per_byte") if scored and len(reference) > 1 else ("accuracy",)
-
-
-class LeftOut(NamedTuple):
-    """A seed that cannot be paired with the baseline."""
-
-    strategy: str
-    seed: int | None
-    reason: str
-
-    def __str__(self) -> str:
-        """Say so in a note."""
-        which = self.strategy if self.seed is None else f"{self.strategy} seed {self.seed}"
-        return f"{which} left out: {self.reason}"
-
-
-def pair(arm: Arm, base: Arm, measure: Measure) -> tuple[Pairs | None, list[LeftOut]]:
-    """Pair by problem id; also say which seeds cannot be used, and why.
-
-    A baseline without seeds, or with one, is set against every seed. One with several is paired
-    seed by seed, so that the spread of its own seeds is in the interval too.
-    """
-    reference = next(iter(base.answers.values()), ())
-    before, faults = _usable(base, reference, measure)
-    after, more = _usable(arm, reference, measure)
-    faults += more
-    if not before or not after:
-        return None, faults
-    seeds = tuple(after) if len(before) == 1 else tuple(after)[: len(before)]
-    order = [answer.id for answer in reference]
-    families = [answer.family for answer in reference]
-    pairs = Pairs(
-        measure,
-        seeds,
-        _problems_by_seeds(list(before.values())[: len(seeds)], order, measure),
-        _problems_by_seeds([after[seed] for seed in seeds], order, measure),
-        np.array([1.0 if measure == "accuracy" else a.bytes or 0 for a in reference]),
-        family_rows(families),
-        len({name for name in families if name}),
-        chance(reference),
-    )
-    return pairs, faults
-
-
-_Seeds = dict[int | None, tuple[Answer, ...]]
-
-
-def _usable(
-    arm: Arm, reference: Sequence[Answer], measure: Measure
-) -> tuple[_Seeds, list[LeftOut]]:
-    """Return the seeds that answered exactly the reference's problems, and what the others lack."""
-    kept: _Seeds = {}
-    faults = []
-    for seed, answers in arm.answers.items():
-        fault = _why_unpaired(reference, answers, measure)
-        if fault is None:
-            kept[seed] = answers
-        else:
-            faults.append(LeftOut(arm.label, seed, fault))
-    return kept, faults
-
-
-def _why_unpaired(
-    reference: Sequence[Answer], answers: Sequence[Answer], measure: Measure
-) -> str | None:
-    """Say why these answers cannot be paired with the reference; None if they can."""
-    golds = {answer.id: answer.gold for answer in reference}
-    found = {answer.id: answer.gold for answer in answers}
-    if len(found) < len(answers):
-        return f"{len(answers) - len(found)} duplicate ids"
-    if unpaired := golds.keys() ^ found.keys():
-        return (
-            f"{len(unpaired)} ids, such as '{min(unpaired)}', are not in both it and its baseline"
-        )
-    if other := sum(found[i] != gold for i, gold in golds.items()):
-        return f"{other} problems have another gold answer than in its baseline"
-    if measure == "accuracy":
-        unscored = sum(answer.correct is None for answer in answers)
-    else:
-        unscored = sum(answer.nats is None or not answer.bytes for answer in answers)
-        if len(answers) < 2:
-            return "a change of bits per byte needs at least two texts"
-    what = "score" if measure == "accuracy" else "likelihood of the gold text"
-    return f"{unscored} answers have no {what}" if unscored else None
-
-
-def _problems_by_seeds(
-    seeds: Sequence[Sequence[Answer]], order: Sequence[str], measure: Measure
-) -> NDArray[np.float64]:
-    """Return scores (0 to 1) or nats as problems × seeds."""
-    columns = []
-    for answers in seeds:
-        by_id = {a.id: a.value if measure == "accuracy" else a.nats for a in answers}
-        columns.append([by_id[name] for name in order])
-    table: NDArray[np.float64] = np.array(columns, dtype=float).T
-    return table
-
-
-def estimate_arms(arms: Sequence[tuple[Arm, Components]]) -> list[Estimate]:
-    """Estimate each arm; trained arms share seed variance among themselves, prompts among theirs.
-
-    The seeds of a prompt draw exemplars, those of training draw weights and order: another spread.
-    """
-    found: dict[int, Estimate] = {}
-    for trains in (False, True):
-        places = [i for i, (arm, _) in enumerate(arms) if arm.spec.trains == trains]
-        shared = estimates([arms[i][1] for i in places])
-        found.update(zip(places, shared, strict=True))
-    return [found[i] for i in range(len(arms))]

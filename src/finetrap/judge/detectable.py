@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from finetrap.findings import Effect
-from finetrap.judge.arms import Arm, Comparison, Pairs, comparisons, pair
+from finetrap.judge.arms import Arm, Comparison, comparisons
+from finetrap.judge.pairing import Pairs, pair
 from finetrap.levels import Detectable
 from finetrap.records import Cell, Run, content_hash
 from finetrap.stats.changes import ALPHA, Components, Estimate, estimates

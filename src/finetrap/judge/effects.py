@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from finetrap.findings import Effect, SeedChange
-from finetrap.judge.arms import Arm, Comparison, LeftOut, Pairs
+from finetrap.judge.arms import Arm, Comparison
+from finetrap.judge.pairing import LeftOut, Pairs
 from finetrap.stats.changes import ALPHA, Components, Estimate, Judged, mcnemar_mid_p
 from finetrap.stats.disagreement import churn, flips, noise_floor
 from finetrap.stats.power import (

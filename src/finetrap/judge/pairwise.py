@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetrap.findings import Contender, Findings
-from finetrap.judge.arms import Arm, Comparison, Measure, Pairs, measures, pair
+from finetrap.judge.arms import Arm, Comparison, Measure
+from finetrap.judge.pairing import Pairs, measures, pair
 from finetrap.levels import Setting
 from finetrap.records import Judge
 from finetrap.stats.changes import Components, Estimate, Judged, estimate, judge_family

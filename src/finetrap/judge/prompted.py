@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
+from finetrap.judge.arms import Gathered
 from finetrap.levels import PromptLevel, PromptSpread
 from finetrap.records import Run, content_hash
 from finetrap.references import PromptSpec
@@ -19,8 +20,10 @@ SHOWN = 30
 """Characters of a setting in a name."""
 
 
-def told_apart(runs: Sequence[Run]) -> list[Run]:
+def told_apart(runs: Sequence[Run]) -> Gathered:
     """Return the runs with a label on each model that was asked by several prompts."""
+    if isinstance(runs, Gathered):
+        return runs
     asked: dict[str, dict[PromptSpec, None]] = defaultdict(dict)
     for run in runs:
         asked[run.cell.model.name][run.cell.model.prompt] = None
@@ -31,7 +34,7 @@ def told_apart(runs: Sequence[Run]) -> list[Run]:
         label = f"{model.name} [{labels[model.name][model.prompt]}]"
         return replace(run, cell=replace(run.cell, model=replace(model, label=label)))
 
-    return [named(run) if run.cell.model.name in labels else run for run in runs]
+    return Gathered(named(run) if run.cell.model.name in labels else run for run in runs)
 
 
 def _labels(prompts: Sequence[PromptSpec]) -> dict[PromptSpec, str]:

@@ -14,8 +14,9 @@ from typing import Any
 
 from finetrap.findings import Effect
 from finetrap.judge.advice.noninferior import outright
-from finetrap.judge.arms import Comparison, Measure, comparisons, measures
+from finetrap.judge.arms import Comparison, Measure, comparisons
 from finetrap.judge.forgetting import forgetting_of, gravest
+from finetrap.judge.pairing import measures
 from finetrap.levels import VERDICTS, CellRow, Summary, Tally
 from finetrap.records import Run
 from finetrap.stats.changes import ALPHA

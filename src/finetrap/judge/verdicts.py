@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from finetrap.findings import Effect, Findings, Missing
-from finetrap.judge.arms import Arm, Comparison, Measure, comparisons, estimate_arms, measures, pair
+from finetrap.judge.arms import Arm, Comparison, Measure, comparisons
 from finetrap.judge.effects import Against, Family, Measured, effect_lines, opposed
 from finetrap.judge.json_fields import field_changes
 from finetrap.judge.outcomes import join_outcomes
+from finetrap.judge.pairing import estimate_arms, measures, pair
 from finetrap.judge.prompted import spreads, told_apart
 from finetrap.judge.tables import cell_rows
 from finetrap.judge.trials import judged_trials

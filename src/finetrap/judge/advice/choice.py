@@ -9,7 +9,8 @@ from typing import Literal
 from finetrap.findings import Effect, Findings
 from finetrap.judge.advice.candidates import Candidate, Wishes, gather_candidates, overall_level
 from finetrap.judge.advice.noninferior import shown_worse, standings
-from finetrap.judge.arms import Comparison, Measure, measures
+from finetrap.judge.arms import Comparison, Measure
+from finetrap.judge.pairing import measures
 from finetrap.judge.pairwise import Contrast, contrast, declared
 from finetrap.records import Judge, Run
 from finetrap.stats.changes import estimate

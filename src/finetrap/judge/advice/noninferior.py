@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from finetrap.judge.arms import Arm, Comparison, Measure, estimate_arms
+from finetrap.judge.arms import Arm, Comparison, Measure
+from finetrap.judge.pairing import estimate_arms
 from finetrap.judge.pairwise import Contrast, contrast, in_margins, p_above
 from finetrap.records import Judge
 from finetrap.stats.changes import ALPHA, Estimate, estimate
