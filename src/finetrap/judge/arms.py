@@ -49,7 +49,7 @@ def _once(gather: Callable[[Sequence[Run]], _Found]) -> Callable[[Sequence[Run]]
     return found
 
 
-class Column(NamedTuple):
+class Scores(NamedTuple):
     """One seed's answers, problem by problem, in their own order."""
 
     ids: tuple[str, ...]
@@ -62,8 +62,8 @@ class Column(NamedTuple):
     """Bytes of the gold text; 0 where they are not known."""
 
 
-def _column(answers: Sequence[Answer]) -> Column:
-    return Column(
+def _scores(answers: Sequence[Answer]) -> Scores:
+    return Scores(
         tuple(a.id for a in answers),
         tuple(a.gold for a in answers),
         np.array([a.value for a in answers], dtype=float),
@@ -115,9 +115,9 @@ class Arm:
         return self.spec.is_base
 
     @cached_property
-    def columns(self) -> dict[int | None, Column]:
+    def columns(self) -> dict[int | None, Scores]:
         """The answers as arrays, by seed."""
-        return {seed: _column(answers) for seed, answers in self.answers.items()}
+        return {seed: _scores(answers) for seed, answers in self.answers.items()}
 
     @cached_property
     def clusters(self) -> Clusters:

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from finetrap.judge.arms import Arm, Comparison, estimate_arms, pair
+from finetrap.judge.arms import Arm, Comparison
+from finetrap.judge.pairing import estimate_arms, pair
 from finetrap.levels import FieldChange
 from finetrap.text.scorers import JSON, fields_right
 

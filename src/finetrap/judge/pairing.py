@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from finetrap.judge.arms import Arm, Column, Measure
+from finetrap.judge.arms import Arm, Measure, Scores
 from finetrap.stats.changes import (
     Components,
     Estimate,
@@ -118,10 +118,10 @@ def pair(arm: Arm, base: Arm, measure: Measure) -> tuple[Pairs | None, list[Left
     return pairs, faults
 
 
-_Seeds = dict[int | None, Column]
+_Seeds = dict[int | None, Scores]
 
 
-def _usable(arm: Arm, reference: Column, measure: Measure) -> tuple[_Seeds, list[LeftOut]]:
+def _usable(arm: Arm, reference: Scores, measure: Measure) -> tuple[_Seeds, list[LeftOut]]:
     """Return the seeds that answered exactly the reference's problems, and what the others lack."""
     kept: _Seeds = {}
     faults = []
@@ -134,7 +134,7 @@ def _usable(arm: Arm, reference: Column, measure: Measure) -> tuple[_Seeds, list
     return kept, faults
 
 
-def _why_unpaired(reference: Column, found: Column, measure: Measure) -> str | None:
+def _why_unpaired(reference: Scores, found: Scores, measure: Measure) -> str | None:
     """Say why these answers cannot be paired with the reference; None if they can."""
     n, distinct = len(found.ids), len(set(found.ids))
     if distinct < n:
@@ -160,7 +160,7 @@ def _why_unpaired(reference: Column, found: Column, measure: Measure) -> str | N
 
 
 def _problems_by_seeds(
-    seeds: Sequence[Column], reference: Column, measure: Measure
+    seeds: Sequence[Scores], reference: Scores, measure: Measure
 ) -> NDArray[np.float64]:
     """Return scores (0 to 1) or nats as problems × seeds, in the order of the reference."""
     columns = []
