@@ -23,6 +23,7 @@ from finetrap.judge.tables import columns
 from finetrap.levels import CellRow
 from finetrap.records import Run, StrategySpec
 from finetrap.report import wording
+from finetrap.report.together import NAMES
 from tests.builders.reported import HOSTILE, diverged, grid, judged, read, run, searched, written
 
 
@@ -137,6 +138,10 @@ def test_every_table_reads_back_whole(page: Path, findings: Findings, runs: list
             table = csv.DictReader(file)
             assert tuple(table.fieldnames or ()) == names
             assert len(list(table)) == count
+
+
+def test_a_report_consists_of_the_files_that_are_put_in_place_together(page: Path) -> None:
+    assert {file.name for file in page.parent.iterdir()} == NAMES
 
 
 def test_figures_are_small_and_described(page: Path) -> None:

@@ -70,7 +70,7 @@ def test_a_failed_run_is_replaced_whole(tmp_path: Path, monkeypatch, at_once: bo
     store, cell = Store(tmp_path), make_cell()
     store.commit(Run(cell, "failed", failure=Failure("bug", "no")))
     if not at_once:
-        monkeypatch.setattr("finetrap.runs.store._exchanged", lambda one, other: False)
+        monkeypatch.setattr("finetrap.runs.store.exchanged", lambda one, other: False)
     folder = store.retrying([cell]).commit(make_run(cell))
     assert store.load(folder) == make_run(cell)
     assert list(tmp_path.iterdir()) == [folder]

@@ -25,6 +25,7 @@ from finetrap.report.console import (
     verdict_text,
     wrapped,
 )
+from finetrap.report.together import put_together
 
 __all__ = [
     "advice_text",
@@ -48,6 +49,7 @@ def write_report(
 ) -> Path:
     """Write the page and, beside it, Markdown, LaTeX, CSV files and figures; return its path.
 
+    All of them are written, or the old report stays.
     `command` is what repeats the study, `topics` says what the problems of a task are about.
     Raises StoreError if the folder cannot be written.
     """
@@ -55,26 +57,27 @@ def write_report(
     from finetrap.report.page import render
 
     page = render(findings, runs, study=study, command=command, topics=topics or {})
-    figures = folder / "figures"
-    try:
-        figures.mkdir(parents=True, exist_ok=True)
-        for stale in figures.glob("*.svg"):
-            stale.unlink()
+
+    def write(draft: Path) -> None:
+        (draft / "figures").mkdir()
         for chart in page.charts:
-            (figures / f"{chart.name}.svg").write_text(chart.standalone, encoding="utf-8")
-        write_csv(folder / "effects.csv", Effect, findings.effects)
-        write_csv(folder / "cells.csv", CellRow, findings.cells)
-        write_csv(folder / "summary.csv", Summary, findings.summary)
-        write_csv(folder / "trials.csv", Trial, findings.trials)
-        write_csv(folder / "claims.csv", Claim, findings.claims)
-        write_csv(folder / "fields.csv", FieldChange, findings.fields)
-        (folder / "report.md").write_text(page.markdown, encoding="utf-8")
-        (folder / "table.tex").write_text(page.latex, encoding="utf-8")
-        path = folder / "report.html"
-        path.write_text(page.html, encoding="utf-8")
+            place = draft / "figures" / f"{chart.name}.svg"
+            place.write_text(chart.standalone, encoding="utf-8")
+        write_csv(draft / "effects.csv", Effect, findings.effects)
+        write_csv(draft / "cells.csv", CellRow, findings.cells)
+        write_csv(draft / "summary.csv", Summary, findings.summary)
+        write_csv(draft / "trials.csv", Trial, findings.trials)
+        write_csv(draft / "claims.csv", Claim, findings.claims)
+        write_csv(draft / "fields.csv", FieldChange, findings.fields)
+        (draft / "report.md").write_text(page.markdown, encoding="utf-8")
+        (draft / "table.tex").write_text(page.latex, encoding="utf-8")
+        (draft / "report.html").write_text(page.html, encoding="utf-8")
+
+    try:
+        put_together(folder, write)
     except OSError as fault:
         raise StoreError(
             f"the report cannot be written to '{folder}': {fault.strerror or fault}; "
             "name another folder with --out"
         ) from fault
-    return path
+    return folder / "report.html"

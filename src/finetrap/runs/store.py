@@ -38,6 +38,7 @@ from finetrap.runs.folder import (
 )
 from finetrap.runs.locks import Holder, flock, hold, holder_of
 from finetrap.runs.unfinished import Unfinished
+from finetrap.text.paths import exchanged
 
 _FOLDER = re.compile(r"[^.].*--([0-9a-f]{64})")
 _DEAD = 86_400.0
@@ -92,7 +93,7 @@ class Store:
                 if weights is not None:
                     weights(hidden)
                 _sync_tree(hidden)
-                if not (folder.exists() and _exchanged(hidden, folder)):
+                if not (folder.exists() and exchanged(hidden, folder)):
                     self._set_aside(folder)
                     hidden.rename(folder)
                 _sync(self.root)
@@ -331,16 +332,6 @@ def _identity(folder: Path) -> int:
     with suppress(OSError):
         return folder.stat().st_ino
     return 0
-
-
-def _exchanged(one: Path, other: Path) -> bool:
-    """Exchange the names of two folders in one step; False where the system cannot."""
-    import ctypes  # renameat2(2), of Linux
-
-    here, exchange = -100, 2
-    call = getattr(ctypes.CDLL(None), "renameat2", None)
-    names = os.fsencode(one), os.fsencode(other)
-    return call is not None and call(here, names[0], here, names[1], exchange) == 0
 
 
 def _sync(path: Path) -> None:
