@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import shape
 from benchmarks.decoding import PEERS
 from benchmarks.harness import Side, Work, Worker, alternate, fastest, needs, parser
 from benchmarks.measured import Done, report, share_of_limit
@@ -304,6 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--time", action="store_true")
     options.add_argument("--only-time", action="store_true", help="compare no completions first")
     given = options.parse_args(arguments)
+    given.data = str(shape.data(given.data))
     others = 0
     for folder in given.folders:
         if not given.only_time:
