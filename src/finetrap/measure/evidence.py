@@ -181,7 +181,7 @@ def _divergence(
 ) -> list[tuple[str, float, float]]:
     """Return KL(tuned‖base) and KL(base‖tuned) on gold solutions, nats per token."""
     chosen = tasks.sample(problems, MOST_DIVERGED, purpose="evidence/divergence", seed=0)
-    pairs = scored_pairs(solver, "math", chosen)
+    pairs = scored_pairs(solver.model.form, solver.shots, "math", chosen)
     found = interpolating(solver.model).divergence(pairs, batch=limits.batch)
     return [
         (p.id, round(tuned, 6), round(base, 6))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
 
-from finetrap.backends import Model, Row, Showing, shown_by
+from finetrap.backends import Row, Showing, shown_by
 from finetrap.measure.problems import Problems
-from finetrap.measure.strategies import Solver, naming, scored_pairs, training_rows
+from finetrap.measure.strategies import naming, scored_pairs, training_rows
 from finetrap.measure.study.cells import cells_of
 from finetrap.records import Cell, Study
 
@@ -47,8 +46,7 @@ def shown_texts(study: Study) -> Iterator[Shown]:
                 yield _as_shown(cell, problem.id, row, model, training=True)
         for cell in _each_task(own, trains=False):
             asked = problems.asked(cell)
-            solver = Solver(cast(Model, model))  # of which only the form is asked for
-            pair = scored_pairs(solver, asked.kind, asked.problems[:1])[0]
+            pair = scored_pairs(model.form, (), asked.kind, asked.problems[:1])[0]
             yield _as_shown(cell, asked.problems[0].id, Row(*pair), model, training=False)
 
 

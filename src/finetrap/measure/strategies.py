@@ -51,11 +51,6 @@ class Solver:
         """Write the gold solution as it would follow the prompt."""
         return self.model.form.target(solution, choices)
 
-    @property
-    def prefix(self) -> str:
-        """The exemplars as plain text, before prose or a text to be continued."""
-        return prompts.plain_prefix(self.shots)
-
 
 class Trained(NamedTuple):
     """What a strategy may learn from."""
@@ -169,21 +164,22 @@ def ask(
 
 
 def scored_pairs(
-    solver: Solver, kind: TaskKind, problems: Sequence[Problem]
+    form: prompts.Form, shots: Sequence[prompts.Shot], kind: TaskKind, problems: Sequence[Problem]
 ) -> list[tuple[str, str]]:
     """Return each context and what is scored after it, as problems of a kind are asked."""
     if kind == "math":
-        return [(solver.prompt(p.question), solver.target(p.solution)) for p in problems]
-    if kind == "prose":
-        return [(solver.prefix, p.solution) for p in problems]
+        return [(form.prompt(p.question, shots), form.target(p.solution)) for p in problems]
     if kind == "choice":
         return [
-            (solver.prompt(p.question, p.choices), solver.target(choice, p.choices))
+            (form.prompt(p.question, shots, p.choices), form.target(choice, p.choices))
             for p in problems
             for choice in p.choices
         ]
+    before = prompts.plain_prefix(shots)
+    if kind == "prose":
+        return [(before, p.solution) for p in problems]
     return [
-        (solver.prefix + p.question, prompts.plain_target(choice))
+        (before + p.question, prompts.plain_target(choice))
         for p in problems
         for choice in p.choices
     ]
@@ -283,7 +279,7 @@ def _choose(
 
     A `choice` is the answer to a question; a `continuation` is how the text itself goes on.
     """
-    pairs = scored_pairs(solver, kind, problems)
+    pairs = scored_pairs(solver.model.form, solver.shots, kind, problems)
     form = solver.model.form if kind == "choice" else prompts.PLAIN
     scored = None if told is None else _choices_told(problems, form, told)
     with naming([p for p in problems for _ in p.choices]):
@@ -335,7 +331,7 @@ def _read(
 ) -> tuple[Answer, ...]:
     """Score held-out text: nats of every whole piece."""
     nats = solver.model.score(
-        scored_pairs(solver, "prose", problems),
+        scored_pairs(solver.model.form, solver.shots, "prose", problems),
         batch=limits.batch,
         windows=True,
         scored=each(told, "texts"),

@@ -125,7 +125,7 @@ class Counter:
     def asked(self, solver: Solver, sort: Sort, test: Questions, limits: Limits) -> Asked:
         """Count a test's tokens."""
         self.tests.setdefault(sort, (solver, test))
-        pairs = strategies.scored_pairs(solver, test.kind, test.problems)
+        pairs = strategies.scored_pairs(solver.model.form, solver.shots, test.kind, test.problems)
         lengths = self._lengths(pairs)
         contexts = {pair[0]: length[0] for pair, length in zip(pairs, lengths, strict=True)}
         start = os.path.commonprefix(list(contexts))  # noqa: RUF071 (characters are meant)
