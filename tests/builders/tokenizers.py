@@ -131,6 +131,21 @@ def word_piece() -> Tokenizer:
     return core
 
 
+NORMALISERS: dict[str, Callable[[], normalizers.Normalizer]] = {
+    "lower case": normalizers.Lowercase,
+    "nfkc": normalizers.NFKC,
+    "accents": lambda: normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents()]),
+    "bert": lambda: normalizers.BertNormalizer(lowercase=True),
+}
+
+
+def normalising(name: str, *, chat: bool = False) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer that changes every text before it cuts it."""
+    core = byte_level()
+    core.normalizer = NORMALISERS[name]()
+    return made(core, chat=chat)
+
+
 FAMILIES: dict[str, Callable[[], Tokenizer]] = {
     "llama 2": llama2,
     "metaspace, always": lambda: metaspace("always"),

@@ -25,6 +25,8 @@ def how_read(cells: Iterable[Cell], environments: Mapping[str, Mapping[str, Any]
             found[f"{cell.model.name} {way}"] = None
         if read.get("attention") == "eager":
             found[f"{cell.model.name} attends by transformers' own code: it has no sdpa"] = None
+        if drops := read.get("drops"):
+            found[f"{cell.model.name} reads and writes text without {drops}: its tokenizer"] = None
         if layers := read.get("adapted"):
             found[_adapts(cell.strategy.name, cell.model.name, layers)] = None
     return list(found)

@@ -265,7 +265,8 @@ class HFModel:
     @property
     def how_read(self) -> Mapping[str, str]:
         """Return how the model is read, for people."""
-        return self._network.how_read
+        drops = {"drops": ", ".join(self.tokens.drops)} if self.tokens.drops else {}
+        return {**self._network.how_read, **drops}
 
     @property
     def ship_bytes(self) -> int:

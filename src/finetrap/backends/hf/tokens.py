@@ -8,6 +8,7 @@ pad token, because padded places are masked or come after everything that is rea
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -28,6 +29,13 @@ PARTS = 8
 
 MARKS = (":", "\n", ".", "a", "0")
 """Texts after which another is encoded as in the middle of a text, unless the two melt together."""
+
+DROPPED = {
+    "capital letters": ("A", "a"),
+    "accents": ("\u00e9", "e"),
+    "compatibility characters": ("\ufb01", "fi"),
+}
+"""What a normaliser can drop, with a text that shows it and what that becomes."""
 
 Render = Callable[[Sequence[Mapping[str, str]]], str]
 
@@ -220,6 +228,20 @@ class Tokens:
             return False
         return self._encoded(self.piece(token) + "7")[1:] == self._encoded("7")
 
+    def as_written(self, text: str) -> str:
+        """Return a text as the model writes it amid another: its tokenizer may drop capital letters
+        or accents, or put other spaces. The text itself where more than that would be lost."""
+        ids = self._inside(text)
+        written = self._decode(ids, inside=bool(self._before), special=False)
+        return written if _letters_of(written) == _letters_of(text) else text
+
+    @property
+    def drops(self) -> tuple[str, ...]:
+        """What the tokenizer leaves out of every text."""
+        return tuple(
+            name for name, (was, now) in DROPPED.items() if self.text(self._encoded(was)) == now
+        )
+
     def save(self, folder: str) -> None:
         """Write the tokenizer beside a saved model."""
         self._tokenizer.save_pretrained(folder)
@@ -236,6 +258,12 @@ class Tokens:
                     "fewer shots or new tokens, shorter problems, or a model with a longer context",
                     row,
                 )
+
+
+def _letters_of(text: str) -> str:
+    """Return a text without what normalisers change: case, accents, forms of letters, spaces."""
+    letters = unicodedata.normalize("NFKD", text).casefold()
+    return "".join(c for c in letters if not (unicodedata.combining(c) or c.isspace()))
 
 
 def _policy_head(tokenizer: Any) -> list[int]:

@@ -50,7 +50,8 @@ class Endings:
 
     def __init__(self, tokens: Tokens, stops: Sequence[str], max_new_tokens: int) -> None:
         self._tokens = tokens
-        self._stops = tuple(filter(None, stops))
+        written = map(tokens.as_written, stops)
+        self._stops = tuple(dict.fromkeys(filter(None, (*stops, *written))))
         self._last = {stop[-1] for stop in self._stops}
         self._any_token = any(c.isspace() and c != "\n" for c in self._last)
         self.cap = max_new_tokens
