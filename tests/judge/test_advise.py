@@ -1,22 +1,21 @@
+"""Which strategy is advised, and why."""
+
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from finetrap.findings import Advice
 from finetrap.judge.advice.advise import Wishes, advice_document, recommend
 from finetrap.judge.advice.candidates import gather_candidates
-from finetrap.judge.advice.noninferior import standings
 from finetrap.judge.arms import comparisons
-from finetrap.judge.pairwise import declared
 from finetrap.judge.paper.prior import published_advice
 from finetrap.judge.verdicts import verdicts_on
 from finetrap.records import Judge, Limits, Run
 from finetrap.report import advice_text
+from tests.builders.advised import MARGIN, STUDY, advised, said, unwrapped
 from tests.builders.runs import (
     DORA,
     FULL,
@@ -31,24 +30,6 @@ from tests.builders.runs import (
     runs,
     trial,
 )
-
-MARGIN = Judge(margin=4)
-STUDY = "finetrap run study.toml"
-
-
-def said(texts: Sequence[str]) -> str:
-    return "; ".join(texts)
-
-
-def advised(measured: list[Run], limits: Wishes | None = None, remaining: int = 0) -> Advice:
-    found = replace(verdicts_on(measured, MARGIN), remaining=remaining)
-    (one,) = recommend(found, measured, limits or Wishes(), study_command=STUDY)
-    return one
-
-
-def unwrapped(found: Advice) -> str:
-    """Return the advice as it is printed, on one line."""
-    return " ".join(advice_text(found).split())
 
 
 def test_the_best_is_shipped_where_nothing_cheaper_comes_near() -> None:
@@ -198,65 +179,6 @@ def test_what_is_inconclusive_on_probes_is_said_of_what_is_shipped() -> None:
     assert unprobed.next_command == f"{STUDY} --set 'probes=[\"prose\"]'"
 
 
-def test_memory_bars_what_holds_more_and_what_is_not_known() -> None:
-    measured = runs((LORA, 0.1), (FULL, 0.25), n=1500)
-    assert str(advised(measured).ship) == "full at 3e-4"
-    found = advised(measured, Wishes(max_memory=3 * 10**8))
-    assert str(found.ship) == "lora at 3e-4"
-    assert "it held 0.5 GB of 0.3 GB allowed" in said(found.reasons)
-    assert any("full at 3e-4" in change for change in found.would_change)
-    silent = [
-        replace(r, costs=replace(r.costs, peak_bytes=None)) if r.cell.strategy == FULL else r
-        for r in measured
-    ]
-    assert "its memory is not known" in said(advised(silent, Wishes(max_memory=10**9)).reasons)
-    nothing = advised(measured, Wishes(max_memory=1))
-    assert (nothing.ship, nothing.runner_up) == (None, None)
-    assert "within the limits" in said(nothing.open_questions)
-
-
-def test_retention_bars_what_kept_too_little_and_what_is_not_known() -> None:
-    # Half a point lost of 50 on 3000 problems: harmless by margin, 90% of it left at the least.
-    measured = runs((SHOTS, 0.0), (LORA, 0.2), n=1500, probes={"school": {}})
-    found = verdicts_on(measured, MARGIN)
-    kept = {"retention": 88.0, "retention_low": 80.0, "retention_high": 95.0}
-    effects = [
-        replace(e, verdict="inconclusive", **kept)
-        if e.kind == "probe" and e.strategy == "lora"
-        else e
-        for e in found.effects
-    ]
-
-    def asked(least: float, lines: list) -> Advice:
-        given = replace(found, effects=tuple(lines))
-        (one,) = recommend(given, measured, Wishes(min_retention=least), study_command=STUDY)
-        return one
-
-    assert str(asked(85, effects).ship) == "lora at 3e-4"
-    assert "it may be as little as 80%" in said(asked(85, effects).open_questions)
-    assert str(asked(90, effects).ship) != "lora at 3e-4"
-    assert "it retains 88% on school, 90% are asked for" in said(asked(90, effects).reasons)
-    blank = [replace(e, retention=None, retention_low=None) for e in effects]
-    assert "its retention is not known" in said(asked(10, blank).reasons)
-
-
-def test_one_file_leaves_whole_weights_and_merged_adapters() -> None:
-    one_file = Wishes(must_ship_one_file=True)
-    measured = runs((SHOTS, 0.2), (LORA, 0.2), (FULL, 0.2), n=1500)
-    assert str(advised(measured, one_file).ship) == "full at 3e-4"
-    merged = [
-        replace(r, evidence={"merged": True}) if r.cell.strategy == LORA else r for r in measured
-    ]
-    assert str(advised(merged, one_file).ship) == "lora at 3e-4"
-    apart = [
-        replace(r, evidence={"merged": False}) if r.cell.strategy == LORA else r for r in measured
-    ]
-    found = advised(apart, one_file)
-    assert str(found.ship) == "full at 3e-4"
-    assert "its exemplars are shipped beside the model" in said(found.reasons)
-    assert str(advised(runs((REWIND, 0.2), n=1500), one_file).ship) == "full+rewind at 3e-4"
-
-
 def test_a_rewound_strategy_is_a_candidate_like_others() -> None:
     probes = {"school": {"full": -0.2}}
     found = advised(runs((FULL, 0.2), (REWIND, 0.18), n=1500, probes=probes))
@@ -380,47 +302,6 @@ def test_advice_is_a_line_and_at_most_four_bullets() -> None:
         longer = advice_text(one, verbose=True)
         assert longer.count("\n  - ") > len(bullets)
     assert all(key in advice_text(found, verbose=True) for key in found.keys)
-
-
-def test_as_good_as_the_best_holds_for_the_true_best_in_most_studies() -> None:
-    """Four equal arms and one that is worse by just the margin: it is rarely called as good."""
-    wrong = 0
-    for number in range(20):
-        measured = runs(
-            *((replace(LORA, name=f"l{i}"), 0.1) for i in range(4)),
-            (FULL, 0.06),
-            n=250,
-            sd=0.01,
-            seed=number,
-        )
-        (comparison,) = comparisons(measured)
-        margins = declared(verdicts_on(measured, MARGIN))
-        arms = list(comparison.arms)
-        place = [a.label for a in arms].index("full")
-        wrong += standings(comparison, arms, "accuracy", margins)[place].shown
-    assert wrong <= 3
-
-
-def test_a_harmed_strategy_is_rarely_advised() -> None:
-    """Planted: LoRA harms the task, full fine-tuning gains and harms a probe, DoRA only gains."""
-    shipped: Counter[str] = Counter()
-    probes = {"school": {"full": -0.1}}
-    for number in range(16):
-        measured = runs(
-            (SHOTS, 0.0), (LORA, -0.08), (FULL, 0.1), (DORA, 0.1),
-            n=400, sd=0.01, seed=number, probes=probes,
-        )  # fmt: skip
-        shipped[str(advised(measured).ship)] += 1
-    assert shipped["lora at 3e-4"] + shipped["full at 3e-4"] <= 1
-    assert shipped["dora at 3e-4"] >= 11
-
-
-def test_equal_arms_rarely_send_anyone_beyond_the_untouched_model() -> None:
-    shipped: Counter[str] = Counter()
-    for number in range(16):
-        measured = runs((SHOTS, 0.0), (LORA, 0.0), (FULL, 0.0), n=300, sd=0.01, seed=number)
-        shipped[str(advised(measured).ship)] += 1
-    assert sum(shipped.values()) - shipped["None"] - shipped["zero-shot"] <= 2
 
 
 @pytest.mark.parametrize(
