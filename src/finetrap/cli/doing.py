@@ -47,6 +47,7 @@ from finetrap.events import CellHeld, Emit, Shipped, StudyInterrupted, cell_ends
 from finetrap.findings import Findings
 from finetrap.records import Cell
 from finetrap.runs.store import Store
+from finetrap.text.numbers import counted
 from finetrap.text.visible import ascii_line
 
 if TYPE_CHECKING:
@@ -388,8 +389,8 @@ def _watched(voice: Voice, store: Store) -> Iterator[_Watch]:
             event = StudyInterrupted(saved, remaining, again)
             print(json.dumps(event.as_json()), flush=True)
         raise Interrupted(
-            f"interrupted; saved in {store.root}: {saved} cells; remaining, with those that were "
-            f"being measured: {remaining}; to go on: {again}"
+            f"interrupted; saved in {store.root}: {counted(saved, 'cell')}; remaining, with those "
+            f"that were being measured: {remaining}; to go on: {again}"
         ) from None
     progress.check()
 
