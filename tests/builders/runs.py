@@ -42,6 +42,7 @@ COSTS = {
     "prompt": Costs(train_s=0, eval_s=2, peak_bytes=10**8, ship_bytes=0),
     "full": Costs(train_s=20, eval_s=2, peak_bytes=5 * 10**8, ship_bytes=4_000_000),
     "peft": Costs(train_s=30, eval_s=2, peak_bytes=2 * 10**8, ship_bytes=40_000),
+    "given": Costs(eval_s=2, peak_bytes=2 * 10**8, ship_bytes=4_000_000),
 }
 BYTES = 10
 """Of a gold solution."""

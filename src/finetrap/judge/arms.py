@@ -213,13 +213,23 @@ def _run_order(run: Run, variant: str) -> tuple[object, ...]:
     )
 
 
+def tuned_for(cell: Cell) -> str:
+    """Return the task that a strategy was tuned for; empty for a prompt without examples.
+
+    Weights from elsewhere are judged by the task that they are asked: the rows that they were
+    trained on, where these are known, only add to the diagnosis.
+    """
+    if cell.strategy.given:
+        return cell.task.name
+    return cell.trained_on.name if cell.trained_on else ""
+
+
 def _new_arm(cell: Cell, variant: str, settings: tuple[Setting, ...]) -> Arm:
-    trained_on = cell.trained_on.name if cell.trained_on else ""
     return Arm(
         cell.strategy,
         variant,
         learning_rate(cell),
-        trained_on,
+        tuned_for(cell),
         cell.precision,
         settings=settings,
     )
@@ -264,9 +274,9 @@ def learning_rate(cell: Cell) -> float | None:
 def _setting(cell: Cell) -> str:
     """Name what the seeds of one arm share."""
     identity = cell.identity()
-    return content_hash(
-        [*(identity[k] for k in ("trained_on", "replayed", "strategy")), _training_budget(cell)]
-    )
+    parts = [identity[k] for k in ("trained_on", "replayed", "strategy")]
+    own = [tuned_for(cell)] if cell.strategy.given else []
+    return content_hash([*parts, _training_budget(cell), *own])
 
 
 def _training_budget(cell: Cell) -> dict[str, Any]:

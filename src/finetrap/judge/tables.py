@@ -8,7 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from finetrap.judge.arms import learning_rate, rate_settings, self_flips, strategy_labels
+from finetrap.judge.arms import (
+    learning_rate,
+    rate_settings,
+    self_flips,
+    strategy_labels,
+    tuned_for,
+)
 from finetrap.levels import CellRow
 from finetrap.records import UNENDED, Answer, Run
 from finetrap.stats.likelihood import gold_bits
@@ -36,7 +42,7 @@ def _cell_row(run: Run, label: str, setting: str) -> CellRow:
         model=cell.model.shown,
         parameters=costs.parameters or cell.model.parameters,
         task=cell.task.name,
-        trained_on=cell.trained_on.name if cell.trained_on else None,
+        trained_on=tuned_for(cell) or None,
         strategy=label,
         learning_rate=learning_rate(cell),
         setting=setting,

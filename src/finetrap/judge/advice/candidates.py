@@ -9,7 +9,14 @@ from statistics import fmean
 
 from finetrap.findings import Contender, Effect, Findings
 from finetrap.judge.advice.noninferior import Standing
-from finetrap.judge.arms import Arm, Comparison, Measure, learning_rate, strategy_labels
+from finetrap.judge.arms import (
+    Arm,
+    Comparison,
+    Measure,
+    learning_rate,
+    strategy_labels,
+    tuned_for,
+)
 from finetrap.judge.forgetting import forgetting_of, telling
 from finetrap.levels import Forgetting
 from finetrap.records import Run
@@ -168,7 +175,7 @@ def _is_run_of(run: Run, labels: dict[str, str], comparison: Comparison, arm: Ar
         cell.split == "test"
         and (cell.model.shown, cell.task.name) == (comparison.model, comparison.test)
         and (labels[cell.key], learning_rate(cell)) == (arm.label, arm.learning_rate)
-        and (cell.trained_on.name if cell.trained_on else "") == arm.trained_on
+        and tuned_for(cell) == arm.trained_on
     )
 
 

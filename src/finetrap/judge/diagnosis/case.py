@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from finetrap.findings import Effect, Findings
-from finetrap.judge.arms import learning_rate
+from finetrap.judge.arms import learning_rate, tuned_for
 from finetrap.levels import Word
 from finetrap.records import Answer, Cell, Run, content_hash
 from finetrap.runs.trials import searched
@@ -184,13 +184,12 @@ def build_case(arm: Sequence[Run], runs: Sequence[Run], effects: Iterable[Effect
 
 def effects_of(cell: Cell, label: str, findings: Findings) -> list[Effect]:
     """Return a strategy's effects on its test and on its probes, against the base model."""
-    trained_on = cell.trained_on.name if cell.trained_on else ""
     tests = {(False, cell.task.name), *((True, probe.name) for probe in cell.probes)}
     return [
         e
         for e in findings.effects
         if (e.model, e.strategy, e.learning_rate, e.trained_on)
-        == (cell.model.shown, label, learning_rate(cell), trained_on)
+        == (cell.model.shown, label, learning_rate(cell), tuned_for(cell))
         and e.against == "zero-shot"
         and (e.kind == "probe", e.task) in tests
     ]

@@ -174,7 +174,7 @@ def work(cell: Cell) -> float:
     """Estimate the work in a cell, in problems times parameters; a trained one counts thrice."""
     limits, train = cell.limits, cell.train
     asked = (limits.test_problems or _MANY) + len(cell.probes) * (limits.probe_problems or _MANY)
-    epochs = train.of(cell.strategy).epochs if cell.strategy.trains else 0
+    epochs = train.of(cell.strategy).epochs if cell.strategy.learns else 0
     return (1 + parameters(cell.model)) * (asked + 3 * epochs * (train.problems or _MANY))
 
 
