@@ -99,7 +99,7 @@ def recorded(archive: Path = RECORDED) -> list[Run]:
 def grid(runs: Sequence[Run], asked: int) -> Iterator[Planned]:
     """Yield ever more cells of a grid: each recorded run, for many models and seeds.
 
-    A run keeps `asked` of its answers and as many of all its probes.
+    A run keeps `asked` of its answers and as many of all its probes, graded as they are now.
     """
     drawn = random.Random("durations")
     for turn in count():
@@ -115,7 +115,9 @@ def grid(runs: Sequence[Run], asked: int) -> Iterator[Planned]:
                 factor = drawn.lognormvariate(0, SPREAD)
                 costs = run.costs
                 yield Planned(
-                    replace(run, cell=cell, answers=run.answers[:asked], probes=probes),
+                    replace(
+                        run, cell=cell, answers=run.answers[:asked], probes=probes, grading=None
+                    ),
                     factor * (costs.train_s or 0.0),
                     factor * ((costs.eval_s or 0.0) + (costs.again_s or 0.0)),
                 )

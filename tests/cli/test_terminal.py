@@ -262,6 +262,9 @@ def test_what_is_left_follows_from_what_alike_cells_took(monkeypatch):
     remaining.emit(CellBegins(planned[1].key, ""))
     clock[0] = 14.0
     assert remaining.seconds() == pytest.approx((6 + 10 + 10) / 2)
+    remaining.emit(CrewBegins(8, 1))
+    remaining.emit(CellBegins(planned[2].key, ""))
+    assert remaining.seconds() == pytest.approx((6 + 10 + 10) / 8), "a cluster has its own crew"
     base = replace(planned[0], strategy=StrategySpec("zero-shot", "prompt"))
     after_base = Remaining([base, *planned[1:]], 2, told.append)
     after_base.emit(CellBegins(base.key, ""))

@@ -436,6 +436,28 @@ def test_workers_are_as_many_as_cores_and_memory_allow() -> None:
     assert machine.crew(model(), workers=4, on=eight._replace(threads=3)) == (4, 3)
 
 
+@pytest.mark.parametrize(
+    ("asked", "here", "alone"),
+    [
+        ("auto", ("darwin", "arm64"), True),
+        ("mps", ("linux", "x86_64"), True),
+        ("cpu", ("darwin", "arm64"), False),
+        ("auto", ("linux", "x86_64"), False),
+    ],
+)
+def test_the_gpu_of_an_apple_machine_has_one_worker(
+    monkeypatch: pytest.MonkeyPatch, asked: str, here: tuple[str, str], alone: bool
+) -> None:
+    monkeypatch.setenv("FINETRAP_DEVICE", asked)
+    monkeypatch.setattr("finetrap.backends.hf.device.sys.platform", here[0])
+    monkeypatch.setattr("finetrap.backends.hf.device.platform.machine", lambda: here[1])
+    monkeypatch.setattr(machine, "cores", lambda: 8)
+    monkeypatch.setattr(machine, "memory_total", lambda: 32 * 2**30)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert (machine.crew(model(parameters=1_000_000)) == (1, 8)) == alone
+    assert machine.crew(model(), workers=3).workers == 3
+
+
 def test_each_gpu_has_as_many_workers_as_fit_its_memory_or_are_asked_for() -> None:
     two = machine.Machine(16, 64 * 2**30, gpus=("0", "1"), gpu_memory=40 * 2**30)
     assert machine.crew(model(parameters=1_000_000), on=two) == (8, 2)

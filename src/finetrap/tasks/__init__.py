@@ -14,11 +14,14 @@ test or probe asks. Files whose name starts with an underscore are not tasks.
 from __future__ import annotations
 
 import pkgutil
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from hashlib import sha256
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from random import Random
 from types import ModuleType
@@ -28,6 +31,7 @@ from finetrap.errors import BadData, BadInput, nearest
 from finetrap.records import Cell, Problem, Split, TaskKind, TaskRef, TrainSpec
 from finetrap.tasks._odd import odd_answers
 from finetrap.tasks._splits import draw, wording
+from finetrap.tasks._stored import FROM, Kept, Stored
 from finetrap.text.golds import GoldCount, count_golds, described_golds
 from finetrap.text.overlap import Overlap, overlap_sentence
 from finetrap.text.overlap import find as find_overlap
@@ -41,6 +45,8 @@ HUB_DATA = "hf"
 """The task that names its data set itself: `hf:ORG/NAME`."""
 USER_DATA = "jsonl"
 """The task that names its file itself: `jsonl:PATH`."""
+_PINNED = re.compile("sha256:[0-9a-f]{64}|[0-9a-f]{40}")
+"""A revision that names the data's content."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +55,9 @@ class Task:
 
     name: str
     kind: TaskKind
-    train: tuple[Problem, ...]
+    train: Sequence[Problem]
     """Empty for a task that is only ever a probe."""
-    test: tuple[Problem, ...]
+    test: Sequence[Problem]
     left_out: int = 0
     """Rows without exactly one usable answer, or whose question is asked again in the test."""
     read_as: str = ""
@@ -70,10 +76,10 @@ class Task:
 
 def counts(task: Task) -> dict[str, int]:
     """Count a task's rows, the questions that differ, and the problems of each side."""
-    problems = (*task.train, *task.test)
+    worded = (wording(p.question or p.solution) for p in chain(task.train, task.test))
     return {
-        "rows": len(problems) + task.left_out,
-        "distinct questions": len({wording(p.question or p.solution) for p in problems}),
+        "rows": len(task.train) + len(task.test) + task.left_out,
+        "distinct questions": len({sha256(words.encode()).digest() for words in worded}),
         "to train on": len(task.train),
         "in the test": len(task.test),
         "left out": task.left_out,
@@ -83,7 +89,7 @@ def counts(task: Task) -> dict[str, int]:
 def right_answers(task: Task) -> GoldCount | None:
     """Count the right answers of a task by kind; None where they are not written out."""
     written = task.kind == "math"
-    return count_golds(p.answer for p in (*task.train, *task.test)) if written else None
+    return count_golds(p.answer for p in chain(task.train, task.test)) if written else None
 
 
 def held_data(read: Mapping[str, Task]) -> list[str]:
@@ -99,7 +105,7 @@ def held_data(read: Mapping[str, Task]) -> list[str]:
         if golds is not None:
             lines.append(f"{name}: the right answers are {described_golds(golds)}")
         if golds is not None and own_data(name):
-            lines += odd_answers((*task.train, *task.test), golds)
+            lines += odd_answers((task.train, task.test), golds)
     return lines
 
 
@@ -110,7 +116,7 @@ def own_data(name: str) -> bool:
 
 def near_duplicates(task: Task) -> Overlap:
     """Return which test questions stand in the training questions, or nearly do."""
-    train, test = ([(p.id, p.question) for p in side] for side in (task.train, task.test))
+    train, test = (((p.id, p.question) for p in side) for side in (task.train, task.test))
     return find_overlap(train, test)
 
 
@@ -206,8 +212,24 @@ def load(ref: TaskRef) -> Task:
             f"{ref.name}: the data is at {found}, the study asks for {ref.revision}; restore the "
             "data, or read the study again to measure on what is there now"
         )
-    loaded: Task = module.load(ref)
+    loaded: Task = _loaded(ref, module) if own_data(ref.name) else module.load(ref)
     return replace(loaded, most=ref.options.get(MOST))
+
+
+def _loaded(ref: TaskRef, module: ModuleType) -> Task:
+    """Read a person's own data, which may be large: once checked, its problems lie on disk."""
+    kept = Kept(ref) if _PINNED.fullmatch(ref.revision) else None
+    if kept is None or (found := kept.read()) is None:
+        task: Task = module.load(ref)
+        if kept is None or len(task.train) + len(task.test) < FROM:
+            return task
+        note: dict[str, Any] = {"name": task.name, "kind": task.kind, "left_out": task.left_out}
+        note |= {"read_as": task.read_as, "grouped": task.grouped}
+        kept.write(task.train, task.test, note)
+        if (found := kept.read()) is None:
+            return task
+    train, test, noted = found
+    return Task(train=train, test=test, **noted)
 
 
 def sample(
@@ -218,18 +240,25 @@ def sample(
     A larger sample holds the smaller ones of the same purpose and seed, so a study that is enlarged
     keeps what it has asked.
     """
-    order = list(range(len(problems)))
+    return tuple(problems[i] for i in _drawn_places(len(problems), count, purpose, seed))
+
+
+def _drawn_places(there: int, count: int | None, purpose: str, seed: int) -> list[int]:
+    order = list(range(there))
     Random(f"{purpose}/{seed}").shuffle(order)
-    return tuple(problems[i] for i in sorted(order[:count]))
+    return sorted(order[:count])
 
 
-def held_out(task: Task, count: int) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+def held_out(task: Task, count: int) -> tuple[Sequence[Problem], tuple[Problem, ...]]:
     """Split a task's training problems: those to train on, and those to choose settings on.
 
     The second are `count`, at most a fifth of them all; of groups as many as that holds.
     """
     problems, purpose = task.train, f"{task.name}/dev"
     count = min(count, len(problems) // 5)
+    if isinstance(problems, Stored) and not task.grouped:
+        places = _drawn_places(len(problems), count, purpose, 0)
+        return problems.beside(set(places)), tuple(problems[i] for i in places)
     dev = (
         _whole_families(problems, count, purpose)
         if task.grouped

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from itertools import chain
 
 from finetrap.records import Problem
 from finetrap.tasks._splits import wording
@@ -15,24 +17,32 @@ TRIED = 200
 """Different right answers that math-verify is tried on: each takes it 20 ms."""
 
 
-def odd_answers(problems: Iterable[Problem], golds: GoldCount) -> list[str]:
-    """Return a line about each of the first right answers that may not be compared as was meant."""
-    problems = list(problems)
-    if any(p.scoring == "expression" for p in problems):
-        odd = list(_misread(problems))
+def odd_answers(sides: Sequence[Sequence[Problem]], golds: GoldCount) -> list[str]:
+    """Return a line about each of the first right answers that may not be compared as was meant.
+
+    `golds` counts those of all sides, one after the other.
+    """
+    if any(p.scoring == "expression" for p in chain(*sides)):
+        odd = list(_misread(sides))
     else:
+        places = frozenset(golds.odd)
         odd = [
-            f"{problems[i].named}: the right answer {problems[i].answer[:40]!r} is graded as text"
-            for i in golds.odd
-            if problems[i].scoring is None
+            f"{problem.named}: the right answer {problem.answer[:40]!r} is graded as text"
+            for i, problem in enumerate(chain(*sides))
+            if i in places and problem.scoring is None
         ]
-    return [*_few(odd), *_few(list(_contradicted(problems)))]
+    return [*_few(odd), *_few(list(_contradicted(sides)))]
 
 
-def _misread(problems: list[Problem]) -> Iterator[str]:
+def _misread(sides: Sequence[Sequence[Problem]]) -> Iterator[str]:
     """Yield the formulas that math-verify cannot read, or of which it reads but a number."""
-    different = {p.answer: p for p in reversed(problems) if read_gold(p.answer).kind != "number"}
-    for gold, problem in list(different.items())[::-1][:TRIED]:
+    different: dict[str, Problem] = {}
+    for problem in chain(*sides):
+        if problem.answer not in different and read_gold(problem.answer).kind != "number":
+            different[problem.answer] = problem
+            if len(different) == TRIED:
+                break
+    for gold, problem in different.items():
         found = expressions.read_as(gold)
         if found is None:
             what = "cannot be read by math-verify: no run starts with it"
@@ -43,15 +53,17 @@ def _misread(problems: list[Problem]) -> Iterator[str]:
         yield f"{problem.named}: the right answer {gold[:40]!r} {what}"
 
 
-def _contradicted(problems: list[Problem]) -> Iterator[str]:
+def _contradicted(sides: Sequence[Sequence[Problem]]) -> Iterator[str]:
     """Yield the rows that ask what an earlier row asks, and answer otherwise."""
-    first: dict[tuple[str, tuple[str, ...]], Problem] = {}
-    for problem in problems:
-        other = first.setdefault((wording(problem.question), problem.choices), problem)
-        if problem.question and read_gold(other.answer) != read_gold(problem.answer):
+    first: dict[bytes, tuple[str, str]] = {}
+    """By what is asked: the first answer and its place. Millions of questions are not held."""
+    for problem in filter(lambda one: one.question, chain(*sides)):
+        asked = sha256(repr((wording(problem.question), problem.choices)).encode()).digest()
+        answer, place = first.setdefault(asked, (problem.answer, problem.place or problem.id))
+        if answer != problem.answer and read_gold(answer) != read_gold(problem.answer):
             yield (
                 f"{problem.named}: the right answer is {problem.answer[:40]!r}, and at "
-                f"{other.place or other.id} {other.answer[:40]!r}"
+                f"{place} {answer[:40]!r}"
             )
 
 

@@ -16,8 +16,9 @@ training row that asks what the test asks is refused, or left out with `duplicat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,7 +36,7 @@ from finetrap.tasks._scored import CHOSEN, checked_scoring, labelled, scored_pro
 from finetrap.tasks._sources import file_revision
 from finetrap.tasks._splits import draw, identified, without, wording
 from finetrap.text import own_scorer, scorers
-from finetrap.text.files import read_rows
+from finetrap.text.files import each_row
 from finetrap.text.golds import count_golds, doubtful_gold
 from finetrap.text.rows import Row
 from finetrap.text.scoring import gradable
@@ -79,7 +80,7 @@ def check_sides(name: str, options: Mapping[str, Any]) -> None:
 def load(ref: TaskRef) -> Task:
     """Read the problems and split them. Raises BadData naming the row that cannot be used."""
     files = _own_files(ref.source, ref.options)
-    parts = [read_rows(path) for path in files]
+    parts = [each_row(path) for path in files]
     how = checked_scoring(ref.name, ref.options)
     if how and _is_own(how):
         file, function = own_scorer.parts(how)
@@ -88,26 +89,33 @@ def load(ref: TaskRef) -> Task:
 
 
 def of_rows(
-    ref: TaskRef, parts: list[list[Row]], options: Mapping[str, Any], how: str | None
+    ref: TaskRef, parts: Sequence[Iterable[Row]], options: Mapping[str, Any], how: str | None
 ) -> Task:
     """Make a task of rows: those of one file, which are split here, or of training and test.
 
     Raises BadData naming the row that cannot be used.
     """
     ref = replace(ref, options=options)
-    problems = [[_problem(row, options, how) for row in rows] for rows in parts]
+    problems: list[list[Problem]] = [[] for _ in parts]
+    sides: list[str] = []
+    shapes: dict[str, None] = {}
+    for rows, own in zip(parts, problems, strict=True):
+        for row in rows:  # one at a time: they may be millions
+            own.append(_problem(row, options, how))
+            shapes[shape(row, options)] = None
+            if "split" in options:
+                sides.append(_side_of(row, options))
     if how in CHOSEN:
         problems = labelled(problems)
+    if "id" in options:
+        _refuse_repeated_ids(chain(*problems))
     if len(parts) == 2:
         train, test = problems
-        _refuse_repeated_ids([*parts[0], *parts[1]], ref.options)
     else:
-        _refuse_repeated_ids(parts[0], ref.options)
-        held_out = [
-            _held_out(row, p, ref.options) for row, p in zip(parts[0], problems[0], strict=True)
-        ]
-        pairs = list(zip(problems[0], held_out, strict=True))
-        train, test = [p for p, out in pairs if not out], [p for p, out in pairs if out]
+        train, test = [], []
+        for problem, side in zip_longest(problems[0], sides):
+            out = side == "test" if side else _held_out(problem, options)
+            (test if out else train).append(problem)
     if how is None:
         _refuse_doubtful([*train, *test])
     kept = without(train, test)
@@ -118,8 +126,7 @@ def of_rows(
         kept, test = identified(kept), identified(test)
     kind: TaskKind = "choice" if how == scorers.CHOICE else "math"
     left_out = len(train) - len(kept)
-    shapes = dict.fromkeys(filter(None, (shape(row, options) for rows in parts for row in rows)))
-    told = "; and as ".join(shapes)
+    told = "; and as ".join(filter(None, shapes))
     grouped = "group" in options
     return Task(ref.name, kind, tuple(kept), tuple(test), left_out, told, grouped)
 
@@ -223,29 +230,31 @@ def _problem(row: Row, options: Mapping[str, Any], how: str | None = None) -> Pr
     )
 
 
-def _held_out(row: Row, problem: Problem, options: Mapping[str, Any]) -> bool:
-    """Whether a problem belongs to the test: as its split column says, else by its wording."""
-    if "split" not in options:
-        share = float(options.get("test_share", TEST_SHARE))
-        together = problem.family if "group" in options else problem.question
-        return draw("jsonl/test", together) < share
+def _held_out(problem: Problem, options: Mapping[str, Any]) -> bool:
+    """Whether the wording of a problem, or of its group, belongs to the test."""
+    share = float(options.get("test_share", TEST_SHARE))
+    together = problem.family if "group" in options else problem.question
+    return draw("jsonl/test", together) < share
+
+
+def _side_of(row: Row, options: Mapping[str, Any]) -> str:
+    """Return the side that a row's split column says."""
     side = text(row, options["split"], "split")
     if side not in ("train", "test"):
         raise BadData(f"{row[0]}: `{options['split']}` is {side!r}; it must be train or test")
-    return side == "test"
+    return side
 
 
 def _is_own(how: str) -> bool:
     return how.startswith(own_scorer.PREFIX)
 
 
-def _refuse_repeated_ids(rows: list[Row], options: Mapping[str, Any]) -> None:
+def _refuse_repeated_ids(problems: Iterable[Problem]) -> None:
     first: dict[str, str] = {}
-    for row in rows if "id" in options else ():
-        id_ = text(row, options["id"], "id")
-        if id_ in first:
+    for problem in problems:
+        if problem.id in first:
             raise BadData(
-                f"{row[0]}: the id {id_!r} stands at {first[id_]} too; each row needs its own, or "
-                "leave the option `id` out"
+                f"{problem.place}: the id {problem.id!r} stands at {first[problem.id]} too; each "
+                "row needs its own, or leave the option `id` out"
             )
-        first[id_] = row[0]
+        first[problem.id] = problem.place

@@ -46,16 +46,23 @@ def read_rows(path: Path) -> list[Row]:
 
     Raises BadData for what cannot be read, naming the file and the line or byte.
     """
+    return list(each_row(path))
+
+
+def each_row(path: Path) -> Iterator[Row]:
+    """Yield the rows of `read_rows` one at a time, of which no list is made."""
     data = unpacked(path)
     if data.startswith(_PARQUET):
-        rows = list(_parquet(path, data))
+        rows = _parquet(path, data)
     else:
         text = decoded(path, data)
         del data  # two copies of a large file are enough
-        rows = list(_text_rows(path, text))
-    if not rows:
+        rows = _text_rows(path, text)
+    first = next(rows, None)
+    if first is None:
         raise BadData(f"{path}: no rows; give a file that holds some")
-    return rows
+    yield first
+    yield from rows
 
 
 def read_text(path: Path) -> str:

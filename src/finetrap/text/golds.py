@@ -108,16 +108,20 @@ def count_golds(golds: Iterable[str]) -> GoldCount:
     kinds = Counter(read_gold(gold).kind for gold in golds)
     most, times = kinds.most_common(1)[0] if kinds else ("text", 0)
     mostly = most if 2 * times > len(golds) else None
-    found = [read_gold(gold, mostly) for gold in golds]
-    kinds = Counter(gold.kind for gold in found)
-    letters = "".join(sorted({gold.text for gold in found if gold.kind == "letter"}))
-    odd = [i for i, gold in enumerate(found) if mostly == "number" and gold.kind != "number"]
+    kinds, letters, odd = Counter(), set(), []
+    for i, gold in enumerate(golds):  # of millions, the readings themselves are not kept
+        found = read_gold(gold, mostly)
+        kinds[found.kind] += 1
+        if found.kind == "letter":
+            letters.add(found.text)
+        if mostly == "number" and found.kind != "number":
+            odd.append(i)
     return GoldCount(
         number=kinds["number"],
         letter=kinds["letter"],
         text=kinds["text"],
         mostly=mostly,
-        letters=letters_up_to(letters) if letters else "",
+        letters=letters_up_to("".join(sorted(letters))) if letters else "",
         examples=tuple(dict.fromkeys(gold.rpartition("####")[2].strip() for gold in golds))[:3],
         odd=tuple(odd),
     )

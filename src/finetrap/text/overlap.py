@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -70,15 +70,22 @@ class Overlap:
     """Examples: id of the training text, id of the test question, and which."""
 
 
-def find(train: Sequence[tuple[str, str]], test: Sequence[tuple[str, str]]) -> Overlap:
+def find(train: Iterable[tuple[str, str]], test: Iterable[tuple[str, str]]) -> Overlap:
     """Look for every test question in the training texts; both are (id, text).
 
-    Linear in the training texts.
+    Linear in the training texts, of which one is held at a time.
     """
-    asked = [words(text) for _, text in test]
+    names: list[str] = []
+    asked: list[Words] = []
+    known: dict[str, str] = {}
+    for name, text in test:
+        names.append(name)
+        asked.append(tuple(known.setdefault(word, word) for word in words(text)))
     index = _Index(asked)
     found: dict[int, tuple[str, Kind]] = {}
+    texts = 0
     for name, text in train:
+        texts += 1
         held = words(text)
         for i in index.equal(held):
             if found.get(i, ("", "near"))[1] == "near":
@@ -87,9 +94,9 @@ def find(train: Sequence[tuple[str, str]], test: Sequence[tuple[str, str]]) -> O
         for i in (*alike, *index.within(held)):
             found.setdefault(i, (name, "near"))
     ranked = sorted(found.items(), key=lambda item: (item[1][1], item[0]))
-    pairs = tuple((name, test[i][0], kind) for i, (name, kind) in ranked)
+    pairs = tuple((name, names[i], kind) for i, (name, kind) in ranked)
     exact = sum(kind == "exact" for *_, kind in pairs)
-    return Overlap(len(train), len(test), exact, len(pairs) - exact, pairs[:EXAMPLES])
+    return Overlap(texts, len(asked), exact, len(pairs) - exact, pairs[:EXAMPLES])
 
 
 def words(text: str) -> Words:
@@ -121,7 +128,7 @@ class _Index:
     def __init__(self, asked: Sequence[Words]) -> None:
         self.texts: dict[str, list[int]] = defaultdict(list)
         """Questions by their whole text."""
-        self.windows: dict[Words, list[int]] = {}
+        self.windows: dict[int, tuple[int, ...]] = {}
         """Questions by the runs of 13 words that are their own."""
         self.short: dict[Words, list[int]] = defaultdict(list)
         """Questions that are too short to have one."""
@@ -154,7 +161,7 @@ class _Index:
                     yield from self.short[question]
 
 
-def _own_windows(asked: Sequence[Words]) -> dict[Words, list[int]]:
+def _own_windows(asked: Sequence[Words]) -> dict[int, tuple[int, ...]]:
     """Index questions by runs of 13 words, but for runs that many share if it has any other.
 
     Brown et al. ignore runs that more than ten documents share; here each would also cost a
@@ -163,19 +170,30 @@ def _own_windows(asked: Sequence[Words]) -> dict[Words, list[int]]:
     same: dict[Words, list[int]] = defaultdict(list)
     for i, question in enumerate(asked):
         same[question].append(i)
-    runs = {question: set(_runs(question)) for question in same}
-    count = Counter(window for own in runs.values() for window in own)
-    windows: dict[Words, list[int]] = defaultdict(list)
-    for question, own in runs.items():
-        rare = {window for window in own if count[window] <= FREQUENT}
-        for window in rare or sorted(own, key=lambda w: (count[w], w))[:1]:
-            windows[window] += same[question]
+    count = Counter(window for question in same for window in set(_runs(question)))
+    windows: dict[int, tuple[int, ...]] = {}
+    for question, places in same.items():
+        own = set(_runs(question))
+        rare = [window for window in own if count[window] <= FREQUENT]
+        for window in rare or _rarest(question, count):
+            windows[window] = (*windows.get(window, ()), *places)
     return windows
 
 
-def _runs(text: Words) -> Iterator[Words]:
-    """Yield every run of 13 words."""
-    return zip(*(text[k:] for k in range(WINDOW)), strict=False)
+def _rarest(question: Words, count: Mapping[int, int]) -> list[int]:
+    """Return the run that the fewest questions share, the first by its words among equals."""
+    runs = zip(*(question[k:] for k in range(WINDOW)), strict=False)
+    return (
+        [hash(min(runs, key=lambda run: (count[hash(run)], run)))]
+        if len(question) >= WINDOW
+        else []
+    )
+
+
+def _runs(text: Words) -> Iterator[int]:
+    """Yield every run of 13 words, as its hash: whatever shares one, all its words are compared in
+    the end."""
+    return map(hash, zip(*(text[k:] for k in range(WINDOW)), strict=False))
 
 
 def _goes_on(question: Words, after: Words) -> bool:

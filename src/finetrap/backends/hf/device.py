@@ -7,6 +7,7 @@ until then. What a process may see of several GPUs is settled before it imports 
 from __future__ import annotations
 
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -62,6 +63,13 @@ def visible_gpus(listing: Path = Path("/dev")) -> tuple[str, ...]:
     if int(number) >= len(found):
         raise BadInput(f"--device {device_wanted()}: there are {len(found)}, counted from 0")
     return (found[int(number)],)
+
+
+def apples() -> bool:
+    """Say, without torch, whether models are to lie on the one GPU of an Apple machine."""
+    wanted = device_wanted()
+    own = (sys.platform, platform.machine()) == ("darwin", "arm64")
+    return wanted == "mps" or (wanted == "auto" and own)
 
 
 def bound_to(gpu: str) -> dict[str, str]:

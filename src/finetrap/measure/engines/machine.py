@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from finetrap.backends.hf.device import driver_says, visible_gpus
+from finetrap.backends.hf.device import apples, driver_says, visible_gpus
 from finetrap.errors import BadInput
 from finetrap.quota import memory_total
 from finetrap.records import ModelSpec
@@ -62,6 +62,8 @@ class Machine(NamedTuple):
     """Of each worker, where OMP_NUM_THREADS is set already."""
     per_gpu: int | None = None
     """Workers that are to share a GPU, where that is set."""
+    apples: bool = False
+    """Whether models lie on the GPU of an Apple machine, which shares its memory."""
 
 
 def this_machine() -> Machine:
@@ -69,7 +71,9 @@ def this_machine() -> Machine:
     gpus = visible_gpus()
     smallest = min(driver_says("memory.total"), default=0) if gpus else 0
     threads, shared = _counted("OMP_NUM_THREADS"), _counted(PER_GPU)
-    return Machine(cores(), memory_total(), gpus, int(smallest) * 2**20 or None, threads, shared)
+    return Machine(
+        cores(), memory_total(), gpus, int(smallest) * 2**20 or None, threads, shared, apples()
+    )
 
 
 def crew(model: ModelSpec, workers: int | None = None, on: Machine | None = None) -> Crew:
@@ -78,7 +82,7 @@ def crew(model: ModelSpec, workers: int | None = None, on: Machine | None = None
     The threads of each are what that many by default would have, whatever is asked for.
     """
     on = on or this_machine()
-    usual = max(1, min(on.cores, on.memory // bytes_needed(model)))
+    usual = 1 if on.apples else max(1, min(on.cores, on.memory // bytes_needed(model)))
     if on.gpus:
         share = (on.gpu_memory or 0) // bytes_needed(model)
         usual = len(on.gpus) * max(1, min(MOST_PER_GPU, on.cores // len(on.gpus), share))

@@ -13,6 +13,7 @@ from finetrap.events import (
     CellHeld,
     CellLeft,
     CellRefused,
+    CrewBegins,
     Emit,
     Event,
 )
@@ -35,6 +36,8 @@ class Remaining:
         self._remaining = {cell.key: cell for cell in remaining}
         at_once = {cell.model: crew(cell.model, workers).workers for cell in remaining}
         self._at_once = {cell.key: at_once[cell.model] for cell in remaining}
+        self._team: int | None = None
+        """Workers, as the engine tells them."""
         self._begun: dict[str, float] = {}
         self._seconds: dict[object, float] = {}
         """Of the cells of a kind that have ended, and their work."""
@@ -42,8 +45,13 @@ class Remaining:
 
     def emit(self, event: Event) -> None:
         """Pass an event on."""
+        if isinstance(event, CrewBegins):
+            self._team = event.workers
         if isinstance(event, CellBegins):
             self._begun[event.key] = time.monotonic()
+            if self._team is not None and self._team != self._at_once.get(event.key):
+                # No crew of this machine but of a cluster, which all models share.
+                self._at_once = dict.fromkeys(self._at_once, self._team)
         if isinstance(event, CellRefused | CellLeft | CellHeld):
             self._remaining.pop(event.key, None)
         if isinstance(event, CellAgain):
