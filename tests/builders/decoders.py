@@ -296,6 +296,7 @@ def write_decoder(folder: Path, name: str) -> Path:
         model = AutoModelForCausalLM.from_config(config)
         with torch.no_grad():
             for weight in model.parameters():
-                if weight.ndim == 1:  # norms and biases, which start as ones and zeros
+                # Norms, biases and gates start as ones and zeros; of zeros DoRA has no direction.
+                if weight.ndim == 1 or not weight.any():
                     weight.add_(0.1 * torch.randn_like(weight))
     return write(folder, model, tokenizer(bos=kind == "modernbert-decoder"))  # which demands one

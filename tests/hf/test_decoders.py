@@ -33,7 +33,7 @@ PROMPTS = [*tiny.TEXTS, "a", "Question: Tom", "12 + 5 * 60 = ", "the mill " * 9,
 CAP = 16
 BUDGET = TrainSpec(epochs=1, batch=4)
 ROWS = tiny.ROWS[:12]
-NO_DORA = {"qwen3-next", "deepseek-v3"}
+NO_DORA = {"qwen3-next", "deepseek-v3", "deepseek-v2", "afmoe"}
 """Families in which PEFT takes in experts that are one tensor, to which it does not apply DoRA."""
 
 
