@@ -11,7 +11,7 @@ import pytest
 from finetrap import miniature, tasks
 from finetrap.errors import BadData, BadInput
 from finetrap.measure import trying
-from finetrap.measure.study import reading
+from finetrap.measure.study import reading, search
 from finetrap.measure.study.cells import cells_of
 from finetrap.records import Answer, Costs, Run
 from finetrap.runs.store import Store
@@ -134,3 +134,19 @@ def test_the_worst_lost_answers_come_first(problems, tmp_path):
     after.append(replace(answered(True, 50.0), id="4"))
     runs = [Run(cell, "done", tuple(answers), costs=Costs()) for answers in (before, after)]
     assert [b.id for b, _ in trying.lost(*runs)] == ["1", "2", "3"]
+
+
+def test_a_study_that_has_begun_goes_on_and_is_not_timed_again(problems, tmp_path):
+    folder = tmp_path / "out"
+    first = planned(problems, folder, 0)
+    store = Store(folder / "runs")
+    again = planned(problems, folder, 600)
+    assert again.study.source != first.study.source, "nothing has run: it is planned anew"
+    first = planned(problems, folder, 0)
+    store.remember(first.study, cells_of(first.study))
+    going_on = planned(problems, folder, 600)
+    assert (going_on.study.source, going_on.seconds) == (first.study.source, None)
+    assert going_on.runs == len(store.remaining(search.named_cells(first.study, store)[0])) > 0
+    other = problems.with_name("other.jsonl")
+    other.write_text(problems.read_text())
+    assert planned(other, folder, 600).seconds is not None, "of other data it is another study"

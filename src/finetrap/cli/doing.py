@@ -203,6 +203,11 @@ def _plan_sentence(tryout: trying.Tryout, minutes: float) -> str:
     study, search = tryout.study, tryout.study.search
     trials = search.trials if search else 0
     names = ", ".join(strategy.name for strategy in study.strategies)
+    if tryout.seconds is None:
+        return (
+            f"going on with {tryout.file}: {names}; {counted(tryout.runs, 'run')} known to remain; "
+            "another --out plans anew"
+        )
     text = (
         f"plan ({tryout.file}): {names}; {trials} learning rates for each that trains, then "
         f"{len(study.seeds)} seeds at the shared and at the best rate; about {tryout.runs} runs, "

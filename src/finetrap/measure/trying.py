@@ -1,6 +1,7 @@
 """One model, one data set: the study that `finetrap try` makes, cut to fit a time.
 
-The largest of four sizes that fits is taken, by what `finetrap plan` says of each.
+The largest of four sizes that fits is taken, by what `finetrap plan` says of each. Where one has
+begun it goes on: what is timed on a busier machine may say another.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from finetrap import catalog, tasks
 from finetrap.errors import BadInput
 from finetrap.measure.engines.machine import faster_in_bf16
 from finetrap.measure.plan import plan_studies
-from finetrap.measure.study import models
+from finetrap.measure.study import models, search
 from finetrap.measure.study import reading as studies
 from finetrap.records import Answer, Run, Study, TaskRef
 from finetrap.runs.store import Store
@@ -127,8 +128,8 @@ class Tryout(NamedTuple):
     file: Path
     runs: int
     """Trials and final runs that remain, as far as they are known before the searches end."""
-    seconds: float
-    """What they are expected to take."""
+    seconds: float | None
+    """What they are expected to take; None where the study has begun: it is not planned anew."""
     fits: bool
 
 
@@ -144,15 +145,31 @@ def prepare(
 ) -> Tryout:
     """Write the largest study that fits the time to `folder`/study.toml, the smallest if none does.
 
-    `say` is told what is being timed. Raises BadInput where the data or the model cannot be read.
+    One that has begun there, of the same model and data, stays as it is. `say` is told what is
+    being timed. Raises BadInput where the data or the model cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if study := _begun(wanted, folder, store):
+        remain = store.remaining(search.named_cells(study, store)[0])
+        return Tryout(study, folder / FILE, len(remain), None, fits=True)
     tried = [_study(wanted, size, folder) for size in SIZES]
     plans = plan_studies(tried, store, workers=workers, say=say, allow_code=allow_code)
     chosen = largest_within([plan.seconds for plan in plans], 60 * minutes)
     study, plan = _study(wanted, SIZES[chosen], folder), plans[chosen]
     fits = plan.seconds <= 60 * minutes
     return Tryout(study, folder / FILE, len(plan.remaining), plan.seconds, fits)
+
+
+def _begun(wanted: Wanted, folder: Path, store: Store) -> Study | None:
+    """Return the study that an earlier call chose, if some of it has run."""
+    try:
+        text = (folder / FILE).read_text("utf-8")
+    except (OSError, ValueError):
+        return None
+    ours = any(text == study_text(wanted, size) for size in SIZES)
+    if not ours or not any(note["source"] == text for note in store.remembered()):
+        return None
+    return studies.load_study(folder / FILE)
 
 
 def largest_within(seconds: Sequence[float], most: float) -> int:
