@@ -150,7 +150,8 @@ def _tell(fault: BaseException, arguments: Sequence[str]) -> int:
     else:
         message = str(fault)
         code = 3 if isinstance(fault, MachineFault) else 2
-    message = clip(message, LONGEST)
+    # A line end in a name that was given starts no message of its own.
+    message = clip(message, LONGEST).replace("\nfinetrap:", "\n finetrap:")
     line = json.dumps(ErrorMet(message).as_json()) if as_json else f"finetrap: {visible(message)}"
     print(line, file=sys.stderr)
     return code

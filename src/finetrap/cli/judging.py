@@ -29,6 +29,7 @@ from finetrap.events import ReportWritten
 from finetrap.findings import Advice, Findings
 from finetrap.records import Run, Study
 from finetrap.runs.store import Store
+from finetrap.text.visible import one_line, visible
 
 if TYPE_CHECKING:
     from finetrap.judge.advice.advise import Wishes
@@ -325,7 +326,8 @@ def grade(
     odd = scoring.odd_golds(given)
     if not quiet:
         more = [f"and {len(odd) - MOST_ODD:,} more"] if len(odd) > MOST_ODD else []
-        print(*odd[:MOST_ODD], *more, sep="\n", end="\n" if odd else "", file=sys.stderr)
+        for line in (*odd[:MOST_ODD], *more):
+            print(visible(line), file=sys.stderr)
     lines = list(map(json_line, rows))
     if out is not None:
         (root / out).write_text("".join(lines), encoding="utf-8")
@@ -335,7 +337,7 @@ def grade(
         right, cut = (sum(bool(row[name]) for row in rows) for name in ("correct", "cut"))
         summary = {"n": len(rows), "correct": right, "cut": cut, "out": str(root / out)}
         text = f"{right} of {len(rows)} correct, {cut} cut where another problem starts"
-        Voice(as_json, quiet).result(summary, f"{text}: {root / out}")
+        Voice(as_json, quiet).result(summary, f"{text}: {one_line(str(root / out), 400)}")
 
 
 def report_to(

@@ -28,6 +28,7 @@ from finetrap.errors import BadData
 from finetrap.text.files import read_rows
 from finetrap.text.numbers import counted
 from finetrap.text.rows import Row, described
+from finetrap.text.visible import one_line
 
 Kind = Literal["exact", "near"]
 Words = tuple[str, ...]
@@ -278,7 +279,10 @@ def overlap_sentence(overlap: Overlap) -> str:
     held = counted(overlap.train, "training text")
     if not total:
         return f"none of {asked} stands in {held}, word for word or nearly"
-    examples = "".join(f"\n  {kind}: test {b}, training {a}" for a, b, kind in overlap.pairs[:3])
+    examples = "".join(
+        f"\n  {kind}: test {one_line(b, 200)}, training {one_line(a, 200)}"
+        for a, b, kind in overlap.pairs[:3]
+    )
     verb = "stands" if total == 1 else "stand"
     return (
         f"{total:,} of {asked} {verb} in {held}: {overlap.exact:,} word for word, "

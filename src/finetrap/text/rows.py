@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, NoReturn
 
 from finetrap.errors import BadData
+from finetrap.text.visible import json_visible
 
 Row = tuple[str, dict[str, Any]]
 """Where a row stands (file and line), and its columns."""
@@ -81,7 +82,7 @@ def as_object(place: str, row: object) -> dict[str, Any]:
 
 def json_line(row: object) -> str:
     """Write a row as a line of JSON; a score that is no number is null."""
-    return json.dumps(_without_nan(row), ensure_ascii=False) + "\n"
+    return json_visible(json.dumps(_without_nan(row), ensure_ascii=False)) + "\n"
 
 
 def _without_nan(value: object) -> object:

@@ -6,12 +6,16 @@ invisible, reorder their neighbours or cannot be encoded, and length.
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 
 _PLAIN = re.compile(r"[\n\t\x20-\x7e]*")
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"})
 """Unicode categories shown by their code: controls, direction marks, surrogates, unassigned."""
+
+
+_CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
 def visible(text: str) -> str:
@@ -30,6 +34,21 @@ def visible(text: str) -> str:
         hidden = category in _HIDDEN and char not in "\n\t"
         shown.append(f"⟨U+{ord(char):04X}⟩" if hidden or piled > 3 else char)
     return "".join(shown)
+
+
+def json_visible(line: str) -> str:
+    """Return a line of JSON with every character that cannot be seen in JSON's own notation."""
+    if line.isascii():
+        return line
+    return "".join(
+        json.dumps(c)[1:-1] if unicodedata.category(c) in _HIDDEN and c not in "\n\t" else c
+        for c in line
+    )
+
+
+def stands_on_a_line(name: str) -> bool:
+    """Whether a name holds no line end and nothing else that controls a terminal."""
+    return not any(unicodedata.category(c) in _CONTROLS for c in name)
 
 
 def clip(text: str, most: int = 600) -> str:

@@ -22,6 +22,7 @@ from finetrap.judge.diagnosis.case import Case, Ruling, build_case, effects_of, 
 from finetrap.judge.diagnosis.foreign import read_case
 from finetrap.levels import Setting
 from finetrap.records import Run, written_rate
+from finetrap.text.visible import one_line
 
 SUSPECTS: dict[str, Callable[[Case], Ruling]] = {
     "noise": outputs.noise,
@@ -107,7 +108,7 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
         head = f"{diagnosis.model} on {diagnosis.task}, {diagnosis.strategy}{place}"
     else:
         head = f"{diagnosis.model} -> {diagnosis.strategy}, {diagnosis.about}"
-    lines = [head]
+    lines = [one_line(head, 400)]
     for verdict in ("likely cause", "ruled out", "not enough data"):
         for suspect in diagnosis.suspects:
             if suspect.verdict == verdict:

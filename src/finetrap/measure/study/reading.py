@@ -44,6 +44,7 @@ from finetrap.measure.study.forms import prompts_of
 from finetrap.measure.study.toml import overridden, read_toml
 from finetrap.records import ModelSpec, Search, StrategySpec, Study, TaskRef, TrainSpec
 from finetrap.text.paths import place_of
+from finetrap.text.visible import ascii_line, stands_on_a_line
 
 DEV = 200
 """Training problems held out where a study chooses settings and does not say how many."""
@@ -85,6 +86,12 @@ def check(table: Mapping[str, Any], *, at: str, base: Path, source: str = "") ->
         source=source,
     )
     reading.leftovers()
+    named = (*study.models, *study.tasks, *study.strategies, *study.probes)
+    faults += [
+        f"{ascii_line(name)!r}: a name stands on one line, without control characters; rename it"
+        for name in dict.fromkeys([study.name, *(one.name for one in named)])
+        if not stands_on_a_line(name)
+    ]
     if faults:
         raise BadStudy(at, faults)
     return study
