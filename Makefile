@@ -1,6 +1,7 @@
 # make demo: install and run the shipped study.
 # make test: install, check and test.  make test-all: every family, method and width besides.
 # make torture: kill, damage and mislead a study, and write docs/reliability.md (half an hour).
+# make canary: measure a few pinned cells, and explain what an upgrade moved (a minute).
 # make docs: build the site.
 # make findings, make reference, make notebook, make picture: write what the docs show of the code.
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 # A worker for each core, one thread each, in an order drawn anew; its seed is printed first.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: demo test test-all torture check docs findings reference notebook picture clean
+.PHONY: demo test test-all torture canary check docs findings reference notebook picture clean
 
 demo: $(VENV)/.installed
 	$(BIN)/finetrap demo
@@ -23,6 +24,9 @@ test-all: check
 
 torture: $(VENV)/.tested
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.torture
+
+canary: $(VENV)/.tested
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.canary
 
 check: $(VENV)/.tested
 	$(BIN)/ruff check .
