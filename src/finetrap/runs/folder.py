@@ -262,8 +262,9 @@ def _read_cell(folder: Path, evidence: Mapping[str, Any]) -> Cell:
         cell = replace(cell, protocol=1, train=replace(cell.train, dtype=known))
     if cell.identity() != identity:
         raise StoreError(f"{folder / 'cell.json'}: `cell` and `identity` differ; {_AGAIN}")
-    named = (cell.model, cell.strategy, cell.task, *cell.probes, cell.trained_on or cell.task)
-    if not all(stands_on_a_line(one.name) for one in named):
+    asked = (cell.task, *cell.probes, cell.trained_on or cell.task)
+    names = (cell.model.name, cell.strategy.name, *(task.name for task in asked))
+    if not all(map(stands_on_a_line, names)):
         raise StoreError(f"{folder / 'cell.json'}: a name holds control characters; {_AGAIN}")
     if folder.name.rpartition("--")[2] != key:  # what stands before it is for people
         raise StoreError(f"{folder} was renamed from {cell.slug}--{key}; give it that name back")

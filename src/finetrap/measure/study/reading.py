@@ -86,10 +86,12 @@ def check(table: Mapping[str, Any], *, at: str, base: Path, source: str = "") ->
         source=source,
     )
     reading.leftovers()
-    named = (*study.models, *study.tasks, *study.strategies, *study.probes)
+    names = [study.name, *(model.name for model in study.models)]
+    names += [strategy.name for strategy in study.strategies]
+    names += [task.name for task in (*study.tasks, *study.probes)]
     faults += [
         f"{ascii_line(name)!r}: a name stands on one line, without control characters; rename it"
-        for name in dict.fromkeys([study.name, *(one.name for one in named)])
+        for name in dict.fromkeys(names)
         if not stands_on_a_line(name)
     ]
     if faults:
