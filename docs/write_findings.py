@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from finetrap.records import written_rate
 from finetrap.report.wording import signed
 from finetrap.text.visible import visible
 
@@ -81,12 +82,46 @@ def changes(report: Path) -> str:
         if (row["kind"], row["measure"], row["against"]) != ("task", "accuracy", "zero-shot"):
             continue
         change, low, high = (signed(float(row[name])) for name in ("delta", "low", "high"))
-        cells = [row["model"], row["task"], row["strategy"], row["learning_rate"], row["seeds"]]
+        cells = [row["model"], row["task"], row["strategy"], _rate(row), row["seeds"]]
         cells += [f"{float(row[name]):.1f}" for name in ("before", "after")]
         told = judged[_arm(row)]
         cells += [f"{change} \\[{low}, {high}\\]", told["verdict"] or "not yet", told["forgetting"]]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def elsewhere(report: Path) -> str:
+    """Return what every strategy changed on what it never trained on."""
+    found = [row for row in rows(report, "effects.csv") if row["kind"] == "probe"]
+    found = [row for row in found if row["against"] == "zero-shot"]
+    told = {_arm(row): row for row in rows(report, "summary.csv")}
+    probes = list(dict.fromkeys(row["task"] for row in found))
+    lines = [
+        "| model | strategy | rate | " + " | ".join(probes) + " |",
+        "|---|---|---|" + "--:|" * len(probes),
+    ]
+    arms: dict[tuple[str, ...], Rows] = {}
+    for row in found:
+        names = ("model", "trained_on", "strategy", "learning_rate", "setting")
+        arms.setdefault(tuple(row[name] for name in names), []).append(row)
+    for arm, own in arms.items():
+        by_probe = {
+            row["task"]: row for row in sorted(own, key=lambda row: row["measure"] == "accuracy")
+        }
+        cells = [own[0]["model"], own[0]["strategy"], _rate(own[0])]
+        complete = bool(told[arm]["verdict"]) if arm in told else True
+        cells += [_change(by_probe.get(probe), complete=complete) for probe in probes]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _change(row: dict[str, str] | None, *, complete: bool) -> str:
+    if row is None:
+        return ""
+    change, low, high = (
+        signed(float(row[name]), row["measure"]) for name in ("delta", "low", "high")
+    )
+    return f"{change} \\[{low}, {high}\\] {row['verdict'] if complete else ''}".rstrip()
 
 
 def curves(report: Path) -> str:
@@ -97,7 +132,7 @@ def curves(report: Path) -> str:
         "|---|---|---|---|--:|--:|--:|--:|---|",
     ]
     for row in rows(report, "trials.csv"):
-        cells = [row[name] for name in ("model", "task", "strategy", "learning_rate")]
+        cells = [row["model"], row["task"], row["strategy"], _rate(row)]
         if row["accuracy"]:
             level, low, high = (f"{float(row[name]):.1f}%" for name in ("accuracy", "low", "high"))
             cells += [level, f"{low} to {high}", f"{float(row['bits']):.3f}"]
@@ -107,6 +142,14 @@ def curves(report: Path) -> str:
         cells += [kept, "chosen" if row["chosen"] == "true" else ""]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _rate(row: dict[str, str]) -> str:
+    """Write a row's learning rate, and whether its own search chose it."""
+    if not row["learning_rate"]:
+        return ""
+    tuned = row.get("setting") == "tuned"
+    return written_rate(float(row["learning_rate"])) + (", tuned" if tuned else "")
 
 
 def _arm(row: dict[str, str]) -> tuple[str, ...]:
@@ -129,8 +172,7 @@ def scorers(report: Path, controls: Sequence[Path]) -> str:
         found = [row for row in rows(place, "summary.csv") if row["strict_accuracy"]]
         base = {(r["model"], r["task"]): r for r in found if r["base"] == "true"}
         for row in found:
-            names = (row["model"], row["task"], prompt, row["strategy"], row["learning_rate"])
-            cells = list(names)
+            cells = [row["model"], row["task"], prompt, row["strategy"], _rate(row)]
             for column in ("level", "strict_accuracy"):
                 cells.append(f"{float(row[column]):.1f}")
                 before = float(base[row["model"], row["task"]][column])
@@ -164,9 +206,9 @@ def broken(report: Path) -> str:
             won = sum(all(seed[key]["correct"] for seed in seeds) for key in wrong)
             shown = (
                 f"{model} on {task}: of {len(right)} problems that the base model answered right, "
-                f"full fine-tuning at {rate} answered {len(lost)} wrong in each of {len(seeds)} "
-                f"seeds; of the other {len(wrong)}, it answered {won} right in each. "
-                "Three of those that broke, whole:\n\n"
+                f"full fine-tuning at {written_rate(float(rate))} answered {len(lost)} wrong in "
+                f"each of {len(seeds)} seeds; of the other {len(wrong)}, it answered {won} right "
+                "in each. Three of those that broke, whole:\n\n"
             ) + "\n".join(_pair(key, before[key], seeds[0][key]) for key in sorted(lost)[:3])
     return shown
 
@@ -199,6 +241,7 @@ def claims(report: Path) -> str:
 _TOGETHER = {
     "bases": bases,
     "changes": changes,
+    "elsewhere": elsewhere,
     "curves": curves,
     "broken": broken,
     "claims": claims,

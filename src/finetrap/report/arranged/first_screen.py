@@ -202,13 +202,10 @@ def _detects(panel: Panel, least: Sequence[Detectable]) -> str:
     if found.easiest is None:
         return f"With {size} no change of any size could be shown."
     low, high = (wording.points(value) for value in (found.easiest, found.points))
+    missed = f"With {size}, true changes below {low} are often missed"
     if found.points is None:
-        return (
-            f"With {size} a true change of {low} is found four times in five where a strategy's "
-            "seeds agree, and none where they vary most."
-        )
-    told = f"With {size} a true change of {low} is found four times in five"
-    return f"{told}." if low == high else f"{told} (of {high} where seeds vary most)."
+        return f"{missed}, and any where a strategy's seeds vary most."
+    return f"{missed}." if low == high else f"{missed}; where seeds vary most, those below {high}."
 
 
 # --- what it broke ----------------------------------------------------------------------------
