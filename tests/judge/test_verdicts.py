@@ -11,6 +11,7 @@ from finetrap.judge.verdicts import study_verdicts, verdicts_on
 from finetrap.records import Judge, Limits, StrategySpec, TrainSpec
 from finetrap.runs.store import Store
 from finetrap.stats.changes import mcnemar_mid_p
+from tests.builders.reported import study
 from tests.builders.runs import (
     FULL,
     LORA,
@@ -445,6 +446,25 @@ def test_a_runs_folder_is_judged_without_its_study(tmp_path):
     findings, _ = study_verdicts(store, cells=[*(r.cell for r in runs), left], margin=50)
     assert [(m.kind, m.cell, m.remaining) for m in findings.missing] == [("cell", left.slug, 1)]
     assert findings.effects[0].margin == 50
+
+
+def test_of_two_studies_in_one_folder_only_the_named_one_is_judged(tmp_path):
+    store = Store(tmp_path)
+    base, full, lora = (run(s, [1] * 30 + [0] * 30, 0) for s in (ZERO, FULL, LORA))
+    first, other = study(), replace(study(), name="other", judge=Judge(margin=7))
+    for each in (base, full, lora):
+        store.commit(each)
+    store.remember(first, [base.cell, full.cell])
+    store.remember(other, [base.cell, lora.cell, run(LORA, [], 1).cell])
+    findings, measured = study_verdicts(store, first)
+    assert {r.cell.strategy.name for r in measured} == {"zero-shot", "full"}
+    assert (findings.remaining, findings.missing) == (0, ())
+    findings, measured = study_verdicts(store, other)
+    assert {r.cell.strategy.name for r in measured} == {"zero-shot", "lora"}
+    assert findings.remaining == 1
+    findings, measured = study_verdicts(store)
+    assert (len(measured), findings.remaining) == (3, 1)
+    assert {e.margin for e in findings.effects} == {Judge().margin}, "of two margins neither"
 
 
 @pytest.mark.parametrize("available", [300, 100_000])
