@@ -1,5 +1,6 @@
 """What docs/findings shows is what the packed answers show, judged anew without torch."""
 
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -37,3 +38,14 @@ def test_a_table_that_was_changed_by_hand_is_written_anew(writing, judged):
     changed = page.replace(block, block.replace("1", "7"))
     assert changed != page
     assert writing["filled"](changed, "svamp-smollm2-q4", block) == page
+
+
+def test_every_number_of_the_answer_stands_in_a_table():
+    """What the page says in words is read off its tables, which are written from the answers."""
+    page = (ROOT / "docs" / "findings" / "index.md").read_text("utf-8")
+    answer = page.split("## What came out\n")[1].split("\n## ")[0]
+    tables = "\n".join(line for line in page.splitlines() if line.startswith("|"))
+    said = set(re.findall(r"\d+\.\d+", answer))
+    assert len(said) > 5
+    told = set(re.findall(r"\d+\.\d+", tables))
+    assert said - told == set()
