@@ -203,6 +203,15 @@ def test_a_wide_loss_without_a_verdict_is_explained_beside_smaller_ones_that_hav
     columns = (*screen.columns[: place + 1], Column("apart", True, "accuracy"))
     shown = screen._replace(rows=(row._replace(effects=every),), columns=columns)
     assert "on apart is inconclusive at" in shown.undecided
-    assert shown.undecided.endswith("its seeds range from \u221286.2 to \u22124.0.")
+    over = f"and {harmed.comparisons} comparisons are corrected for."
+    assert shown.undecided.endswith(f"its seeds range from \u221286.2 to \u22124.0, {over}")
     calm = shown._replace(rows=(row._replace(effects=every[:-1]),), columns=columns[:-1])
     assert calm.undecided == ""
+
+
+def test_a_provisional_choice_says_by_what_rule_it_was_made(screen: FirstScreen) -> None:
+    assert screen.advice is not None
+    rule = "of those not shown worse than any other, it is the one that may forget least"
+    advice = replace(screen.advice, grade="provisional", above_base=1.0, reasons=("level", rule))
+    assert screen._replace(advice=advice).why == rule
+    assert screen._replace(advice=replace(advice, grade="shown")).why == ""

@@ -5,6 +5,7 @@ panel, probes, advice → columns × rows of changes → what broke: one answer 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
@@ -92,26 +93,38 @@ class FirstScreen(NamedTuple):
         return worst
 
     @property
+    def why(self) -> str:
+        """By what rule one was chosen of those that are not shown worse than any other."""
+        found = self.advice
+        if found is None or found.grade != "provisional" or found.above_base is None:
+            return ""
+        return next((reason for reason in found.reasons[1:2]), "")
+
+    @property
     def undecided(self) -> str:
-        """Say why the greatest change is inconclusive where one that is less harm is decided."""
+        """Say why the greatest change is inconclusive whose size or interval seems to decide it."""
         shown = [
             (effect, row.arm.label, column.name)
             for row in self.rows
             for effect, column in zip(row.effects, self.columns, strict=True)
             if effect is not None and effect.measure == "accuracy" and not effect.early
         ]
-        least = min((e.harm for e, _, _ in shown if e.verdict == "harmed"), default=None)
-        open_ = [one for one in shown if one[0].verdict == "inconclusive" and one[0].seeds > 1]
-        widest = max(open_, key=lambda one: one[0].harm, default=None)
-        if least is None or widest is None or widest[0].harm <= least:
+        least = min((e.harm for e, _, _ in shown if e.verdict == "harmed"), default=math.inf)
+        wide = [
+            one
+            for one in shown
+            if one[0].verdict == "inconclusive"
+            and len(one[0].per_seed) > 1
+            and (one[0].harm > least or one[0].low > 0 or one[0].high < 0)
+        ]
+        if not wide:
             return ""
-        effect, label, test = widest
-        seeds = sorted(one.delta for one in effect.per_seed)
-        low, high = (wording.signed(value) for value in (seeds[0], seeds[-1]))
-        return (
-            f"{label} on {test} is inconclusive at {wording.brief_change(effect)}: its seeds "
-            f"range from {low} to {high}."
-        )
+        effect, label, test = max(wide, key=lambda one: abs(one[0].delta))
+        deltas = sorted(one.delta for one in effect.per_seed)
+        told = f"{label} on {test} is inconclusive at {wording.brief_change(effect)}"
+        low, high = (wording.signed(value) for value in (deltas[0], deltas[-1]))
+        over = f", and {effect.comparisons} comparisons are corrected for"
+        return f"{told}: its seeds range from {low} to {high}{over * (effect.comparisons > 1)}."
 
     @property
     def best_so_far(self) -> Effect | None:
