@@ -5,7 +5,6 @@ panel, probes, advice → columns × rows of changes → what broke: one answer 
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
@@ -109,7 +108,7 @@ class FirstScreen(NamedTuple):
             for effect, column in zip(row.effects, self.columns, strict=True)
             if effect is not None and effect.measure == "accuracy" and not effect.early
         ]
-        least = min((e.harm for e, _, _ in shown if e.verdict == "harmed"), default=math.inf)
+        least = min((e.harm for e, _, _ in shown if e.verdict == "harmed"), default=float("inf"))
         wide = [
             one
             for one in shown
