@@ -72,7 +72,7 @@ def bases(report: Path) -> str:
 
 def changes(report: Path) -> str:
     """Return the table of every strategy of every model: what it learned and what it lost."""
-    judged = {_arm(row): row for row in rows(report, "summary.csv")}
+    summaries = {_arm(row): row for row in rows(report, "summary.csv")}
     lines = [
         "| model | task | strategy | rate | seeds | before | after | change \\[95%\\] | verdict | "
         "lost elsewhere |",
@@ -84,7 +84,7 @@ def changes(report: Path) -> str:
         change, low, high = (signed(float(row[name])) for name in ("delta", "low", "high"))
         cells = [row["model"], row["task"], row["strategy"], _rate(row), row["seeds"]]
         cells += [f"{float(row[name]):.1f}" for name in ("before", "after")]
-        told = judged[_arm(row)]
+        told = summaries[_arm(row)]
         cells += [f"{change} \\[{low}, {high}\\]", told["verdict"] or "not yet", told["forgetting"]]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

@@ -351,6 +351,7 @@ def test_two_gains_that_no_test_tells_apart_ship_the_one_that_forgets_less() -> 
         if (e.strategy, e.kind, e.measure) == ("lora", "task", "accuracy")
     ]
     assert found.above_base == gain.low > 0
+    assert found.reasons[1].startswith("of those not shown worse"), "the first screen shows it"
     assert found.below_best > 4
     assert unwrapped(found).startswith(
         f"mini on market: Ship LoRA at 3e-4, provisionally: at least {gain.low:.1f} points above "

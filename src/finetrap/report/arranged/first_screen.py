@@ -97,7 +97,7 @@ class FirstScreen(NamedTuple):
         found = self.advice
         if found is None or found.grade != "provisional" or found.above_base is None:
             return ""
-        return next((reason for reason in found.reasons[1:2]), "")
+        return found.reasons[1] if len(found.reasons) > 1 else ""
 
     @property
     def undecided(self) -> str:
@@ -122,8 +122,8 @@ class FirstScreen(NamedTuple):
         deltas = sorted(one.delta for one in effect.per_seed)
         told = f"{label} on {test} is inconclusive at {wording.brief_change(effect)}"
         low, high = (wording.signed(value) for value in (deltas[0], deltas[-1]))
-        over = f", and {effect.comparisons} comparisons are corrected for"
-        return f"{told}: its seeds range from {low} to {high}{over * (effect.comparisons > 1)}."
+        because = f"; {effect.remark}" if effect.remark else ""
+        return f"{told}: its seeds range from {low} to {high}{because}."
 
     @property
     def best_so_far(self) -> Effect | None:
