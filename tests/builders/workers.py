@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from finetrap.errors import FinetrapError, MachineFault
-from finetrap.events import CellLeft, Emit, cell_begins, cell_ends
+from finetrap.events import CellLeft, Emit, Event, cell_begins, cell_ends
+from finetrap.measure.engines import local
 from finetrap.records import (
     Cell,
     Costs,
@@ -109,3 +110,16 @@ def is_alive(pid: int) -> bool:
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return False
+
+
+class Events(list[Event]):
+    def named(self, name: str) -> list[str]:
+        return [event.key for event in self if event.name == name]
+
+
+def run(cells: Sequence[Cell], root: Path, workers: int | None) -> tuple[Store, Events]:
+    store, events = Store(root), Events()
+    local.run_cells(
+        cells, store, keep=Keep("none"), workers=workers, emit=events.append, run_group=fake_group
+    )
+    return store, events
