@@ -24,8 +24,10 @@ NAMES = {
 """What GGUF calls the parts of a layer."""
 
 
-def write_gguf(file: Path, checkpoint: Path, *, quantised: bool = False, chat: bool = True) -> Path:
-    """Write the Llama of `checkpoint` as one file: fp32 tensors, or matrices in 8 bits."""
+def write_gguf(
+    file: Path, checkpoint: Path, *, blocks: str | None = None, chat: bool = True
+) -> Path:
+    """Write the Llama of `checkpoint` as one file: fp32 tensors, or matrices in blocks."""
     gguf = pytest.importorskip("gguf", reason="the package gguf is not installed")
     model = AutoModelForCausalLM.from_pretrained(checkpoint)
     config = model.config
@@ -43,7 +45,7 @@ def write_gguf(file: Path, checkpoint: Path, *, quantised: bool = False, chat: b
     _add_tokenizer(gguf, writer, chat)
     for name, tensor in model.state_dict().items():
         if name != "lm_head.weight":  # tied
-            _add_tensor(gguf, writer, name, tensor.numpy(), config, quantised)
+            _add_tensor(gguf, writer, name, tensor.numpy(), config, blocks)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -51,10 +53,10 @@ def write_gguf(file: Path, checkpoint: Path, *, quantised: bool = False, chat: b
     return file
 
 
-def write_llama_gguf(folder: Path, *, quantised: bool = False) -> Path:
+def write_llama_gguf(folder: Path, *, blocks: str | None = None) -> Path:
     """Write a random Llama and return its GGUF file; the checkpoint lies in `checkpoint` there."""
     checkpoint = write_llama(folder / "checkpoint", chat=True)
-    return write_gguf(folder / "tiny.gguf", checkpoint, quantised=quantised)
+    return write_gguf(folder / "tiny.gguf", checkpoint, blocks=blocks)
 
 
 def _add_tokenizer(gguf, writer, chat: bool) -> None:
@@ -79,7 +81,7 @@ def _add_tokenizer(gguf, writer, chat: bool) -> None:
         writer.add_chat_template(CHAT_TEMPLATE)
 
 
-def _add_tensor(gguf, writer, name: str, weights: np.ndarray, config, quantised: bool) -> None:
+def _add_tensor(gguf, writer, name: str, weights: np.ndarray, config, blocks: str | None) -> None:
     if name.startswith("model.layers."):
         number, part = name.removeprefix("model.layers.").removesuffix(".weight").split(".", 1)
         place = f"blk.{number}.{NAMES[part]}.weight"
@@ -92,8 +94,8 @@ def _add_tensor(gguf, writer, name: str, weights: np.ndarray, config, quantised:
         place = {"model.embed_tokens": "token_embd", "model.norm": "output_norm"}[
             name.removesuffix(".weight")
         ] + ".weight"
-    if quantised and weights.ndim == 2:
-        kind = gguf.GGMLQuantizationType.Q8_0
+    if blocks and weights.ndim == 2:
+        kind = gguf.GGMLQuantizationType[blocks]
         writer.add_tensor(place, gguf.quants.quantize(weights, kind), raw_dtype=kind)
     else:
         writer.add_tensor(place, weights)

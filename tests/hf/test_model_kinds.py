@@ -6,13 +6,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from finetrap import api
-from finetrap.backends.hf import open_model
+from finetrap.backends.hf import gguf_files, open_model
 from finetrap.backends.hf.load import load_checkpoint
 from finetrap.errors import BadModel, MissingPackage
 from finetrap.measure.study.models import resolve
@@ -63,12 +64,43 @@ def test_the_hash_of_a_gguf_file_is_its_revision(tmp_path):
 
 
 def test_how_a_gguf_file_holds_its_tensors_is_recorded(tmp_path):
-    model = open_model(given(write_llama_gguf(tmp_path, quantised=True)), Limits())
+    model = open_model(given(write_llama_gguf(tmp_path, blocks="Q8_0")), Limits())
     assert model.made_from == {"weights": "GGUF: Q8_0 (15 tensors), F32 (5 tensors)"}
 
 
+@pytest.mark.parametrize("blocks", ["Q5_0", "Q5_1"])
+def test_blocks_that_the_reader_of_transformers_lacks_are_read(tmp_path, blocks):
+    gguf = pytest.importorskip("gguf", reason="the package gguf is not installed")
+    opened = load_checkpoint(given(write_llama_gguf(tmp_path, blocks=blocks)), CPU)
+    assert opened.made_from == {"weights": f"GGUF: {blocks} (15 tensors), F32 (5 tensors)"}
+    whole = load_checkpoint(given(tmp_path / "checkpoint"), CPU).network.state_dict()
+    kind = gguf.GGMLQuantizationType[blocks]
+    for name, found in opened.network.state_dict().items():
+        right = whole[name].numpy()
+        if right.ndim == 2 and "q_proj" not in name and "k_proj" not in name:  # those are permuted
+            right = gguf.quants.dequantize(gguf.quants.quantize(right, kind), kind)
+            np.testing.assert_array_equal(found.numpy(), right)
+
+
+def test_a_gguf_file_is_parsed_once_by_the_slow_reader(tmp_path, monkeypatch):
+    gguf = pytest.importorskip("gguf", reason="the package gguf is not installed")
+    file, opened = write_llama_gguf(tmp_path), []
+
+    class Counted(gguf.GGUFReader):
+        def __init__(self, *settings):
+            opened.append(settings)
+            super().__init__(*settings)
+
+    monkeypatch.setattr("gguf.GGUFReader", Counted)
+    with gguf_files.reading():
+        first, second = gguf.GGUFReader(str(file)), gguf.GGUFReader(str(file))
+    assert first is second
+    assert len(opened) == 1
+    assert gguf.GGUFReader is Counted
+
+
 def test_a_quantised_file_is_trained_saved_and_made_itself_again(tmp_path):
-    spec = given(write_llama_gguf(tmp_path, quantised=True))
+    spec = given(write_llama_gguf(tmp_path, blocks="Q8_0"))
     model = open_model(spec, Limits())
     before = model.score(ASKED, batch=4)
     budget = TrainSpec(epochs=1, batch=4)
@@ -213,7 +245,7 @@ def test_texts_are_cut_into_the_same_tokens(tmp_path):
 
 def test_a_report_shows_what_a_model_was_quantised_to(tmp_path):
     study = api.Study(
-        models=[str(write_llama_gguf(tmp_path, quantised=True))],
+        models=[str(write_llama_gguf(tmp_path, blocks="Q8_0"))],
         tasks=["market"],
         strategies=["zero-shot"],
         limits={"test_problems": 2, "max_new_tokens": 4},

@@ -12,7 +12,7 @@ import io
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import is_gguf_available, logging
 
-from finetrap.backends.hf import hub, source
+from finetrap.backends.hf import gguf_files, hub, source
 from finetrap.backends.hf.tokens import Tokens
 from finetrap.backends.hf.training.adapters import merged_into
 from finetrap.errors import BadModel, MissingPackage, NotFinite
@@ -148,11 +148,12 @@ def _from_pretrained(
     spec: ModelSpec, where: Mapping[str, Any], device: torch.device, facts: Mapping[str, str]
 ) -> Opened:
     pinned: dict[str, Any] = {**where, "trust_remote_code": spec.trust_remote_code}
-    config = AutoConfig.from_pretrained(**pinned)
-    tokenizer = AutoTokenizer.from_pretrained(**pinned)
-    stored = getattr(config, "dtype", None) or torch.float32
-    safe = None if spec.allow_pickle or "gguf_file" in where else True
-    network, report = _with_weights(config=config, use_safetensors=safe, **pinned)
+    with gguf_files.reading() if "gguf_file" in where else nullcontext():
+        config = AutoConfig.from_pretrained(**pinned)
+        tokenizer = AutoTokenizer.from_pretrained(**pinned)
+        stored = getattr(config, "dtype", None) or torch.float32
+        safe = None if spec.allow_pickle or "gguf_file" in where else True
+        network, report = _with_weights(config=config, use_safetensors=safe, **pinned)
     if missing := sorted(report["missing_keys"]):
         raise BadModel(
             f"model '{spec.name}': its weights lack {len(missing)} tensors that the architecture "
