@@ -56,6 +56,27 @@ def test_the_terminal_shows_each_comparison_with_its_worst_probe() -> None:
     assert report.verdict_text(shown).isascii()
 
 
+def test_what_is_true_of_several_strategies_is_said_once() -> None:
+    few = {"kind": "task", "task": "t", "verdict": "inconclusive", "too_few": "problems"}
+    lora = effect(**few, strategy="lora", learning_rate=3e-4)
+    full = effect(**few, strategy="full", learning_rate=3e-5)
+    (line,) = report.remarks(made_up(lora, full))
+    assert line.startswith("lora 3e-4 (+0.200 bits per byte), full 3e-5 (+0.200 bits per byte): ")
+    assert line.endswith("too few problems")
+    assert line.count("too few problems") == 1
+
+
+def test_model_and_task_are_named_where_there_is_more_than_one() -> None:
+    few = {"kind": "task", "verdict": "inconclusive", "too_few": "problems"}
+    first, second = (effect(**few, task=name, trained_on=name) for name in "tu")
+    assert report.line_start(made_up(first), first.model, "t") == ""
+    assert report.line_start(made_up(first, second), first.model, "t") == f"{first.model} on t: "
+    assert [line.split(":")[0] for line in report.remarks(made_up(first, second))] == [
+        f"{first.model} on t",
+        f"{first.model} on u",
+    ]
+
+
 def test_hostile_names_reach_the_terminal_as_plain_ascii() -> None:
     from rich.console import Console
 

@@ -33,12 +33,13 @@ def say_findings(findings: Findings, page: Path, following: str | None) -> None:
             print(reports.wrapped(remark, "  "))
         for outcome in findings.outcomes:
             if outcome.tuned:
-                name = f"{outcome.model} on {outcome.task}, {outcome.strategy}"
+                name = reports.line_start(findings, outcome.model, outcome.task) + outcome.strategy
                 print(reports.wrapped(f"{name}: {wording.outcome(outcome)}", "  "))
         next_commands = [a.next_command for a in findings.advice if a.next_command]
         one = following is not None or len(next_commands) == 1
         for found in findings.advice:
-            print(reports.advice_text(found, following=not one))
+            where = reports.line_start(findings, found.model, found.task)
+            print(reports.advice_text(found, where=where, following=not one))
     print(f"report: {page}")
     if following is not None or len(next_commands) == 1:
         print(f"next: {following or next_commands[0]}")

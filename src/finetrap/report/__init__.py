@@ -19,6 +19,7 @@ from finetrap.levels import CellRow, FieldChange, Summary
 from finetrap.records import Run, Study
 from finetrap.report.console import (
     advice_text,
+    line_start,
     remarks,
     verdict_rows,
     verdict_tables,
@@ -29,6 +30,7 @@ from finetrap.report.together import put_together
 
 __all__ = [
     "advice_text",
+    "line_start",
     "remarks",
     "verdict_rows",
     "verdict_tables",

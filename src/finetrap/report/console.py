@@ -123,12 +123,15 @@ def _widths(rows: Sequence[VerdictRow], columns: Sequence[str]) -> list[int]:
 MOST_BULLETS = 4
 
 
-def advice_text(advice: Advice, *, verbose: bool = False, following: bool = True) -> str:
+def advice_text(
+    advice: Advice, *, where: str | None = None, verbose: bool = False, following: bool = True
+) -> str:
     """Return the advice as a line and at most four bullets; `verbose` adds what it is based on.
 
-    `following` adds the command to run next.
+    `where` opens the line, by default model and task; `following` adds the command to run next.
     """
-    where = f"{advice.model} on {advice.task}" if advice.task else advice.model
+    if where is None:
+        where = f"{advice.model} on {advice.task}: " if advice.task else f"{advice.model}: "
     reasons = list(advice.reasons)
     last = [f"open: {advice.still_open}"] * bool(advice.still_open)
     last += [f"next: {advice.next_command}"] * bool(advice.next_command and following)
@@ -145,7 +148,7 @@ def advice_text(advice: Advice, *, verbose: bool = False, following: bool = True
             *(f"source: {source}" for source in advice.sources),
             *(f"run: {key}" for key in advice.keys),
         ]
-    lines = [wrapped(f"{where}: {wording.advised(advice)}", "  ")]
+    lines = [wrapped(f"{where}{wording.advised(advice)}", "  ")]
     lines += [wrapped(f"  - {bullet}", "    ") for bullet in bullets]
     return "\n".join(lines)
 
@@ -167,18 +170,30 @@ def wrapped(line: str, indent: str) -> str:
 
 
 def remarks(findings: Findings) -> list[str]:
-    """Return a line for what the prompt alone changes, and for each verdict of the table that its
-    one word does not tell in full."""
+    """Return a line for what the prompt alone changes, and for each thing that the one word of
+    verdicts of the table does not tell, with the strategies that it is true of."""
     effects = first_measure([e for e in findings.effects if e.against == "zero-shot"])
     found = [ascii_line(_ascii(wording.prompt_spread(p)), 1000) for p in findings.prompts]
+    told: dict[tuple[str, str], list[str]] = {}
     for e in effects if not findings.remaining else ():
         if e.kind != "probe" and (e.remark or e.opposed):
-            who = f"{e.strategy} {wording.rate(e.learning_rate)}".rstrip()
-            change = f"{wording.signed(e.delta, e.measure)} {wording.unit(e.measure)}"
             meaning = e.note.rpartition("; ")[2] if e.opposed else ""
-            told = "; ".join(filter(None, (e.remark, meaning)))
-            found.append(ascii_line(_ascii(f"{e.model} on {e.task}, {who}: {change}, {told}"), 400))
+            change = f"{wording.signed(e.delta, e.measure)} {wording.unit(e.measure)}"
+            who = f"{e.strategy} {wording.rate(e.learning_rate)}".rstrip()
+            where = line_start(findings, e.model, e.task)
+            told.setdefault((where, "; ".join(filter(None, (e.remark, meaning)))), []).append(
+                f"{who} ({change})"
+            )
+    for (where, text), own in told.items():
+        said = f"{', '.join(dict.fromkeys(own))}: {text}"
+        found.append(ascii_line(_ascii(f"{where}{said}"), 400))
     return list(dict.fromkeys(found))
+
+
+def line_start(findings: Findings, model: str, task: str) -> str:
+    """Return what opens a line about a model on a task; nothing where the table names the one."""
+    one = len({(e.model, e.trained_on or e.task) for e in findings.effects}) == 1
+    return "" if one else f"{model} on {task}: " if task else f"{model}: "
 
 
 def _as_row(effect: Effect, worst: Effect | None) -> VerdictRow:
