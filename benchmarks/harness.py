@@ -110,15 +110,16 @@ def alternate(
     threads: int,
     arguments: Callable[[int], Mapping[str, Any]] = lambda number: {},
     half: bool = False,
+    limit: float | None = None,
 ) -> Comparison:
     """Measure every side in each round, the first one first in every other round.
 
     `arguments` says what the work of a round is called with; `half`, that the limit is that of
-    bfloat16. Raises FinetrapError of a side.
+    bfloat16; `limit`, that it was measured before. Raises FinetrapError of a side.
     """
     if rounds < 1:
         raise BadInput(f"{rounds} rounds asked for; there must be at least 1")
-    limit = matrix_limit(threads, half)
+    before = matrix_limit(threads, half) if limit is None else limit
     with ExitStack() as stack:
         workers = [stack.enter_context(Worker(side, threads)) for side in sides]
         found: list[list[Round]] = [[] for _ in sides]
@@ -131,7 +132,8 @@ def alternate(
             Measured(side.name, tuple(rows), worker.startup, worker.peak())
             for side, rows, worker in zip(sides, found, workers, strict=True)
         ]
-    return Comparison(name, unit, tuple(measured), max(limit, matrix_limit(threads, half)), threads)
+    after = matrix_limit(threads, half) if limit is None else limit
+    return Comparison(name, unit, tuple(measured), max(before, after), threads)
 
 
 def fastest(side: Side, choices: Iterable[Mapping[str, Any]], threads: int) -> dict[str, Round]:
@@ -154,17 +156,18 @@ def matrix_limit(threads: int, half: bool = False) -> float:
     bfloat16, which torch multiplies by oneDNN there.
     """
     found = []
-    for onednn in (False,) if half else (False, True):
+    for onednn in (False,) if half or chosen().type != "cpu" else (False, True):
         asked = {"half": half, "onednn": onednn}
         with Worker(Side("matrix product", open_matrix_product, asked), threads) as worker:
             found += [worker.run().flop_rate for _ in range(5)]
     return max(found)
 
 
-def open_matrix_product(size: int = 2048, half: bool = False, onednn: bool = False) -> Work:
+def open_matrix_product(size: int | None = None, half: bool = False, onednn: bool = False) -> Work:
     import torch
 
     device = chosen()
+    size = size or (2048 if device.type == "cpu" else 8192)  # else starting it would count
     dtype = torch.bfloat16 if half else torch.float32
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     multiply = torch.mm
@@ -202,6 +205,7 @@ def parser(description: str | None, rounds: int = 5) -> argparse.ArgumentParser:
     options.add_argument("--data", help="folder of the public data; default FINETRAP_DATA")
     options.add_argument("--cache", help="where checkpoints are kept")
     options.add_argument("--layers", type=int, default=30, help="fewer for a quick look")
+    options.add_argument("--limit", type=float, help="FLOP/s of a matrix product, measured before")
     options.add_argument("--out", type=Path, help="file to which a JSON line is added per table")
     return options
 
@@ -230,10 +234,11 @@ def _timed(work: Work, arguments: Mapping[str, Any]) -> Round:
     import torch
 
     gc.collect()
+    wait = torch.accelerator.synchronize if chosen().type != "cpu" else lambda: None
+    wait()
     started, computed = time.perf_counter(), time.process_time()
     done = work(**arguments)
-    if chosen().type != "cpu":
-        torch.accelerator.synchronize()
+    wait()
     return Round(time.perf_counter() - started, time.process_time() - computed, done)
 
 

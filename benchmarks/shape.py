@@ -191,8 +191,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cache", help=f"where checkpoints are kept; default {CACHE}")
     parser.add_argument("--data", help="folder of GSM8K and WikiText-2; default FINETRAP_DATA")
+    parser.add_argument("--layers", type=int, default=SMOLLM2_135M.layers)
     asked = parser.parse_args()
-    print(checkpoint(cache=asked.cache, folder=asked.data))
+    print(checkpoint(Shape(layers=asked.layers), asked.cache, asked.data))
 
 
 if __name__ == "__main__":

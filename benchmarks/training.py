@@ -321,6 +321,7 @@ def compare(method: str, options: Any) -> None:
         threads=options.threads,
         arguments=lambda number: {"steps": options.steps},
         half=options.dtype == "bf16",
+        limit=options.limit,
     )
     report(
         comparison,

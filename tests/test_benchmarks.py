@@ -63,7 +63,7 @@ def tiny(tmp_path_factory, shared_data, monkeypatch) -> Namespace:
     cache = tmp_path_factory.getbasetemp() / "checkpoints"
     return Namespace(
         **{"rounds": 2, "threads": 1, "data": str(shared_data), "cache": str(cache), "layers": 1},
-        **{"out": cache / "records.jsonl", "peer_batch": 2, "items": 3},
+        **{"out": cache / "records.jsonl", "peer_batch": 2, "items": 3, "limit": None},
         **{"rows": 2, "steps": 1, "settings": ["1", "2-free"], "dtype": "fp32"},
     )
 
