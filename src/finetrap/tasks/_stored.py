@@ -13,19 +13,17 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
-import os
-import secrets
-import shutil
 from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import fields
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, overload
 
 from finetrap import text
 from finetrap.records import Problem, TaskRef, content_hash
+from finetrap.runs.prepared import cache_folder, make_whole
 
 FROM = 50_000
 """Problems from which they are put on disk."""
@@ -67,7 +65,7 @@ class Kept:
 
     def __init__(self, ref: TaskRef) -> None:
         known = [ref.name, ref.revision, ref.source, dict(ref.options), _code()]
-        self.folder = cache_folder() / content_hash(known)
+        self.folder = cache_folder("data") / content_hash(known)
 
     def read(self) -> tuple[Stored, Stored, dict[str, Any]] | None:
         """Return the problems to train on, those of the test and what was noted; None if they are
@@ -88,29 +86,19 @@ class Kept:
         self, train: Sequence[Problem], test: Sequence[Problem], note: Mapping[str, Any]
     ) -> None:
         """Put them there, as a whole or not at all; a disk that is full or read-only is let be."""
-        draft = self.folder.with_name(f".{secrets.token_hex(6)}")
-        with suppress(OSError):
-            try:
-                draft.mkdir(parents=True)
-                starts = array("Q", [0])
-                with (draft / "problems.jsonl").open("wb") as file:
-                    for side in (train, test):
-                        for problem in side:
-                            values = [getattr(problem, name) for name in _COLUMNS]
-                            size = file.write(json.dumps(values).encode() + b"\n")
-                            starts.append(starts[-1] + size)
-                (draft / "starts").write_bytes(starts.tobytes())
-                told = {**note, "train": len(train), "test": len(test)}
-                (draft / "task.json").write_text(json.dumps(told), "utf-8")
-                draft.rename(self.folder)
-            finally:
-                shutil.rmtree(draft, ignore_errors=True)
 
+        def fill(draft: Path) -> None:
+            starts = array("Q", [0])
+            with (draft / "problems.jsonl").open("wb") as file:
+                for problem in chain(train, test):
+                    values = [getattr(problem, name) for name in _COLUMNS]
+                    size = file.write(json.dumps(values).encode() + b"\n")
+                    starts.append(starts[-1] + size)
+            (draft / "starts").write_bytes(starts.tobytes())
+            told = {**note, "train": len(train), "test": len(test)}
+            (draft / "task.json").write_text(json.dumps(told), "utf-8")
 
-def cache_folder() -> Path:
-    """Return where prepared data is kept."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "finetrap" / "data"
+        make_whole(self.folder, fill)
 
 
 def _mapped(path: Path) -> mmap.mmap:

@@ -182,7 +182,7 @@ class HFModel:
             with seeded(seed):
                 trainee = self._prepare(rows, strategy, train, seed)
                 self._fit(trainee, train.dtype, progress, checkpoint)
-            return self._finish(trainee, rows)
+            return self._finish(trainee)
         except BaseException:
             self.reset()
             raise
@@ -306,7 +306,8 @@ class HFModel:
         """Return the tokens that `train` would see, without training. Raises ContextTooLong."""
         spans = examples(rows, self.tokens, virtual=0, max_length=train.max_length)
         seen = chain(*schedule_of(strategy, train).batches(len(spans), seed))
-        return sum(len(spans[i].ids) for i in seen)
+        lengths = spans.lengths.tolist()
+        return sum(lengths[i] for i in seen)
 
     def _start(self, rows: Sequence[Row], strategy: StrategySpec) -> None:
         """Make the base weights ready to be trained, in fp32."""
@@ -367,7 +368,7 @@ class HFModel:
                 checkpoint=checkpoint,
             )
 
-    def _finish(self, trainee: Trainee, rows: Sequence[Row]) -> Training:
+    def _finish(self, trainee: Trainee) -> Training:
         """Settle what was trained and say what it was. Raises Diverged."""
         self._changed = True
         member, adapter = trainee.member, trainee.adapter
@@ -375,7 +376,7 @@ class HFModel:
             raise member.fault
         self._scratch = trainee.scratch
         self._settle(trainee.network, adapter)
-        return training_of(member, rows, self.tokens, adapter)
+        return training_of(member, self.tokens, adapter)
 
     def _settle(self, network: Network, adapter: Adapter | None) -> None:
         """Make what was trained ready to be asked: written, merged in fp32, cast once."""

@@ -12,12 +12,13 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
 
 from finetrap.errors import BadModel, ContextTooLong
+from finetrap.records import content_hash
 from finetrap.references import Format
 from finetrap.text.turns import opens_reasoning
 
@@ -116,6 +117,18 @@ class Tokens:
         """Token that stands before a text without a prompt: BOS, else EOS, else nothing."""
         self.filler = self.begin or 0
         """Id at padded places, where it is never read."""
+
+    @cached_property
+    def identity(self) -> str | None:
+        """Name what decides the ids of every text; None of a tokenizer that is no known code's."""
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        own = type(self._tokenizer)
+        if backend is None or not own.__module__.startswith("transformers."):
+            return None
+        given = {k: str(v) for k, v in self._tokenizer.init_kwargs.items() if k != "name_or_path"}
+        ids = [self._head, self._vocabulary, self.end, self.begin]
+        openings = self._openings if self.chat else None
+        return content_hash([own.__qualname__, backend.to_str(), given, ids, openings])
 
     def prompt(self, text: str) -> list[int]:
         """Encode a prompt: a plain one under the tokenizer's own BOS policy, without a closing EOS.

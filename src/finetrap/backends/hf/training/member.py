@@ -13,6 +13,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +23,7 @@ from finetrap.backends.hf.layout import Span
 from finetrap.backends.hf.network import Network
 from finetrap.backends.hf.tokens import Tokens
 from finetrap.backends.hf.training.adapters import Adapter
+from finetrap.backends.hf.training.encoded import Encoded, encode
 from finetrap.errors import BadInput, Diverged
 from finetrap.records import StrategySpec, TrainSpec
 
@@ -81,7 +83,7 @@ class Member:
     def __init__(
         self,
         weights: Sequence[torch.nn.Parameter],
-        spans: Sequence[Span],
+        spans: Encoded,
         schedule: Schedule,
         seed: int,
     ) -> None:
@@ -126,15 +128,13 @@ class Trainee:
     scratch: TemporaryDirectory[str]
 
 
-def examples(rows: Sequence[Row], tokens: Tokens, *, virtual: int, max_length: int) -> list[Span]:
+def examples(rows: Sequence[Row], tokens: Tokens, *, virtual: int, max_length: int) -> Encoded:
     """Encode training rows: prompt, target, end token. Raises ContextTooLong, naming the row."""
-    end = [] if tokens.end is None else [tokens.end]
-    spans = []
-    for number, row in enumerate(rows):
-        head, target, _ = tokens.pair(row.prompt, row.target)
-        span = Span([*head, *target, *end], max(1, len(head)))
-        tokens.check_fits(len(span.ids) + virtual, "the training row", number, max_length)
-        spans.append(span)
+    spans = encode(rows, tokens)
+    most = max_length if tokens.context is None else min(max_length, tokens.context)
+    for number in np.flatnonzero(spans.lengths + virtual > most)[:1].tolist():
+        length = len(spans[number].ids) + virtual
+        tokens.check_fits(length, "the training row", number, max_length)
     return spans
 
 
@@ -222,20 +222,18 @@ def _generator_seed(purpose: str) -> int:
     return int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "big") >> 1
 
 
-def training_of(
-    member: Member, rows: Sequence[Row], tokens: Tokens, adapter: Adapter | None
-) -> Training:
+def training_of(member: Member, tokens: Tokens, adapter: Adapter | None) -> Training:
     """Return what a training run was, with the evidence that judging reads."""
-    spans = member.spans
+    spans, lengths = member.spans, member.spans.lengths.tolist()
     return Training(
         steps=len(member.curve.loss),
-        tokens=sum(len(spans[i].ids) for i in chain(*member.batches)),
+        tokens=sum(lengths[i] for i in chain(*member.batches)),
         trainable=sum(weight.numel() for weight in member.weights),
         evidence={
             **asdict(member.curve),
             "rows": [rendered(span, tokens) for span in spans[:2]],
             "eos_share": sum(s.ids[-1] == tokens.end for s in spans) / len(spans),
-            "retokenised": sum(tokens.pair(r.prompt, r.target).apart for r in rows),
+            "retokenised": spans.apart,
             "template_faults": list(tokens.template_faults),
             "merged": adapter.merged if adapter else None,
         },

@@ -90,7 +90,8 @@ def _room(network: Network, member: Member, halvings: int) -> int:
     room = activation_bytes(network)
     if not halvings:
         return room
-    batches = [[len(member.spans[i].ids) for i in batch] for batch in member.batches]
+    lengths: list[int] = member.spans.lengths.tolist()
+    batches = [[lengths[i] for i in batch] for batch in member.batches]
     largest = max(len(batch) * max(batch) for batch in batches) * token_bytes(network)
     return min(room, largest) >> halvings
 
