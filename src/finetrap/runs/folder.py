@@ -49,6 +49,7 @@ from finetrap.records import (
     content_hash,
 )
 from finetrap.references import PromptSpec
+from finetrap.runs.shapes import misshapen
 from finetrap.text.scorers import scored_again
 from finetrap.text.scoring import GRADING
 from finetrap.text.visible import stands_on_a_line
@@ -193,10 +194,11 @@ def read_as_graded(folder: Path) -> Run:
         raise StoreError(f"{folder / 'run.json'} was edited ({error!r}); {_AGAIN}") from error
     if run.status not in get_args(Status):
         raise StoreError(f"{folder / 'run.json'}: no status is '{run.status}'; {_AGAIN}")
-    if len(run.answers) != outcome["answers"]:
-        raise StoreError(
-            f"{folder}: {len(run.answers)} answers, run.json says {outcome['answers']}; {_AGAIN}"
-        )
+    stated = outcome.get("answers")
+    if len(run.answers) != stated:
+        raise StoreError(f"{folder}: {len(run.answers)} answers, run.json says {stated}; {_AGAIN}")
+    if fault := misshapen(run):
+        raise StoreError(f"{folder}: {fault} is not as finetrap writes it; {_AGAIN}")
     return run
 
 
@@ -272,8 +274,11 @@ def _read_cell(folder: Path, evidence: Mapping[str, Any]) -> Cell:
 
 
 def _read_file(folder: Path, name: str, file: Mapping[str, Any]) -> bytes:
+    place = folder / name
     try:
-        data = (folder / name).read_bytes()
+        if place.parent != folder or not place.is_file():
+            raise OSError(f"{place} is no file of the folder")  # nor read: it may have no end
+        data = place.read_bytes()
     except OSError as error:
         raise StoreError(f"{folder} is torn: {name} cannot be read; {_AGAIN}") from error
     if len(data) != file["bytes"]:
