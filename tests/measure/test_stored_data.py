@@ -53,6 +53,25 @@ def test_what_is_drawn_of_them_is_the_same(ref: TaskRef, options: dict[str, str]
     assert tasks.probed(stored, 7, "dev") == tasks.probed(task, 7, "dev")
 
 
+@pytest.mark.parametrize("options", [{}, {"group": "of"}])
+def test_many_that_are_trained_on_stay_on_disk(
+    ref: TaskRef, options: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = tasks.reference(f"jsonl:{ref.source}", options=options)
+    task = tasks.load(ref)
+    stored = kept_on_disk(ref, task)
+    monkeypatch.setattr(tasks, "FROM", 10)
+    for budget in (TrainSpec(problems=None), TrainSpec(problems=20, dev=9, with_dev=True)):
+        found, expected = tasks.training(stored, budget), tuple(tasks.training(task, budget))
+        assert not isinstance(found, (tuple, list))
+        assert tuple(found) == expected
+        assert found[-1] == expected[-1]
+        assert tuple(found[3:5]) == expected[3:5]
+    both = tasks.joined(stored.train, stored.test)
+    assert list(both) == [*task.train, *task.test]
+    assert both[len(task.train)] == task.test[0]
+
+
 def test_a_later_reading_takes_them_from_the_disk_unless_the_data_changed(ref: TaskRef) -> None:
     task = tasks.load(ref)
     note = {"name": task.name, "kind": task.kind}

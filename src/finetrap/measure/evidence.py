@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from hashlib import sha256
 from random import Random
 from typing import Any
 
@@ -36,6 +36,8 @@ MOST_DIVERGED = 100
 AGAIN = 1 / 10
 """Share of the test problems that the base model is asked again, to see whether it varies."""
 LEAST_AGAIN = 20
+MOST_HASHED = 50_000
+"""Training rows of which each has a hash."""
 MOST_TEXT = 2000
 """Characters of a problem that are kept to be read beside its answers."""
 _SOLUTION = "{solution}"
@@ -145,7 +147,7 @@ def collect(solver: Solver, train: Trained, asked: Questions) -> dict[str, Any]:
         return evidence
     if not train.problems:
         return {**evidence, **solver.training.evidence}
-    rows = training_rows([*train.problems, *train.replayed], solver.model)
+    rows = training_rows(train.all, solver.model)
     learns = solver.training.steps > 0  # else nobody here knows how the rows were written
     leaked = overlap.find(_questions(train.problems), _questions(asked.problems))
     return {
@@ -157,8 +159,8 @@ def collect(solver: Solver, train: Trained, asked: Questions) -> dict[str, Any]:
         ),
         "train_problems": len(train.problems),
         "replayed_problems": len(train.replayed),
-        **duplicates([p.question + "\n" + p.solution for p in train.problems]),
-        "train_rows": [content_hash([r.prompt, r.target])[:16] for r in rows],
+        **duplicates(p.question + "\n" + p.solution for p in train.problems),
+        "train_rows": _row_hashes(rows),
         "overlap": asdict(leaked),
         "steps": solver.training.steps,
         **solver.training.evidence,
@@ -230,15 +232,28 @@ def _nats_and_bytes(nats: Sequence[float], texts: Sequence[str]) -> list[dict[st
     ]
 
 
-def _questions(problems: Sequence[Problem]) -> list[tuple[str, str]]:
-    return [(p.id, p.question) for p in problems]
+def _questions(problems: Sequence[Problem]) -> Iterator[tuple[str, str]]:
+    return ((p.id, p.question) for p in problems)
 
 
-def duplicates(texts: Sequence[str]) -> dict[str, int]:
+def _row_hashes(rows: Sequence[Row]) -> list[str]:
+    """Return a hash of each row; of very many one of all."""
+    each = (content_hash([row.prompt, row.target])[:16] for row in rows)
+    return list(each) if len(rows) <= MOST_HASHED else [content_hash([*each])[:16]]
+
+
+def duplicates(texts: Iterable[str]) -> dict[str, int]:
     """Count rows that repeat an earlier row: exactly, and in other case, spacing or punctuation."""
-    exact = sum(n - 1 for n in Counter(texts).values())
-    near = sum(n - 1 for n in Counter(normalised(t) for t in texts).values())
-    return {"exact_duplicates": exact, "near_duplicates": near - exact}
+    rows, exact, near = 0, set(), set()
+    for text in texts:
+        rows += 1
+        exact.add(_short_hash(text))
+        near.add(_short_hash(normalised(text)))
+    return {"exact_duplicates": rows - len(exact), "near_duplicates": len(exact) - len(near)}
+
+
+def _short_hash(text: str) -> bytes:
+    return sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]
 
 
 def normalised(text: str) -> str:

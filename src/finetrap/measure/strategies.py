@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
 
+from finetrap import tasks
 from finetrap.backends import Adopting, Completion, Model, Progress, Row, Scored, Showing, Training
 from finetrap.errors import BadInput, ContextTooLong, Unsupported
 from finetrap.events import Part, Told
@@ -29,6 +30,7 @@ from finetrap.records import (
     TrainSpec,
 )
 from finetrap.references import PromptSpec
+from finetrap.runs.prepared import Lazy
 from finetrap.runs.unfinished import Checkpoint
 from finetrap.text import prompts, scorers, scoring
 
@@ -55,8 +57,13 @@ class Solver:
 class Trained(NamedTuple):
     """What a strategy may learn from."""
 
-    problems: tuple[Problem, ...]
-    replayed: tuple[Problem, ...] = ()
+    problems: Sequence[Problem]
+    replayed: Sequence[Problem] = ()
+
+    @property
+    def all(self) -> Sequence[Problem]:
+        """The problems that are trained on, those of the task first."""
+        return tasks.joined(self.problems, self.replayed)
 
 
 class Questions(NamedTuple):
@@ -89,8 +96,9 @@ def adapt(
     if not train or seed is None:
         raise BadInput(f"strategy '{strategy.name}' needs training problems and a seed")
     start = time.perf_counter()
-    rows = training_rows([*train, *replayed], model)
-    with naming([*train, *replayed]):
+    learned = tasks.joined(train, replayed)
+    rows = training_rows(learned, model)
+    with naming(learned):
         training = model.train(rows, strategy, budget, seed, progress, checkpoint)
     spent = time.perf_counter() - start + (checkpoint.earlier_s if checkpoint else 0.0)
     return Solver(model, training=training, train_s=round(spent, 3))
@@ -126,15 +134,17 @@ def exemplars(
     return tuple(prompts.Shot(p.question, p.solution, p.choices) for p in chosen)
 
 
-def training_rows(train: Sequence[Problem], model: Model | Showing) -> list[Row]:
+def training_rows(train: Sequence[Problem], model: Model | Showing) -> Sequence[Row]:
     """Write training problems exactly as they are asked at test time, and prose as it stands."""
     form = model.form
-    return [
-        Row(form.prompt(p.question, (), p.choices), form.target(p.solution, p.choices))
-        if p.question
-        else Row("", p.solution)
-        for p in train
-    ]
+
+    def row(place: int) -> Row:
+        p = train[place]
+        if not p.question:
+            return Row("", p.solution)
+        return Row(form.prompt(p.question, (), p.choices), form.target(p.solution, p.choices))
+
+    return Lazy(len(train), row)
 
 
 @contextmanager

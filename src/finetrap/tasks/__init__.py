@@ -29,6 +29,7 @@ from typing import Any
 
 from finetrap.errors import BadData, BadInput, nearest
 from finetrap.records import Cell, Problem, Split, TaskKind, TaskRef, TrainSpec
+from finetrap.runs.prepared import Lazy
 from finetrap.tasks._odd import odd_answers
 from finetrap.tasks._splits import draw, wording
 from finetrap.tasks._stored import FROM, Kept, Stored
@@ -265,6 +266,8 @@ def held_out(task: Task, count: int) -> tuple[Sequence[Problem], tuple[Problem, 
         else sample(problems, count, purpose=purpose, seed=0)
     )
     kept = {problem.id for problem in dev}
+    if isinstance(problems, Stored):
+        return problems.beside({i for i, p in enumerate(problems) if p.id in kept}), dev
     return tuple(p for p in problems if p.id not in kept), dev
 
 
@@ -280,16 +283,31 @@ def _whole_families(problems: Sequence[Problem], count: int, purpose: str) -> tu
     return tuple(p for p in problems if p.family in chosen)
 
 
-def training(task: Task, budget: TrainSpec) -> tuple[Problem, ...]:
+def joined(first: Sequence[Problem], second: Sequence[Problem]) -> Sequence[Problem]:
+    """Return problems one after the other; many are not held."""
+    if not second or len(first) + len(second) < FROM:
+        return (*first, *second) if second else first
+    return Lazy(
+        len(first) + len(second),
+        lambda i: first[i] if i < len(first) else second[i - len(first)],
+    )
+
+
+def training(task: Task, budget: TrainSpec) -> Sequence[Problem]:
     """Return the seeded subset of a task to train on; a smaller share is part of a larger one.
 
-    Raises BadInput if nothing is left of a small task to choose settings on.
+    Many that lie on disk stay there. Raises BadInput if nothing is left of a small task to choose
+    settings on.
     """
     problems, dev = held_out(task, budget.dev)
     count = len(problems) if budget.problems is None else min(budget.problems, len(problems))
     count = max(1, round(count * budget.share))
-    chosen = sample(problems, count, purpose=f"{task.name}/train", seed=0)
-    return (*chosen, *dev) if budget.with_dev else chosen
+    places = _drawn_places(len(problems), count, f"{task.name}/train", 0)
+    if isinstance(problems, Stored) and count >= FROM:
+        chosen: Sequence[Problem] = problems.at(places)
+    else:
+        chosen = tuple(problems[i] for i in places)
+    return joined(chosen, dev) if budget.with_dev else chosen
 
 
 def asked(task: Task, count: int | None, split: Split, dev: int) -> tuple[Problem, ...]:

@@ -14,7 +14,7 @@ import hashlib
 import json
 import mmap
 from array import array
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cache
 from itertools import chain
@@ -54,10 +54,13 @@ class Stored(Sequence[Problem]):
     def __iter__(self) -> Iterator[Problem]:
         return (self[place] for place in range(len(self)))
 
+    def at(self, places: Iterable[int]) -> Stored:
+        """Return those at some places."""
+        return Stored(self._file, self._starts, array("Q", (self._places[i] for i in places)))
+
     def beside(self, chosen: Collection[int]) -> Stored:
         """Return all but those at some places."""
-        others = (own for place, own in enumerate(self._places) if place not in chosen)
-        return Stored(self._file, self._starts, array("Q", others))
+        return self.at(place for place in range(len(self)) if place not in chosen)
 
 
 class Kept:

@@ -17,7 +17,7 @@ from finetrap.errors import BadInput, FinetrapError, Unsupported, out_of_memory
 from finetrap.measure import strategies
 from finetrap.measure.engines.children import Child, start
 from finetrap.measure.engines.machine import Crew
-from finetrap.measure.plan.counting import Counter, Work
+from finetrap.measure.plan.counting import Counter, Work, some_of
 from finetrap.measure.plan.forecast import Calibrated
 from finetrap.measure.plan.timing import PATIENCE, Stopwatch, Timings, method
 from finetrap.measure.problems import Problems
@@ -134,7 +134,7 @@ def _timed(
     stopwatch.evaluation()
     for cell in {method(cell.strategy): cell for cell in cells if cell.strategy.learns}.values():
         train = problems.trained(cell)
-        rows = strategies.training_rows([*train.problems, *train.replayed], model)
+        rows = strategies.training_rows(some_of(train.all), model)
         stopwatch.training(cell, rows)
     found = stopwatch.found
     found.open_s, found.first_s = open_s, max(0.0, first_s) + found.first_s

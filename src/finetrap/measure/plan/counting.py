@@ -8,11 +8,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from finetrap import tasks
 from finetrap.backends import Counting, Interpolating
 from finetrap.measure import evidence, strategies
 from finetrap.measure.problems import Problems, dev_cell
 from finetrap.measure.strategies import Questions, Solver
-from finetrap.records import Cell, Limits, content_hash
+from finetrap.records import Cell, Limits, Problem, content_hash
+
+SOME = 10_000
+"""Training problems by which the length of all is told."""
+
+
+def some_of(problems: Sequence[Problem]) -> Sequence[Problem]:
+    """Return a sample of very many training problems, of fewer all."""
+    return tasks.sample(problems, SOME, purpose="plan/rows", seed=0)
 
 
 class Sort(NamedTuple):
@@ -91,17 +100,18 @@ class Counter:
 
     def _training(self, cell: Cell, solver: Solver, asked: Questions, work: Work) -> Work:
         learned = self.problems.trained(cell)
-        problems = [*learned.problems, *learned.replayed]
+        problems = learned.all
         rows, budget = strategies.training_rows(problems, self.model), cell.train.of(cell.strategy)
         with strategies.naming(problems):
             tokens = self.model.training_tokens(rows, cell.strategy, cell.train, cell.seed or 0)
         seen, count = max(1, round(budget.epochs * len(rows))), len(learned.problems)
         scored = min(count, evidence.MOST_SCORED) + min(count, evidence.MOST_SWAPPED)
-        targets = self._lengths([("", row.target) for row in rows[:count]])
+        some = strategies.training_rows(some_of(learned.problems), self.model)
+        targets = self._lengths([("", row.target) for row in some])
         work = work._replace(
             steps=math.ceil(seen / budget.batch),
             train_tokens=tokens,
-            solution_tokens=1 + sum(target for _, target in targets) / count,
+            solution_tokens=1 + sum(target for _, target in targets) / len(some),
         )
         if cell.strategy.rewind:
             held = dev_cell(cell)

@@ -17,7 +17,7 @@ from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
@@ -26,16 +26,17 @@ from finetrap.backends.hf import tokens as tokens_file
 from finetrap.backends.hf.layout import Span
 from finetrap.backends.hf.tokens import ENCODED, Tokens
 from finetrap.records import content_hash
-from finetrap.runs.prepared import cache_folder, make_whole
+from finetrap.runs.prepared import Lazy, cache_folder, make_whole
 
 FROM = ENCODED + 1
 """Rows from which they are put on disk: of fewer the tokenizer's own memory holds all."""
 
 
-class Encoded(Sequence[Span]):
+class Encoded(Lazy[Span]):
     """The ids of training rows; a row is made when it is asked for."""
 
     def __init__(self, ids: Any, ends: Any, starts: Any, apart: int) -> None:
+        super().__init__(len(ends), self._row)
         self._ids, self._ends, self._starts = ids, ends, starts
         self.apart = apart
         """Rows whose whole text would begin with other tokens than their prompt has."""
@@ -45,22 +46,9 @@ class Encoded(Sequence[Span]):
         """Tokens of each row, as an array [rows]."""
         return np.diff(self._ends, prepend=0)
 
-    def __len__(self) -> int:
-        return len(self._ends)
-
-    @overload
-    def __getitem__(self, place: int) -> Span: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Span]: ...
-    def __getitem__(self, place: int | slice) -> Span | list[Span]:
-        if isinstance(place, slice):
-            return [self[one] for one in range(*place.indices(len(self)))]
-        end = int(self._ends[place])
-        start = int(self._ends[place - 1]) if place % len(self) else 0
-        return Span(self._ids[start:end].tolist(), int(self._starts[place]))
-
-    def __iter__(self) -> Iterator[Span]:
-        return (self[place] for place in range(len(self)))
+    def _row(self, place: int) -> Span:
+        before = self._ends[place - 1] if place else 0
+        return Span(self._ids[before : self._ends[place]].tolist(), int(self._starts[place]))
 
 
 def encode(rows: Sequence[Row], tokens: Tokens) -> Encoded:
