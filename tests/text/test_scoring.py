@@ -15,16 +15,19 @@ from hypothesis import strategies as st
 
 from finetrap.errors import BadData, BadInput
 from finetrap.text.files import read_rows
+from finetrap.text.golds import count_golds, described_golds
 from finetrap.text.number_answer import find_number
 from finetrap.text.numbers import ASCII, MARKUP
 from finetrap.text.rules import LETTER_RULES, RULES, TEXT_RULES
 from finetrap.text.scoring import (
     Grade,
+    explain,
     explained_row,
     gradable,
     grade,
     graded_rows,
     odd_golds,
+    option_letters,
 )
 from finetrap.text.text_answer import find_text
 from finetrap.text.turns import TURNS, graded_part
@@ -348,6 +351,23 @@ def test_where_a_completion_stops_does_not_decide_whether_it_is_right():
         assert {one.cut for one in found} == {cut}
 
 
+@pytest.mark.parametrize(
+    ("columns", "letters"),
+    [
+        ({"options": ["red", "green", "blue"]}, "ABC"),
+        ({"options": ["red", "b"]}, "AB"),
+        ({"options": ["p", " q "]}, "PQ"),
+        ({"options": [1, 2, 3]}, "ABC"),
+        ({"choices": {"P": "x", "R": "y"}}, "PR"),
+        ({"options": []}, ""),
+        ({"options": "AB"}, ""),
+        ({}, ""),
+    ],
+)
+def test_options_have_the_letters_of_their_labels_or_of_their_places(columns, letters):
+    assert option_letters(columns) == letters
+
+
 def test_a_row_is_read_by_the_letters_of_its_own_options():
     alone = rows(("G is the only gas.\nSo G", "A"))
     assert next(graded_rows(alone))["extracted"] is None
@@ -371,6 +391,66 @@ def test_one_row_is_explained_by_its_id_or_its_number():
     assert not any(line.startswith("cut") for line in explained_row(given, "x", cut=False))
     with pytest.raises(BadInput, match="no row '2'"):
         explained_row(given, "2")
+
+
+@pytest.mark.parametrize(
+    ("gold", "completion", "said"),
+    [
+        (
+            "B",
+            "#### B",
+            ["gold: 'B', read as an option letter: 'B'", "graded text: '#### B'", "extracted: 'B'"],
+        ),
+        (
+            "Paris",
+            "#### Paris",
+            ["gold: 'Paris', read as text: 'Paris'", "extracted: 'paris'", "correct"],
+        ),
+        ("18", "It is 17", ["graded text: 'It is 17'", "extracted: '17'", "wrong"]),
+    ],
+)
+def test_an_explanation_names_the_kind_of_the_gold(gold, completion, said):
+    lines = explain(completion, gold)
+    assert [line for line in lines if line in said] == said
+    assert not any(line.startswith("golds of the file") for line in lines)
+    (rule,) = [line for line in lines if line.startswith("rule: ")]
+    assert rule.endswith(")")
+    (counted,) = explained_row(rows((completion, gold)), "1")[2:3]
+    assert counted == f"golds of the file: {described_golds(count_golds([gold]))}"
+
+
+def test_a_reading_that_was_scaled_is_shown_as_a_plain_number():
+    assert grade("#### 1.5 million", "1500000").extracted == "1500000"
+    assert grade("#### 3/4 dozen", "9").extracted == "36/4"
+    assert grade("#### 0.25 dozen", "3").extracted == "3"
+
+
+def test_a_gold_is_gradable_by_its_answer_not_by_its_solution():
+    assert gradable("First 3, then 4.\n#### 7")
+    assert gradable("2\n\nQuestion: how many?\n#### 5")
+
+
+@pytest.mark.parametrize("at", ["completion", "gold"])
+def test_a_million_characters_are_graded_and_one_more_is_refused(at):
+    texts = {"completion": "x #### 2", "gold": "x #### 2"}
+    longest = "x" * (1_000_000 - len("#### 2")) + "#### 2"
+    (row,) = graded_rows(rows(tuple({**texts, at: longest}.values())))
+    assert row["correct"]
+    with pytest.raises(BadData, match="1,000,001 characters; at most 1,000,000"):
+        list(graded_rows(rows(tuple({**texts, at: f"x{longest}"}.values()))))
+
+
+def test_a_row_has_a_number_from_1_to_the_last():
+    given = rows(("1", "1"), ("2", "2"))
+    assert explained_row(given, "2")[0].endswith("line 2")
+    for beyond in ("0", "3"):
+        with pytest.raises(BadInput, match=rf"no row '{beyond}'; .* 1 to 2"):
+            explained_row(given, beyond)
+
+
+def test_a_long_gold_is_shown_by_its_first_40_characters():
+    (line,) = odd_golds(rows(*((str(n), str(n)) for n in range(3)), ("no", "no " * 20)))
+    assert f"gold {('no ' * 20)[:40]!r} is graded as text" in line
 
 
 def test_an_explanation_says_that_no_answer_was_found():
