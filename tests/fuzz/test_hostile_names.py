@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from finetrap import miniature
 from finetrap.cli import main
 from finetrap.records import ModelSpec, StrategySpec
 from finetrap.runs.store import Store
@@ -32,6 +34,8 @@ SHOWN = "<img src=x onerror=alert(1)>\u202e\u2066\u200b|`*"
 """Those of them that a name may hold: nothing that controls a terminal."""
 PRINTED = "<img src=x onerror=alert(1)>|`*[a](b)"
 """Hostile characters that the name of a file and a study may have."""
+
+MINIATURE = Path(miniature.__file__).parent / "checkpoints" / "mini-0.1m"
 
 Said = Callable[..., str]
 
@@ -196,3 +200,45 @@ test_problems = 10
     for verb in ("plan", "show", "status", "run", "status", "report"):
         said(verb, "study.toml", *(("--workers", "1") if verb == "run" else ()))
     assert set(assert_report(tmp_path / "runs" / "report")) >= {"effects", "cells", "summary"}
+
+
+def hostile_problems(file: str, count: int, question: str = PRINTED, gold: str = "=gold") -> None:
+    rows = ({question: f"What is {i} + 2? {PIECES}", gold: str(i + 2)} for i in range(count))
+    Path(file).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_try_with_hostile_data_columns_and_folders(said: Said, tmp_path: Path) -> None:
+    file, out = f"={PRINTED}.jsonl", f"@{PRINTED}"
+    hostile_problems(file, 60)
+    data = ("--train", file, "--column", f"question={PRINTED}", "--column", "answer==gold")
+    asked = (*data, "--budget", "0", "--workers", "1", "--out", out)
+    said("try", "toy:base=0.4,lora=0.5,parameters=1000", *asked)
+    said("report", "--runs", f"{out}/runs", "--out", "again")
+    assert set(assert_report(tmp_path / "again")) >= {"effects", "cells", "summary"}
+    assert "has no option" in said(
+        "try", "toy:base=0.4", "--train", file, "--column", "a=\x1b", code=2
+    )
+    for model in (f"={PRINTED}", PIECES.replace("\0", "")):
+        said("try", model, "--train", file, "--out", "other", code=2)
+
+
+def test_judge_with_hostile_models_data_and_folders(said: Said, tmp_path: Path) -> None:
+    file, base, tuned, out = (f"{start}{PRINTED}" for start in "=@+_")
+    hostile_problems(f"{file}.jsonl", 8, "question", "answer")
+    for place in (base, tuned):
+        shutil.copytree(MINIATURE, place)
+    task = ("--task", f"{file}.jsonl")
+    few = ("--problems", "4", "--max-new-tokens", "4", "--workers", "1", "--out", out)
+    said("judge", "--base", f"./{base}", "--tuned", f"./{tuned}", *task, *few)
+    said("report", "--runs", f"{out}/runs", "--out", "again")
+    assert set(assert_report(tmp_path / "again")) >= {"effects", "cells", "summary"}
+    for wrong in (f"./{base}x", "./" + PIECES.replace("\0", "")):
+        said("judge", "--base", wrong, "--tuned", f"./{tuned}", *task, *few, code=2)
+        said("judge", "--base", f"./{base}", "--tuned", wrong, *task, *few, code=2)
+
+
+def test_a_demo_into_a_hostile_place_is_refused(said: Said) -> None:
+    name = f"={PIECES}".replace("/", "").replace("\0", "")
+    Path(name).write_text("")
+    for option in ("--out", "--runs"):
+        said("demo", option, name, "--workers", "1", code=2)

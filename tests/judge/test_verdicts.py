@@ -307,6 +307,9 @@ def test_strategies_of_different_training_precision_are_told_apart():
     assert verdicts_on([runs[0], *half]).missing == ()
     (told,) = verdicts_on([runs[0], runs[1], half[1]]).missing
     assert (told.kind, told.reason) == ("precision", "fp32: full; bf16: lora")
+    old = [replace(r, cell=replace(r.cell, train=TrainSpec(dtype=None))) for r in runs[1:]]
+    (told,) = verdicts_on([runs[0], *old]).missing
+    assert told.reason == "unknown: full, lora"
     both = verdicts_on([*runs, half[0]])
     assert {e.strategy for e in both.effects} == {"full[dtype=fp32]", "full[dtype=bf16]", "lora"}
 
@@ -444,7 +447,9 @@ def test_a_runs_folder_is_judged_without_its_study(tmp_path):
     assert len(measured) == 2
     left = run(LORA, [], 0).cell
     findings, _ = study_verdicts(store, cells=[*(r.cell for r in runs), left], margin=50)
-    assert [(m.kind, m.cell, m.remaining) for m in findings.missing] == [("cell", left.slug, 1)]
+    (missing,) = findings.missing
+    assert (missing.kind, missing.cell, missing.remaining) == ("cell", left.slug, 1)
+    assert (missing.planned, missing.strategy, missing.seed) == (1, "lora", 0)
     assert findings.effects[0].margin == 50
 
 
@@ -464,7 +469,17 @@ def test_of_two_studies_in_one_folder_only_the_named_one_is_judged(tmp_path):
     assert findings.remaining == 1
     findings, measured = study_verdicts(store)
     assert (len(measured), findings.remaining) == (3, 1)
+    assert findings.missing == (Missing("study", study="other", remaining=1, planned=3),)
     assert {e.margin for e in findings.effects} == {Judge().margin}, "of two margins neither"
+
+
+def test_a_folder_of_one_study_is_judged_by_its_margin(tmp_path):
+    store, runs = Store(tmp_path), [run(ZERO, [1, 0] * 30), run(FULL, [1, 0] * 30, 0)]
+    for each in runs:
+        store.commit(each)
+    store.remember(replace(study(), judge=Judge(margin=7)), [each.cell for each in runs])
+    findings, _ = study_verdicts(store)
+    assert {round(effect.margin, 9) for effect in findings.effects} == {7}
 
 
 @pytest.mark.parametrize("available", [300, 100_000])

@@ -425,6 +425,50 @@ def test_a_reading_that_was_scaled_is_shown_as_a_plain_number():
     assert grade("#### 0.25 dozen", "3").extracted == "3"
 
 
+SPELLED = (
+    *("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
+)
+TENS = ("thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+
+
+@pytest.mark.parametrize(
+    ("said", "number"),
+    [
+        *((f"It makes {word} pens.", n) for n, word in enumerate(SPELLED, start=2)),
+        *((f"It makes {word}-three pens.", 10 * n + 3) for n, word in enumerate(TENS, start=3)),
+        *((f"It is {part}", f"1/{n}") for part, n in zip("½⅓¼", (2, 3, 4), strict=True)),
+        *((f"It is {part}", f"{n}/{n + 1}") for part, n in zip("⅔¾", (2, 3), strict=True)),
+        ("It is three fourths.", "3/4"),
+        ("It is two fifths.", "2/5"),
+        ("It is one eighth.", "1/8"),
+        ("It is nine tenths.", "9/10"),
+    ],
+)
+def test_every_word_and_sign_of_a_number_has_its_value(said, number):
+    assert grade(said, str(number)).correct
+    assert not grade(said, "17/19").correct
+
+
+@pytest.mark.parametrize(
+    ("completion", "gold", "correct"),
+    [
+        ("#### 3!", "6", True),
+        ("#### 2.5!", "2", False),
+        ("#### 1/2!", "1", False),
+        ("#### (b)", "B", True),
+        ("#### b", "B", True),
+        ("#### b) since", "B", True),
+        ("<answer>none</answer> B", "B", False),
+        ("3, 4 apples", "4", True),
+        ("3, 4", "4", False),
+        ("10 or 18", "18", False),
+    ],
+)
+def test_forms_that_no_other_case_tells_apart(completion, gold, correct):
+    assert grade(completion, gold).correct is correct
+
+
 def test_a_gold_is_gradable_by_its_answer_not_by_its_solution():
     assert gradable("First 3, then 4.\n#### 7")
     assert gradable("2\n\nQuestion: how many?\n#### 5")
