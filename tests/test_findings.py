@@ -2,7 +2,9 @@
 
 import re
 import runpy
+import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -49,3 +51,30 @@ def test_every_number_of_the_answer_stands_in_a_table():
     assert len(said) > 5
     told = set(re.findall(r"\d+\.\d+", tables))
     assert said - told == set()
+
+
+def packed(folder, model):
+    command = [ROOT / "studies" / "pack.sh", folder / "runs", "s", model, folder / "s.tar.xz"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_packed_study_holds_its_own_runs_without_weights(tmp_path):
+    for run in ("a-zero-shot--01", "a-full--02", "b-full--03"):
+        own = tmp_path / "runs" / run
+        (own / "model").mkdir(parents=True)
+        (own / "model" / "weights").write_text("many")
+        (own / "answers.jsonl").write_text("{}")
+    for hidden in (".studies/s.json", ".studies/t.json", ".locks/01"):
+        (tmp_path / "runs" / hidden).parent.mkdir(exist_ok=True)
+        (tmp_path / "runs" / hidden).write_text("{}")
+    assert packed(tmp_path, "a").returncode == 0
+    with tarfile.open(tmp_path / "s.tar.xz") as archive:
+        files = {member.name for member in archive if member.isfile()}
+    assert files == {
+        "runs/.studies/s.json",
+        "runs/a-zero-shot--01/answers.jsonl",
+        "runs/a-full--02/answers.jsonl",
+    }
+    refused = packed(tmp_path, "c")
+    assert refused.returncode == 2
+    assert "no run of the model c" in refused.stderr
