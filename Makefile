@@ -55,7 +55,7 @@ notebook: $(VENV)/.tested
 	$(BIN)/python docs/write_notebook.py
 
 # The README's picture: the first screen of a real study's report, by headless Chromium.
-# Until that study is complete: make picture PICTURED=finetrap-demo/report.html
+# Of another page: make picture PICTURED=finetrap-demo/report.html
 PICTURED ?= studies/results/svamp-smollm2-q4.tar.xz
 picture: $(VENV)/.tested
 	$(BIN)/python docs/take_picture.py $(PICTURED) docs/report.png

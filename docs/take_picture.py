@@ -15,7 +15,7 @@ from pathlib import Path
 
 from write_findings import judged
 
-WIDTH, HEIGHT = 1100, 860
+WIDTH, HEIGHT = 1100, 985
 """Pixels of the picture."""
 
 

@@ -334,8 +334,8 @@ def test_the_prior_is_published_and_marked(
         assert "avoid full" not in said(found.reasons)
 
 
-def test_two_gains_that_no_test_tells_apart_ship_the_one_that_forgets_less() -> None:
-    """Both far above a base of 3%, and neither is shown to be as good as the other."""
+def test_two_gains_that_no_test_tells_apart_ship_the_one_that_risks_less() -> None:
+    """Both far above a base of 3%, neither shown to be as good as the other; none loses much."""
     probes = {"sums": {}}
     measured = runs((LORA, 0.12), (FULL, 0.13), n=300, base=0.033, sd=0.015, seed=3, probes=probes)
     kept = {"zero-shot": 0, "lora": 4, "full": 8}
@@ -344,31 +344,37 @@ def test_two_gains_that_no_test_tells_apart_ship_the_one_that_forgets_less() -> 
         for r in measured
     ]
     found = advised(measured)
-    assert (str(found.ship), found.grade) == ("lora at 3e-4", "provisional")
+    assert (str(found.ship), found.grade) == ("full at 3e-4", "provisional")
     (gain,) = [
         e
         for e in verdicts_on(measured, MARGIN).effects
-        if (e.strategy, e.kind, e.measure) == ("lora", "task", "accuracy")
+        if (e.strategy, e.kind, e.measure) == ("full", "task", "accuracy")
     ]
     assert found.above_base == gain.low > 0
-    assert found.reasons[1].startswith("of those not shown worse"), "the first screen shows it"
-    assert found.below_best > 4
+    below = f"at worst {found.below_best:.1f} points below the best on the task"
+    assert found.reasons[1] == (
+        f"of those not shown worse than any other, it risks least: {below}"
+    ), "the first screen shows it"
+    assert found.below_best > 2
     assert unwrapped(found).startswith(
-        f"mini on market: Ship LoRA at 3e-4, provisionally: at least {gain.low:.1f} points above "
-        f"the base model, at most {found.below_best:.1f} below the best; forgets nothing"
+        "mini on market: Ship full fine-tuning at 3e-4, provisionally: "
+        f"at least {gain.low:.1f} points above the base model, "
+        f"at most {found.below_best:.1f} below the best; forgets nothing"
     )
 
 
-def test_a_loss_that_may_be_large_is_not_preferred_to_a_small_one() -> None:
+@pytest.mark.parametrize("safe", ["full", "lora"])
+def test_a_loss_that_may_be_large_is_not_preferred_to_a_small_one(safe: str) -> None:
     probes = {"sums": {}}
-    measured = runs((LORA, 0.12), (FULL, 0.13), n=300, base=0.033, sd=0.015, seed=3, probes=probes)
-    wrong = {"zero-shot": range(60), "lora": range(60, 120), "full": range(66)}
+    measured = runs((LORA, 0.13), (FULL, 0.13), n=900, base=0.033, sd=0.015, seed=3, probes=probes)
+    wrong = {name: range(150, 300) for name in ("lora", "full")}
+    wrong |= {"zero-shot": range(150), safe: range(156)}
     probed = {
         name: answers(~np.isin(np.arange(400), places), name="s") for name, places in wrong.items()
     }
     measured = [replace(r, probes={"sums": probed[r.cell.strategy.name]}) for r in measured]
     found = advised(measured)
-    assert (str(found.ship), found.grade) == ("full at 3e-4", "provisional")
+    assert (str(found.ship), found.grade) == (f"{safe} at 3e-4", "provisional")
 
 
 def test_what_is_shown_worse_than_another_is_not_shipped_provisionally() -> None:

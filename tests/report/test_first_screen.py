@@ -212,7 +212,7 @@ def test_a_wide_loss_without_a_verdict_is_explained_beside_smaller_ones_that_hav
 
 def test_a_provisional_choice_says_by_what_rule_it_was_made(screen: FirstScreen) -> None:
     assert screen.advice is not None
-    rule = "of those not shown worse than any other, it is the one that may forget least"
+    rule = "of those not shown worse than any other, it risks least"
     advice = replace(screen.advice, grade="provisional", above_base=1.0, reasons=("level", rule))
     assert screen._replace(advice=advice).why == rule
     assert screen._replace(advice=replace(advice, grade="shown")).why == ""

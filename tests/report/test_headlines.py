@@ -33,8 +33,8 @@ def told(*changes, **kind):
 
 def test_what_was_learned_and_what_was_lost_stand_in_one_sentence() -> None:
     assert wording.headline(TAUGHT) == (
-        "Full fine-tuning improved on the task (2% → 93%) but cost 43 points on sorting and 41 on "
-        "school. No safe choice yet."
+        "Full fine-tuning 3e-4 improved on the task (2% → 93%) but cost 43 points on sorting and "
+        "41 on school. No safe choice yet."
     )
     assert wording.badge(TAUGHT) == "Keep the base model"
 
@@ -67,7 +67,7 @@ def test_where_the_base_model_is_kept_and_nothing_beats_it_the_headline_is_about
 
 def test_a_safe_winner_is_shipped_and_said_to_forget_nothing() -> None:
     found = told((LORA, 0.2), (FULL, -0.1), n=900, probes={"sums": {"full": -0.2}})
-    assert wording.badge(found) == "Ship LoRA"
+    assert wording.badge(found) == "Ship LoRA 3e-4"
     assert wording.headline(found).endswith("; nothing measured was forgotten.")
     assert found.verdict == "improved"
 
@@ -77,7 +77,7 @@ def test_what_learns_and_forgets_is_not_shipped_and_the_headline_says_both() -> 
     found = told((LORA, 0.2), (FULL, 0.1), n=900, probes=probes)
     assert (found.badge, str(found.strategy)) == ("keep", "lora at 3e-4")
     text = wording.headline(found)
-    assert text.startswith("LoRA improved on the task (")
+    assert text.startswith("LoRA 3e-4 improved on the task (")
     assert " but cost " in text
     assert " points on sums" in text
     assert text.endswith("No safe choice yet.")

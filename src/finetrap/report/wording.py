@@ -210,13 +210,13 @@ def outcome(found: Outcome) -> str:
 
 
 def badge(found: Headline) -> str:
-    """Write the answer in a few words: `Ship LoRA, provisionally`."""
+    """Write the answer in a few words: `Ship LoRA 3e-4, provisionally`."""
     if found.badge == "no winner" or found.ship is None:
         return "No clear winner"
     if found.badge == "keep":
         return "Keep the base model"
     later = ", provisionally" if found.badge == "provisional" else ""
-    return f"Ship {strategy_name(found.ship.strategy)}{later}"
+    return f"Ship {arm(found.ship.strategy, found.ship.learning_rate)}{later}"
 
 
 MOST_WORDS = 25
@@ -229,7 +229,7 @@ def what_was_learned(found: Headline) -> str:
         return f"No strategy solves this task ({found.right:,} of {found.problems:,})"
     if found.strategy is None:
         return "Only the base model has been measured"
-    who = capital(strategy_name(found.strategy.strategy))
+    who = capital(arm(found.strategy.strategy, found.strategy.learning_rate))
     change = _levels(found)
     if found.badge == "keep" and found.verdict == "equivalent":
         return f"No strategy is better on the task than the base model ({change})"

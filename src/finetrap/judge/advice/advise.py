@@ -3,7 +3,7 @@
     every strategy → above the floor? → within the limits? → shown harmed?
         shown        within the margin of the best, without a doubt about forgetting: the cheapest
         provisional  else: better than the base model or equivalent to it, and not shown worse than
-                     any other on the task or a probe: the one that forgets least, then the cheapest
+                     any other on the task or a probe: the one that risks least, then the cheapest
 
 A dearer strategy than the base model is shipped only where some strategy is shown to improve
 on it. Where nothing is shown against the base model, or nothing solves the task, it is kept.
@@ -225,12 +225,22 @@ def _provisionally(choice: Choice, pick: Candidate) -> Iterator[str]:
         shown = "better than" if gain[0].verdict == "improved" else "equivalent to"
         change = _change_in_words(gain[0])
         yield f"{_level_of(choice, pick)}, shown {shown} the base model ({change})"
-        told = "of those not shown worse than any other, it is the one that may forget least"
-        if at_worst := pick.at_worst:
-            digits, unit = _size_of(at_worst)
-            end = at_worst.high if at_worst.measure == "bits_per_byte" else at_worst.low
-            told += f" ({end:+.{digits}f} {unit} on {at_worst.task} at worst)"
-        yield f"{told}, then costs least"
+        yield f"of those not shown worse than any other, it risks least: {_risks(choice, pick)}"
+
+
+def _risks(choice: Choice, pick: Candidate) -> str:
+    """Say how far a candidate may be below the best, and what it may lose elsewhere, at worst."""
+    places = []
+    if pick.standing and pick.standing.below is not None:
+        accuracy = choice.measure == "accuracy"
+        margin = choice.margins.margin if accuracy else choice.margins.bits_margin
+        size = f"{pick.standing.below * margin:.{1 if accuracy else 3}f} {_unit_of(choice)}"
+        places.append(f"{size} below the best on the task")
+    if at_worst := pick.at_worst:
+        digits, unit = _size_of(at_worst)
+        end = at_worst.high if at_worst.measure == "bits_per_byte" else at_worst.low
+        places.append(f"{end:+.{digits}f} {unit} on {at_worst.task}")
+    return f"at worst {', '.join(places)}" if places else "nothing beyond the margin at worst"
 
 
 def _harmed_elsewhere(choice: Choice, base: Candidate) -> str:

@@ -119,6 +119,14 @@ class Candidate:
         return max(elsewhere, key=lambda e: e.worst, default=None)
 
     @property
+    def risk(self) -> float:
+        """The most that shipping it may lose, in margins, on its task beside the best strategy or
+        off it beside the base model: the minimax criterion (Wald 1950), so that neither learning
+        nor forgetting is bought at any price of the other."""
+        on_task = (self.standing.below if self.standing else None) or 0.0
+        return max(on_task, self.at_worst.worst if self.at_worst else 0.0)
+
+    @property
     def doubts(self) -> tuple[Effect, ...]:
         """Where more than the margin seems lost off its task, and nothing is shown either way."""
         return tuple(e for e in self.open if e.harm > 1)

@@ -72,14 +72,12 @@ class Choice:
     @property
     def provisional(self) -> Candidate | None:
         """Where something is shown against the base model: of those better than the base or
-        equivalent to it, and not shown worse than any, the one that may forget least at worst, then
-        the cheapest. A large loss that is inconclusive does not win over a small shown one."""
+        equivalent to it, and not shown worse than any, the one that risks least, then the cheapest.
+        A large loss that is inconclusive does not win over a small shown one."""
         if self.floor or not self.decided:
             return None
         fit = [c for c in self.rated if self._holds_its_own(c)]
-        return min(
-            fit, key=lambda c: (c.at_worst.worst if c.at_worst else 0.0, c.cost), default=None
-        )
+        return min(fit, key=lambda c: (c.risk, c.cost), default=None)
 
     @property
     def decided(self) -> bool:

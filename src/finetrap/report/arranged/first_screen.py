@@ -92,6 +92,11 @@ class FirstScreen(NamedTuple):
         return worst
 
     @property
+    def searched(self) -> bool:
+        """Whether some strategy has a rate of its own."""
+        return any("tuned" in row.arm.key.setting for row in self.rows)
+
+    @property
     def why(self) -> str:
         """By what rule one was chosen of those that are not shown worse than any other."""
         found = self.advice
@@ -120,7 +125,9 @@ class FirstScreen(NamedTuple):
             return ""
         effect, label, test = max(wide, key=lambda one: abs(one[0].delta))
         deltas = sorted(one.delta for one in effect.per_seed)
-        told = f"{label} on {test} is inconclusive at {wording.brief_change(effect)}"
+        told = (
+            f"{wording.capital(label)} on {test} is inconclusive at {wording.brief_change(effect)}"
+        )
         low, high = (wording.signed(value) for value in (deltas[0], deltas[-1]))
         because = f"; {effect.remark}" if effect.remark else ""
         return f"{told}: its seeds range from {low} to {high}{because}."

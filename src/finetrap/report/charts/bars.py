@@ -10,6 +10,9 @@ from markupsafe import Markup
 from finetrap.findings import Effect
 from finetrap.report.charts.drawing import round_ticks
 
+EDGE = 8.0
+"""Percent of a ruler in which a number is written inwards, so that it does not leave its column."""
+
 
 class Scale(NamedTuple):
     """The range that bars of one measure span, in its own unit, better to the right."""
@@ -73,20 +76,21 @@ def bar(effect: Effect, scale: Scale) -> Markup:
 
 def ruler(scale: Scale) -> Markup:
     """Write the scale above a column: zero and a few round numbers, in a narrow one only two."""
-    few, more = (
-        [v for v in round_ticks(scale.low, scale.high, n) if 4 < scale.at(scale.sign * v) < 96]
-        for n in (4, 5)
-    )
+    few, more = (round_ticks(scale.low, scale.high, n) for n in (4, 5))
     marks = few if len(few) > 1 else more
     far = max(marks, key=abs, default=0.0)
-    parts = [
-        Markup('<text{} x="{:.1f}%" y="10">{}</text>').format(
-            Markup("" if v in (0.0, far) else ' class="inner"'),
-            scale.at(scale.sign * v),
-            _signed(scale.sign * v),
+    parts = []
+    for value in marks:
+        at = scale.at(scale.sign * value)
+        anchor = "start" if at < EDGE else "end" if at > 100 - EDGE else "middle"
+        parts.append(
+            Markup('<text{} x="{:.1f}%" y="10" text-anchor="{}">{}</text>').format(
+                Markup("" if value in (0.0, far) else ' class="inner"'),
+                at,
+                anchor,
+                _signed(scale.sign * value),
+            )
         )
-        for v in marks
-    ]
     return Markup('<svg class="ruler" height="12" aria-hidden="true">{}</svg>').format(
         Markup("").join(parts)
     )
