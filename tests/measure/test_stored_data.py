@@ -83,6 +83,22 @@ def test_a_later_reading_takes_them_from_the_disk_unless_the_data_changed(ref: T
     assert len(tasks.load(tasks.reference(f"jsonl:{ref.source}")).train) > 5
 
 
+def test_what_large_data_holds_is_said_again_without_reading_it(
+    ref: TaskRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = tasks.load(ref)
+    expected = tasks.held_data({ref.name: plain})
+    monkeypatch.setattr(tasks, "FROM", 10)
+    stored = tasks.load(ref)
+    assert stored.kept == Kept(ref).folder
+    assert tasks.held_data({ref.name: stored}) == expected
+    monkeypatch.setattr(tasks, "counts", lambda task: {"rows": 0})
+    assert tasks.held_data({ref.name: stored}) == expected
+    assert tasks.held_data({ref.name: plain}) != expected
+    (Kept(ref).folder / "said.json").write_text('{"jsonl')
+    assert tasks.held_data({ref.name: stored})[0] == f"{ref.name}: 0 rows"
+
+
 def test_what_is_torn_on_disk_is_read_anew(ref: TaskRef) -> None:
     task = tasks.load(ref)
     Kept(ref).write(task.train[:5], task.test[:2], {"name": task.name, "kind": task.kind})

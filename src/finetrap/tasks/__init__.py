@@ -16,8 +16,8 @@ from __future__ import annotations
 import pkgutil
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from hashlib import sha256
 from importlib import import_module
@@ -32,7 +32,7 @@ from finetrap.records import Cell, Problem, Split, TaskKind, TaskRef, TrainSpec
 from finetrap.runs.prepared import Lazy
 from finetrap.tasks._odd import odd_answers
 from finetrap.tasks._splits import draw, wording
-from finetrap.tasks._stored import FROM, Kept, Stored
+from finetrap.tasks._stored import FROM, Kept, Stored, recall, recalled
 from finetrap.text.golds import GoldCount, count_golds, described_golds
 from finetrap.text.overlap import Overlap, overlap_sentence
 from finetrap.text.overlap import find as find_overlap
@@ -67,6 +67,8 @@ class Task:
     """Whether problems of one family stay on one side."""
     most: int | None = None
     """Problems that a test asks at most; None: as many as the study's limits say."""
+    kept: Path | None = field(default=None, compare=False)
+    """The folder of problems that lie on disk."""
 
     def tested(self, count: int | None) -> tuple[Problem, ...]:
         """Return the seeded subset that a test of at most so many problems asks."""
@@ -94,20 +96,31 @@ def right_answers(task: Task) -> GoldCount | None:
 
 
 def held_data(read: Mapping[str, Task]) -> list[str]:
-    """Say what the data of tasks holds: their rows, and what their right answers are."""
+    """Say what the data of tasks holds: their rows, and what their right answers are.
+
+    What was said of large data lies beside its problems.
+    """
     lines = []
     for name, task in read.items():
-        if task.read_as:
-            lines.append(f"{name}: read as {task.read_as}")
-        lines.append(f"{name}: " + ", ".join(f"{n} {what}" for what, n in counts(task).items()))
-        if own_data(name) and (near := near_duplicates(task)).near:
-            lines.append(f"{name}: {overlap_sentence(near)}")
-        golds = right_answers(task)
-        if golds is not None:
-            lines.append(f"{name}: the right answers are {described_golds(golds)}")
-        if golds is not None and own_data(name):
-            lines += odd_answers((task.train, task.test), golds)
+        said = recalled(task.kept, name)
+        if said is None:
+            said = list(_said_of(name, task))
+            recall(task.kept, name, said)
+        lines += said
     return lines
+
+
+def _said_of(name: str, task: Task) -> Iterator[str]:
+    if task.read_as:
+        yield f"{name}: read as {task.read_as}"
+    yield f"{name}: " + ", ".join(f"{n} {what}" for what, n in counts(task).items())
+    if own_data(name) and (near := near_duplicates(task)).near:
+        yield f"{name}: {overlap_sentence(near)}"
+    golds = right_answers(task)
+    if golds is not None:
+        yield f"{name}: the right answers are {described_golds(golds)}"
+        if own_data(name):
+            yield from odd_answers((task.train, task.test), golds)
 
 
 def own_data(name: str) -> bool:
@@ -230,7 +243,7 @@ def _loaded(ref: TaskRef, module: ModuleType) -> Task:
         if (found := kept.read()) is None:
             return task
     train, test, noted = found
-    return Task(train=train, test=test, **noted)
+    return Task(train=train, test=test, kept=kept.folder, **noted)
 
 
 def sample(

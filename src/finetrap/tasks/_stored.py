@@ -3,6 +3,7 @@
     CACHE/<key>/problems.jsonl   a problem a line: those to train on, then those of the test
     CACHE/<key>/starts           where each line starts, and where the last ends: 8 bytes each
     CACHE/<key>/task.json        what else a task is
+    CACHE/<key>/said.json        what a study says of its data before it runs
 
 The key is of everything that decides the problems: the bytes of the data, its place and options,
 and the code that reads them. The folder can be deleted at any time.
@@ -13,8 +14,10 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
+import secrets
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from functools import cache
 from itertools import chain
@@ -102,6 +105,25 @@ class Kept:
             (draft / "task.json").write_text(json.dumps(told), "utf-8")
 
         make_whole(self.folder, fill)
+
+
+def recalled(folder: Path | None, name: str) -> list[str] | None:
+    """Return what was said of the problems in a folder under a task's name, if anything was."""
+    if folder is None:
+        return None
+    with suppress(OSError, ValueError):
+        said: dict[str, list[str]] = json.loads((folder / "said.json").read_text("utf-8"))
+        return said.get(name)
+    return None
+
+
+def recall(folder: Path | None, name: str, said: Sequence[str]) -> None:
+    """Keep what was said of them; a disk that takes nothing is let be."""
+    if folder is not None:
+        draft = folder / f".{secrets.token_hex(6)}"
+        with suppress(OSError):
+            draft.write_text(json.dumps({name: list(said)}), "utf-8")
+            draft.replace(folder / "said.json")
 
 
 def _mapped(path: Path) -> mmap.mmap:
