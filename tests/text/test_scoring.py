@@ -454,6 +454,8 @@ def test_every_word_and_sign_of_a_number_has_its_value(said, number):
     ("completion", "gold", "correct"),
     [
         ("#### 3!", "6", True),
+        ("#### 3- thousand", "3000", True),
+        ("#### 3-dozen", "36", True),
         ("#### 2.5!", "2", False),
         ("#### 1/2!", "1", False),
         ("#### (b)", "B", True),

@@ -283,8 +283,8 @@ def also(match: re.Match[str]) -> tuple[str, Ratio] | None:
         return ("factorial", (Decimal(math.factorial(int(top))), Decimal(1))) if whole else None
     scale = 1
     words = _SCALED.match(match.string, match.end())
-    for word in words[0].split() if words else ():
-        scale *= _SCALES[word.strip("-").removesuffix("s").casefold()]
+    for word in words[0].replace("-", " ").split() if words else ():
+        scale *= _SCALES[word.removesuffix("s").casefold()]
     return ("scaled", (_EXACT.multiply(here[0], Decimal(scale)), here[1])) if scale > 1 else None
 
 
