@@ -19,26 +19,18 @@ from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import is_gguf_available, logging
 
 from finetrap.backends.hf import gguf_files, hub, source
 from finetrap.backends.hf.tokens import Tokens
 from finetrap.backends.hf.training.adapters import merged_into
-from finetrap.errors import BadModel, MissingPackage, NotFinite
+from finetrap.errors import BadModel, FinetrapError, MissingPackage, NotFinite, out_of_memory
 from finetrap.records import ModelSpec
 from finetrap.references import Format
 from finetrap.text.paths import place_of
 
 PICKLED = "pytorch_model*.bin"
-
-
-FAULTS = (
-    *(OSError, ValueError, KeyError, ImportError, RuntimeError),
-    *(SafetensorError, UnpicklingError),
-)
-"""What transformers raises for a model that cannot be opened."""
 
 
 class Opened(NamedTuple):
@@ -65,7 +57,7 @@ def load_checkpoint(spec: ModelSpec, device: torch.device) -> Opened:
     if source.is_gguf(place):
         where = _in_gguf(place)
     elif (place / source.ADAPTER).is_file():
-        return _with_adapter(spec, place, device)
+        where = {"adapter": place}
     elif place.is_dir():
         _check_folder(place, pickles=spec.allow_pickle)
     elif found := source.in_repository(spec.source):
@@ -78,6 +70,8 @@ def load_checkpoint(spec: ModelSpec, device: torch.device) -> Opened:
     else:
         where = {"pretrained_model_name_or_path": spec.source, "revision": spec.revision}
     try:
+        if "adapter" in where:
+            return _with_adapter(spec, place, device)
         with quiet():
             if "repository" in where:
                 file, facts = hub.gguf_file(spec, *where["repository"])
@@ -87,9 +81,9 @@ def load_checkpoint(spec: ModelSpec, device: torch.device) -> Opened:
                     return _with_adapter(spec, folder, device)
                 facts = hub.commit_facts(spec)
             return _from_pretrained(spec, where, device, facts)
-    except torch.OutOfMemoryError:
-        raise
-    except FAULTS as error:
+    except Exception as error:  # of a damaged file, the libraries that read it raise anything
+        if isinstance(error, FinetrapError) or out_of_memory(error):
+            raise
         raise BadModel(_explain(spec, error, on_hub="revision" in where)) from error
 
 
