@@ -19,6 +19,8 @@ from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import is_gguf_available, logging
 
@@ -31,6 +33,13 @@ from finetrap.references import Format
 from finetrap.text.paths import place_of
 
 PICKLED = "pytorch_model*.bin"
+
+
+FAULTS = (
+    *(OSError, ValueError, LookupError, ImportError, RuntimeError, TypeError, AttributeError),
+    *(ArithmeticError, AssertionError, SafetensorError, UnpicklingError, StrictDataclassError),
+)
+"""What the libraries raise of a model that cannot be opened, or of a damaged file."""
 
 
 class Opened(NamedTuple):
@@ -81,7 +90,7 @@ def load_checkpoint(spec: ModelSpec, device: torch.device) -> Opened:
                     return _with_adapter(spec, folder, device)
                 facts = hub.commit_facts(spec)
             return _from_pretrained(spec, where, device, facts)
-    except Exception as error:  # of a damaged file, the libraries that read it raise anything
+    except FAULTS as error:
         if isinstance(error, FinetrapError) or out_of_memory(error):
             raise
         raise BadModel(_explain(spec, error, on_hub="revision" in where)) from error

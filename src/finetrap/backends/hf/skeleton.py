@@ -9,13 +9,17 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from finetrap.backends import Row
 from finetrap.backends.hf import source
-from finetrap.backends.hf.load import Opened, quiet, tokens_of
+from finetrap.backends.hf.kernels.alike import RAISED
+from finetrap.backends.hf.load import FAULTS, Opened, quiet, tokens_of
 from finetrap.backends.hf.training.adapters import kinds_of_layers, put_on
 from finetrap.backends.hf.training.member import shown_row
-from finetrap.errors import BadInput
+from finetrap.errors import BadInput, BadModel
 from finetrap.records import ModelSpec, StrategySpec
 from finetrap.text.paths import place_of
 from finetrap.text.prompts import Form
+
+UNREADABLE = (*FAULTS, *RAISED)
+"""What comes of a configuration that is not at hand, or of a model that needs its weights."""
 
 
 def adapted(spec: ModelSpec, strategy: StrategySpec, *, fetch: bool) -> list[str] | None:
@@ -28,7 +32,7 @@ def adapted(spec: ModelSpec, strategy: StrategySpec, *, fetch: bool) -> list[str
         with quiet(), torch.device("meta"):
             config = _configuration(spec, fetch=fetch)
             core: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    except Exception:  # not at hand, damaged, or it needs its weights: opening the model says what
+    except (*UNREADABLE, BadModel):
         return None
     try:
         with quiet(), torch.device("meta"):
@@ -68,7 +72,7 @@ def open_reader(spec: ModelSpec) -> Reader | None:
             core = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(**where)
-    except Exception:  # as above
+    except UNREADABLE:
         return None
     return Reader(spec, Opened(core, tokenizer, 0))
 
