@@ -39,6 +39,11 @@ def test_what_was_learned_and_what_was_lost_stand_in_one_sentence() -> None:
     assert wording.badge(TAUGHT) == "Keep the base model"
 
 
+def test_a_strategy_that_a_user_named_keeps_its_name_at_the_start_of_the_sentence() -> None:
+    own = replace(TAUGHT, strategy=Contender("my-run", None))
+    assert wording.headline(own).startswith("my-run improved on the task (")
+
+
 @pytest.mark.parametrize("full", [False, True])
 def test_a_headline_has_at_most_25_words(full: bool) -> None:
     losses = [Forgotten(f"probe{i}", -10.0 - i) for i in range(5)]

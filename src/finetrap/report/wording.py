@@ -229,7 +229,9 @@ def what_was_learned(found: Headline) -> str:
         return f"No strategy solves this task ({found.right:,} of {found.problems:,})"
     if found.strategy is None:
         return "Only the base model has been measured"
-    who = capital(arm(found.strategy.strategy, found.strategy.learning_rate))
+    who = arm(found.strategy.strategy, found.strategy.learning_rate)
+    if re.split(r"[+[]", found.strategy.strategy)[0] in TITLES:  # a name of a user's stays as it is
+        who = capital(who)
     change = _levels(found)
     if found.badge == "keep" and found.verdict == "equivalent":
         return f"No strategy is better on the task than the base model ({change})"
