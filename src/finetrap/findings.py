@@ -112,20 +112,23 @@ class Effect:
         if self.small:
             way = "worse" if self.harm > 0 else "better"
             parts.append(f"detectably {way}, by less than the margin")
-        elif self.verdict == "inconclusive" and not self.floor:
-            parts += self._withheld()
+        elif self.withheld:
+            parts.append(self.withheld)
         return "; ".join([*parts, f"too few {self.too_few}"] if self.too_few else parts)
 
-    def _withheld(self) -> list[str]:
-        """Say why an interval that seems to tell something has no verdict."""
+    @property
+    def withheld(self) -> str:
+        """Why an interval that seems to tell something has no verdict; empty for any other."""
+        if self.verdict != "inconclusive" or self.small or self.floor or self.early:
+            return ""
         over = f"after correcting for {self.comparisons} comparisons"
         if self.low > 0 or self.high < 0:
             if abs(self.delta) <= (self.self_flips or 0.0):
-                return ["no larger than noise"]
-            return [f"not significant {over} (p = {self.p_adjusted:.3f})"]
+                return "no larger than noise"
+            return f"not significant {over} (p = {self.p_adjusted:.3f})"
         if -self.margin < self.low and self.high < self.margin:
-            return [f"not shown to be within the margin {over}"]
-        return []
+            return f"not shown to be within the margin {over}"
+        return ""
 
     @property
     def harm(self) -> float:

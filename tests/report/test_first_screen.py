@@ -214,5 +214,39 @@ def test_a_provisional_choice_says_by_what_rule_it_was_made(screen: FirstScreen)
     assert screen.advice is not None
     rule = "of those not shown worse than any other, it risks least"
     advice = replace(screen.advice, grade="provisional", above_base=1.0, reasons=("level", rule))
-    assert screen._replace(advice=advice).why == rule
-    assert screen._replace(advice=replace(advice, grade="shown")).why == ""
+    shown = screen._replace(advice=advice, base_chosen=False)
+    assert shown.why == rule
+    assert shown._replace(advice=replace(advice, grade="shown")).why == ""
+
+
+def test_a_base_model_that_is_kept_beside_a_gain_says_why(screen: FirstScreen) -> None:
+    assert screen.advice is not None
+    assert screen.answer is not None
+    kept = screen._replace(
+        base_chosen=True,
+        advice=replace(screen.advice, grade="shown", reasons=("better, but harmed elsewhere",)),
+        answer=replace(screen.answer, verdict="improved"),
+    )
+    assert kept.why == "better, but harmed elsewhere"
+    assert kept._replace(answer=replace(screen.answer, verdict="harmed")).why == ""
+
+
+def test_a_clear_interval_without_a_verdict_has_a_mark_of_its_own(
+    tmp_path: Path, runs: list[Run], findings: Findings
+) -> None:
+    clear = next(e for e in findings.effects if e.kind == "task" and e.low > 0)
+    withheld = replace(clear, verdict="inconclusive", small=False, floor=False, early=False)
+    assert withheld.withheld == withheld.remark.partition(";")[0] != ""
+    assert clear.withheld == ""
+    effects = tuple(withheld if e is clear else e for e in findings.effects)
+    page = written(tmp_path, runs, replace(findings, effects=effects)).read_text("utf-8")
+    assert page.count('class="verdict inconclusive withheld"') == 2, "in its cell and in the legend"
+    plain = written(tmp_path / "plain", runs, findings).read_text("utf-8")
+    assert 'class="verdict inconclusive withheld"' not in plain
+
+
+def test_the_legend_has_the_margin_of_every_measure(screen: FirstScreen) -> None:
+    assert [wording.margin(e) for e in screen.margins] == [
+        "\u00b12\u00a0points",
+        "\u00b10.05\u00a0bits per byte",
+    ]

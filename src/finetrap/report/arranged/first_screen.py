@@ -97,10 +97,25 @@ class FirstScreen(NamedTuple):
         return any("tuned" in row.arm.key.setting for row in self.rows)
 
     @property
+    def rewound(self) -> bool:
+        """Whether some strategy goes part of the way back to the base model."""
+        return any("+rewind" in row.arm.key.strategy for row in self.rows)
+
+    @property
+    def margins(self) -> tuple[Effect, ...]:
+        """A change of each measure, for its margin."""
+        return tuple({e.measure: e for e in self.effects}.values())
+
+    @property
     def why(self) -> str:
-        """By what rule one was chosen of those that are not shown worse than any other."""
+        """By what rule one was chosen of those that are not shown worse than any other; or why the
+        base model is kept although something is better on the task."""
         found = self.advice
-        if found is None or found.grade != "provisional" or found.above_base is None:
+        if found is None or not found.reasons or found.remaining:
+            return ""
+        if self.base_chosen and self.answer and self.answer.verdict == "improved":
+            return found.reasons[0]
+        if found.grade != "provisional" or found.above_base is None:
             return ""
         return found.reasons[1] if len(found.reasons) > 1 else ""
 

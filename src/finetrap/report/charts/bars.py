@@ -10,9 +10,6 @@ from markupsafe import Markup
 from finetrap.findings import Effect
 from finetrap.report.charts.drawing import round_ticks
 
-EDGE = 8.0
-"""Percent of a ruler in which a number is written inwards, so that it does not leave its column."""
-
 
 class Scale(NamedTuple):
     """The range that bars of one measure span, in its own unit, better to the right."""
@@ -38,7 +35,7 @@ def common_scales(effects: Iterable[Effect]) -> Mapping[str, Scale]:
     found = {}
     for measure, (low, high) in ends.items():
         zero = min(max(-low / (high - low) if high > low else 0.5, 0.12), 0.88)
-        reach = 1.05 * max(-low / zero, high / (1 - zero)) or 1.0
+        reach = 1.18 * max(-low / zero, high / (1 - zero)) or 1.0
         sign = -1 if measure == "bits_per_byte" else 1
         found[measure] = Scale(-zero * reach, (1 - zero) * reach, sign)
     return found
@@ -76,18 +73,18 @@ def bar(effect: Effect, scale: Scale) -> Markup:
 
 def ruler(scale: Scale) -> Markup:
     """Write the scale above a column: zero and a few round numbers, in a narrow one only two."""
-    few, more = (round_ticks(scale.low, scale.high, n) for n in (4, 5))
+    few, more = (
+        [v for v in round_ticks(scale.low, scale.high, n) if 5 < scale.at(scale.sign * v) < 95]
+        for n in (4, 5)
+    )
     marks = few if len(few) > 1 else more
     far = max(marks, key=abs, default=0.0)
     parts = []
     for value in marks:
-        at = scale.at(scale.sign * value)
-        anchor = "start" if at < EDGE else "end" if at > 100 - EDGE else "middle"
         parts.append(
-            Markup('<text{} x="{:.1f}%" y="10" text-anchor="{}">{}</text>').format(
+            Markup('<text{} x="{:.1f}%" y="10">{}</text>').format(
                 Markup("" if value in (0.0, far) else ' class="inner"'),
-                at,
-                anchor,
+                scale.at(scale.sign * value),
                 _signed(scale.sign * value),
             )
         )
