@@ -306,6 +306,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--only-time", action="store_true", help="compare no completions first")
     given = options.parse_args(arguments)
     given.data = str(shape.data(given.data))
+    import torch
+
+    torch.set_num_threads(given.threads)
     others = 0
     for folder in given.folders:
         if not given.only_time:
