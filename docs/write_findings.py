@@ -258,11 +258,13 @@ def filled(text: str, name: str, block: str) -> str:
 def reports(scratch: Path) -> dict[str, Path]:
     """Judge every packed folder by itself, and all studies together under the name "all".
 
-    A format control has the base model of a study under another prompt: it is judged alone.
+    A format control has the base model of a study under another prompt: it is judged alone, and so
+    is a study that is not complete, in `growing`, as verdicts on all would wait for it.
     """
-    packed = {p.name.removesuffix(".tar.xz"): p for p in sorted(PACKED.glob("*.tar.xz"))}
+    packed = {p.name.removesuffix(".tar.xz"): p for p in sorted(PACKED.rglob("*.tar.xz"))}
     each = {name: judged([one], scratch / name) for name, one in packed.items()}
-    studies = [name for name in packed if not name.startswith(CONTROL)]
+    complete = [name for name, one in packed.items() if one.parent == PACKED]
+    studies = [name for name in complete if not name.startswith(CONTROL)]
     if len(studies) == 1:
         return {**each, "all": each[studies[0]]}
     return {**each, "all": judged([packed[name] for name in studies], scratch / "all")}

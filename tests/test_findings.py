@@ -42,10 +42,14 @@ def test_a_table_that_was_changed_by_hand_is_written_anew(writing, judged):
     assert writing["filled"](changed, "svamp-smollm2-q4", block) == page
 
 
-def test_every_number_of_the_answer_stands_in_a_table():
+@pytest.mark.parametrize(
+    ("name", "heading"),
+    [("index.md", "What came out"), ("svamp-gemma-q4.md", "What it shows so far")],
+)
+def test_every_number_of_the_answer_stands_in_a_table(name, heading):
     """What the page says in words is read off its tables, which are written from the answers."""
-    page = (ROOT / "docs" / "findings" / "index.md").read_text("utf-8")
-    answer = page.split("## What came out\n")[1].split("\n## ")[0]
+    page = (ROOT / "docs" / "findings" / name).read_text("utf-8")
+    answer = page.split(f"## {heading}\n")[1].split("\n## ")[0]
     tables = "\n".join(line for line in page.splitlines() if line.startswith("|"))
     said = set(re.findall(r"\d+\.\d+", answer))
     assert len(said) > 5
