@@ -295,3 +295,9 @@ def test_the_script_reads_the_page_and_writes_no_markup(page: Path) -> None:
     assert not re.search(
         r"innerHTML|insertAdjacentHTML|document\.write|eval\(|fetch\(|http", source
     )
+
+
+def test_a_rate_stands_in_its_column_of_the_main_table_and_not_in_the_name_too() -> None:
+    table = main_table.arrange_table(arrange(judged(grid(n=40)), study()))
+    full = [(row.label, row.rates) for row in table.rows if row.label.startswith("full")]
+    assert full == [("full fine-tuning", rate) for rate in ("3e-5", "3e-4", "3e-2")]

@@ -98,7 +98,8 @@ def arrange_table(panels: Sequence[Panel]) -> MainTable:
         rows.append(MainRow(model, "base model", "", tuple(base), True))
         for line in lines(own):
             arms = [line.arms.get(p.key) if (p := by_column.get(c)) else None for c in columns]
-            rows.append(MainRow(model, line.label, _line_rates(line), tuple(arms), False))
+            label = line._replace(rate=None).label  # it has a column for rates
+            rows.append(MainRow(model, label, _line_rates(line), tuple(arms), False))
     titles = tuple(t if t == on else f"{t} (trained on {on})" for t, on in columns)
     return MainTable(titles, tuple(rows))
 
