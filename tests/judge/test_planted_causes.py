@@ -11,11 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 
 from finetrap import tasks
 from finetrap.backends import Model, Row
 from finetrap.backends.hf import model as hf_model
+from finetrap.backends.hf.training.encoded import Encoded
 from finetrap.findings import Suspect
 from finetrap.judge import diagnosis as diagnose
 from finetrap.judge import verdicts
@@ -171,7 +173,10 @@ def test_an_end_left_out_of_the_loss_is_found(untouched: Run, patch: pytest.Monk
         """Put a line break where the end token belongs, as a row that goes on would have."""
         newline = tokens.continuation("\n")
         spans = encode(rows, tokens, **limits)
-        return [span._replace(ids=span.ids[:-1] + newline) for span in spans]
+        texts = [[*span.ids[:-1], *newline] for span in spans]
+        ends = np.cumsum([len(ids) for ids in texts])
+        starts = np.array([span.start for span in spans])
+        return Encoded(np.concatenate(texts), ends, starts, spans.apart)
 
     patch.setattr(hf_model, "examples", without_end)
     planted = run(cell(RATE))
