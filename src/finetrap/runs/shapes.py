@@ -65,13 +65,13 @@ class ShownTemplate(TypedDict):
 
 
 class Level(TypedDict, total=False):
-    """What a probe came to at one share of the way back."""
+    """What a probe came to at one share of a rewind."""
 
     accuracy: float | None
 
 
 class Step(TypedDict):
-    """One share of the way back to the base weights."""
+    """One share of a rewind to the base weights."""
 
     share: float
     accuracy: float | None
@@ -79,7 +79,7 @@ class Step(TypedDict):
 
 
 class Way(TypedDict):
-    """The way back to the base weights."""
+    """A rewind to the base weights."""
 
     path: list[Step]
     chosen: float
