@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -393,8 +393,8 @@ class Run:
 
     cell: Cell
     status: Status
-    answers: tuple[Answer, ...] = ()
-    probes: Mapping[str, tuple[Answer, ...]] = field(default_factory=dict)
+    answers: Sequence[Answer] = ()
+    probes: Mapping[str, Sequence[Answer]] = field(default_factory=dict)
     costs: Costs = Costs()
     evidence: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)

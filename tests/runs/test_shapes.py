@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from finetrap.errors import StoreError
-from finetrap.runs.folder import read_run
+from finetrap.runs.current import read_run
 from finetrap.runs.shapes import is_of_type
 from finetrap.runs.store import Store
 from tests.builders.runs import FULL, run

@@ -94,7 +94,7 @@ class Arm:
     trained_on: str
     precision: str
     """Of training: fp32, bf16 or unknown; empty for a prompt."""
-    answers: dict[int | None, tuple[Answer, ...]] = field(default_factory=dict)
+    answers: dict[int | None, Sequence[Answer]] = field(default_factory=dict)
     """By seed, in order."""
     failed: dict[int | None, Status] = field(default_factory=dict)
     """Seeds that ended without answers, and how."""
@@ -187,7 +187,7 @@ def _available(run: Run, test: str, probe: bool, asked: int) -> int | None:
     return known or (asked if limit is None or asked < limit else None)
 
 
-def _tests(run: Run) -> Iterable[tuple[dict[str, Any], bool, tuple[Answer, ...]]]:
+def _tests(run: Run) -> Iterable[tuple[dict[str, Any], bool, Sequence[Answer]]]:
     """Yield each test of a run: its task and its probes, as in the cell's identity."""
     identity = run.cell.identity()
     yield identity["task"], False, run.answers

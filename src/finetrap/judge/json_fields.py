@@ -13,6 +13,7 @@ from dataclasses import replace
 from finetrap.judge.arms import Arm, Comparison
 from finetrap.judge.pairing import estimate_arms, pair
 from finetrap.levels import FieldChange
+from finetrap.records import Answer
 from finetrap.text.scorers import JSON, fields_right
 
 MOST_FIELDS = 40
@@ -67,7 +68,7 @@ def _fields_read(arm: Arm) -> _Read:
 
 def _as_if_asked(arm: Arm, read: _Read, name: str) -> Arm:
     """Return the arm as if this field alone had been asked for, where the gold has it."""
-    asked = {
+    asked: dict[int | None, Sequence[Answer]] = {
         seed: tuple(
             replace(answer, correct=fields[name], score=None)
             for answer, fields in zip(answers, read[seed], strict=True)

@@ -22,9 +22,11 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
+from functools import partial
 from itertools import pairwise
 from math import isfinite
 from pathlib import Path
@@ -49,8 +51,8 @@ from finetrap.records import (
     content_hash,
 )
 from finetrap.references import PromptSpec
+from finetrap.runs.held import HeldAnswers, HeldEvidence, Part, Shelf
 from finetrap.runs.shapes import misshapen
-from finetrap.text.scorers import scored_again
 from finetrap.text.scoring import GRADING
 from finetrap.text.visible import stands_on_a_line
 
@@ -112,10 +114,12 @@ def _json_document(value: Mapping[str, Any]) -> bytes:
 
 
 def _json_bytes(value: object, indent: int | None = None) -> bytes:
+    # Evidence that was read from a folder is a mapping and no dictionary.
+    dumped = partial(json.dumps, ensure_ascii=False, allow_nan=False, indent=indent, default=dict)
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+        text = dumped(value)
     except ValueError:
-        text = json.dumps(_finite_json(value), ensure_ascii=False, allow_nan=False, indent=indent)
+        text = dumped(_finite_json(value))
     try:
         return text.encode()
     except UnicodeEncodeError:
@@ -139,37 +143,7 @@ def file_stem(name: str) -> str:
     return plain if plain == name else f"{plain}-{content_hash(name)[:8]}"
 
 
-def read_run(folder: Path) -> Run:
-    """Read a run, its completions graded under the current version of grading.
-
-    Raises StoreError if it is torn, edited, renamed or of a version from the future.
-    """
-    return regraded(read_as_graded(folder))
-
-
-def regraded(run: Run) -> Run:
-    """Grade a run's completions under the current version; dev answers keep the grades that a
-    search chose by."""
-    if run.grading is None or run.cell.split == "dev":
-        return run
-    probes = {name: graded(answers) for name, answers in run.probes.items()}
-    return replace(run, answers=graded(run.answers), probes=probes)
-
-
-def graded(answers: Iterable[Answer]) -> tuple[Answer, ...]:
-    """Grade completions again; the choice among likelihoods, prose, and what a user's own function
-    scored have no such grade."""
-    return tuple(map(_graded_again, answers))
-
-
-def _graded_again(answer: Answer) -> Answer:
-    if answer.correct is None or answer.rule == "likelihood":
-        return answer
-    found = scored_again(answer)
-    return answer if found is None else replace(answer, **asdict(found))
-
-
-def read_as_graded(folder: Path) -> Run:
+def read_as_graded(folder: Path, shelf: Shelf | None = None) -> Run:
     """Read a run with the grades that were written with it. Raises StoreError."""
     outcome = _read_document(folder, "run.json")
     try:
@@ -199,7 +173,7 @@ def read_as_graded(folder: Path) -> Run:
         raise StoreError(f"{folder}: {len(run.answers)} answers, run.json says {stated}; {_AGAIN}")
     if fault := misshapen(run):
         raise StoreError(f"{folder}: {fault} is not as finetrap writes it; {_AGAIN}")
-    return run
+    return run if shelf is None else _on_shelf(run, folder, outcome, shelf)
 
 
 def read_status(folder: Path) -> Status | None:
@@ -222,30 +196,27 @@ def read_environment(folder: Path) -> Mapping[str, Any]:
     return found
 
 
-def with_choices(runs: Sequence[Run]) -> list[Run]:
-    """Fill in how many choices problems had, of runs of format 1, where the evidence of the base
-    model's run, which holds the problems, is among these runs."""
-    known = {
-        (name, id): len(problem["choices"])
-        for run in runs
-        for name, problems in run.evidence.get("problems", {}).items()
-        for id, problem in problems.items()
-        if "choices" in problem
-    }
+def _on_shelf(run: Run, folder: Path, outcome: Mapping[str, Any], shelf: Shelf) -> Run:
+    """Put what was read of a run's answers and evidence on a shelf."""
+    files = outcome["files"]
 
-    def counted(name: str, answers: tuple[Answer, ...]) -> tuple[Answer, ...]:
-        if not any(a.rule == "likelihood" and a.choices is None for a in answers):
-            return answers
-        return tuple(replace(a, choices=a.choices or known.get((name, a.id))) for a in answers)
-
-    return [
-        replace(
-            run,
-            answers=counted(run.cell.task.name, run.answers),
-            probes={name: counted(name, answers) for name, answers in run.probes.items()},
+    def held(file: str, answers: Sequence[Answer]) -> HeldAnswers:
+        part = Part(
+            lambda: _parse_answers(folder / file, _read_file(folder, file, files[file])),
+            files[file]["bytes"],
         )
-        for run in runs
-    ]
+        return HeldAnswers(part, len(shelf.put(part, tuple(answers))), shelf)
+
+    evidence: Part[dict[str, Any]] = Part(
+        lambda: json.loads(_read_file(folder, "evidence.json", files["evidence.json"])),
+        files["evidence.json"]["bytes"],
+    )
+    return replace(
+        run,
+        answers=held("answers.jsonl", run.answers),
+        probes={name: held(file, run.probes[name]) for name, file in outcome["probes"].items()},
+        evidence=HeldEvidence(evidence, shelf.put(evidence, dict(run.evidence)), shelf),
+    )
 
 
 def _read_cell(folder: Path, evidence: Mapping[str, Any]) -> Cell:
@@ -319,9 +290,17 @@ def _parse_answers(place: Path, data: bytes) -> tuple[Answer, ...]:
     try:
         with _no_garbage_sought():
             rows = json.loads(b"[" + b",".join(lines[:-1]) + b"]")
-            return tuple([Answer(**row) for row in rows])
+            return tuple([Answer(**_shared(row)) for row in rows])
     except (ValueError, TypeError, RecursionError) as error:
         raise StoreError(f"{place}: not rows of answers ({error}); {_AGAIN}") from error
+
+
+def _shared(row: dict[str, Any]) -> dict[str, Any]:
+    """Hold once what the answers of many runs have in common."""
+    for name in ("id", "gold", "rule", "family"):
+        if type(text := row.get(name)) is str:
+            row[name] = sys.intern(text)
+    return row
 
 
 @contextmanager

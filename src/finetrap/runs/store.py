@@ -24,18 +24,17 @@ from typing import Any
 
 from finetrap.errors import AGAIN, MachineFault, StoreError, machine_fault
 from finetrap.records import FORMAT, Cell, Judge, Keep, Run, Status, Study
+from finetrap.runs.current import read_run, regraded, with_choices
 from finetrap.runs.folder import (
     PROTOCOLS,
     file_stem,
     protocol,
     read_as_graded,
     read_environment,
-    read_run,
     read_status,
-    regraded,
-    with_choices,
     write_run,
 )
+from finetrap.runs.held import ROOM, Shelf
 from finetrap.runs.locks import Holder, flock, hold, holder_of
 from finetrap.runs.unfinished import Unfinished
 from finetrap.text.paths import exchanged
@@ -54,12 +53,15 @@ class Store:
         root: str | Path,
         again: Mapping[str, int] = {},
         take_over: float | None = None,
+        room: int = ROOM,
     ) -> None:
         self.root = Path(root)
         self._again = again
         """Runs that are as good as not there, by key: the identities of their folders."""
         self._take_over = take_over
         """Time before which a lock file was made that is taken from its holder."""
+        self._room = room
+        """Bytes of files whose content is held while many runs are read (held.py)."""
         self._begun = False
         """Whether a study's note lies in the folder, which tells it from one that took its name."""
 
@@ -114,7 +116,7 @@ class Store:
             for key in {cell.key for cell in cells} & folders.keys()
             if read_status(folders[key]) != "done"
         }
-        return Store(self.root, again, self._take_over)
+        return Store(self.root, again, self._take_over, self._room)
 
     def load(self, run: str | Path) -> Run:
         """Read one run by its key or its folder.
@@ -133,21 +135,24 @@ class Store:
 
         They come in the order of their folders' names. Raises StoreError.
         """
-        return with_choices([read_run(folder) for folder in self._wanted(keys)])
+        shelf = Shelf(self._room)
+        return with_choices(read_run(folder, shelf) for folder in self._wanted(keys))
 
     def sound_runs(self, keys: Collection[str] | None = None) -> tuple[list[Run], dict[Path, str]]:
         """Read what can be read of these runs, and say what is wrong with each of the others.
 
         Every byte that a run's manifest names is checked.
         """
-        found: list[Run] = []
-        damaged: dict[Path, str] = {}
-        for folder in self._wanted(keys):
-            try:
-                found.append(read_run(folder))
-            except StoreError as fault:
-                damaged[folder] = str(fault)
-        return with_choices(found), damaged
+        shelf, damaged = Shelf(self._room), dict[Path, str]()
+
+        def sound() -> Iterator[Run]:
+            for folder in self._wanted(keys):
+                try:
+                    yield read_run(folder, shelf)
+                except StoreError as fault:
+                    damaged[folder] = str(fault)
+
+        return with_choices(sound()), damaged
 
     def set_aside(self, folder: Path) -> Path:
         """Move a damaged run out of the way, so that its cell remains; return where it is now."""

@@ -42,8 +42,8 @@ class Rate:
 class Case:
     """One strategy's answers beside those of the base model."""
 
-    before: tuple[Answer, ...]
-    after: tuple[Answer, ...]
+    before: Sequence[Answer]
+    after: Sequence[Answer]
     """Of every seed, one after the other."""
     runs: tuple[Run, ...] = ()
     """The trained runs, failed ones too; none where only outputs are known."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from finetrap.findings import Effect
 from finetrap.judge.diagnosis import texts
 from finetrap.judge.diagnosis.case import (
@@ -193,6 +195,6 @@ def _miscalculates(answer: Answer) -> bool:
     return any(not equation.right for equation in texts.equations(answer.completion))
 
 
-def _wrong_equations(answers: tuple[Answer, ...]) -> tuple[int, int]:
+def _wrong_equations(answers: Sequence[Answer]) -> tuple[int, int]:
     found = [e for a in answers for e in texts.equations(a.completion)]
     return sum(not e.right for e in found), len(found)

@@ -17,7 +17,7 @@ import math
 import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Literal, NamedTuple
 
@@ -57,7 +57,7 @@ class Block:
 
     label: str
     seed: int | None
-    answers: tuple[Answer, ...]
+    answers: Sequence[Answer]
     rank: tuple[int, int]
     """What is packed first: the base model and each arm's first seed, tasks before probes."""
 
@@ -144,15 +144,14 @@ def _fitting(sets: Sequence[QuestionSet], most: int) -> list[QuestionSet]:
     for place, full in enumerate(sets):
         ids = _sampled(full, most // LARGEST_SHARE)
         kept[place].problems = {i: p for i, p in full.problems.items() if i in ids}
-        for block in full.blocks:
-            thinned = tuple(a for a in block.answers if a.id in ids)
-            queue.append((block.rank, place, Block(block.label, block.seed, thinned, block.rank)))
+        queue += [(block, place, ids) for block in full.blocks]
     room, json_room = most, _LARGEST_JSON
-    for _, place, block in sorted(queue, key=lambda entry: entry[0]):
-        size, length = _packed_size(block.answers)
+    for block, place, ids in sorted(queue, key=lambda entry: entry[0].rank):
+        thinned = tuple(a for a in block.answers if a.id in ids)
+        size, length = _packed_size(thinned)
         if size <= room and length <= json_room:
             room, json_room = room - size, json_room - length
-            kept[place].blocks.append(block)
+            kept[place].blocks.append(replace(block, answers=thinned))
     for full, part in zip(sets, kept, strict=True):
         names = [(block.label, block.seed) for block in full.blocks]
         part.blocks.sort(key=lambda block: names.index((block.label, block.seed)))
