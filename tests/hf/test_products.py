@@ -11,7 +11,8 @@ from tests.builders import tiny
 
 TYPES = [torch.float32, torch.bfloat16]
 ROOM = 2**20
-"""Bytes that packed weights may take: more than any here."""
+"""Bytes that packed weights may take: more than one layer's here."""
+ENDLESS = 2**30
 
 
 WIDTH, OUT = 72, onednn.LEAST // 72 + 1
@@ -106,6 +107,54 @@ def test_nothing_is_packed_for_few_tokens_or_where_memory_is_short():
     assert packed == [False, True, False]
 
 
+class Reader(torch.nn.Module):
+    """Two layers, two more that share a weight, and a head."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.own, self.other, self.first, self.second, self.head = (
+            torch.nn.Linear(WIDTH, OUT, bias=False, dtype=dtype) for _ in range(5)
+        )
+        self.second.weight = self.first.weight
+
+    def get_output_embeddings(self) -> torch.nn.Module:
+        return self.head
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=["fp32", "bf16"])
+@torch.no_grad()
+def test_weights_that_are_laid_aside_are_empty_meanwhile_and_the_same_afterwards(dtype):
+    model, shown = Reader(supported(dtype)), states(5, dtype)
+    weights = {name: weight.clone() for name, weight in model.named_parameters()}
+    with multiplying(model, onednn.ENOUGH, ENDLESS):
+        expected = model.own(shown)
+    with multiplying(model, onednn.ENOUGH, ENDLESS, aside=True):
+        empty = {name for name, weight in model.named_parameters() if not weight.numel()}
+        found = model.own(shown)
+    assert empty == {"own.weight", "other.weight"}
+    assert torch.equal(found, expected)
+    for name, weight in model.named_parameters():
+        assert torch.equal(weight, weights[name]), name
+    assert model.own.weight.is_contiguous()
+
+
+def test_weights_are_whole_again_after_a_fault():
+    model = Reader(torch.float32)
+    weight = model.own.weight.clone()
+    with pytest.raises(ZeroDivisionError), multiplying(model, onednn.ENOUGH, ENDLESS, aside=True):
+        _ = 1 / model.own.weight.numel()
+    assert torch.equal(model.own.weight, weight)
+
+
+def test_weights_laid_aside_need_the_room_of_the_largest():
+    model = Reader(torch.float32)
+    size = model.own.weight.nbytes
+    for aside, room in ((False, 5 * size), (True, 4 * size)):
+        for less in (0, 1):
+            with multiplying(model, onednn.ENOUGH, room - less, aside=aside) as packed:
+                assert packed == (not less)
+
+
 def test_small_weights_and_other_processors_are_left_to_torch(switch_operators_off):
     model = layer(torch.float32, outputs=OUT - 1)
     with multiplying(model):
@@ -143,3 +192,42 @@ def test_a_model_answers_as_with_torchs_products(tmp_path, switch_operators_off,
     assert packed == apart
     assert packed[0] == torchs[0]
     assert packed[1] == pytest.approx(torchs[1], rel=1e-6)
+
+
+def opened(folder, **sizes):
+    """A Llama with layers large enough to be packed."""
+    return open_model(
+        tiny.spec(tiny.write_llama(folder, intermediate_size=2 * onednn.LEAST // 32, **sizes)),
+        Limits(),
+    )
+
+
+def test_a_model_answers_the_same_while_its_weights_are_laid_aside(tmp_path):
+    model = opened(tmp_path)
+    prompts = [text[:60] for text in tiny.TEXTS]
+
+    def answers() -> list[str]:
+        done = model.generate(prompts, max_new_tokens=20, stops=(), batch=2)
+        return [completion.text for completion in done]
+
+    expected = answers()
+    assert model._network.lays_aside
+    with multiplying(model._network.core, onednn.ENOUGH, ENDLESS, aside=True):
+        assert not model._network.core.model.layers[0].mlp.up_proj.weight.numel()
+        found = answers()
+    assert found == expected == answers()
+
+
+def test_weights_that_a_model_reads_itself_are_not_laid_aside(tmp_path):
+    network = opened(tmp_path, max_position_embeddings=999)._network
+    part = network.core.model.layers[0].mlp
+    gate = part.gate_proj.weight
+
+    def reads(states: torch.Tensor) -> torch.Tensor:
+        gated = part.act_fn(torch.nn.functional.linear(states, part.gate_proj.weight))
+        return part.down_proj(gated * part.up_proj(states))
+
+    part.forward = reads
+    assert not network.lays_aside
+    assert gate.numel()
+    assert network.way == "shared"

@@ -28,7 +28,7 @@ from finetrap.backends.hf import layout
 from finetrap.backends.hf.asking.generate import Endings, Golds, generate
 from finetrap.backends.hf.asking.score import divergence, known_windows, score, whole_texts
 from finetrap.backends.hf.given import taken, told
-from finetrap.backends.hf.kernels.onednn import multiplying
+from finetrap.backends.hf.kernels.onednn import ENOUGH, multiplying
 from finetrap.backends.hf.layout import Span
 from finetrap.backends.hf.load import Opened, load_checkpoint, quiet, tokens_of
 from finetrap.backends.hf.memory import packing_room
@@ -410,4 +410,6 @@ class HFModel:
 
     def _multiplying(self, tokens: int) -> AbstractContextManager[bool]:
         """Let the model multiply as is best for so many tokens."""
-        return multiplying(self._network.core, tokens, packing_room(self._dtype))
+        aside = tokens >= ENOUGH and self._network.lays_aside
+        room = packing_room(self._dtype)
+        return multiplying(self._network.core, tokens, room, aside=aside)

@@ -129,6 +129,11 @@ class Network:
         return "padded" if self._bears_out("padded", partial(decodes, padded=True)) else "plain"
 
     @property
+    def lays_aside(self) -> bool:
+        """Whether the model is read while packed copies stand in for its layers' weights."""
+        return self.way != "plain" and self._bears_out("lays aside", selftest.decodes_laid_aside)
+
+    @property
     def how_read(self) -> dict[str, str]:
         """Whose attention the model has, how it completes prompts, and which layers are adapted."""
         attention = str(self.core.config.get_text_config()._attn_implementation)

@@ -6,6 +6,7 @@ holds is for the caller to say: a model may raise anything where it is read unli
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,7 @@ from transformers import DynamicCache
 from finetrap.backends.hf.kernels.alike import alike, succeeds
 from finetrap.backends.hf.kernels.attention import whole_products
 from finetrap.backends.hf.kernels.cache import keeps_all, select_rows
+from finetrap.backends.hf.kernels.onednn import ENOUGH, multiplying
 from finetrap.backends.hf.layout import Span, Tree, in_one_row, marked, pad_left, pad_right
 
 Network = Any
@@ -167,6 +169,13 @@ def decodes(network: Network, *, padded: bool) -> bool:
             logits = network.step(torch.tensor(new, device=network.device), mask, places, cache)
             places = places + 1
     return True
+
+
+def decodes_laid_aside(network: Network) -> bool:
+    """Go on likewise while the layers' weights are empty, and packed copies multiply."""
+    padded, _ = network.way == "padded", network.plain_logits  # which the weights make
+    with multiplying(network.core, ENOUGH, sys.maxsize, aside=True):
+        return decodes(network, padded=padded)
 
 
 def _read_starts(

@@ -7,9 +7,10 @@ makes of a row in fp32 does not depend on how many other rows there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import linear, pad
 
 from finetrap.backends.hf.kernels.private import HAS_BF16, LINEAR, REORDER, operator
+from finetrap.backends.hf.memory import return_freed
 
 LEAST = 2**16
 """Numbers of a weight above which a product takes much longer than oneDNN's call: 15 µs."""
@@ -30,34 +32,58 @@ def product(states: Tensor, weight: Tensor) -> Tensor:
 
 
 @contextmanager
-def multiplying(core: Any, tokens: int = 0, room: int = 0) -> Iterator[bool]:
+def multiplying(
+    core: Any, tokens: int = 0, room: int = 0, *, aside: bool = False
+) -> Iterator[bool]:
     """Let the plain layers of a model multiply by oneDNN inside; no weight may change meanwhile.
 
     For so many `tokens` weights are laid in the order in which oneDNN reads them, where that pays
     and copies of them fit into `room` bytes; whether they are is yielded. In fp32 that changes no
-    bit.
+    bit. `aside` leaves such weights empty meanwhile, so that none but the head's is held twice: for
+    models that were seen to read no layer's weight themselves (`Network.lays_aside`).
     """
     layers = [module for module in core.modules() if _is_plain(module)]
-    size = sum(layer.weight.nbytes for layer in layers)
+    alone = _alone(core, layers) if aside else []
+    size = sum(layer.weight.nbytes for layer in layers if layer not in alone)
+    size += max((layer.weight.nbytes for layer in alone), default=0)
     packed = tokens >= ENOUGH and size <= room and operator(REORDER) is not None
     if not packed:  # torch itself multiplies bfloat16 by oneDNN
         layers = [layer for layer in layers if layer.weight.dtype == torch.float32]
-    for layer in layers:
-        layer.forward = _forward(layer, packed)
+    emptied = []
     try:
+        for layer in layers:
+            _stand_in(layer, packed)
+            if packed and layer in alone:
+                emptied.append(layer)
+                layer.weight.data = torch.empty(0, dtype=layer.weight.dtype)
+        if emptied:
+            return_freed()
         yield packed
     finally:
-        for layer in layers:
-            del layer.forward
+        for layer in layers:  # one by one, as none is to be held twice
+            stood_in = vars(layer).pop("forward", None)
+            if layer in emptied:
+                layer.weight.data = stood_in.keywords["weight"].to_dense()
+        if packed:
+            stood_in = None
+            return_freed()
 
 
-def _forward(layer: Any, packed: bool) -> Callable[[Tensor], Tensor]:
-    """Return what stands in for the forward of a torch.nn.Linear."""
+def _stand_in(layer: Any, packed: bool) -> None:
+    """Let oneDNN multiply in the place of a torch.nn.Linear's forward."""
     weight = layer.weight.detach()
     reorder = operator(REORDER) if packed else None
-    if reorder is not None:
-        weight = reorder(weight)
-    return lambda states: _by_onednn(states, weight, layer.bias)
+    weight = weight if reorder is None else reorder(weight)
+    layer.forward = partial(_by_onednn, weight=weight, bias=layer.bias)
+
+
+def _alone(core: Any, layers: Sequence[Any]) -> list[Any]:
+    """Return the layers whose weights are nobody else's, and not the head's, which is read by
+    itself."""
+    named = core.named_parameters(remove_duplicate=False)
+    users = Counter(weight.data_ptr() for _, weight in named)
+    head = core.get_output_embeddings()
+    return [layer for layer in layers if layer is not head and users[layer.weight.data_ptr()] == 1]
 
 
 def _by_onednn(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
