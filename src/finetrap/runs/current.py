@@ -28,7 +28,7 @@ def regraded(run: Run) -> Run:
     search chose by."""
     if run.grading is None or run.cell.split == "dev":
         return run
-    return with_answers(run, lambda _, answers: _changed(answers, graded))
+    return with_answers(run, lambda _, answers: _changed_by(answers, graded))
 
 
 def graded(answers: Iterable[Answer]) -> tuple[Answer, ...]:
@@ -65,7 +65,7 @@ def with_choices(runs: Iterable[Run]) -> list[Run]:
         return with_answers(
             run,
             lambda name, answers: (
-                _changed(answers, partial(counted, name)) if name in lacking else answers
+                _changed_by(answers, partial(counted, name)) if name in lacking else answers
             ),
         )
 
@@ -82,7 +82,7 @@ def with_answers(run: Run, change: Callable[[str, Sequence[Answer]], Sequence[An
     return replace(run, answers=change(run.cell.task.name, run.answers), probes=probes)
 
 
-def _changed(
+def _changed_by(
     answers: Sequence[Answer], change: Callable[[Sequence[Answer]], tuple[Answer, ...]]
 ) -> Sequence[Answer]:
     """Change answers, those on a shelf whenever they are read."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 
 from finetrap.backends.hf import device as devices
+from finetrap.backends.hf.kernels.onednn import ENOUGH, multiplying
 from finetrap.quota import memory_free
 
 SHARE = 1 / 4
@@ -99,7 +101,24 @@ def free_bytes(device: torch.device) -> int:
     return known[0] if known else memory_free()
 
 
-def packing_room(dtype: torch.dtype) -> int:
+@contextmanager
+def multiplying_for(tokens: int, network: Any) -> Iterator[None]:
+    """Let a `Network` multiply as is best for so many tokens.
+
+    Copies of weights come and go, each as large as a layer: what is freed is given back.
+    """
+    aside = tokens >= ENOUGH and network.lays_aside
+    room = _packing_room(network.core.dtype)
+    try:
+        return_freed()
+        with multiplying(network.core, tokens, room, aside=aside):
+            return_freed()
+            yield
+    finally:
+        return_freed()
+
+
+def _packing_room(dtype: torch.dtype) -> int:
     """Return the bytes that packed weights may take.
 
     Packing weights changes bits in bf16, so there free memory has no say in it.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -28,10 +27,10 @@ from finetrap.backends.hf import layout
 from finetrap.backends.hf.asking.generate import Endings, Golds, generate
 from finetrap.backends.hf.asking.score import divergence, known_windows, score, whole_texts
 from finetrap.backends.hf.given import taken, told
-from finetrap.backends.hf.kernels.onednn import ENOUGH, multiplying
+from finetrap.backends.hf.kernels.onednn import multiplying
 from finetrap.backends.hf.layout import Span
 from finetrap.backends.hf.load import Opened, load_checkpoint, quiet, tokens_of
-from finetrap.backends.hf.memory import packing_room
+from finetrap.backends.hf.memory import multiplying_for
 from finetrap.backends.hf.network import Network
 from finetrap.backends.hf.training import passes, step
 from finetrap.backends.hf.training.adapters import (
@@ -111,7 +110,7 @@ class HFModel:
         beside = self._golds(prompts, golds, scored) if golds and scored else None
         past = known.whole if beside else known.completions
         read = partial(generate, self._network, ids, endings, filler=self.tokens.filler)
-        with self._multiplying(sum(map(len, ids)) + len(ids) * max_new_tokens):
+        with multiplying_for(sum(map(len, ids)) + len(ids) * max_new_tokens, self._network):
             completions = read(batch=batch, written=written, golds=beside, known=past)
         if golds and scored and beside is None:
             pairs = list(zip(prompts, golds, strict=True))
@@ -403,13 +402,7 @@ class HFModel:
     ) -> list[float]:
         filler, tokens = self.tokens.filler, sum(len(span.ids) for span in spans)
         self.tokens_read += tokens
-        with self._multiplying(tokens):
+        with multiplying_for(tokens, self._network):
             return score(
                 self._network, spans, filler=filler, batch=batch, scored=scored, known=known
             )
-
-    def _multiplying(self, tokens: int) -> AbstractContextManager[bool]:
-        """Let the model multiply as is best for so many tokens."""
-        aside = tokens >= ENOUGH and self._network.lays_aside
-        room = packing_room(self._dtype)
-        return multiplying(self._network.core, tokens, room, aside=aside)

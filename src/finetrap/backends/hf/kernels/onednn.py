@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.nn.functional import linear, pad
 
 from finetrap.backends.hf.kernels.private import HAS_BF16, LINEAR, REORDER, operator
-from finetrap.backends.hf.memory import return_freed
 
 LEAST = 2**16
 """Numbers of a weight above which a product takes much longer than oneDNN's call: 15 µs."""
@@ -56,17 +55,12 @@ def multiplying(
             if packed and layer in alone:
                 emptied.append(layer)
                 layer.weight.data = torch.empty(0, dtype=layer.weight.dtype)
-        if emptied:
-            return_freed()
         yield packed
     finally:
         for layer in layers:  # one by one, as none is to be held twice
             stood_in = vars(layer).pop("forward", None)
             if layer in emptied:
                 layer.weight.data = stood_in.keywords["weight"].to_dense()
-        if packed:
-            stood_in = None
-            return_freed()
 
 
 def _stand_in(layer: Any, packed: bool) -> None:
