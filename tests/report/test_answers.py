@@ -20,7 +20,8 @@ from tests.builders.reported import HOSTILE, grid, judged, read, searched, writt
 
 
 def packed(runs: Sequence[Run], most: int = answers.MOST_BYTES) -> Packed:
-    return answers.pack(panels.arrange(judged(runs)), {r.cell.key: r for r in runs}, most)
+    sets = answers.question_sets(panels.arrange(judged(runs)), {r.cell.key: r for r in runs})
+    return answers.pack(sets, list(map(answers.SetSize.of, sets)), most)
 
 
 def unpacked(found: Packed) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from finetrap.levels import Setting
 from finetrap.records import Answer, Cell, Run, Status, StrategySpec, content_hash
+from finetrap.runs.held import noted
 from finetrap.runs.trials import searched, tuned_rates
 from finetrap.stats.changes import family_rows
 from finetrap.stats.retention import chance
@@ -62,7 +63,8 @@ class Scores(NamedTuple):
     """Bytes of the gold text; 0 where they are not known."""
 
 
-def _scores(answers: Sequence[Answer]) -> Scores:
+def scores_of(answers: Sequence[Answer]) -> Scores:
+    """Return answers as arrays."""
     return Scores(
         tuple(a.id for a in answers),
         tuple(a.gold for a in answers),
@@ -70,6 +72,11 @@ def _scores(answers: Sequence[Answer]) -> Scores:
         np.array([a.nats for a in answers], dtype=float),
         np.array([a.bytes or 0 for a in answers], dtype=float),
     )
+
+
+def right_of(answers: Sequence[Answer]) -> int:
+    """Count the right answers."""
+    return sum(bool(answer.correct) for answer in answers)
 
 
 class Clusters(NamedTuple):
@@ -81,6 +88,12 @@ class Clusters(NamedTuple):
     """Number of named families."""
     chance: float | None
     """Share of right answers that guessing gives; None where it is not known."""
+
+
+def _clusters(answers: Sequence[Answer]) -> Clusters:
+    families = [answer.family for answer in answers]
+    named = len({name for name in families if name})
+    return Clusters(family_rows(families), named, noted(answers, chance))
 
 
 @dataclass
@@ -117,15 +130,12 @@ class Arm:
     @cached_property
     def columns(self) -> dict[int | None, Scores]:
         """The answers as arrays, by seed."""
-        return {seed: _scores(answers) for seed, answers in self.answers.items()}
+        return {seed: noted(answers, scores_of) for seed, answers in self.answers.items()}
 
     @cached_property
     def clusters(self) -> Clusters:
         """Of the problems that its first seed was asked."""
-        reference = next(iter(self.answers.values()), ())
-        families = [answer.family for answer in reference]
-        named = len({name for name in families if name})
-        return Clusters(family_rows(families), named, chance(reference))
+        return noted(next(iter(self.answers.values()), ()), _clusters)
 
 
 @dataclass(frozen=True)

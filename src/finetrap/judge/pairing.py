@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetrap.judge.arms import Arm, Measure, Scores
+from finetrap.records import Answer
+from finetrap.runs.held import noted
 from finetrap.stats.changes import (
     Components,
     Estimate,
@@ -72,11 +74,14 @@ def measures(arm: Arm) -> tuple[Measure, ...]:
     """Return what can be compared with this arm: right answers, and where a gold solution was
     scored for every problem its bits per byte; for prose, which has no right answer, only these.
     """
-    reference = next(iter(arm.answers.values()), ())
-    if all(a.correct is None for a in reference):
+    return noted(next(iter(arm.answers.values()), ()), _measures)
+
+
+def _measures(answers: Sequence[Answer]) -> tuple[Measure, ...]:
+    if all(a.correct is None for a in answers):
         return ("bits_per_byte",)
-    scored = all_scored(reference)
-    return ("accuracy", "bits_per_byte") if scored and len(reference) > 1 else ("accuracy",)
+    scored = all_scored(answers)
+    return ("accuracy", "bits_per_byte") if scored and len(answers) > 1 else ("accuracy",)
 
 
 class LeftOut(NamedTuple):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from finetrap.judge.arms import (
     learning_rate,
@@ -17,6 +18,7 @@ from finetrap.judge.arms import (
 )
 from finetrap.levels import CellRow
 from finetrap.records import UNENDED, Answer, Run
+from finetrap.runs.held import noted
 from finetrap.stats.likelihood import gold_bits
 from finetrap.stats.retention import percent_of, percent_right, right_interval
 from finetrap.text.visible import visible
@@ -36,7 +38,7 @@ def cell_rows(runs: Sequence[Run]) -> tuple[CellRow, ...]:
 
 def _cell_row(run: Run, label: str, setting: str) -> CellRow:
     cell, costs, again = run.cell, run.costs, self_flips(run)
-    low, high = right_interval(run.answers)
+    levels, (reverse, forward) = noted(run.answers, levels_of), noted(run.evidence, divergence_of)
     return CellRow(
         key=cell.key,
         model=cell.model.shown,
@@ -49,15 +51,7 @@ def _cell_row(run: Run, label: str, setting: str) -> CellRow:
         seed=cell.seed,
         status=run.status,
         n=len(run.answers),
-        accuracy=percent_right(run.answers),
-        low=low,
-        high=high,
-        strict_rate=percent_of(a.strict for a in run.answers),
-        strict_accuracy=percent_of(a.strict and a.correct for a in run.answers),
-        no_answer_rate=percent_of(_if_written(a, a.rule == "none") for a in run.answers),
-        truncated_rate=percent_of(_if_written(a, a.stop in UNENDED) for a in run.answers),
-        cut_rate=percent_of(_if_written(a, a.cut is not None) for a in run.answers),
-        bits_per_byte=gold_bits(run.answers),
+        **levels,
         load_s=costs.load_s,
         train_s=costs.train_s,
         eval_s=costs.eval_s,
@@ -67,19 +61,41 @@ def _cell_row(run: Run, label: str, setting: str) -> CellRow:
         ship_bytes=costs.ship_bytes,
         split=cell.split,
         self_flips=None if again is None else 100 * again,
-        kl_forward=_mean_divergence(run, 2),
-        kl_reverse=_mean_divergence(run, 1),
+        kl_forward=forward,
+        kl_reverse=reverse,
         train_dtype=cell.precision or None,
     )
 
 
-def _mean_divergence(run: Run, column: int) -> float | None:
-    """Return the mean over problems of one direction, in nats per token.
+def levels_of(answers: Sequence[Answer]) -> dict[str, Any]:
+    """Return the columns of cells.csv that are made of answers."""
+    low, high = right_interval(answers)
+    return {
+        "accuracy": percent_right(answers),
+        "low": low,
+        "high": high,
+        "strict_rate": percent_of(a.strict for a in answers),
+        "strict_accuracy": percent_of(a.strict and a.correct for a in answers),
+        "no_answer_rate": percent_of(_if_written(a, a.rule == "none") for a in answers),
+        "truncated_rate": percent_of(_if_written(a, a.stop in UNENDED) for a in answers),
+        "cut_rate": percent_of(_if_written(a, a.cut is not None) for a in answers),
+        "bits_per_byte": gold_bits(answers),
+    }
 
-    Evidence has [id, KL(tuned ‖ base), KL(base ‖ tuned)] for each problem.
+
+def divergence_of(evidence: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """Return the means over problems of KL(tuned ‖ base) and KL(base ‖ tuned), in nats per token.
+
+    Evidence has [id, the one, the other] for each problem.
     """
-    found = [row[column] for row in run.evidence.get("divergence") or ()]
-    return math.fsum(found) / len(found) if found and None not in found else None
+    rows = evidence.get("divergence") or ()
+    first, second = ([row[column] for row in rows] for column in (1, 2))
+    return _mean_of_all(first), _mean_of_all(second)
+
+
+def _mean_of_all(found: Sequence[float | None]) -> float | None:
+    known = [value for value in found if value is not None]
+    return math.fsum(known) / len(known) if known and len(known) == len(found) else None
 
 
 def _if_written(answer: Answer, value: bool) -> bool | None:

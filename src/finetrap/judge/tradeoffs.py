@@ -13,6 +13,7 @@ from typing import Any
 from finetrap.findings import Effect
 from finetrap.levels import Frontier, RewindPath, RewindStep, Summary
 from finetrap.records import Run
+from finetrap.runs.held import noted
 from finetrap.stats.retention import chance
 
 
@@ -107,7 +108,7 @@ def steps(
     if start is None or start["accuracy"] is None:
         return {}
     base = {name: start["probes"].get(name, {}).get("accuracy") for name in names}
-    chances = {name: chance(run.probes.get(name, ())) for name in names}
+    chances = {name: noted(run.probes.get(name, ()), chance) for name in names}
     guessed = {name: 100 * known for name, known in chances.items() if known is not None}
     usable = [n for n in guessed if (level := base[n]) is not None and level > guessed[n]]
     found = {}

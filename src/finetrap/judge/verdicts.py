@@ -12,17 +12,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from finetrap.findings import Effect, Findings, Missing
-from finetrap.judge.arms import Arm, Comparison, Measure, comparisons
+from finetrap.judge.arms import Arm, Comparison, Measure, comparisons, right_of, scores_of
 from finetrap.judge.effects import Against, Family, Measured, effect_lines, opposed
 from finetrap.judge.json_fields import field_changes
 from finetrap.judge.outcomes import join_outcomes
 from finetrap.judge.pairing import estimate_arms, measures, pair
 from finetrap.judge.prompted import spreads, told_apart
-from finetrap.judge.tables import cell_rows
+from finetrap.judge.tables import cell_rows, divergence_of, levels_of
 from finetrap.judge.trials import judged_trials
 from finetrap.records import Cell, Judge, Run, Study, checked_margin
+from finetrap.runs.held import noted
 from finetrap.runs.store import Store
 from finetrap.stats.changes import judge_family
+from finetrap.stats.retention import chance
 
 
 def verdicts_on(runs: Sequence[Run], margins: Judge | None = None) -> Findings:
@@ -83,11 +85,20 @@ def study_verdicts(
             if some
         ]
         count = len(set().union(*(some for _, some in left)))
-    sound, damaged = store.sound_runs(keys)
+    sound, damaged = store.sound_runs(keys, _note)
     runs = told_apart(sound)
     findings = verdicts_on(runs, margins)
     left_out = [Missing("damaged", reason=reason) for reason in damaged.values()]
     return replace(findings, missing=(*findings.missing, *left_out, *to_run), remaining=count), runs
+
+
+def _note(run: Run) -> None:
+    """Make of a run's answers what is needed of every run, while they are at hand."""
+    for answers in (run.answers, *run.probes.values()):
+        for make in (scores_of, right_of, chance):
+            noted(answers, make)
+    noted(run.answers, levels_of)
+    noted(run.evidence, divergence_of)
 
 
 def _to_run(cell: Cell) -> Missing:

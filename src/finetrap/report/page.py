@@ -67,6 +67,9 @@ def render(
     screens = first_screen.screens(arranged, groups, findings, by_key)
     scope = contents.scope(arranged, groups, findings)
     outcomes = judgements.outcome_rows(arranged, findings)
+    asked = answers.question_sets(arranged, by_key)
+    # One set after another, as not all may be held.
+    read = [(answers.SetSize.of(one), families.family_table(one)) for one in asked]
     style, script = _sources(("page.css", "charts.css", "answers.css"), ("page.js", "answers.js"))
     context = {
         "name": name,
@@ -92,8 +95,8 @@ def render(
         "cliffs": findings.cliffs,
         "cases": judgements.diagnosis_rows(findings),
         "main": main,
-        "answers": answers.pack(arranged, by_key),
-        "families": families.family_tables(answers.question_sets(arranged, by_key)),
+        "answers": answers.pack(asked, [size for size, _ in read]),
+        "families": [table for _, table in read if table],
         "fields": contents.field_tables(findings),
         "failures": contents.failures(findings, by_key),
         "absent": contents.absent(findings, arranged, groups),

@@ -18,6 +18,7 @@ LEAVES = 200
 """Values of an entry of evidence that is held whatever its run is needed for."""
 
 Content = TypeVar("Content")
+Source = TypeVar("Source")
 
 
 class Shelf:
@@ -54,13 +55,21 @@ class Part(Generic[Content]):
         self.size = size
 
 
-class HeldAnswers(Sequence[Answer]):
+class _Held:
+    """What is on a shelf or on disk, and what was made of it while it was at hand."""
+
+    notes: dict[Any, Any]
+    """By the function that made it; see `noted`."""
+
+
+class HeldAnswers(_Held, Sequence[Answer]):
     """The answers of one test, as a tuple that is on a shelf or on disk."""
 
     def __init__(self, part: Part[tuple[Answer, ...]], count: int, shelf: Shelf) -> None:
         self._part = part
         self._count = count
         self._shelf = shelf
+        self.notes = {}
 
     def changed(self, change: Callable[[Sequence[Answer]], tuple[Answer, ...]]) -> Sequence[Answer]:
         """Return them as `change` makes them, one each, whenever they are read."""
@@ -89,12 +98,13 @@ class HeldAnswers(Sequence[Answer]):
     __hash__ = None  # type: ignore[assignment]
 
 
-class HeldEvidence(Mapping[str, Any]):
+class HeldEvidence(_Held, Mapping[str, Any]):
     """What judging needs of a run: short entries at hand, long ones on a shelf or on disk."""
 
     def __init__(self, part: Part[dict[str, Any]], content: dict[str, Any], shelf: Shelf) -> None:
         self._part = part
         self._shelf = shelf
+        self.notes = {}
         self._names = tuple(content)
         self._short = {name: value for name, value in content.items() if _is_short(value)}
 
@@ -108,6 +118,16 @@ class HeldEvidence(Mapping[str, Any]):
         if name in self._short or name not in self._names:
             return self._short[name]
         return self._shelf.content(self._part)[name]
+
+
+def noted(content: Source, make: Callable[[Source], Content]) -> Content:
+    """Return what a function makes of answers or evidence; of what may be let go, only once."""
+    if not isinstance(content, _Held):
+        return make(content)
+    if make not in content.notes:
+        content.notes[make] = make(content)
+    found: Content = content.notes[make]
+    return found
 
 
 def _is_short(value: Any) -> bool:

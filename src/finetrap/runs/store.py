@@ -138,19 +138,26 @@ class Store:
         shelf = Shelf(self._room)
         return with_choices(read_run(folder, shelf) for folder in self._wanted(keys))
 
-    def sound_runs(self, keys: Collection[str] | None = None) -> tuple[list[Run], dict[Path, str]]:
+    def sound_runs(
+        self, keys: Collection[str] | None = None, seen: Callable[[Run], None] | None = None
+    ) -> tuple[list[Run], dict[Path, str]]:
         """Read what can be read of these runs, and say what is wrong with each of the others.
 
-        Every byte that a run's manifest names is checked.
+        Every byte that a run's manifest names is checked. `seen` is given each run while its
+        answers are at hand.
         """
         shelf, damaged = Shelf(self._room), dict[Path, str]()
 
         def sound() -> Iterator[Run]:
             for folder in self._wanted(keys):
                 try:
-                    yield read_run(folder, shelf)
+                    run = read_run(folder, shelf)
                 except StoreError as fault:
                     damaged[folder] = str(fault)
+                    continue
+                if seen is not None:
+                    seen(run)
+                yield run
 
         return with_choices(sound()), damaged
 

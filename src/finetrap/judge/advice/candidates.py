@@ -14,14 +14,16 @@ from finetrap.judge.arms import (
     Comparison,
     Measure,
     learning_rate,
+    right_of,
     strategy_labels,
     tuned_for,
 )
 from finetrap.judge.forgetting import forgetting_of, telling
 from finetrap.levels import Forgetting
 from finetrap.records import Run
-from finetrap.stats.likelihood import gold_bits
-from finetrap.stats.retention import percent_right
+from finetrap.runs.held import noted
+from finetrap.stats.likelihood import bits_per_byte
+from finetrap.stats.retention import percent_of
 
 
 @dataclass(frozen=True)
@@ -166,14 +168,23 @@ def gather_candidates(
 
 def overall_level(arm: Arm, measure: Measure) -> float | None:
     """Return an arm's accuracy in points, or its bits per byte, over all seeds."""
-    answers = [answer for own in arm.answers.values() for answer in own]
-    return percent_right(answers) if measure == "accuracy" else gold_bits(answers)
+    columns = arm.columns.values()
+    if measure == "accuracy":
+        scores = [score for own in columns for score in own.scores.tolist()]
+        return percent_of(None if math.isnan(score) else score for score in scores)
+    scored = [
+        (nats, size)
+        for own in columns
+        for nats, size in zip(own.nats.tolist(), own.sizes.tolist(), strict=True)
+        if size and not math.isnan(nats)
+    ]
+    return bits_per_byte(*map(sum, zip(*scored, strict=True))) if scored else None
 
 
 def most_right(arm: Arm) -> tuple[int, int]:
     """Return how many of its problems an arm solves, the mean over seeds, and how many it has."""
     own = list(arm.answers.values())
-    right = sum(bool(answer.correct) for answers in own for answer in answers)
+    right = sum(noted(answers, right_of) for answers in own)
     return round(right / len(own)), len(own[0])
 
 

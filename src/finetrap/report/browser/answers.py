@@ -83,13 +83,12 @@ class QuestionSet:
         return "choice" if first.rule == "likelihood" else "math"
 
 
-def pack(panels: Sequence[Panel], runs: Mapping[str, Run], most: int = MOST_BYTES) -> Packed:
-    """Pack the answers of every arm; `runs` by key. At most about `most` bytes."""
-    sets = question_sets(panels, runs)
+def pack(sets: Sequence[QuestionSet], sizes: Sequence[SetSize], most: int = MOST_BYTES) -> Packed:
+    """Pack the answers of every arm. At most about `most` bytes."""
     total = sum(len(block.answers) for s in sets for block in s.blocks)
     room = most
     while room:
-        kept = _fitting(sets, room)
+        kept = _fitting(sets, sizes, room)
         shown = sum(len(block.answers) for s in kept for block in s.blocks)
         data = _squeezed(kept) if shown else ""
         if len(data) <= most:
@@ -137,35 +136,54 @@ def question_sets(panels: Sequence[Panel], runs: Mapping[str, Run]) -> list[Ques
     return sorted(asked, key=lambda s: s.probe)
 
 
-def _fitting(sets: Sequence[QuestionSet], most: int) -> list[QuestionSet]:
+class SetSize(NamedTuple):
+    """What the answers of a set take, before any is left out."""
+
+    ids: list[str]
+    blocks: list[tuple[int, int]]
+    """Of each block, as `_packed_size` returns it."""
+
+    @classmethod
+    def of(cls, full: QuestionSet) -> SetSize:
+        """Read every answer of a set."""
+        ids: set[str] = set()
+        blocks = []
+        for block in full.blocks:
+            ids.update(answer.id for answer in block.answers)
+            blocks.append(_packed_size(block.answers))
+        return cls(sorted(ids), blocks)
+
+
+def _fitting(sets: Sequence[QuestionSet], sizes: Sequence[SetSize], most: int) -> list[QuestionSet]:
     """Return the sets with the blocks that fit, thinned where one alone would take too much."""
     kept = [QuestionSet(s.model, s.trained_on, s.asked, s.probe) for s in sets]
     queue = []
-    for place, full in enumerate(sets):
-        ids = _sampled(full, most // LARGEST_SHARE)
+    for place, (full, whole) in enumerate(zip(sets, sizes, strict=True)):
+        ids = _sampled(full, whole, most // LARGEST_SHARE)
         kept[place].problems = {i: p for i, p in full.problems.items() if i in ids}
-        queue += [(block, place, ids) for block in full.blocks]
+        known = whole.blocks if len(ids) == len(whole.ids) else [None] * len(full.blocks)
+        queue += [(*one, place, ids) for one in zip(full.blocks, known, strict=True)]
     room, json_room = most, _LARGEST_JSON
-    for block, place, ids in sorted(queue, key=lambda entry: entry[0].rank):
-        thinned = tuple(a for a in block.answers if a.id in ids)
-        size, length = _packed_size(thinned)
+    for block, whole_size, place, ids in sorted(queue, key=lambda entry: entry[0].rank):
+        if whole_size is None:
+            block = replace(block, answers=tuple(a for a in block.answers if a.id in ids))
+        size, length = whole_size or _packed_size(block.answers)
         if size <= room and length <= json_room:
             room, json_room = room - size, json_room - length
-            kept[place].blocks.append(replace(block, answers=thinned))
+            kept[place].blocks.append(block)
     for full, part in zip(sets, kept, strict=True):
         names = [(block.label, block.seed) for block in full.blocks]
         part.blocks.sort(key=lambda block: names.index((block.label, block.seed)))
     return [s for s in kept if s.blocks]
 
 
-def _sampled(full: QuestionSet, most: int) -> set[str]:
+def _sampled(full: QuestionSet, whole: SetSize, most: int) -> set[str]:
     """Return the ids of the problems to pack: all, or a seeded sample that is the same for all."""
-    ids = sorted({a.id for block in full.blocks for a in block.answers})
-    largest = max(_packed_size(block.answers)[0] for block in full.blocks)
+    largest = max(size for size, _ in whole.blocks)
     if largest <= most:
-        return set(ids)
+        return set(whole.ids)
     draw = Random(f"report/answers/{full.model}/{full.trained_on}/{full.asked}")
-    return set(draw.sample(ids, max(1, len(ids) * most // largest)))
+    return set(draw.sample(whole.ids, max(1, len(whole.ids) * most // largest)))
 
 
 def _packed_size(answers: Sequence[Answer]) -> tuple[int, int]:

@@ -21,32 +21,29 @@ class FamilyTable(NamedTuple):
     """Each family with its problems and the percent that each strategy gets right."""
 
 
-def family_tables(sets: Sequence[QuestionSet]) -> list[FamilyTable]:
-    """Return a table for every test whose problems belong to at least two families."""
-    found = []
-    for asked in sets:
-        arms = tuple(dict.fromkeys(block.label for block in asked.blocks))
-        right: dict[str, dict[str, list[float]]] = {}
-        problems: dict[str, set[str]] = {}
-        for block in asked.blocks:
-            for answer in block.answers:
-                if answer.family and answer.correct is not None:
-                    problems.setdefault(answer.family, set()).add(answer.id)
-                    own = right.setdefault(answer.family, {}).setdefault(block.label, [])
-                    own.append(answer.value or 0.0)
-        if not 1 < len(problems) <= MOST_FAMILIES:
-            continue
-        rows = tuple(
-            (
-                one_line(family, 40),
-                len(problems[family]),
-                tuple(_percent(right[family].get(arm, ())) for arm in arms),
-            )
-            for family in sorted(problems)
+def family_table(asked: QuestionSet) -> FamilyTable | None:
+    """Return the table of a test whose problems belong to at least two families; else None."""
+    arms = tuple(dict.fromkeys(block.label for block in asked.blocks))
+    right: dict[str, dict[str, list[float]]] = {}
+    problems: dict[str, set[str]] = {}
+    for block in asked.blocks:
+        for answer in block.answers:
+            if answer.family and answer.correct is not None:
+                problems.setdefault(answer.family, set()).add(answer.id)
+                own = right.setdefault(answer.family, {}).setdefault(block.label, [])
+                own.append(answer.value or 0.0)
+    if not 1 < len(problems) <= MOST_FAMILIES:
+        return None
+    rows = tuple(
+        (
+            one_line(family, 40),
+            len(problems[family]),
+            tuple(_percent(right[family].get(arm, ())) for arm in arms),
         )
-        title = f"{one_line(asked.model, 40)} on {one_line(asked.asked, 40)}"
-        found.append(FamilyTable(title, arms, rows))
-    return found
+        for family in sorted(problems)
+    )
+    title = f"{one_line(asked.model, 40)} on {one_line(asked.asked, 40)}"
+    return FamilyTable(title, arms, rows)
 
 
 def _percent(right: Sequence[float]) -> float | None:
