@@ -161,7 +161,7 @@ def is_of_type(value: Any, kind: Any) -> bool:
 def _all_fit(values: Sequence[Any], kind: Any) -> bool:
     """Whether all of many values are of a type: what stands at one place in each is told at once,
     as runs hold thousands."""
-    plain, origin, inner = _plain_types(kind), get_origin(kind), get_args(kind)
+    plain, origin, inner = _parts(kind)
     if plain is not None:
         return _plain_fit(values, kind, plain)
     if kind is Any:
@@ -190,12 +190,21 @@ def _plain_fit(values: Sequence[Any], kind: Any, plain: frozenset[type]) -> bool
             return all(map(isfinite, filter(None, values)))
         except OverflowError:  # an integer beyond any float
             return False
-    stated = [one for part in (kind, *get_args(kind)) for one in _literals(part)]
-    return not stated or set(values) <= {*stated, None}
+    stated = _stated(kind)
+    return not stated or stated.issuperset(values)
 
 
-def _literals(kind: Any) -> tuple[Any, ...]:
-    return get_args(kind) if get_origin(kind) is Literal else ()
+@lru_cache
+def _stated(kind: Any) -> frozenset[Any]:
+    """Return the values that a type names, None with them; nothing where it names none."""
+    parts = [part for part in (kind, *get_args(kind)) if get_origin(part) is Literal]
+    return frozenset(value for part in parts for value in (*get_args(part), None))
+
+
+@lru_cache
+def _parts(kind: Any) -> tuple[frozenset[type] | None, Any, tuple[Any, ...]]:
+    """Return what a type is made of: types of plain values, else what it holds and of what."""
+    return _plain_types(kind), get_origin(kind), get_args(kind)
 
 
 @lru_cache
