@@ -62,6 +62,7 @@ def test_all_faults_of_a_study_are_told_at_once(tmp_path):
         (["advise", "mini-1m", "--max-memory", "inf"], "--max-memory"),
         (["advise", "mini-1m", "--min-retention", "nan"], "--min-retention"),
         (["try", "mini-1m", "--train", "a.jsonl", "--budget", "inf"], "--budget"),
+        (["try", "mini-1m", "--train", "a.jsonl", "--data", "arc"], "expected TASK=PATH"),
         (["compare", "a.jsonl", "a.jsonl", "--margin", "nan"], "margin nan"),
         (["compare", "a.jsonl", "a.jsonl", "--margin", "0"], "margin 0"),
         (["run", "style", "--workers", "0"], "--workers"),

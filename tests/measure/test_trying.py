@@ -54,6 +54,39 @@ def test_the_study_file_is_a_study_that_run_takes(problems, tmp_path):
     assert tryout.study.limits.max_new_tokens >= max(len(row["answer"]) for row in rows)
 
 
+def test_a_base_model_has_room_to_explain_however_short_the_right_answers_are(tmp_path):
+    place = tmp_path / "short.csv"
+    rows = "".join(f"How much is {n} and {n}?,{2 * n}\n" for n in range(30))
+    place.write_text(f"question,answer\n{rows}")
+    tryout = planned(place, tmp_path / "out", 60)
+    assert tryout.study.limits.max_new_tokens == trying.LEAST_TOKENS
+
+
+def test_a_probe_whose_data_lies_here_needs_no_hub(problems, tmp_path):
+    (tmp_path / "arc").mkdir()
+    rows = [
+        {
+            "id": f"q{n}",
+            "question": {"stem": f"Which is {n}?", "choices": choices(n)},
+            "answerKey": "A",
+        }
+        for n in range(3)
+    ]
+    for split in ("Train", "Dev", "Test"):
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / "arc" / f"ARC-Easy-{split}.jsonl").write_text(text)
+    asked = trying.Wanted("mini-0.1m", problems, probes=("arc_easy",))
+    here = replace(asked, data={"arc_easy": str(tmp_path / "arc")})
+    file = tmp_path / "study.toml"
+    file.write_text(trying.study_text(here, trying.SIZES[-1]))
+    (probe,) = reading.load_study(file).probes
+    assert (probe.name, probe.source) == ("arc_easy", str(tmp_path / "arc"))
+
+
+def choices(n):
+    return [{"text": str(n + place), "label": letter} for place, letter in enumerate("ABCD")]
+
+
 def test_a_model_folder_is_found_from_where_the_command_was_given(problems, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(miniature.FOLDER / "checkpoints" / "mini-0.1m", tmp_path / "my-model")

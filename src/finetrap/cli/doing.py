@@ -153,6 +153,10 @@ def try_strategies(
         list[str] | None,
         typer.Option("--probe", metavar="TASK", help="What must not be lost; may be repeated."),
     ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TASK=PATH", help="Where a probe's data lies, if not on the hub."),
+    ] = None,
     max_memory: MaxMemory = None,
     min_retention: MinRetention = None,
     must_ship_one_file: OneFile = False,
@@ -166,17 +170,19 @@ def try_strategies(
     Example: finetrap try mini-1m --train train.jsonl --budget 20
     """
     from finetrap import tasks
+    from finetrap.cli.given import data_at
     from finetrap.measure import trying
 
     voice = Voice(as_json, quiet)
     names = dict(_list_column(entry) for entry in columns or ())
-    wanted = trying.Wanted(model, train, test, names, tuple(probes or ()))
+    places = dict(data_at(entry) for entry in data or ())
+    wanted = trying.Wanted(model, train, test, names, tuple(probes or ()), places)
     out.mkdir(parents=True, exist_ok=True)
     store = Store(out / "runs")
     if test is None:
         voice.say("no --test: holding out one problem in five, by a hash of its question")
-    data = trying.as_task(wanted)
-    for line in tasks.held_data({data.name: tasks.load(data)}):
+    task = trying.as_task(wanted)
+    for line in tasks.held_data({task.name: tasks.load(task)}):
         voice.say(line)
     say = show_timing if voice.aloud else silently
     tryout = trying.prepare(

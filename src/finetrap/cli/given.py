@@ -76,7 +76,7 @@ def judge(
         "strategies": ["zero-shot", *strategies],
         "limits": limits,
         "strategy": strategies,
-        "data": dict(_data_at(entry) for entry in data or ()),
+        "data": dict(data_at(entry) for entry in data or ()),
         **({"train": {"task": _task(train), "problems": "all"}} if train else {}),
         "task": _whole_files([*task, *(probes or ())], train),
     }
@@ -136,7 +136,8 @@ def _is_file(entry: str) -> bool:
     return place_of(path if colon and kind == "jsonl" else entry).is_file()
 
 
-def _data_at(entry: str) -> tuple[str, str]:
+def data_at(entry: str) -> tuple[str, str]:
+    """Read TASK=PATH of `--data`. Raises BadInput."""
     name, equals, path = entry.partition("=")
     if not name or not equals or not path:
         raise BadInput(f"--data {entry}: expected TASK=PATH, for example gsm8k=data/gsm8k")

@@ -28,6 +28,8 @@ TEST_PROBLEMS = 500
 PROBE_PROBLEMS = 100
 TRAIN_PROBLEMS = 2000
 MOST_TOKENS = 512
+LEAST_TOKENS = 128
+"""However short the right answers are: a base model explains, and cut short it would seem worse."""
 FILE = "study.toml"
 STRATEGIES = ("few-shot-5", "full", "lora", "lora+rewind", "full+rewind")
 
@@ -59,6 +61,8 @@ class Wanted:
     columns: Mapping[str, str] | None = None
     """Names of the columns, for example `question` = "prompt"."""
     probes: tuple[str, ...] = ()
+    data: Mapping[str, str] | None = None
+    """Where the data of tasks lies, by their names."""
 
 
 def as_task(wanted: Wanted) -> TaskRef:
@@ -93,8 +97,9 @@ def study_text(wanted: Wanted, size: Size) -> str:
         "limits": {
             "test_problems": TEST_PROBLEMS,
             "probe_problems": PROBE_PROBLEMS,
-            "max_new_tokens": min(MOST_TOKENS, max(16, longest)),
+            "max_new_tokens": min(MOST_TOKENS, max(LEAST_TOKENS, longest)),
         },
+        **({"data": dict(wanted.data)} if wanted.data else {}),
         **({"task": {name: options}} if options else {}),
     }
     return tomli_w.dumps(table)
