@@ -38,6 +38,7 @@ from finetrap.cli.options import (
     TakeOver,
     Voice,
     Workers,
+    data_at,
     finite,
     read_study,
 )
@@ -170,7 +171,6 @@ def try_strategies(
     Example: finetrap try mini-1m --train train.jsonl --budget 20
     """
     from finetrap import tasks
-    from finetrap.cli.given import data_at
     from finetrap.measure import trying
 
     voice = Voice(as_json, quiet)

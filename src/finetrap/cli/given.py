@@ -9,7 +9,7 @@ import typer
 
 from finetrap.cli.doing import run_to_the_end
 from finetrap.cli.judging import report_to
-from finetrap.cli.options import AllowCode, AsJson, Quiet, Source, Voice, Workers
+from finetrap.cli.options import AllowCode, AsJson, Quiet, Source, Voice, Workers, data_at
 from finetrap.errors import BadInput
 from finetrap.text.paths import place_of
 
@@ -134,11 +134,3 @@ def _whole_files(tests: list[str], train: str | None) -> dict[str, dict[str, flo
 def _is_file(entry: str) -> bool:
     kind, colon, path = entry.partition(":")
     return place_of(path if colon and kind == "jsonl" else entry).is_file()
-
-
-def data_at(entry: str) -> tuple[str, str]:
-    """Read TASK=PATH of `--data`. Raises BadInput."""
-    name, equals, path = entry.partition("=")
-    if not name or not equals or not path:
-        raise BadInput(f"--data {entry}: expected TASK=PATH, for example gsm8k=data/gsm8k")
-    return name, str(place_of(path).resolve())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from finetrap.errors import BadInput
+from finetrap.text.paths import place_of
 from finetrap.text.visible import visible
 
 if TYPE_CHECKING:
@@ -194,3 +195,11 @@ def parse_overrides(overrides: list[str] | None) -> dict[str, Any]:
             raise BadInput(f"--set {entry}: expected KEY=VALUE, for example --set train.epochs=2")
         parsed[key.strip()] = parse_value(value.strip())
     return parsed
+
+
+def data_at(entry: str) -> tuple[str, str]:
+    """Read TASK=PATH of `--data`. Raises BadInput."""
+    name, equals, path = entry.partition("=")
+    if not name or not equals or not path:
+        raise BadInput(f"--data {entry}: expected TASK=PATH, for example gsm8k=data/gsm8k")
+    return name, str(place_of(path).resolve())

@@ -190,12 +190,12 @@ def _plain_fit(values: Sequence[Any], kind: Any, plain: frozenset[type]) -> bool
             return all(map(isfinite, filter(None, values)))
         except OverflowError:  # an integer beyond any float
             return False
-    stated = _stated(kind)
+    stated = _named_values(kind)
     return not stated or stated.issuperset(values)
 
 
 @lru_cache
-def _stated(kind: Any) -> frozenset[Any]:
+def _named_values(kind: Any) -> frozenset[Any]:
     """Return the values that a type names, None with them; nothing where it names none."""
     parts = [part for part in (kind, *get_args(kind)) if get_origin(part) is Literal]
     return frozenset(value for part in parts for value in (*get_args(part), None))
