@@ -137,40 +137,42 @@ def question_sets(panels: Sequence[Panel], runs: Mapping[str, Run]) -> list[Ques
 
 
 class SetSize(NamedTuple):
-    """What the answers of a set take, before any is left out."""
+    """What the answers of a set take, before any is left out: those of each arm's first seed, as
+    the others answered the same problems."""
 
     ids: list[str]
-    blocks: list[tuple[int, int]]
-    """Of each block, as `_packed_size` returns it."""
+    largest: int
+    """Bytes of the block that takes most in the page."""
 
     @classmethod
     def of(cls, full: QuestionSet) -> SetSize:
-        """Read every answer of a set."""
-        ids: set[str] = set()
-        blocks = []
-        for block in full.blocks:
-            ids.update(answer.id for answer in block.answers)
-            blocks.append(_packed_size(block.answers))
-        return cls(sorted(ids), blocks)
+        """Measure a set."""
+        first = [block.answers for block in full.blocks if block.rank[0] == 0]
+        ids = {answer.id for answers in first for answer in answers}
+        return cls(sorted(ids), max((_packed_size(answers)[0] for answers in first), default=0))
 
 
 def _fitting(sets: Sequence[QuestionSet], sizes: Sequence[SetSize], most: int) -> list[QuestionSet]:
-    """Return the sets with the blocks that fit, thinned where one alone would take too much."""
+    """Return the sets with the blocks that fit, thinned where one alone would take too much.
+
+    The first that does not fit ends it: what comes after tells less.
+    """
     kept = [QuestionSet(s.model, s.trained_on, s.asked, s.probe) for s in sets]
     queue = []
     for place, (full, whole) in enumerate(zip(sets, sizes, strict=True)):
         ids = _sampled(full, whole, most // LARGEST_SHARE)
         kept[place].problems = {i: p for i, p in full.problems.items() if i in ids}
-        known = whole.blocks if len(ids) == len(whole.ids) else [None] * len(full.blocks)
-        queue += [(*one, place, ids) for one in zip(full.blocks, known, strict=True)]
+        queue += [(block, place, ids) for block in full.blocks]
     room, json_room = most, _LARGEST_JSON
-    for block, whole_size, place, ids in sorted(queue, key=lambda entry: entry[0].rank):
-        if whole_size is None:
-            block = replace(block, answers=tuple(a for a in block.answers if a.id in ids))
-        size, length = whole_size or _packed_size(block.answers)
-        if size <= room and length <= json_room:
-            room, json_room = room - size, json_room - length
-            kept[place].blocks.append(block)
+    for block, place, ids in sorted(queue, key=lambda entry: entry[0].rank):
+        answers = block.answers
+        if len(ids) < len(sizes[place].ids):
+            answers = tuple(answer for answer in answers if answer.id in ids)
+        size, length = _packed_size(answers)
+        room, json_room = room - size, json_room - length
+        if room < 0 or json_room < 0:
+            break
+        kept[place].blocks.append(replace(block, answers=answers))
     for full, part in zip(sets, kept, strict=True):
         names = [(block.label, block.seed) for block in full.blocks]
         part.blocks.sort(key=lambda block: names.index((block.label, block.seed)))
@@ -179,11 +181,10 @@ def _fitting(sets: Sequence[QuestionSet], sizes: Sequence[SetSize], most: int) -
 
 def _sampled(full: QuestionSet, whole: SetSize, most: int) -> set[str]:
     """Return the ids of the problems to pack: all, or a seeded sample that is the same for all."""
-    largest = max(size for size, _ in whole.blocks)
-    if largest <= most:
+    if whole.largest <= most:
         return set(whole.ids)
     draw = Random(f"report/answers/{full.model}/{full.trained_on}/{full.asked}")
-    return set(draw.sample(whole.ids, max(1, len(whole.ids) * most // largest)))
+    return set(draw.sample(whole.ids, max(1, len(whole.ids) * most // whole.largest)))
 
 
 def _packed_size(answers: Sequence[Answer]) -> tuple[int, int]:

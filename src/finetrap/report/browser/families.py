@@ -32,8 +32,8 @@ def family_table(asked: QuestionSet) -> FamilyTable | None:
                 problems.setdefault(answer.family, set()).add(answer.id)
                 own = right.setdefault(answer.family, {}).setdefault(block.label, [])
                 own.append(answer.value or 0.0)
-    if not 1 < len(problems) <= MOST_FAMILIES:
-        return None
+        if not 1 < len(problems) <= MOST_FAMILIES:  # all were asked the same problems
+            return None
     rows = tuple(
         (
             one_line(family, 40),
