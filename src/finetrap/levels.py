@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, get_args
 
+from finetrap.records import written_change
+
 Word = Literal["harmed", "improved", "equivalent", "inconclusive"]
 Setting = Literal["fixed", "tuned"]
 """At the learning rate that all strategies share, or at the one a search chose for each."""
@@ -28,7 +30,7 @@ class Forgotten:
     def __str__(self) -> str:
         """Write it as `sorting -13.5`."""
         if self.measure == "accuracy":
-            return f"{self.probe} {self.delta:+.1f}"
+            return f"{self.probe} {written_change(self.delta)}"
         return f"{self.probe} {self.delta:+.3f} bits per byte"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from finetrap.errors import BadData
 from finetrap.findings import Effect
 from finetrap.judge.logs import Scored, no_score, read_logged, refuse_scores
-from finetrap.records import checked_margin
+from finetrap.records import checked_margin, written_change
 from finetrap.stats.changes import accuracy_components, estimate, judge_family
 from finetrap.stats.disagreement import flips
 from finetrap.text.numbers import counted
@@ -91,10 +91,11 @@ def judged_pair(was: Sequence[bool], now: Sequence[bool], margin: float) -> Effe
 def change_text(result: Mapping[str, Any]) -> str:
     """Say what `compare_files` found, for a person."""
     p = result["p"]
+    delta, low, high = (written_change(result[name]) for name in ("delta", "low", "high"))
     usual = " (the usual metric of ARC and HellaSwag; --metric chooses another)"
     return (
         f"{result['verdict']}: {result['a']:.1f}% -> {result['b']:.1f}%, "
-        f"{result['delta']:+.1f} points [{result['low']:+.1f}, {result['high']:+.1f}], "
+        f"{delta} points [{low}, {high}], "
         f"p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}; "
         f"{result['lost']} lost, {result['gained']} gained of {counted(result['n'], 'problem')}"
         f", by {one_line(result['metric'])}{usual if result['usual_metric'] else ''}\n"

@@ -22,7 +22,7 @@ from finetrap.judge.advice.headline import make_headline
 from finetrap.judge.advice.nextrun import More, both, command, more_for, more_on_probes
 from finetrap.judge.arms import Comparison, comparisons
 from finetrap.judge.pairwise import Contrast, contrast_spread
-from finetrap.records import Run
+from finetrap.records import Run, written_change
 from finetrap.stats.changes import ALPHA
 from finetrap.stats.power import MOST_SEEDS, decidable
 from finetrap.text.numbers import counted
@@ -239,7 +239,7 @@ def _risks(choice: Choice, pick: Candidate) -> str:
     if at_worst := pick.at_worst:
         digits, unit = _size_of(at_worst)
         end = at_worst.high if at_worst.measure == "bits_per_byte" else at_worst.low
-        places.append(f"{end:+.{digits}f} {unit} on {at_worst.task}")
+        places.append(f"{written_change(end, digits)} {unit} on {at_worst.task}")
     return f"at worst {', '.join(places)}" if places else "nothing beyond the margin at worst"
 
 
@@ -349,7 +349,9 @@ def _level_of(choice: Choice, one: Candidate) -> str:
 def _change_in_words(effect: Effect) -> str:
     """Word a change with its interval."""
     digits, unit = _size_of(effect)
-    change, low, high = (f"{x:+.{digits}f}" for x in (effect.delta, effect.low, effect.high))
+    change, low, high = (
+        written_change(value, digits) for value in (effect.delta, effect.low, effect.high)
+    )
     return f"{change} {unit} [{low}, {high}]"
 
 

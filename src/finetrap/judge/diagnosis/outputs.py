@@ -16,7 +16,7 @@ from finetrap.judge.diagnosis.case import (
     percent_that,
     ruled_out,
 )
-from finetrap.records import UNENDED, Answer
+from finetrap.records import UNENDED, Answer, written_change
 from finetrap.text.scorers import scored_again
 
 CUT_OFF = 20.0
@@ -59,9 +59,12 @@ def _change(effect: Effect) -> str:
     """Write a change with its interval."""
     bits = effect.measure == "bits_per_byte"
     digits, unit = (3, "bits per byte") if bits else (1, "points")
+    change, low, high = (
+        written_change(value, digits) for value in (effect.delta, effect.low, effect.high)
+    )
     return (
-        f"{effect.before:.{digits}f} to {effect.after:.{digits}f}, {effect.delta:+.{digits}f} "
-        f"[{effect.low:+.{digits}f}, {effect.high:+.{digits}f}] {unit}: {effect.verdict} "
+        f"{effect.before:.{digits}f} to {effect.after:.{digits}f}, {change} "
+        f"[{low}, {high}] {unit}: {effect.verdict} "
         f"(n = {effect.n:,}, seeds = {effect.seeds})"
     )
 

@@ -44,7 +44,7 @@ from finetrap.judge.paper.population import (
     sized_models,
 )
 from finetrap.levels import Setting, Word
-from finetrap.records import Judge, Run, StrategySpec
+from finetrap.records import Judge, Run, StrategySpec, written_change
 from finetrap.stats.changes import ALPHA
 
 Saying = Literal["worse", "not worse", "the same", "better"]
@@ -368,7 +368,7 @@ def _result_in_words(result: Result) -> str:
     own, found = result.contrast, result.found
     digits, unit = (3, "bits per byte") if own.bits else (1, "points")
     change, low, high = (
-        f"{own.unit * value:+.{digits}f}" for value in (found.delta, found.low, found.high)
+        written_change(own.unit * value, digits) for value in (found.delta, found.low, found.high)
     )
     return f"{change} {unit} [{low}, {high}] on {own.test}"
 
