@@ -8,14 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, get_args
 
-from finetrap.records import written_change
-
 Word = Literal["harmed", "improved", "equivalent", "inconclusive"]
 Setting = Literal["fixed", "tuned"]
 """At the learning rate that all strategies share, or at the one a search chose for each."""
 
 VERDICTS: tuple[Word, ...] = get_args(Word)
 """Every verdict, the gravest first."""
+
+
+def written_change(value: float, digits: int = 1) -> str:
+    """Write a change with its sign and so many decimals; one that rounds to zero has no sign."""
+    text = f"{value:+.{digits}f}"
+    return text if float(text) else text[1:]
 
 
 @dataclass(frozen=True)

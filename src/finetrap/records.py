@@ -410,12 +410,6 @@ def content_hash(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def written_change(value: float, digits: int = 1) -> str:
-    """Write a change with its sign and so many decimals; one that rounds to zero has no sign."""
-    text = f"{value:+.{digits}f}"
-    return text if float(text) else text[1:]
-
-
 def written_rate(learning_rate: float | None) -> str:
     """Write a learning rate as people type it: `3e-4`; nothing for a prompt, which has none."""
     if learning_rate is None:

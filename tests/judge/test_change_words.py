@@ -2,7 +2,7 @@
 
 import pytest
 
-from finetrap.records import written_change
+from finetrap.levels import written_change
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import numpy as np
 from finetrap.errors import BadData
 from finetrap.findings import Effect
 from finetrap.judge.logs import Scored, no_score, read_logged, refuse_scores
-from finetrap.records import checked_margin, written_change
+from finetrap.levels import written_change
+from finetrap.records import checked_margin
 from finetrap.stats.changes import accuracy_components, estimate, judge_family
 from finetrap.stats.disagreement import flips
 from finetrap.text.numbers import counted

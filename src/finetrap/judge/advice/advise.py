@@ -22,7 +22,8 @@ from finetrap.judge.advice.headline import make_headline
 from finetrap.judge.advice.nextrun import More, both, command, more_for, more_on_probes
 from finetrap.judge.arms import Comparison, comparisons
 from finetrap.judge.pairwise import Contrast, contrast_spread
-from finetrap.records import Run, written_change
+from finetrap.levels import written_change
+from finetrap.records import Run
 from finetrap.stats.changes import ALPHA
 from finetrap.stats.power import MOST_SEEDS, decidable
 from finetrap.text.numbers import counted

@@ -16,7 +16,8 @@ from finetrap.judge.diagnosis.case import (
     percent_that,
     ruled_out,
 )
-from finetrap.records import UNENDED, Answer, written_change
+from finetrap.levels import written_change
+from finetrap.records import UNENDED, Answer
 from finetrap.text.scorers import scored_again
 
 CUT_OFF = 20.0

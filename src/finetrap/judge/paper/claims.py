@@ -43,8 +43,8 @@ from finetrap.judge.paper.population import (
     Models,
     sized_models,
 )
-from finetrap.levels import Setting, Word
-from finetrap.records import Judge, Run, StrategySpec, written_change
+from finetrap.levels import Setting, Word, written_change
+from finetrap.records import Judge, Run, StrategySpec
 from finetrap.stats.changes import ALPHA
 
 Saying = Literal["worse", "not worse", "the same", "better"]
