@@ -145,7 +145,7 @@ def file_stem(name: str) -> str:
 
 def read_as_graded(folder: Path, shelf: Shelf | None = None) -> Run:
     """Read a run with the grades that were written with it. Raises StoreError."""
-    outcome = _read_document(folder, "run.json")
+    outcome, shared = _read_document(folder, "run.json"), shelf is not None
     try:
         data = {name: _read_file(folder, name, file) for name, file in outcome["files"].items()}
         evidence = json.loads(data["evidence.json"])
@@ -153,9 +153,9 @@ def read_as_graded(folder: Path, shelf: Shelf | None = None) -> Run:
         run = Run(
             cell=_read_cell(folder, evidence),
             status=outcome["status"],
-            answers=_parse_answers(folder / "answers.jsonl", data["answers.jsonl"]),
+            answers=_parse_answers(folder / "answers.jsonl", data["answers.jsonl"], shared),
             probes={
-                name: _parse_answers(folder / file, data[file])
+                name: _parse_answers(folder / file, data[file], shared)
                 for name, file in outcome["probes"].items()
             },
             costs=Costs(**outcome["costs"]),
@@ -202,7 +202,7 @@ def _on_shelf(run: Run, folder: Path, outcome: Mapping[str, Any], shelf: Shelf) 
 
     def held(file: str, answers: Sequence[Answer]) -> HeldAnswers:
         part = Part(
-            lambda: _parse_answers(folder / file, _read_file(folder, file, files[file])),
+            lambda: _parse_answers(folder / file, _read_file(folder, file, files[file]), True),
             files[file]["bytes"],
         )
         return HeldAnswers(part, len(shelf.put(part, tuple(answers))), shelf)
@@ -284,13 +284,16 @@ def protocol(folder: Path) -> object:
         return PROTOCOL  # reading it will say what is wrong
 
 
-def _parse_answers(place: Path, data: bytes) -> tuple[Answer, ...]:
-    """Parse the lines in one go: a line each would take twice the time."""
+def _parse_answers(place: Path, data: bytes, shared: bool) -> tuple[Answer, ...]:
+    """Parse the lines in one go: a line each would take twice the time.
+
+    What they have in common with those of other runs can be `shared`: it is held once.
+    """
     lines = data.split(b"\n")  # never splitlines: completions hold other line ends
     try:
         with _no_garbage_sought():
             rows = json.loads(b"[" + b",".join(lines[:-1]) + b"]")
-            return tuple([Answer(**_shared(row)) for row in rows])
+            return tuple([Answer(**row) for row in (map(_shared, rows) if shared else rows)])
     except (ValueError, TypeError, RecursionError) as error:
         raise StoreError(f"{place}: not rows of answers ({error}); {_AGAIN}") from error
 
