@@ -105,10 +105,13 @@ def free_bytes(device: torch.device) -> int:
 def multiplying_for(tokens: int, network: Any) -> Iterator[None]:
     """Let a `Network` multiply as is best for so many tokens.
 
-    Copies of weights come and go, each as large as a layer: what is freed is given back.
+    Packed copies of weights come and go, each as large as a layer: what is freed is given back.
     """
-    aside = tokens >= ENOUGH and network.lays_aside
-    room = _packing_room(network.core.dtype)
+    if tokens < ENOUGH:
+        with multiplying(network.core):
+            yield
+        return
+    aside, room = network.lays_aside, _packing_room(network.core.dtype)
     try:
         return_freed()
         with multiplying(network.core, tokens, room, aside=aside):
