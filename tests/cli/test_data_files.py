@@ -42,15 +42,15 @@ def test_status_reads_the_files_and_says_what_they_hold(tmp_path):
     study(tmp_path)
     rows(tmp_path, "What is 3 + 1?,4")
     shown = json.loads(finetrap("status", "own.toml", "--json", cwd=tmp_path).stdout)
-    held = shown["data"]["jsonl:rows.csv"]
+    held = shown["data"]["rows.csv"]
     assert (held["rows"], held["distinct questions"]) == (61, 60)
     golds = held["right answers"]
     assert golds["mostly"] == "number"
     assert golds["number"] == held["to train on"] + held["in the test"]
     assert held["to train on"] + held["in the test"] + held["left out"] == 61
     said = finetrap("status", "own.toml", cwd=tmp_path).stdout
-    assert "jsonl:rows.csv: 61 rows, 60 distinct questions" in said
-    assert f"jsonl:rows.csv: the right answers are {golds['number']} numbers; such as '" in said
+    assert "rows.csv: 61 rows, 60 distinct questions" in said
+    assert f"rows.csv: the right answers are {golds['number']} numbers; such as '" in said
 
 
 def test_an_answer_that_is_a_number_among_words_is_refused_where_most_are_numbers(tmp_path):

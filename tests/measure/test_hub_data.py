@@ -111,7 +111,7 @@ def test_a_study_names_a_file_as_it_stands(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", *({"q": f"{n} + 1?", "a": n + 1} for n in range(9)))
     own = '[task."rows.jsonl"]\nquestion = "q"\nanswer = "a"'
     (task,) = load(tmp_path, small(tasks='["rows.jsonl"]', own=own)).tasks
-    assert task.name == "jsonl:rows.jsonl"
+    assert task.name == "rows.jsonl"
     assert tasks.load(task).test
 
 

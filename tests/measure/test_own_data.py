@@ -20,7 +20,7 @@ def rows(count=40, **columns):
 
 def test_plain_answers_become_the_asked_format_and_a_fifth_is_held_out(tmp_path):
     task = load_task(f"jsonl:{write_rows(tmp_path / 'mine.jsonl', *rows(400))}")
-    assert task.name == "jsonl:mine.jsonl"
+    assert task.name == "mine.jsonl"
     assert len(task.train) + len(task.test) == 400
     assert 50 < len(task.test) < 110
     assert task.train[0].solution == f"#### {task.train[0].answer}"

@@ -302,7 +302,7 @@ def test_user_data_starts_from_the_study_file_and_names_its_columns(tmp_path: Pa
     (tmp_path / "data" / "mine.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     own = '[task."jsonl:data/mine.jsonl"]\nquestion = "q"\nanswer = "a"'
     (task,) = load(tmp_path, small(tasks='["jsonl:data/mine.jsonl"]', own=own)).tasks
-    assert task.name == "jsonl:mine.jsonl"
+    assert task.name == "mine.jsonl"
     assert task.source == str(tmp_path / "data" / "mine.jsonl")
     assert task.options == {"question": "q", "answer": "a"}
 

@@ -125,7 +125,7 @@ def _said_of(name: str, task: Task) -> Iterator[str]:
 
 def own_data(name: str) -> bool:
     """Whether a task is a person's own data: what it holds is known to nobody else."""
-    return name.partition(":")[0] in (USER_DATA, HUB_DATA)
+    return as_named(name).partition(":")[0] in (USER_DATA, HUB_DATA)
 
 
 def near_duplicates(task: Task) -> Overlap:
@@ -204,7 +204,8 @@ def reference(
     if task == USER_DATA:
         if place is None:
             raise BadInput(f"task '{name}' names no file; write {USER_DATA}:PATH")
-        name = f"{USER_DATA}:{Path(place).resolve().name}"
+        file = Path(place).resolve().name
+        name = file if as_named(file) != file else f"{USER_DATA}:{file}"
     revision = module.revision(task, place, options)
     return TaskRef(name=name, revision=revision, source=place, options=options)
 
@@ -218,7 +219,7 @@ def as_named(entry: str) -> str:
 
 def load(ref: TaskRef) -> Task:
     """Read the problems of a task. Raises BadData if they are not those of the reference."""
-    task = ref.name.partition(":")[0]
+    task = as_named(ref.name).partition(":")[0]
     module = _module(task)
     found = module.revision(task, ref.source, ref.options)
     if found != ref.revision:
