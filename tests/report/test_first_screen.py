@@ -160,8 +160,10 @@ def test_harm_by_another_strategy_than_the_answer_is_about_is_told_too(tmp_path:
     text = html.unescape(written(tmp_path, runs, found).read_text("utf-8"))
     sentence = re.search(r'<p class="sentence"><bdi>(.*?)</bdi>', text)
     assert sentence is not None
-    assert sentence[1].endswith(wording.made_worse(worse))
-    assert len(sentence[1].split()) <= wording.MOST_WORDS
+    said = re.sub("<[^>]*>", "", sentence[1])
+    assert said.endswith(wording.made_worse(worse))
+    assert len(said.split()) <= wording.MOST_WORDS
+    assert '<span class="rate">3e-4</span>' in sentence[1], "a browser breaks lines at a hyphen"
     told = screen._replace(answer=replace(screen.answer, verdict="harmed"))
     assert told.worse is None, "the answer tells of harm already"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -196,6 +197,7 @@ def _template_environment(*, html: bool) -> Environment:
         counted=counted,
         clip=visible.clip,
         identity=id,
+        unbroken=_unbroken,
         bar=bars.bar,
         ruler=bars.ruler,
         tint=bars.tint,
@@ -210,6 +212,19 @@ def _template_environment(*, html: bool) -> Environment:
         COST_COLUMNS=COST_COLUMNS,
     )
     return environment
+
+
+_RATE = re.compile(r"\d[\d.]*e-\d+")
+
+
+def _unbroken(text: str) -> Markup:
+    """Return the text as HTML in which a learning rate such as 3e-4 stays on one line."""
+    shown, end = Markup(""), 0
+    for rate in _RATE.finditer(text := visible.visible(text)):
+        before = text[end : rate.start()]
+        shown += Markup('{}<span class="rate">{}</span>').format(before, rate.group())
+        end = rate.end()
+    return shown + text[end:]
 
 
 def _visible(value: Any) -> Any:
