@@ -163,7 +163,7 @@ def test_harm_by_another_strategy_than_the_answer_is_about_is_told_too(tmp_path:
     said = re.sub("<[^>]*>", "", sentence[1])
     assert said.endswith(wording.made_worse(worse))
     assert len(said.split()) <= wording.MOST_WORDS
-    assert '<span class="rate">3e-4</span>' in sentence[1], "a browser breaks lines at a hyphen"
+    assert '<span class="whole">3e-4</span>' in sentence[1], "a browser breaks lines at a hyphen"
     told = screen._replace(answer=replace(screen.answer, verdict="harmed"))
     assert told.worse is None, "the answer tells of harm already"
 

@@ -214,16 +214,16 @@ def _template_environment(*, html: bool) -> Environment:
     return environment
 
 
-_RATE = re.compile(r"\d[\d.]*e-\d+")
+_WHOLE = re.compile(r"\d[\d.]*e-\d+|\([\d.]+% → [\d.]+%\)")
 
 
 def _unbroken(text: str) -> Markup:
-    """Return the text as HTML in which a learning rate such as 3e-4 stays on one line."""
+    """Return the text as HTML in which `3e-4` and `(2% → 93%)` stay on one line."""
     shown, end = Markup(""), 0
-    for rate in _RATE.finditer(text := visible.visible(text)):
-        before = text[end : rate.start()]
-        shown += Markup('{}<span class="rate">{}</span>').format(before, rate.group())
-        end = rate.end()
+    for part in _WHOLE.finditer(text := visible.visible(text)):
+        before = text[end : part.start()]
+        shown += Markup('{}<span class="whole">{}</span>').format(before, part.group())
+        end = part.end()
     return shown + text[end:]
 
 
