@@ -173,7 +173,7 @@ def test_an_open_question_names_the_command_that_would_decide_it(
 ) -> None:
     assert screen.answer is not None
     asked = f'To decide it: <code class="command">{findings.advice[0].next_command}</code>'
-    for badge, told in (("keep", False), ("no winner", True)):
+    for badge, told in (("keep", False), ("no winner", True), ("provisional", True)):
         answer = replace(screen.answer, badge=badge)
         page = written(tmp_path / badge, runs, replace(findings, headlines=(answer,)))
         assert (asked in html.unescape(page.read_text("utf-8"))) is told
@@ -214,7 +214,7 @@ def test_a_wide_loss_without_a_verdict_is_explained_beside_smaller_ones_that_hav
 
 def test_a_provisional_choice_says_by_what_rule_it_was_made(screen: FirstScreen) -> None:
     assert screen.advice is not None
-    rule = "of those not shown worse than any other, it risks least"
+    rule = "none is shown to be best, and this one risks least"
     advice = replace(screen.advice, grade="provisional", above_base=1.0, reasons=("level", rule))
     shown = screen._replace(advice=advice, base_chosen=False)
     assert shown.why == rule

@@ -15,7 +15,7 @@ from finetrap.report.charts import losses, searches, sizes
 from finetrap.report.charts.looks import Looks, page_looks
 from tests.builders.reported import grid, judged, read, searched, study, written
 
-LOOKS = Looks({"full": [], "lora": []})
+LOOKS = Looks({"full": [], "lora": []}, {"full": 1, "lora": 2})
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +117,21 @@ def test_a_study_without_a_search_shows_none(tmp_path: Path) -> None:
     ids = {attrs.get("id") for _, attrs in read(page).tags}
     assert "rates" not in ids
     assert not list((page.parent / "figures").glob("rates-*.svg"))
+
+
+def test_common_strategies_look_alike_on_every_page_and_others_take_what_is_left(
+    panel: Panel,
+) -> None:
+    def looks(*names: str) -> Looks:
+        arms = tuple(
+            replace(panel.arms[0], key=panel.arms[0].key._replace(strategy=name)) for name in names
+        )
+        return page_looks([replace(panel, arms=arms)])
+
+    one = looks("mine", "lora", "full")
+    other = looks("few-shot-5", "full", "full+replay", "few-shot-3", "lora")
+    assert [one.of(name) for name in ("full", "lora")] == [
+        other.of(name) for name in ("full", "lora")
+    ]
+    assert len(set(other.places.values())) == 5
+    assert one.places["mine"] not in (one.places["lora"], one.places["full"])

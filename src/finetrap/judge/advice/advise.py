@@ -193,7 +193,7 @@ def _reasons(choice: Choice) -> Iterator[str]:
         yield from _provisionally(choice, pick)
     elif len(choice.rated) == 1:
         told = f"{_level_of(choice, pick)} is all that is left"
-        yield (_harmed_elsewhere(choice, pick) if pick.arm.is_base else "") or told
+        yield (_harmed_elsewhere(choice) if pick.arm.is_base else "") or told
     else:
         gained = (f", {e.verdict} by {_change_in_words(e)}" for e in choice.gain(pick)[:1])
         yield _level_of(choice, pick) + "".join(gained)
@@ -220,17 +220,18 @@ def _provisionally(choice: Choice, pick: Candidate) -> Iterator[str]:
     gain = choice.gain(pick)[:1]
     if pick.arm.is_base:
         told = f"no other is shown better than {_level_of(choice, pick)}"
-        yield _harmed_elsewhere(choice, pick) or told
+        yield _harmed_elsewhere(choice) or told
         return
     if gain:
         shown = "better than" if gain[0].verdict == "improved" else "equivalent to"
         change = _change_in_words(gain[0])
         yield f"{_level_of(choice, pick)}, shown {shown} the base model ({change})"
-        yield f"of those not shown worse than any other, it risks least: {_risks(choice, pick)}"
+        yield f"none is shown to be best, and this one risks least: {_risks(choice, pick)}"
 
 
 def _risks(choice: Choice, pick: Candidate) -> str:
-    """Say how far a candidate may be below the best, and what it may lose elsewhere, at worst."""
+    """Say how far a candidate may be below the best, and what it may lose elsewhere, at worst: by
+    the worse ends of its intervals."""
     places = []
     if pick.standing and pick.standing.below is not None:
         accuracy = choice.measure == "accuracy"
@@ -241,15 +242,20 @@ def _risks(choice: Choice, pick: Candidate) -> str:
         digits, unit = _size_of(at_worst)
         end = at_worst.high if at_worst.measure == "bits_per_byte" else at_worst.low
         places.append(f"{written_change(end, digits)} {unit} on {at_worst.task}")
-    return f"at worst {', '.join(places)}" if places else "nothing beyond the margin at worst"
+    return (
+        f"at worst, by its intervals, {' and '.join(places)}"
+        if places
+        else "nothing beyond the margin at worst"
+    )
 
 
-def _harmed_elsewhere(choice: Choice, base: Candidate) -> str:
+def _harmed_elsewhere(choice: Choice) -> str:
     """Name what improves on the base model and is harmed on another task; empty if nothing is."""
-    harmed = ", ".join(c.name for c in choice.every if c.harms and choice.improves(c))
+    harmed = [c.name for c in choice.every if c.harms and choice.improves(c)]
     if not harmed:
         return ""
-    return f"better than {_level_of(choice, base)}, but harmed elsewhere: {harmed}"
+    told = f"{', '.join(harmed)} {'is' if len(harmed) == 1 else 'are'} better on the task"
+    return f"{told}, but harmed elsewhere; any harm rules a strategy out"
 
 
 def _ruled_out(one: Candidate) -> str:

@@ -54,6 +54,7 @@ class Broken(NamedTuple):
     test: str
     question: str
     gold: str
+    """Empty of a choice, where the right side shows it."""
     before: tuple[Word, ...]
     after: tuple[Word, ...]
     lost: bool
@@ -239,7 +240,9 @@ def _detects(panel: Panel, least: Sequence[Detectable]) -> str:
     missed = f"With {size}, true changes below {low} are often missed"
     if found.points is None:
         return f"{missed}, and any where a strategy's seeds vary most."
-    return f"{missed}." if low == high else f"{missed}; where seeds vary most, those below {high}."
+    return (
+        f"{missed}." if low == high else f"{missed}; of the strategy whose seeds vary most, {high}."
+    )
 
 
 # --- what it broke ----------------------------------------------------------------------------
@@ -310,7 +313,7 @@ def _changed(
         done[0].cell.seed,
         test,
         clip(str(problem.get("question") or ""), 400),
-        one_line(one.gold, 60),
+        "" if one.choices else one_line(one.gold, 60),
         *marked,
         lost,
         chosen,
