@@ -240,9 +240,7 @@ def _detects(panel: Panel, least: Sequence[Detectable]) -> str:
     missed = f"With {size}, true changes below {low} are often missed"
     if found.points is None:
         return f"{missed}, and any where a strategy's seeds vary most."
-    return (
-        f"{missed}." if low == high else f"{missed}; of the strategy whose seeds vary most, {high}."
-    )
+    return f"{missed}." if low == high else f"{missed}; where seeds vary most, below {high}."
 
 
 # --- what it broke ----------------------------------------------------------------------------
