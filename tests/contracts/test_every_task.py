@@ -48,7 +48,7 @@ def task(ref):
 
 def test_a_task_has_its_name_its_kind_and_a_test(ref, task):
     assert task.name == ref.name
-    assert task.kind == tasks.names()[ref.name.partition(":")[0]]
+    assert task.kind == tasks.names()[tasks.as_named(ref.name).partition(":")[0]]
     assert task.kind in TaskKind.__args__
     assert task.test
     if ref.source is not None and OWN_ROWS not in Path(ref.source).parents:

@@ -243,6 +243,13 @@ def test_a_group_opens_once_trains_once_and_scores_its_problems_once(small):
     assert astuple(third.parts) == pytest.approx((0, 8, 8 + 2 * 8, 2 + 2 * 45 * forward_s))
 
 
+def test_memory_grows_with_the_rows_that_are_written_at_once_not_with_those_that_are_scored():
+    timings = replace(TIMINGS, row_bytes={DECODE.sort: 5})
+    for asked, more in ((DECODE, 2 * 5), (DECODE._replace(rows=9, batch=4), 4 * 5), (SCORE, 0)):
+        known = forecast.Calibrated([timings], {})
+        assert known.bytes(Work((asked,)), None) == 3 + more
+
+
 def test_workers_stay_for_the_next_round_with_what_they_have_at_hand(small, monkeypatch):
     _, make = small
     cells = [replace(make(runs.FULL), seed=seed) for seed in range(3)]

@@ -186,6 +186,9 @@ class Counting(Model, Protocol):
     ) -> int:
         """Return the tokens that `train` would see, without training. Raises ContextTooLong."""
 
+    def row_bytes(self, tokens: int) -> int:
+        """Return about how many bytes a row of so many tokens holds while it is completed."""
+
     def shown(self, row: Row) -> list[tuple[str, bool]]:
         """Return the text of each token of a training row, with whether it is in the loss."""
 

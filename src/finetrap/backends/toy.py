@@ -244,6 +244,10 @@ class ToyModel:
         words = sum(len((row.prompt + row.target).split()) for row in rows)
         return round(words * train.of(strategy).epochs)
 
+    def row_bytes(self, tokens: int) -> int:
+        """Return nothing: answers are planted."""
+        return 0
+
     def _trainable(self) -> int:
         if self._trained is None:
             return 0

@@ -24,7 +24,7 @@ from finetrap.backends import (
     Written,
 )
 from finetrap.backends.hf import layout
-from finetrap.backends.hf.asking.generate import Endings, Golds, generate
+from finetrap.backends.hf.asking.generate import Endings, Golds, generate, row_bytes
 from finetrap.backends.hf.asking.score import divergence, known_windows, score, whole_texts
 from finetrap.backends.hf.given import taken, told
 from finetrap.backends.hf.kernels.onednn import multiplying
@@ -307,6 +307,10 @@ class HFModel:
         seen = chain(*schedule_of(strategy, train).batches(len(spans), seed))
         lengths = spans.lengths.tolist()
         return sum(lengths[i] for i in seen)
+
+    def row_bytes(self, tokens: int) -> int:
+        """Return about how many bytes a row of so many tokens holds while it is completed."""
+        return row_bytes(self._network, tokens)
 
     def _start(self, rows: Sequence[Row], strategy: StrategySpec) -> None:
         """Make the base weights ready to be trained, in fp32."""

@@ -75,6 +75,7 @@ class Calibrated:
         """Fit what several calibrators timed at the same time."""
         one, count = timings[0], len(timings)
         self.works, self.parameters, self.written = works, one.parameters, one.written
+        self.row_bytes = one.row_bytes
         self.samples = {sort: [s for t in timings for s in t.asked[sort]] for sort in one.asked}
         self.trainings = {
             name: replace(timed, steps=[s for t in timings for s in t.trainings[name].steps])
@@ -109,10 +110,11 @@ class Calibrated:
         found = []
         if timed:
             found.append(extrapolated(timed.steps, work.train_tokens / max(1, work.steps)))
-        samples = [s for sort in self.samples.values() for s in sort]
-        for asked in work.answers:
-            at_once = min(asked.rows, asked.batch) * (asked.tokens / asked.rows + asked.cap)
-            found.append(extrapolated(samples, at_once))
+        samples = [s.bytes for sort in self.samples.values() for s in sort]
+        held = max((size for size in samples if size is not None), default=None)
+        # What is scored at once is bounded, whatever the batch; what is written at once is not.
+        rows = [self.row_bytes.get(a.sort, 0) * min(a.rows, a.batch) for a in work.answers]
+        found.append(None if held is None else held + max(rows, default=0))
         return max((size for size in found if size is not None), default=None)
 
 

@@ -67,6 +67,8 @@ class Timings:
     asked: dict[Sort, list[Sample]] = field(default_factory=dict)
     written: dict[Sort, tuple[float, ...]] = field(default_factory=dict)
     """Tokens of the base model's completions."""
+    row_bytes: dict[Sort, int] = field(default_factory=dict)
+    """What a row holds when it has been written to the cap."""
     trainings: dict[str, TimedTraining] = field(default_factory=dict)
     """By `method`."""
     open_s: float = 0.0
@@ -149,6 +151,8 @@ class Stopwatch:
             self.found.asked[sort] = [small, large]
             if test.kind == "math":
                 self.found.written[sort] = uncut(lengths, timed_cap, cap)
+                prompt = round((large.tokens - sum(lengths)) / len(lengths))
+                self.found.row_bytes[sort] = self.model.row_bytes(prompt + cap)
 
     def training(self, cell: Cell, rows: Sequence[Row]) -> None:
         """Time a cell's training at two batches."""

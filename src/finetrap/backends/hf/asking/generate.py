@@ -185,15 +185,19 @@ def generate(
 
 
 def decoding_rows(network: Network, tokens: int, share: float = SHARE) -> int:
-    """Return how many rows of `tokens` own tokens fit a share of the free memory, at least one.
+    """Return how many rows of `tokens` own tokens fit a share of the free memory, at least one."""
+    return max(1, int(share * free_bytes(network.device) / row_bytes(network, tokens)))
 
-    A row keeps two vectors per token and layer in the cache, and its logits; reading its prompt
-    takes about four vectors of the feed-forward's width per token on top.
+
+def row_bytes(network: Network, tokens: int) -> int:
+    """Return about how many bytes a row of so many own tokens holds.
+
+    It keeps two vectors per token and layer in the cache, and its logits; reading its prompt takes
+    about four vectors of the feed-forward's width per token on top.
     """
     sizes = Sizes.of(network.core)
     kept = 2 * sizes.layers * sizes.keys
-    row = sizes.number * (tokens * (kept + 4 * sizes.inner) + 3 * network.vocabulary)
-    return max(1, int(share * free_bytes(network.device) / row))
+    return sizes.number * (tokens * (kept + 4 * sizes.inner) + 3 * network.vocabulary)
 
 
 @dataclass
