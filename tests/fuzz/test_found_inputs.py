@@ -16,8 +16,9 @@ import torch
 from finetrap import miniature, tasks
 from finetrap.backends.hf.load import load_checkpoint, tokens_of
 from finetrap.backends.hf.source import stated_base
-from finetrap.errors import BadData, BadInput, BadModel
+from finetrap.errors import BadData, BadInput, BadModel, BadStudy
 from finetrap.judge.predictions import read_scored
+from finetrap.measure.study import reading
 from finetrap.records import Answer, ModelSpec
 from finetrap.runs.unfinished import Checkpoint, Journal
 from finetrap.text.rows import column
@@ -26,6 +27,16 @@ from finetrap.text.scorers import fields_right, gold_fault, scored, scored_again
 MINIATURE = Path(miniature.__file__).parent / "checkpoints" / "mini-0.1m"
 DEEP = "[" * 100_000
 LARGE = '{"a": 1e99999999999999999999}'
+
+
+# --- studies ----------------------------------------------------------------------------------
+
+
+def test_each_of_a_dozen_wrong_entries_of_a_list_is_named() -> None:
+    study = {"name": "x", "models": ["toy:base=0.6"], "tasks": ["market"], "strategies": ["full"]}
+    with pytest.raises(BadStudy, match="12 errors") as told:
+        reading.check({**study, "seeds": [0, *[-1] * 12]}, at="drawn", base=Path())
+    assert "seeds[12]: found -1" in told.value.faults[-1]
 
 
 # --- rows and logs ----------------------------------------------------------------------------
