@@ -407,7 +407,7 @@ class Run:
 def content_hash(value: object) -> str:
     """Return the SHA-256, in hexadecimal, of a value as canonical JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def written_rate(learning_rate: float | None) -> str:

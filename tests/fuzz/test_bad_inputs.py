@@ -123,6 +123,11 @@ STUDIES: dict[str, str | bytes] = {
     "data of no such user": STUDY.replace('"market"', '"jsonl:~nosuchuser/a.jsonl"'),
     "data with NUL": STUDY.replace('"market"', '"jsonl:a\\u0000"'),
     "data in a loop of links": STUDY.replace('"market"', '"jsonl:loop"'),
+    "a model file with NUL": STUDY.replace("toy:base=0.6", "tox:m\\u0000.toml"),
+    "a test file with NUL": STUDY.replace('"market"', '"jsonl:good.jsonl"')
+    + '[task."jsonl:good.jsonl"]\ntest = "a\\u0000"\n',
+    "an own scorer with NUL": STUDY.replace('"market"', '"jsonl:good.jsonl"')
+    + '[task."jsonl:good.jsonl"]\nscoring = "python:a\\u0000.py:f"\n',
     "a method with NUL": STUDY.replace('"full"', '"./m\\u0000.toml"'),
     "tables 5,000 deep": STUDY + "[" + ".".join(["a"] * 5000) + "]\n",
     "50,000 levels": STUDY + "deep = " + DEEP,
@@ -192,6 +197,7 @@ OPTIONS = {
     "an unknown setting": ["run", "style", "--set", "train.epoch=1"],
     "a deep setting": ["run", "style", "--set", "train.epochs=" + "[" * 900],
     "a setting of 10,000 digits": ["run", "style", "--set", f"train.epochs={DIGITS}"],
+    "a setting that is a comment": ["run", "style", "--set", "#=1"],
     "a setting below a number": ["run", "style", "--set", "name.x.y=1"],
     "a study that does not ship": ["run", "styel"],
     "margin nan": ["compare", "good.jsonl", "good.jsonl", "--margin", "nan"],

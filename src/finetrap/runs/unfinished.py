@@ -222,7 +222,7 @@ def _whole_rows(place: Path | None, head: list[Any]) -> tuple[list[list[Any]], i
     """Return a journal's rows up to the first torn line, and how many bytes they take."""
     found: list[list[Any]] = []
     size = 0
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, RecursionError):
         for line in place.read_bytes().splitlines(keepends=True) if place else ():
             body = line[_SUM + 1 :]
             if not line.endswith(b"\n") or line[:_SUM] != b"%08x" % zlib.crc32(body):
@@ -246,7 +246,7 @@ def _checked_head(place: Path, made: str) -> tuple[dict[str, Any] | None, int]:
             if head["version"] != VERSION or head["made"] != made or not _is_whole(file):
                 return None, 0
             return head, at
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None, 0
 
 

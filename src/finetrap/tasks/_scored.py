@@ -72,7 +72,7 @@ def scored_problem(row: Row, options: Mapping[str, Any], how: str) -> Problem:
         raise BadData(f"{named[0]}: the answer {gold[:60]!r} cannot be scored as {how}: {fault}")
     if how in ("number", "text", *scorers.JSON) and not scorers.scored(shown, gold, how).correct:
         raise BadData(
-            f"{named[0]}: the solution {shown[-60:]!r} is wrong by its own answer {gold!r}"
+            f"{named[0]}: the solution {shown[-60:]!r} is wrong by its own answer {gold[:60]!r}"
         )
     return Problem(
         id=text(named, options["id"], "id") if "id" in options else "",

@@ -38,6 +38,7 @@ from finetrap.tasks._splits import draw, identified, without, wording
 from finetrap.text import own_scorer, scorers
 from finetrap.text.files import each_row
 from finetrap.text.golds import count_golds, doubtful_gold
+from finetrap.text.paths import place_of
 from finetrap.text.rows import Row
 from finetrap.text.scoring import gradable
 from finetrap.text.scoring import grade as graded
@@ -59,7 +60,9 @@ def revision(name: str, source: str | None, options: Mapping[str, Any]) -> str:
     check_sides(name, options)
     files = _own_files(source, options)
     how = checked_scoring(name, options)
-    own = [files[0].parent / own_scorer.parts(how)[0]] if how and _is_own(how) else []
+    own = []
+    if how and _is_own(how):
+        own = [place_of(own_scorer.parts(how)[0], files[0].parent)]
     return file_revision(*files, *own)
 
 
@@ -183,7 +186,7 @@ def _own_files(source: str | None, options: Mapping[str, Any]) -> list[Path]:
         if "test" in options:
             raise BadInput(f"{path} is a folder: it holds a train and a test file; drop `test`")
         return [_side(path, "train"), _side(path, "test")]
-    return [path, path.parent / options["test"]] if "test" in options else [path]
+    return [path, place_of(options["test"], path.parent)] if "test" in options else [path]
 
 
 def _side(folder: Path, side: str) -> Path:

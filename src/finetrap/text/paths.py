@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -24,8 +25,12 @@ def place_of(text: str, base: Path = Path()) -> Path:
     try:
         place = base / Path(text).expanduser()
         place.resolve()
+        place.is_dir()
     except RuntimeError as fault:  # as pathlib says both
         raise BadInput(f"{clip(text)}: {str(fault).rstrip('.')}; give another path") from fault
+    except OSError as fault:  # what else is refused is told by whoever opens it
+        if fault.errno == errno.ENAMETOOLONG:
+            raise BadInput(f"{clip(text)!r} is no path: a name in it is too long") from fault
     return place
 
 

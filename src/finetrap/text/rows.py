@@ -38,6 +38,8 @@ def column(row: Row, name: str) -> str:
 
 def _in_digits(number: int | float | Decimal) -> str | None:
     """Write a number in digits, 7.0 as 7: tools turn whole columns into floats. None for NaN."""
+    if isinstance(number, int):  # perhaps one beyond every float
+        return str(number)
     if not math.isfinite(number):
         return None
     return str(int(number)) if number == int(number) else format(Decimal(str(number)), "f")

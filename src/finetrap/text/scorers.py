@@ -14,9 +14,11 @@ Without it a gold is graded as what it is: a number, an option letter or a text 
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,10 @@ CHOICE = "choice"
 """By the likelihood of a row's options: never graded from a completion."""
 LETTER = "letter"
 """The options are shown, and the model writes a letter; of a problem: `letter:ABCD`."""
+_OPENING = re.compile(r"[{\[]")
+_MOST_IN_VAIN = 10_000_000
+"""Characters that are read for JSON that is none: a text of open brackets alone, each tried to its
+end, would take minutes."""
 
 
 def scored(completion: str, gold: str, how: str | None = None, *, ended: bool = True) -> Grade:
@@ -62,10 +68,10 @@ def _partly(found: str, rule: str, score: float, strict: bool | None = None) -> 
 def scored_again(answer: Answer, completion: str | None = None) -> Grade | None:
     """Grade an answer's completion, or a part of it, anew where judging can.
 
-    Never by a user's function, nor by a package that is not installed.
+    Never by a user's function, nor by a package that is not installed, nor in an unknown way.
     """
     how = answer.scoring
-    if how and how.startswith(own_scorer.PREFIX):
+    if how and how.partition(":")[0] not in (*_WAYS, LETTER):
         return None
     if how == "expression" and not expressions.available():
         return None
@@ -112,7 +118,7 @@ def aliases(gold: str) -> list[str]:
     """Return the texts that a gold allows: those of a JSON list, else itself."""
     try:
         found = json.loads(gold)
-    except ValueError:
+    except (ValueError, RecursionError):
         return [gold]
     several = isinstance(found, list) and found and all(isinstance(one, str) for one in found)
     return found if several else [gold]
@@ -142,7 +148,7 @@ def _by_fields(completion: str, gold: str) -> Grade:
 def fields_right(completion: str, gold: str) -> dict[str, bool]:
     """Return of each field of a gold whether the completion's is equal; none where the gold is no
     JSON object."""
-    wanted = _json_of(gold)
+    wanted = _json_or_none(gold)
     if not isinstance(wanted, dict):
         return {}
     value, _ = _last_json(completion) or (None, False)
@@ -154,9 +160,9 @@ def _equal_fields(value: Any, wanted: dict[str, Any]) -> dict[str, bool]:
     return {name: found.get(name, absent) == right for name, right in wanted.items()}
 
 
-def _share_equal(value: Any, wanted: dict[str, Any]) -> float:
+def _share_equal(value: Any, wanted: Any) -> float:
     """Return the share of all fields, those that are too many counted, that are equal."""
-    if not isinstance(value, dict):
+    if not (isinstance(value, dict) and isinstance(wanted, dict) and wanted):
         return 0.0
     return sum(_equal_fields(value, wanted).values()) / len(value.keys() | wanted.keys())
 
@@ -167,7 +173,7 @@ def _json_compared(completion: str, gold: str, compared: Callable[[Any, Any], fl
         return Grade(None, "none", False, False)
     value, alone = found
     shown = json.dumps(value, default=str, ensure_ascii=False)
-    return _partly(shown, "json", compared(value, _json_of(gold)), alone)
+    return _partly(shown, "json", compared(value, _json_or_none(gold)), alone)
 
 
 def _last_json(completion: str) -> tuple[Any, bool] | None:
@@ -177,24 +183,47 @@ def _last_json(completion: str) -> tuple[Any, bool] | None:
 
 
 def _json_of(text: str) -> Any:
-    return json.loads(text, parse_float=Decimal, parse_int=Decimal, parse_constant=refuse_constant)
+    """Return a JSON value, its numbers exact. Raises ValueError."""
+    try:
+        return json.loads(
+            text, parse_float=_exact, parse_int=Decimal, parse_constant=refuse_constant
+        )
+    except RecursionError as error:
+        raise ValueError("lists or objects lie too deep in each other") from error
+
+
+def _json_or_none(gold: str) -> Any:
+    """Return a gold's value; None, which equals no object or list, where it is no JSON."""
+    try:
+        return _json_of(gold)
+    except ValueError:
+        return None
+
+
+def _exact(number: str) -> Decimal:
+    try:
+        return Decimal(number)
+    except InvalidOperation as error:
+        raise ValueError("a number's exponent is too large") from error
 
 
 def _json_values(text: str) -> Iterator[tuple[Any, bool]]:
     """Yield every outermost JSON object or list of a text, with whether it is all of it."""
-    reader = json.JSONDecoder(parse_float=Decimal, parse_int=Decimal)
-    at = 0
-    while True:
-        starts = [place for mark in "{[" if (place := text.find(mark, at)) >= 0]
-        if not starts:
-            return
+    reader = json.JSONDecoder(parse_float=_exact, parse_int=Decimal)
+    at, left = 0, _MOST_IN_VAIN
+    while left > 0 and (found := _OPENING.search(text, at)):
+        start = found.start()
         try:
-            value, end = reader.raw_decode(text, min(starts))
-        except (ValueError, RecursionError):
-            at = min(starts) + 1
-            continue
-        yield value, not text[: min(starts)].strip() and not text[end:].strip()
-        at = end
+            value, end = reader.raw_decode(text, start)
+        except RecursionError:
+            at, left = start + 1, left - 4 * sys.getrecursionlimit()
+        except ValueError as error:
+            stopped = error.pos if isinstance(error, json.JSONDecodeError) else len(text)
+            # The error counts the lines up to it, and is itself a little work.
+            at, left = start + 1, left - (stopped - start) - stopped // 64 - 250
+        else:
+            yield value, not text[:start].strip() and not text[end:].strip()
+            at = end
 
 
 def _by_expression(completion: str, gold: str) -> Grade:

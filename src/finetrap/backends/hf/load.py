@@ -125,16 +125,24 @@ def _with_adapter(spec: ModelSpec, folder: Path, device: torch.device) -> Opened
 
 
 def tokens_of(opened: Opened, form: Format) -> Tokens:
-    """Return the tokenizer of an opened model with the rules of that model."""
+    """Return the tokenizer of an opened model with the rules of that model. Raises BadModel."""
     generation = getattr(opened.network, "generation_config", None)
     ends: int | list[int] | None = getattr(generation, "eos_token_id", None)
-    return Tokens(
-        opened.tokenizer,
-        form=form,
-        context=context_length(opened.network.config, opened.tokenizer),
-        vocabulary=opened.network.get_input_embeddings().weight.shape[0],
-        more_ends=ends if isinstance(ends, list) else [] if ends is None else [ends],
-    )
+    try:
+        return Tokens(
+            opened.tokenizer,
+            form=form,
+            context=context_length(opened.network.config, opened.tokenizer),
+            vocabulary=opened.network.get_input_embeddings().weight.shape[0],
+            more_ends=ends if isinstance(ends, list) else [] if ends is None else [ends],
+        )
+    except FAULTS as error:
+        if isinstance(error, FinetrapError) or out_of_memory(error):
+            raise
+        raise BadModel(
+            f"the model's tokenizer cannot be used: {_in_a_line(error)}; are its files "
+            "(tokenizer.json, tokenizer_config.json) those of this model, whole and unchanged?"
+        ) from error
 
 
 def context_length(config: Any, tokenizer: Any) -> int | None:
@@ -244,7 +252,6 @@ def _looks_like_a_path(source: str) -> bool:
 
 
 def _explain(spec: ModelSpec, error: Exception, *, on_hub: bool) -> str:
-    cause = (str(error).strip() or type(error).__name__).splitlines()[0]
     if "trust_remote_code" in str(error):
         return (
             f"model '{spec.name}': '{spec.source}' needs Python code of its own (`auto_map` in its "
@@ -259,7 +266,11 @@ def _explain(spec: ModelSpec, error: Exception, *, on_hub: bool) -> str:
         )
     if on_hub:
         return hub.missing_model(spec, error)
-    return f"model '{spec.source}' cannot be opened: {cause}"
+    return f"model '{spec.source}' cannot be opened: {_in_a_line(error)}"
+
+
+def _in_a_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 @contextmanager

@@ -287,6 +287,13 @@ def _policy_head(tokenizer: Any) -> list[int]:
     return list(full[: next(places, 0)])
 
 
+_TEMPLATE_FAULTS = (
+    *(TemplateError, TypeError, ValueError, LookupError, ArithmeticError, AttributeError),
+    RuntimeError,
+)
+"""What a template raises by itself, or the Python that it calls."""
+
+
 def _render(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, ask: bool) -> str:
     """Write messages in the chat template, with the date pinned and thinking switched off.
 
@@ -302,7 +309,7 @@ def _render(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, ask: bool)
             date_string=TODAY.strftime("%d %b %Y"),
             chat_template=_PINNED_CLOCK + tokenizer.get_chat_template(),
         )
-    except TemplateError as error:
+    except _TEMPLATE_FAULTS as error:
         roles = ", ".join(m["role"] for m in messages)
         raise BadModel(
             f"the model's chat template refuses the messages {roles}: {error}; put the text of a "

@@ -51,6 +51,8 @@ def read_any(path: Path) -> list[Row]:
         whole = _one_object(read_text(path))
         if whole is not None:
             found = _rows_inside(path, whole)
+            if found == []:
+                raise BadData(f"{path}: no rows; give a file that holds some")
             if found is not None:
                 return found
     return read_rows(path)
@@ -97,7 +99,7 @@ def _rows_inside(path: Path, whole: dict[str, Any]) -> list[Row] | None:
                 f"{path}: samples of {len(samples)} tasks; write the list of each to a file"
             )
         samples = next(iter(samples.values()))
-    if isinstance(samples, list) and ("eval" in whole or "results" in whole):
+    if isinstance(samples, list) and samples and ("eval" in whole or "results" in whole):
         places = [f"{path}, sample {number}" for number in range(1, len(samples) + 1)]
         return [(p, as_object(p, one)) for p, one in zip(places, samples, strict=True)]
     if "eval" in whole and "status" in whole:

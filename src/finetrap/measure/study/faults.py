@@ -58,7 +58,7 @@ def _validated(kind: type[T], table: Mapping[str, Any]) -> tuple[T, list[str]]:
             found = {_existing(e["loc"], sound): e["type"] for e in error.errors()}
         # Whatever later rounds find is only a consequence of what was left out.
         faults = faults or [_say_fault(kind, sound, loc, type_) for loc, type_ in found.items()]
-        for location in sorted(found, key=repr, reverse=True):
+        for location in sorted(found, key=_from_front, reverse=True):
             _remove(sound, location)
 
 
@@ -71,6 +71,11 @@ def _existing(location: Location, table: Any) -> Location:
             return location[:depth]
         table = table[part]
     return location
+
+
+def _from_front(location: Location) -> list[tuple[str, int]]:
+    """Return what orders locations so that the entries of a list, however many, are in theirs."""
+    return [("", part) if isinstance(part, int) else (part, -1) for part in location]
 
 
 def _remove(table: Any, location: Location) -> None:

@@ -14,6 +14,7 @@ from finetrap.measure.study.faults import checked_model
 from finetrap.measure.study.forms import prompts_of
 from finetrap.measure.study.toml import read_toml
 from finetrap.records import ModelSpec
+from finetrap.text.paths import place_of
 
 
 def resolve(entry: str, base: Path, settings: Mapping[str, Any]) -> ModelSpec:
@@ -64,7 +65,7 @@ def _name_and_table(
     if settings.get("source"):
         return entry, {}, base
     if entry.endswith(".toml"):
-        return _from_file(base / entry)
+        return _from_file(place_of(entry, base))
     if entry in known:
         return entry, known[entry], catalog.FOLDER
     found = backend_of(entry).named(entry, base)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -76,13 +77,12 @@ def overridden(table: Mapping[str, Any], overrides: Mapping[str, object]) -> dic
 
 def _key_parts(dotted: str) -> list[str]:
     """Split a dotted key as TOML does, quoted parts included."""
-    try:
+    parts: list[str] = []
+    with suppress(tomllib.TOMLDecodeError, *_TOO_MUCH):
         table: Any = tomllib.loads(f"{dotted} = 0")
-    except (tomllib.TOMLDecodeError, *_TOO_MUCH) as error:
-        raise BadInput(f"--set {dotted}: not a key; write for example train.epochs=2") from error
-    parts = []
-    while isinstance(table, dict):
-        (part,) = table
-        parts.append(part)
-        table = table[part]
-    return parts
+        while isinstance(table, dict) and len(table) == 1:
+            ((part, table),) = table.items()
+            parts.append(part)
+        if parts and table == 0:  # a text with a comment or a line end is more, or less, than a key
+            return parts
+    raise BadInput(f"--set {dotted}: not a key; write for example train.epochs=2")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -30,8 +31,11 @@ from finetrap.backends.hf.network import Network
 from finetrap.catalog import NEEDS_MORE, OWN_KEYS, check_peft, moves_base_weights
 from finetrap.errors import BadInput, BadModel, Unsupported, nearest
 
-REFUSALS = (ValueError, TypeError, LookupError, ImportError, AttributeError, NotImplementedError)
-"""What PEFT raises where a table does not suit it or the model."""
+REFUSALS = (
+    *(ValueError, TypeError, LookupError, ImportError, AttributeError, NotImplementedError),
+    re.error,
+)
+"""What PEFT raises where a table does not suit it or the model; some settings are patterns."""
 
 
 class Adapter:
