@@ -25,9 +25,16 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import is_gguf_available, logging
 
 from finetrap.backends.hf import gguf_files, hub, source
-from finetrap.backends.hf.tokens import Tokens
+from finetrap.backends.hf.tokens import Tokens, usable
 from finetrap.backends.hf.training.adapters import merged_into
-from finetrap.errors import BadModel, FinetrapError, MissingPackage, NotFinite, out_of_memory
+from finetrap.errors import (
+    BadModel,
+    FinetrapError,
+    MissingPackage,
+    NotFinite,
+    opening,
+    out_of_memory,
+)
 from finetrap.records import ModelSpec
 from finetrap.references import Format
 from finetrap.text.paths import place_of
@@ -117,24 +124,44 @@ def _with_adapter(spec: ModelSpec, folder: Path, device: torch.device) -> Opened
         network = merged_into(opened.network, folder)
         tokenizer = opened.tokenizer
         if any((folder / name).is_file() for name in source.TOKENIZER_FILES):
-            tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+            found = {"pretrained_model_name_or_path": str(folder), "trust_remote_code": False}
+            tokenizer = tokenizer_at(**found)
     _check_finite(network)
     method = source.adapter_settings(folder).get("peft_type", "")
     facts = {**opened.made_from, "adapter": f"{method}, merged into {base.source}"}
     return Opened(network.eval().requires_grad_(False), tokenizer, opened.stored_bytes, facts)
 
 
+def tokenizer_at(**where: Any) -> Any:
+    """Open a tokenizer. Raises BadModel, and what transformers raises of one that is not there."""
+    with usable(f"in {where['pretrained_model_name_or_path']}", through=FAULTS):
+        return AutoTokenizer.from_pretrained(**where)
+
+
 def tokens_of(opened: Opened, form: Format) -> Tokens:
-    """Return the tokenizer of an opened model with the rules of that model."""
+    """Return the tokenizer of an opened model with the rules of that model. Raises BadModel."""
     generation = getattr(opened.network, "generation_config", None)
-    ends: int | list[int] | None = getattr(generation, "eos_token_id", None)
-    return Tokens(
-        opened.tokenizer,
-        form=form,
-        context=context_length(opened.network.config, opened.tokenizer),
-        vocabulary=opened.network.get_input_embeddings().weight.shape[0],
-        more_ends=ends if isinstance(ends, list) else [] if ends is None else [ends],
-    )
+    ends = getattr(generation, "eos_token_id", None)
+    more_ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
+    if not all(type(end) is int for end in more_ends):
+        raise BadModel(
+            f"{opened.network.name_or_path}/generation_config.json: found eos_token_id = "
+            f"{opening(str(ends))}; give the number of a token, or a list of such numbers"
+        )
+    length = getattr(opened.tokenizer, "model_max_length", None)
+    if length is not None and type(length) not in (int, float):
+        raise BadModel(
+            f"{opened.tokenizer.name_or_path}/tokenizer_config.json: found model_max_length = "
+            f"{opening(str(length))}; give a number of tokens, or leave it out"
+        )
+    with usable():
+        return Tokens(
+            opened.tokenizer,
+            form=form,
+            context=context_length(opened.network.config, opened.tokenizer),
+            vocabulary=opened.network.get_input_embeddings().weight.shape[0],
+            more_ends=more_ends,
+        )
 
 
 def context_length(config: Any, tokenizer: Any) -> int | None:
@@ -153,7 +180,7 @@ def _from_pretrained(
     pinned: dict[str, Any] = {**where, "trust_remote_code": spec.trust_remote_code}
     with gguf_files.reading() if "gguf_file" in where else nullcontext():
         config = AutoConfig.from_pretrained(**pinned)
-        tokenizer = AutoTokenizer.from_pretrained(**pinned)
+        tokenizer = tokenizer_at(**pinned)
         stored = getattr(config, "dtype", None) or torch.float32
         safe = None if spec.allow_pickle or "gguf_file" in where else True
         network, report = _with_weights(config=config, use_safetensors=safe, **pinned)
