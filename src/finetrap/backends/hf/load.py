@@ -217,11 +217,16 @@ def _unpacked(network: Any, file: Path) -> dict[str, str]:
 
 
 def _with_weights(**settings: Any) -> tuple[Any, Any]:
-    """Load a model and what was found of its weights, with torch's attention if it knows of it."""
+    """Load a model and what was found of its weights, with torch's attention if it knows of it.
+
+    torch's caps no scores: with it, transformers 5.20 leaves out Gemma 2's cap and says nothing.
+    """
+    capped = getattr(settings["config"].get_text_config(), "attn_logit_softcapping", None)
+    attention = "eager" if capped else "sdpa"
     settings = {**settings, "dtype": torch.float32, "output_loading_info": True}
     loads: Any = AutoModelForCausalLM.from_pretrained
     try:
-        found: tuple[Any, Any] = loads(attn_implementation="sdpa", **settings)
+        found: tuple[Any, Any] = loads(attn_implementation=attention, **settings)
     except ValueError as fault:
         if "attn_implementation" not in str(fault):
             raise
