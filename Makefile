@@ -1,5 +1,6 @@
 # make demo: install and run the shipped study.
 # make test: install, check and test.  make test-all: every family, method and width besides.
+# make lowest: the tests with the lowest versions that pyproject.toml allows, on Python 3.10.
 # make torture: kill, damage and mislead a study, and write docs/reliability.md (half an hour).
 # make canary: measure a few pinned cells, and explain what an upgrade moved (a minute).
 # make docs: build the site.
@@ -7,11 +8,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOWEST := build/lowest
 
 # A worker for each core, one thread each, in an order drawn anew; its seed is printed first.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: demo test test-all torture canary check docs findings reference notebook picture clean
+.PHONY: demo test test-all lowest torture canary check docs findings reference notebook picture clean
 
 demo: $(VENV)/.installed
 	$(BIN)/finetrap demo
@@ -21,6 +23,12 @@ test: check
 
 test-all: check
 	$(PYTEST) -m ""
+
+# Another Python: make lowest PYTHON=python3.11
+lowest: PYTHON = python3.10
+lowest: BIN = $(LOWEST)/bin
+lowest: $(LOWEST)/.tested
+	$(PYTEST)
 
 torture: $(VENV)/.tested
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.torture
@@ -71,6 +79,13 @@ $(VENV)/.tested: $(VENV)/.installed
 
 $(VENV)/.documented: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .[docs]
+	touch $@
+
+$(LOWEST)/.tested: pyproject.toml benchmarks/lowest.py
+	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check packaging tomli
+	$(LOWEST)/bin/python -m benchmarks.lowest test > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c $(LOWEST)/constraints.txt -e .[test]
 	touch $@
 
 clean:

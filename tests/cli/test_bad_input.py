@@ -118,6 +118,16 @@ def test_a_model_folder_without_weights_is_refused(tmp_path):
     refused(tmp_path, "run", "bad.toml", said=["weights"])
 
 
+def test_a_tokenizer_of_another_shape_is_bad_input_and_its_cells_remain(tmp_path):
+    checkpoint(tmp_path / "model")
+    file = tmp_path / "model" / "tokenizer.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "model": []}))
+    (tmp_path / "bad.toml").write_text(STUDY.replace("mini-0.1m", "./model"))
+    refused(tmp_path, "run", "bad.toml", said=["tokenizer", "save_pretrained"])
+    remaining = finetrap("status", "bad.toml", "--json", cwd=tmp_path)
+    assert json.loads(remaining.stdout)["remaining"] == 2
+
+
 def test_a_tokenizer_without_a_pad_token_simply_works(tmp_path):
     checkpoint(tmp_path / "model")
     file = tmp_path / "model" / "tokenizer_config.json"

@@ -5,14 +5,20 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import struct
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
 
+from finetrap import miniature
+from finetrap.backends.hf import source
 from finetrap.cli import main
+
+MINIATURE = Path(miniature.__file__).parent / "checkpoints" / "mini-0.1m"
 
 STUDY = """name = "bad"
 models = ["toy:base=0.6"]
@@ -185,6 +191,19 @@ MODELS: dict[str, dict[str, bytes]] = {
     "a pickle": {"config.json": json.dumps(CONFIG).encode(), "pytorch_model.bin": b"\x80\x04."},
 }
 
+SHAPES = {
+    "a list": b"[]",
+    "null": b"null",
+    "a number": b"3",
+    "a text": b'"x"',
+    "deep": DEEP.encode(),
+    "10,000 digits": DIGITS.encode(),
+    "half an object": b"{",
+    "of no bytes": b"",
+    "not UTF-8": b'{"a": "\xff"}',
+    "NUL bytes": bytes(99),
+}
+
 OPTIONS = {
     "unknown verb": ["mesure"],
     "unknown option": ["run", "style", "--wrokers", "2"],
@@ -308,6 +327,23 @@ def test_model_folders(model: str, refused: Refused) -> None:
         Path("model", name).write_bytes(content)
     Path("bad.toml").write_text(STUDY.replace("toy:base=0.6", "./model"))
     assert "model" in refused("run", "bad.toml", "--workers", "1")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        pytest.param(n, s, marks=[] if n == "tokenizer.json" or s == "a list" else pytest.mark.full)
+        for n, s in product(source.SETTINGS, SHAPES)
+    ],
+)
+def test_a_file_of_settings_beside_a_whole_model(name: str, shape: str, refused: Refused) -> None:
+    shutil.copytree(MINIATURE, "model")
+    Path("model", name).write_bytes(SHAPES[shape])
+    Path("bad.toml").write_text(STUDY.replace("toy:base=0.6", "./model"))
+    said = refused("plan", "bad.toml")
+    assert f"model/{name} " in said
+    assert "JSON object" in said
+    assert "save the model again" in said
 
 
 @pytest.mark.parametrize("option", OPTIONS)

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from finetrap import miniature
-from finetrap.backends.hf.load import load_checkpoint
+from finetrap.backends.hf.load import load_checkpoint, tokens_of
 from finetrap.errors import BadInput, NotFinite, out_of_memory
 from finetrap.records import ModelSpec
 
@@ -57,7 +57,8 @@ def opened(folder: Path, name: str, content: bytes) -> bool:
     (folder / name).write_bytes(content)
     spec = ModelSpec("mini", str(folder), "sha256:0")
     try:
-        load_checkpoint(spec, torch.device("cpu"))
+        words = tokens_of(load_checkpoint(spec, torch.device("cpu")), "auto")
+        words.pair("Tom has 3 apples.", " 15")
         return True
     except (BadInput, NotFinite):
         return False
@@ -95,7 +96,9 @@ def test_weights_with_a_damaged_header_are_opened_or_refused(
     opened(folder, "model.safetensors", struct.pack("<Q", stated) + written + tensors)
 
 
-@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"]
+)
 @FEW
 @given(data=st.data())
 def test_a_damaged_file_of_a_model_is_opened_or_refused(

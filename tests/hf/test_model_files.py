@@ -88,6 +88,50 @@ def test_weights_that_are_a_program_do_not_run(tmp_path):
     assert not (tmp_path / "mark").exists()
 
 
+def test_a_tokenizer_without_its_model_is_a_bad_model_and_says_where_it_lies(tmp_path):
+    for fault in ({"model": []}, {"pre_tokenizer": 3}, {"added_tokens": {}}):
+        folder = write_llama(tmp_path)
+        table = json.loads((folder / "tokenizer.json").read_text())
+        (folder / "tokenizer.json").write_text(json.dumps({**table, **fault}))
+        with pytest.raises(BadModel, match=f"tokenizer cannot be used .in {folder}.: .*; put the"):
+            load.load_checkpoint(spec(folder), torch.device("cpu"))
+
+
+def test_a_tokenizer_that_fails_on_a_text_is_a_bad_model(tmp_path):
+    folder = write_llama(tmp_path)
+    table = json.loads((folder / "tokenizer.json").read_text())
+    words = {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "none"}
+    whole = {**table, "model": words, "added_tokens": [], "post_processor": None}
+    (folder / "tokenizer.json").write_text(json.dumps(whole))
+    with pytest.raises(BadModel, match=r"cannot be used \(on '.*'\): .*Missing \[UNK\] token"):
+        open_model(spec(folder), Limits())
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        *(("generation_config.json", "eos_token_id", v) for v in ({}, [[]], "x", True, [1, None])),
+        *(("tokenizer_config.json", "model_max_length", v) for v in ({}, [], "x", True)),
+    ],
+)
+def test_a_setting_of_another_type_is_named_with_its_file(tmp_path, name, key, value):
+    folder = write_llama(tmp_path)
+    table = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps({**table, key: value}))
+    with pytest.raises(BadModel, match=f"{folder}/{name}: found {key} = .*; give"):
+        open_model(spec(folder), Limits())
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ messages + 3 }}", "{{ 1 / 0 }}", "{{ messages() }}", "{% include 'x' %}"]
+)
+def test_a_chat_template_that_fails_in_any_way_is_a_bad_model(tmp_path, template):
+    folder = write_llama(tmp_path)
+    (folder / "chat_template.jinja").write_text(template)
+    with pytest.raises(BadModel, match="the model's chat template refuses the messages user"):
+        open_model(spec(folder), Limits())
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_weights_that_are_not_finite_are_named(tmp_path, value):
     folder = write_llama(tmp_path)

@@ -25,9 +25,16 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import is_gguf_available, logging
 
 from finetrap.backends.hf import gguf_files, hub, source
-from finetrap.backends.hf.tokens import Tokens
+from finetrap.backends.hf.tokens import Tokens, usable
 from finetrap.backends.hf.training.adapters import merged_into
-from finetrap.errors import BadModel, FinetrapError, MissingPackage, NotFinite, out_of_memory
+from finetrap.errors import (
+    BadModel,
+    FinetrapError,
+    MissingPackage,
+    NotFinite,
+    opening,
+    out_of_memory,
+)
 from finetrap.records import ModelSpec
 from finetrap.references import Format
 from finetrap.text.paths import place_of
@@ -117,32 +124,44 @@ def _with_adapter(spec: ModelSpec, folder: Path, device: torch.device) -> Opened
         network = merged_into(opened.network, folder)
         tokenizer = opened.tokenizer
         if any((folder / name).is_file() for name in source.TOKENIZER_FILES):
-            tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+            found = {"pretrained_model_name_or_path": str(folder), "trust_remote_code": False}
+            tokenizer = tokenizer_at(**found)
     _check_finite(network)
     method = source.adapter_settings(folder).get("peft_type", "")
     facts = {**opened.made_from, "adapter": f"{method}, merged into {base.source}"}
     return Opened(network.eval().requires_grad_(False), tokenizer, opened.stored_bytes, facts)
 
 
+def tokenizer_at(**where: Any) -> Any:
+    """Open a tokenizer. Raises BadModel, and what transformers raises of one that is not there."""
+    with usable(f"in {where['pretrained_model_name_or_path']}", through=FAULTS):
+        return AutoTokenizer.from_pretrained(**where)
+
+
 def tokens_of(opened: Opened, form: Format) -> Tokens:
     """Return the tokenizer of an opened model with the rules of that model. Raises BadModel."""
     generation = getattr(opened.network, "generation_config", None)
-    ends: int | list[int] | None = getattr(generation, "eos_token_id", None)
-    try:
+    ends = getattr(generation, "eos_token_id", None)
+    more_ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
+    if not all(type(end) is int for end in more_ends):
+        raise BadModel(
+            f"{opened.network.name_or_path}/generation_config.json: found eos_token_id = "
+            f"{opening(str(ends))}; give the number of a token, or a list of such numbers"
+        )
+    length = getattr(opened.tokenizer, "model_max_length", None)
+    if length is not None and type(length) not in (int, float):
+        raise BadModel(
+            f"{opened.tokenizer.name_or_path}/tokenizer_config.json: found model_max_length = "
+            f"{opening(str(length))}; give a number of tokens, or leave it out"
+        )
+    with usable():
         return Tokens(
             opened.tokenizer,
             form=form,
             context=context_length(opened.network.config, opened.tokenizer),
             vocabulary=opened.network.get_input_embeddings().weight.shape[0],
-            more_ends=ends if isinstance(ends, list) else [] if ends is None else [ends],
+            more_ends=more_ends,
         )
-    except FAULTS as error:
-        if isinstance(error, FinetrapError) or out_of_memory(error):
-            raise
-        raise BadModel(
-            f"the model's tokenizer cannot be used: {_in_a_line(error)}; are its files "
-            "(tokenizer.json, tokenizer_config.json) those of this model, whole and unchanged?"
-        ) from error
 
 
 def context_length(config: Any, tokenizer: Any) -> int | None:
@@ -161,7 +180,7 @@ def _from_pretrained(
     pinned: dict[str, Any] = {**where, "trust_remote_code": spec.trust_remote_code}
     with gguf_files.reading() if "gguf_file" in where else nullcontext():
         config = AutoConfig.from_pretrained(**pinned)
-        tokenizer = AutoTokenizer.from_pretrained(**pinned)
+        tokenizer = tokenizer_at(**pinned)
         stored = getattr(config, "dtype", None) or torch.float32
         safe = None if spec.allow_pickle or "gguf_file" in where else True
         network, report = _with_weights(config=config, use_safetensors=safe, **pinned)
@@ -198,11 +217,16 @@ def _unpacked(network: Any, file: Path) -> dict[str, str]:
 
 
 def _with_weights(**settings: Any) -> tuple[Any, Any]:
-    """Load a model and what was found of its weights, with torch's attention if it knows of it."""
+    """Load a model and what was found of its weights, with torch's attention if it knows of it.
+
+    torch's caps no scores: with it, transformers 5.20 leaves out Gemma 2's cap and says nothing.
+    """
+    capped = getattr(settings["config"].get_text_config(), "attn_logit_softcapping", None)
+    attention = "eager" if capped else "sdpa"
     settings = {**settings, "dtype": torch.float32, "output_loading_info": True}
     loads: Any = AutoModelForCausalLM.from_pretrained
     try:
-        found: tuple[Any, Any] = loads(attn_implementation="sdpa", **settings)
+        found: tuple[Any, Any] = loads(attn_implementation=attention, **settings)
     except ValueError as fault:
         if "attn_implementation" not in str(fault):
             raise

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from finetrap.backends import Row
 from finetrap.backends.hf import source
 from finetrap.backends.hf.kernels.alike import RAISED
-from finetrap.backends.hf.load import FAULTS, Opened, quiet, tokens_of
+from finetrap.backends.hf.load import FAULTS, Opened, quiet, tokenizer_at, tokens_of
 from finetrap.backends.hf.training.adapters import kinds_of_layers, put_on
 from finetrap.backends.hf.training.member import shown_row
 from finetrap.errors import BadInput, BadModel
@@ -71,7 +71,7 @@ def open_reader(spec: ModelSpec) -> Reader | None:
             config = AutoConfig.from_pretrained(**where)
             core = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
         with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(**where)
+            tokenizer = tokenizer_at(**where)
     except UNREADABLE:
         return None
     return Reader(spec, Opened(core, tokenizer, 0))

@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from finetrap.errors import BadInput, BadModel
+from finetrap.errors import BadInput, BadModel, opening
 from finetrap.records import ModelSpec
 from finetrap.text.paths import place_of
 
@@ -30,6 +30,12 @@ TOKENIZER_FILES = (
     "sentencepiece.bpe.model",
     "tekken.json",
 )
+SETTINGS = (
+    *("config.json", "generation_config.json", "model.safetensors.index.json"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    "vocab.json",
+)
+"""Files of a checkpoint folder that each hold a JSON object, where they are there."""
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _AT_REVISION = re.compile(r"([\w.-]+/[\w.-]+)@([\w./-]+)")
 _IN_REPOSITORY = re.compile(r"([\w.-]+/[\w.-]+?)(?:@([\w./-]+))?:([\w./-]+\.gguf)")
@@ -121,9 +127,12 @@ def _place(source: str, home: Path) -> Path | None:
         found = "has no config.json and no " + ADAPTER if place.is_dir() else "is not a model"
         found = found if place.exists() else "does not exist"
         missing = f"{place} {found}: give a folder that save_pretrained wrote, or a .gguf file"
-    if is_gguf(place) or any((place / name).is_file() for name in ("config.json", ADAPTER)):
-        return place
-    raise BadModel(missing)
+    if not is_gguf(place) and not any((place / f).is_file() for f in ("config.json", ADAPTER)):
+        raise BadModel(missing)
+    for name in SETTINGS:
+        if (place / name).is_file():
+            settings_in(place / name)
+    return place
 
 
 def _split(source: str) -> tuple[str, str]:
@@ -155,12 +164,19 @@ def _is_on_hub(source: str) -> bool:
 
 def adapter_settings(folder: Path) -> dict[str, Any]:
     """Return an adapter's own configuration. Raises BadModel."""
+    return settings_in(folder / ADAPTER)
+
+
+def settings_in(file: Path) -> dict[str, Any]:
+    """Return what a file of a model says, a JSON object. Raises BadModel."""
+    remedy = "as save_pretrained writes it; save the model again, or take the file of its origin"
     try:
-        told = json.loads((folder / ADAPTER).read_bytes())
+        told = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise BadModel(f"{folder / ADAPTER} cannot be read: {error}") from error
+        raise BadModel(f"{file} cannot be read: {error}; give a JSON object, {remedy}") from error
     if not isinstance(told, dict):
-        raise BadModel(f"{folder / ADAPTER} is no table of settings; save the adapter again")
+        found = opening(json.dumps(told))
+        raise BadModel(f"{file} holds {found}, which is no JSON object of settings, {remedy}")
     return told
 
 

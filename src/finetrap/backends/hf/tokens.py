@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
-from jinja2 import TemplateError
-
-from finetrap.errors import BadModel, ContextTooLong
+from finetrap.errors import BadModel, ContextTooLong, FinetrapError, opening, out_of_memory
 from finetrap.records import content_hash
 from finetrap.references import Format
 from finetrap.text.turns import opens_reasoning
@@ -48,6 +46,23 @@ _PINNED_CLOCK = (
     f"{{% macro strftime_now(format) %}}{{{{ format{_DATE} }}}}{{% endmacro %}}{{{{ '' }}}}"
 )
 """Put before a template, it hides the clock that transformers lends to templates."""
+
+
+@contextmanager
+def usable(at: str = "", through: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Raise BadModel for what a tokenizer raises, whose library has no exception of its own; what
+    is to be told elsewhere goes `through`."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, (FinetrapError, *through)) or out_of_memory(error):
+            raise
+        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+        where = f" ({at})" if at else ""
+        raise BadModel(
+            f"the model's tokenizer cannot be used{where}: {cause}; put the tokenizer files that "
+            "the model was trained with beside it, as save_pretrained writes them"
+        ) from error
 
 
 class Pair(NamedTuple):
@@ -177,7 +192,8 @@ class Tokens:
         return list(self._encoded(text))
 
     def _encode(self, text: str) -> tuple[int, ...]:
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        with usable(f"on {opening(text)}"):
+            ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         if ids and max(ids) >= self._vocabulary:
             raise BadModel(
                 f"the tokenizer writes {self.piece(max(ids))!r} as token {max(ids)} and the "
@@ -287,13 +303,6 @@ def _policy_head(tokenizer: Any) -> list[int]:
     return list(full[: next(places, 0)])
 
 
-_TEMPLATE_FAULTS = (
-    *(TemplateError, TypeError, ValueError, LookupError, ArithmeticError, AttributeError),
-    RuntimeError,
-)
-"""What a template raises by itself, or the Python that it calls."""
-
-
 def _render(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, ask: bool) -> str:
     """Write messages in the chat template, with the date pinned and thinking switched off.
 
@@ -309,7 +318,9 @@ def _render(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, ask: bool)
             date_string=TODAY.strftime("%d %b %Y"),
             chat_template=_PINNED_CLOCK + tokenizer.get_chat_template(),
         )
-    except _TEMPLATE_FAULTS as error:
+    except Exception as error:  # whatever the template does
+        if out_of_memory(error):
+            raise
         roles = ", ".join(m["role"] for m in messages)
         raise BadModel(
             f"the model's chat template refuses the messages {roles}: {error}; put the text of a "

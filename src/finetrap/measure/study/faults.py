@@ -115,7 +115,8 @@ def _field(kind: type[Table], location: Location) -> tuple[type[Table], str]:
 
 
 def _is_table(annotation: object) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, Table)
+    plain = get_origin(annotation) is None  # Python 3.10 calls list[str] a type
+    return plain and isinstance(annotation, type) and issubclass(annotation, Table)
 
 
 def shown(value: object) -> str:

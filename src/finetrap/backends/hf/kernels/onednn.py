@@ -2,7 +2,8 @@
 
 torch multiplies fp32 by MKL there. On the processors that were measured, EPYCs, oneDNN is faster,
 of few rows above all if a weight lies in the order in which it is read (docs/log.md). And what it
-makes of a row in fp32 does not depend on how many other rows there are.
+makes of a row in fp32 does not depend on how many other rows there are; with torch 2.8 to 2.10 it
+does, and on the order of the weight too: there torch multiplies fp32 itself.
 """
 
 from __future__ import annotations
@@ -110,7 +111,23 @@ def _types() -> frozenset[torch.dtype]:
     has: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if not has or torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
         return frozenset()
+    found = {torch.float32} if _sums_alike() else set()
     has_half = operator(HAS_BF16)
     if has_half is not None and has_half():
-        return frozenset({torch.float32, torch.bfloat16})
-    return frozenset({torch.float32})
+        found.add(torch.bfloat16)
+    return frozenset(found)
+
+
+def _sums_alike() -> bool:
+    """Whether few rows, many, and a weight in oneDNN's order give the same bits in fp32."""
+    multiply, reorder = operator(LINEAR), operator(REORDER)
+    if multiply is None or reorder is None:
+        return multiply is not None
+    with torch.no_grad():
+        drawn = torch.Generator("cpu").manual_seed(0)
+        exact: dict[str, Any] = {"generator": drawn, "dtype": torch.float32, "device": "cpu"}
+        weight, rows = (torch.randn(n, 300, **exact) for n in (256, 64))
+        many = multiply(rows, weight, None, "none", [], "")
+        few = multiply(rows[:2], weight, None, "none", [], "")
+        packed = multiply(rows, reorder(weight), None, "none", [], "")
+    return torch.equal(many[:2], few) and torch.equal(many, packed)
