@@ -148,3 +148,131 @@ def test_options_that_are_listed_beyond_the_usual_letters_are_found():
     assert find_letter("So it is G", "ABCDEFG").value == "G"
     assert find_letter("The answer is R.", "PQR").value == "R"
     assert find_letter("The answer is A.", "PQR").value is None
+
+
+@pytest.mark.parametrize(
+    "filler",
+    [
+        *("the", "option", "choice", "letter", "answer", "definitely", "clearly", "therefore"),
+        *("probably", "most likely", "indeed", "correct", "one", "Option", "*", "_", '"', "'", "“"),
+        *("(", "[", "{", "$", "\\text{", "\\textbf{", "\\mathrm{", ":", "is"),
+    ],
+)
+def test_words_and_marks_before_a_letter_are_passed_over(filler):
+    space = " " if filler[-1].isalpha() else ""
+    assert find_letter(f"The answer is {filler}{space}B.\nNow A is next", "ABCDE").value == "B"
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        *(") x", "] x", ". x", ": x", ", x", "; x", "! x", "? x", "* x", "_ x", "} x", "$ x"),
+        *('" x', "' x", "” x", "", " ", " - x", "-x", " – x", " — x", " (x)", "\n", " because x"),
+        *(
+            " since x",
+            " as x",
+            " is x",
+            " due to x",
+            " for x",
+            " which x",
+            " 20",
+            " \\quad x",
+            "/x",
+        ),
+        *(" and it floats", " or so"),
+    ],
+)
+def test_what_follows_a_letter_shows_that_it_is_one(after):
+    found = find_letter(f"#### B{after}", "ABCDE")
+    assert (found.value, found.rule) == ("B", "hash")
+
+
+@pytest.mark.parametrize("after", [" x", "x", "1"])
+def test_a_letter_before_other_words_is_none(after):
+    assert find_letter(f"#### A{after}", "ABCDE").value is None
+
+
+@pytest.mark.parametrize(
+    "verb", ["choose", "select", "pick", "go with", "answer with", "pick with"]
+)
+@pytest.mark.parametrize("option", ["B", "option B", "choice B", "answer B", "(B)", "**B**", "[B]"])
+def test_every_verb_of_choosing_chooses(verb, option):
+    found = find_letter(f"I {verb} {option} here, as the other was A", "ABCDE")
+    assert (found.value, found.rule) == ("B", "is-correct")
+
+
+@pytest.mark.parametrize("praise", ["correct", "right", "best", "true", "the best", "the true one"])
+@pytest.mark.parametrize("verb", ["is", "are"])
+def test_every_praise_chooses(praise, verb):
+    found = find_letter(f"Now (B) {verb} {praise} of all, as the other was A", "ABCDE")
+    assert (found.value, found.rule) == ("B", "is-correct")
+
+
+@pytest.mark.parametrize("verb", ["are", "can be", "were", "are all", "were all"])
+@pytest.mark.parametrize(
+    "blame", ["wrong", "incorrect", "false", "eliminated", "excluded", "ruled out"]
+)
+@pytest.mark.parametrize("pair", ["B and C", "A, B and C", "B or C", "(B) and (C)", "B, and C"])
+def test_options_that_are_called_wrong_together_are_left_out(verb, blame, pair):
+    assert find_letter(f"It leaves D. Now {pair} {verb} {blame}", "ABCDE").value == "D"
+
+
+@pytest.mark.parametrize(
+    "denial",
+    ["not", "isn't", "isn’t", "neither", "cannot be", "except", "rather than", "not option"],
+)
+def test_every_denial_before_a_letter_denies_it(denial):
+    assert find_letter(f"So D.\nNow it is {denial} (B)", "ABCDE").value == "D"
+
+
+@pytest.mark.parametrize(
+    "denial",
+    [
+        *("is not it", "isn't it", "isn’t it", "is incorrect", "is wrong", "is false", "is out"),
+        *("is impossible", "is a distractor", "is a common distractor"),
+    ],
+)
+def test_every_denial_after_a_letter_denies_it(denial):
+    for letter in ("B", "(B)", "B)"):
+        assert find_letter(f"So D.\nNow {letter} {denial}", "ABCDE").value == "D"
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        *("rule out", "ruled out", "ruling out", "eliminate", "eliminates", "eliminated"),
+        *("exclude", "excluded", "reject", "rejected", "discard", "discarded", "cross out"),
+        *("crossed out",),
+    ],
+)
+def test_every_way_to_rule_an_option_out_does(verb):
+    assert find_letter(f"So D.\nNow we {verb} option (B)", "ABCDE").value == "D"
+
+
+@pytest.mark.parametrize(
+    "left", ["leaving", "so", "thus", "therefore", "hence", "but choose", "and pick", "and select"]
+)
+def test_what_is_left_when_options_are_ruled_out_is_chosen(left):
+    assert find_letter(f"Now we exclude A and B, {left} C", "ABCDE").value == "C"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        *("is", "are", "was", "be", "a", "an", "the", "of", "in", "on", "has", "have", "get"),
+        *("gets", "take", "takes", "called"),
+    ],
+)
+def test_a_letter_after_a_noun_is_part_of_a_name(before):
+    assert find_letter(f"So D.\nNow it {before} vitamin C", "ABCDE").value == "D"
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("option", "options", "choice", "letter", "either", "just", "only", "still", "always"),
+        *("indeed", "clearly", "definitely"),
+    ],
+)
+def test_a_letter_after_a_word_that_is_no_noun_is_a_choice(word):
+    assert find_letter(f"So D.\nNow it is {word} C", "ABCDE").value == "C"

@@ -212,3 +212,118 @@ def test_hashes_open_an_answer_where_they_are_no_heading(text, value, rule):
 def test_marks_are_tried_from_the_last_backwards():
     assert found("#### 5" + "\n#### none" * 15)[0] == "5"
     assert found("#### 5" + "\n\\boxed{none}" * 20)[0] == "5"
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("correct", "right", "wrong", "incorrect", "consistent", "reasonable", "valid"),
+        *("verified", "confirmed", "plausible", "clear", "obvious", "unknown", "**correct**"),
+    ],
+)
+def test_an_answer_that_is_only_praised_or_blamed_is_not_stated_there(word):
+    assert found(f"The answer is 18. That answer is {word} after 5 checks.") == ("18", "answer-is")
+
+
+@pytest.mark.parametrize(
+    "denial",
+    [
+        *("it is not", "they are not", "it was not", "they were not", "it can be not", "it isn't"),
+        *("they aren’t", "it wasn't", "they weren't", "not", "it cannot be", "it can't be"),
+        *("it should not be", "it is not exactly", "it is not just", "it is not $", "it is not **"),
+        *("it is not 1,0", "it is not 2.", "it is not -"),
+    ],
+)
+def test_every_denial_of_a_number_is_one(denial):
+    space = "" if denial[-1] in "$*0.-" else " "
+    assert found(f"She has 18, {denial}{space}20.")[0] == "18"
+
+
+@pytest.mark.parametrize("verb", ["is", "was", "are"])
+@pytest.mark.parametrize(
+    "blame",
+    [
+        *("wrong", "incorrect", "too many", "not right", "not correct", "not valid"),
+        *("not possible", "not final", "not the answer", "not a valid number"),
+    ],
+)
+def test_every_way_to_call_a_number_wrong_is_one(verb, blame):
+    for number in ("20", "$20", "1,020", "20.5"):
+        assert found(f"She has 18, since {number} {verb} {blame}.")[0] == "18"
+
+
+@pytest.mark.parametrize(
+    "calculation",
+    [
+        *("4 * 6", "4*6", "4 × 6", "4 ÷ 2", "4 · 6", "4 + 6", "4 - 2", "4 x 6", "4 pens * 6"),
+        *("4 * $6", "4 * (6", "4 * 6 pens", "4 * 6.", "$4 * 6$", "4 * 1,000", "**4 * 6**"),
+        *("4 * 6 = ?", "4 * 6 = _", "4 * 6 = ...", "4 * 6 = …", "4 * 6 = \\\\", "4 * 6 = **"),
+    ],
+)
+def test_every_calculation_lacks_its_result(calculation):
+    assert found(f"So it is {calculation}")[0] is None
+
+
+@pytest.mark.parametrize("joined", [", ", ",", " and ", " or ", ", and ", ", or ", "  or  "])
+def test_several_numbers_are_joined_in_many_ways(joined):
+    assert found(f"10{joined}18 ")[0] is None
+
+
+@pytest.mark.parametrize("heading", ["1. First", "12) Then", "2: Then", "3.** Then"])
+def test_a_numbered_heading_after_hashes_is_no_answer(heading):
+    assert found(f"#### {heading}\nShe has 18") == ("18", "last-number")
+
+
+@pytest.mark.parametrize("operator", ["-", "+", "*", "×", "÷", "·", "^"])
+def test_a_worked_solution_after_answer_is_read_to_its_end(operator):
+    assert found(f"Answer: 10 {operator} 8 gives it\nso 18")[0] == "18"
+
+
+@pytest.mark.parametrize(
+    "clause",
+    [
+        *("is", "are", "was", "were", "be", "so", "then", "thus", "and", "or", "has", "have"),
+        *("make", "makes", "leave", "leaves", "give", "gives", ".", "!", "?", ",", ";", ":"),
+        *("\n", "<", ">"),
+    ],
+)
+def test_a_clause_after_an_equation_states_anew(clause):
+    assert found(f"He has x = 7 {clause} with 3 days") == ("3", "last-number")
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("Explanation", "Reasoning", "Rationale", "Justification", "Calculation", "Because"),
+        *("This is because", "Here's", "Here’s", "Here is", "**Explanation", "### Explanation"),
+    ],
+)
+def test_every_word_of_explaining_leaves_the_first_line_the_answer(word):
+    assert found(f"18 red pens.\n\n{word} 9 and 9") == ("18", "opening")
+
+
+@pytest.mark.parametrize("word", ["Explanation", "**Rationale", "## Justification"])
+def test_an_explanation_follows_a_sentence_too(word):
+    assert found(f"So she has 18 of them.\n{word}: 9 and 9") == ("18", "opening")
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        *("2\\pi", "2\\sqrt{3}", "\\log 2", "\\ln 2", "\\sin 2", "\\cos 2", "\\tan 2", "2π", "2√3"),
+        *("2^{n}", "2^n", "2n", "2 x", "2y", "(2)z"),
+    ],
+)
+def test_a_box_that_holds_a_formula_holds_no_number(formula):
+    assert found(f"\\boxed{{{formula}}} of 20")[0] is None
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        *(("It was 5? 18", "5"), ("Many; 18", "18"), ("None. 18", "18"), ("Wow! 18", "18")),
+        *(("3! * 3 = 18", "18"), ("$18.50. Or 5", "18.50"), ("10 + 8 = 18. Or 20", "18")),
+    ],
+)
+def test_a_place_is_read_sentence_by_sentence(line, value):
+    assert found(f"<answer>{line}</answer>")[0] == value

@@ -161,7 +161,8 @@ def _spelled_part(match: re.Match[str]) -> str:
 
 
 _ONE = re.compile(
-    r"(?:\b(?:is|are|was|there['’]s|has|have|leaves)(?: only| just| exactly)?|[:={>]|####)[ *_\"]*\Z",
+    r"(?:\b(?:is|are|was|there['’]s|has|have|leaves)(?: only| just| exactly)?|[:={>]|####)"
+    r"[ *_\"]*\Z",
     re.IGNORECASE,
 )
 _IN_WORDS = re.compile(
