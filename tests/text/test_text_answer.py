@@ -141,3 +141,79 @@ def test_a_formula_is_the_same_in_another_spelling(found, gold):
 )
 def test_other_formulas_and_brackets_are_other_answers(found, gold):
     assert not same_text(found, gold)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        *(" because it is", ", because it is", "; since it is", ": due to it", ", as it is"),
+        *(", so it is", ", which is", ", for it is", ", given it", ", but not", " – it is"),
+        *(" — it is", " - the city", " (the city)", " (of 1789)"),
+    ],
+)
+def test_every_reason_is_cut_off(reason):
+    assert grade(f"#### Paris{reason}", "Paris").correct
+
+
+@pytest.mark.parametrize("more", ["-sur-Mer", " (a)", ", Texas", " as it was"])
+def test_what_is_no_reason_belongs_to_the_answer(more):
+    assert not grade(f"#### Paris{more}", "Paris").correct
+
+
+@pytest.mark.parametrize("word", ["yes", "no", "true", "false", "Yes", "NO"])
+def test_yes_and_no_are_whole_answers_before_a_comma(word):
+    assert grade(f"#### {word}, it floats", word).correct
+    assert grade(f"{word}, that would surely float on it", word).correct
+
+
+@pytest.mark.parametrize(
+    "so", ["So", "So,", "Therefore", "Thus", "Hence", "Then", "It is", "It's", "It’s"]
+)
+def test_every_word_of_concluding_is_left_out(so):
+    assert grade(f"We look at it now.\n{so} red wine", "red wine").correct
+
+
+@pytest.mark.parametrize("verb", ["is", "are", "was", "were", "equals", "is the", "are the"])
+def test_every_verb_of_stating_states(verb):
+    assert grade(f"We look at it now.\nThe right one {verb} red wine", "red wine").correct
+
+
+@pytest.mark.parametrize(
+    "unsure",
+    [
+        *("not", "never", "neither", "whether", "if", "may", "maybe", "perhaps", "might", "could"),
+        *("can", "who", "what", "which", "where", "how", "don't see that", "don’t see that"),
+    ],
+)
+def test_every_word_of_doubt_leaves_nothing_stated(unsure):
+    assert not grade(f"We look at it now.\nSo {unsure} the one is red wine", "red wine").correct
+
+
+@pytest.mark.parametrize(
+    "greeting",
+    [
+        *("Sure", "Okay", "OK", "Certainly", "Of course", "Great", "Alright", "Well", "Hm", "Hmm"),
+    ],
+)
+def test_every_greeting_is_no_answer(greeting):
+    assert found(f"{greeting}. It is the well known city of Paris")[1] == "last-line"
+
+
+@pytest.mark.parametrize(
+    "back",
+    ["Wait, it is", "Actually it is", "It is Rome instead, in", "A correction:", "No, it is"],
+)
+def test_every_word_that_takes_back_leaves_the_first_sentence_no_answer(back):
+    assert found(f"Paris. {back} the city of Rome")[1] == "last-line"
+
+
+@pytest.mark.parametrize(
+    "space", ["\\left", "\\right", "\\displaystyle ", "\\,", "\\;", "\\:", "\\!", "\\ ", "~", "$"]
+)
+def test_every_space_of_latex_is_none_in_a_formula(space):
+    assert same_text(f"a+{space}(b)", "a+(b)")
+
+
+@pytest.mark.parametrize("sign", ["+", "-", "*", "/", "^", "_", "=", "<", ">", "√", "π", "\\cup"])
+def test_every_sign_of_a_formula_makes_spaces_void(sign):
+    assert same_text(f"a{sign}b c", f"a {sign} bc")
