@@ -260,3 +260,103 @@ def test_numbers_of_any_length_are_compared_where_neither_is_a_fraction():
 )
 def test_a_noun_is_counted(number, noun, said):
     assert counted(number, noun) == said
+
+
+@pytest.mark.parametrize("whole", ["2 hours", "2 hour", "2 hrs", "2 hr"])
+@pytest.mark.parametrize("part", ["30 minutes", "30 minute", "30 mins", "30 min"])
+@pytest.mark.parametrize("between", [" ", ", ", " and ", ", and "])
+def test_hours_and_minutes_are_written_in_many_ways(whole, between, part):
+    assert worth(f"{whole}{between}{part}") == Fraction(5, 2)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("2 minutes 30 seconds", "2 mins 30 secs", "2 min 30 sec", "2 minute 30 second"),
+        *("2 feet 6 inches", "2 ft 6 in", "2 foot 6 inch", "2½ ", "2 and a half", "2 and one half"),
+        *("2 and a-half", "2 and one-half"),
+    ],
+)
+def test_other_wholes_have_their_halves(text):
+    assert worth(text) == Fraction(5, 2)
+
+
+@pytest.mark.parametrize("whole", ["5 dollars", "5 dollar", "5 euros", "5 euro", "$5"])
+@pytest.mark.parametrize("part", [" and 5 cents", ", 5 cents", " 5 cents", " and 5 cent"])
+def test_cents_are_written_in_many_ways(whole, part):
+    assert worth(f"{whole}{part}") == Fraction(505, 100)
+
+
+@pytest.mark.parametrize("sentence", ["1.5 dollars and 5 cents", "15 dollars and 500 cents"])
+def test_cents_belong_to_whole_dollars_alone_and_have_two_digits(sentence):
+    assert value(sentence) is None
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        *("m2", "m3", " m2", " cm2", " km2", " dm3", " ft2", " in2", "cm2", " kg CO2", " g of NO2"),
+        *(" g of SO4", " l of H2", " g of NH3", " l of CH4", " l of O2", " g of H2O", " m^2"),
+    ],
+)
+def test_a_power_of_a_unit_or_an_index_is_no_number(unit):
+    assert grade(f"So it has 18{unit}", "18").correct
+
+
+@pytest.mark.parametrize("before", ["is", "was", "to", "at", "of", "####", "it is:", "**It is** *"])
+def test_minus_in_words_is_a_sign_where_a_number_begins(before):
+    text = before if before[0] in "#*" else f"It {before}"
+    assert grade(f"{text} minus 5", "-5").correct
+    assert grade(f"{text} minus $5", "-5").correct
+
+
+def test_minus_in_words_between_numbers_is_no_sign():
+    assert grade("It is about 10 minus 5", "5").correct
+    assert worth("minus $5") == worth("negative $5") == -5
+
+
+@pytest.mark.parametrize(
+    "before", ["x =", "x = ", "(", "( ", "\\boxed{", "It is: ", "#### ", "####", "It is "]
+)
+def test_a_sign_apart_from_its_digits_is_one_where_a_number_begins(before):
+    assert grade(f"{before}- 5", "-5").correct
+
+
+@pytest.mark.parametrize("before", ["They are", "It was", "So it is"])
+def test_a_sign_apart_follows_a_verb(before):
+    assert grade(f"{before} - 5", "-5").correct
+
+
+def test_a_dash_between_words_and_numbers_is_no_sign():
+    assert grade("Pens in all - 5", "5").correct
+    assert grade("10-18", "18").correct
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("4 * 6 = <<4*6=24>>24 pens", "24"),
+        ("4 * 6 = <<4*6=24>>$24 pens", "24"),
+        ("\\boxed{\\text{18}}", "18"),
+        ("\\boxed{\\mathrm{18}}", "18"),
+        ("\\boxed{\\mbox{18}}", "18"),
+        ("The angle is 90^{\\circ} of it", "90"),
+        ("The angle is 90 \\degrees wide", "90"),
+        ("The angle is 90° wide", "90"),
+        ("It opens at 12:00", "12"),
+        ("\\boxed{\\$18}", "18"),
+        ("The answer is 2 \\cdot 9 = 18, of 20", "18"),
+        ("The answer is 2 \\times 9 = 18, of 20", "18"),
+        ("So he makes 60 * 2 \\approx 120 in 2 weeks", "120"),
+        ("\\boxed{1.8 \\cdot 10^{1}}", "18"),
+        ("It has about 2^3 of them", "8"),
+        ("It holds 3 * 10^2", "300"),
+    ],
+)
+def test_markup_is_taken_off_a_number(text, number):
+    assert grade(text, number).correct
+
+
+@pytest.mark.parametrize("text", ["It was 5:30", "It is 1.2^3", "It is x^2"])
+def test_a_time_of_day_and_an_exponent_are_no_number(text):
+    assert not any(grade(text, number).correct for number in ("30", "3", "2"))
