@@ -95,6 +95,7 @@ def test_the_last_option_that_is_called_right_is_chosen(text, letter):
         ("B - it is red and A is not", "B"),
         ("[B]: since A sinks", "B"),
         ("A) red\nB) blue\nC) green", None),
+        ("A) red\nB) blue", None),
         ("A) red\nB) blue\nA) red", "A"),
         ("B. red, not A. blue", "B"),
         ("A. red. Wait, no, B", "B"),

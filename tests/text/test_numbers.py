@@ -327,6 +327,10 @@ def test_a_sign_apart_follows_a_verb(before):
     assert grade(f"{before} - 5", "-5").correct
 
 
+def test_degrees_keep_two_numbers_apart():
+    assert not grade("\\boxed{90^\\circ 45}", "9045").correct
+
+
 def test_a_dash_between_words_and_numbers_is_no_sign():
     assert grade("Pens in all - 5", "5").correct
     assert grade("10-18", "18").correct
