@@ -99,7 +99,7 @@ def test_the_last_option_that_is_called_right_is_chosen(text, letter):
         ("A) red\nB) blue\nA) red", "A"),
         ("B. red, not A. blue", "B"),
         ("A. red. Wait, no, B", "B"),
-        ("\n\n \nC) green", "C"),
+        ("\n\n \nC) green. A is too few", "C"),
         ("", None),
         ("  \n ", None),
     ],

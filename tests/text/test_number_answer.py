@@ -53,6 +53,7 @@ def test_a_number_that_is_denied_is_no_answer(denied):
         ("3 or 1/0", None),
         ("1/0 or 3", None),
         ("The answer is 10 or 18.", None),
+        ("The answer is 10 or 18 apples.", None),
         ("\\boxed{3, 4}", None),
         ("\\boxed{3,\\ 5}", None),
         ("#### 10 or 18", None),
@@ -73,6 +74,7 @@ def test_several_numbers_that_differ_are_no_answer(text, value):
         ("4 * 6", None),
         ("10 - 8 = 4 * 6", None),
         ("First it is 3.\n24 = 4 * 6", "24"),
+        ("#### 12 * 3", None),
         ("24 = 4 * 6\nSo 24 it is", "24"),
     ],
 )

@@ -225,7 +225,7 @@ def test_a_factorial_is_calculated(number):
     assert also(NUMBER.match(f"{number}!")) == wanted
 
 
-@pytest.mark.parametrize("written", ["-3!", "2.5!", "1/2!"])
+@pytest.mark.parametrize("written", ["-1!", "-3!", "2.5!", "1/2!"])
 def test_only_a_whole_number_has_a_factorial(written):
     assert also(NUMBER.match(written)) is None
 
@@ -325,6 +325,11 @@ def test_a_sign_apart_from_its_digits_is_one_where_a_number_begins(before):
 @pytest.mark.parametrize("before", ["They are", "It was", "So it is"])
 def test_a_sign_apart_follows_a_verb(before):
     assert grade(f"{before} - 5", "-5").correct
+
+
+@pytest.mark.parametrize("text", ["她先有20。18", "It takes 18 hours 0 minutes/day"])
+def test_what_ends_a_number_is_no_part_of_it(text):
+    assert grade(text, "18").correct
 
 
 def test_degrees_keep_two_numbers_apart():
