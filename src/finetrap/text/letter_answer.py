@@ -22,7 +22,7 @@ _FILLER = re.compile(
     re.IGNORECASE,
 )
 _AFTER_LETTER = (
-    r"(?=[)\].:,;!?*_}$\"'”]|\s*$|\s*[-–—\n(]"
+    r"(?=[)\].:,;!?*_}$\"'”]|\s*$|\s*[-–—\n(/&]"
     r"|\s+(?:because|since|as|is|and|or|due|for|which|\d|\\))"
 )
 _CHOSEN = (
@@ -123,7 +123,7 @@ def _last_one(text: str, letters: str) -> str | None:
     """Return the only letter of the last sentence that holds one and denies none."""
     token = re.compile(
         rf"(?<![\w'’-])(?:[(\[]([{letters}])[)\]]|([{letters}])"
-        r"(?=[.,;:!?*)]|\s*$|\s+(?:is|are|or|and|nor)\b|\s+isn['’]t))"
+        rf"(?=[.,;:!?*)]|\s*$|\s+(?:is|are|or|and|nor)\b|\s+isn['’]t|\s*[/&]\s*[{letters}]\b))"
     )
     lines = [line for line in text.splitlines() if line.strip()]
     listed = re.compile(rf"[\s*_]*\(?[{letters}][).:][*_]*\s")

@@ -40,7 +40,7 @@ _NO_ANSWER = re.compile(
 _NEGATED = re.compile(
     r"(\b(?:is|are|was|were|be) not|\b(?:is|are|was|were)n['’]t|[,(;] ?not|\b(?:can)?not(?: be)?"
     r"|n['’]t be) "
-    r"(?:exactly |just )?[$*({\\]{0,4}\d[\d,]{0,40}(?:\.\d{1,40})?(?!\d|[.,]\d|[ ]?[-+*/=×÷])",
+    r"(?:exactly |just )?[$*({\\]{0,4}-?\d[\d,]{0,40}(?:\.\d{1,40})?(?!\d|[.,]\d|[ ]?[-+*/=×÷])",
     re.IGNORECASE,
 )
 _CALLED_WRONG = re.compile(

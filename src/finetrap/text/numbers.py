@@ -59,7 +59,7 @@ def _power(match: re.Match[str]) -> str:
 
 def _with_cents(match: re.Match[str]) -> str:
     """Write `5 dollars and 5 cents` as 5.05."""
-    return f"{match[1] or match[2]}.{int(match[3]):02}"
+    return f"{(match[1] or match[2]).rstrip(',')}.{int(match[3]):02}"
 
 
 def _with_minutes(match: re.Match[str]) -> str:
@@ -99,7 +99,7 @@ MARKUP: tuple[tuple[str, re.Pattern[str], Replacement], ...] = (
         ),
         _with_minutes,
     ),
-    (" half", re.compile(r"(?<=\d) and (?:a|one)[ -]half\b"), " 1/2"),
+    ("half", re.compile(r"(?<=\d) and (?:a|one)[ -]half\b"), " 1/2"),
     ("\\", re.compile(r"\\(?:text\w{0,6}|math\w{1,6}|mbox) ?\{([^{}]*)\}"), r"\1"),
     ("frac", re.compile(rf"(-?)[ ]?\\[dtc]?frac ?({_TERM}) ?({_TERM})"), _fraction),
     ("(-", re.compile(r"\((-\d{1,30}(?:\.\d{1,30})?)\)(?=[ ]?/)"), r"\1"),
@@ -111,7 +111,7 @@ MARKUP: tuple[tuple[str, re.Pattern[str], Replacement], ...] = (
     ),
     ("\\", re.compile(r"(?<=\d)[ ]?(?:\^[ ]?\{?[ ]?\\circ\b[ ]?\}?|\\degrees?\b)"), " "),
     ("°", re.compile(r"(?<=\d)[ ]?°"), " "),
-    ("", re.compile(r"[23](?<=(?:[ \dckm]m|ft|in)[23])(?![\w.,]*\w)"), ""),
+    ("", re.compile(r"[23](?<=(?:[ \dckdm]m|ft|in)[23])(?![\w.,]*\w)"), ""),
     ("O", re.compile(r"[234](?<=(?:CO|NO|SO|[ ]O)[234])(?!\w)"), ""),
     ("H", re.compile(r"[234](?<=(?:[ ]H|CH|NH)[234])(?!\d)"), ""),
     # the time of day: 5:00 is 5, 5:30 is no number
@@ -161,7 +161,8 @@ def _spelled_part(match: re.Match[str]) -> str:
 
 
 _ONE = re.compile(
-    r"(?:\b(?:is|are|was|there['’]s|has|have|leaves)(?: only| just| exactly)?|[:=])[ *_]*\Z",
+    r"(?:\b(?:is|are|was|there['’]s|has|have|leaves)(?: only| just| exactly)?|[:={>]|####)"
+    r"[ *_\"]*\Z",
     re.IGNORECASE,
 )
 _IN_WORDS = re.compile(

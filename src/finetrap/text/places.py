@@ -118,7 +118,7 @@ def marked_places(text: str) -> Iterator[tuple[str, str]]:
 
 def after_retraction(text: str) -> str:
     """Return what follows the last "I made a mistake" or its kin; empty if there is none."""
-    signs = ("mistake", "error", "wrong", "orrect", "mean")
+    signs = ("mistake", "error", "wrong", "orrect", "not right", "mean")
     found = last_places(_TAKEN_BACK, text) if any(sign in text for sign in signs) else []
     return text[found[0].end() :].lstrip(" .,;:!-—") if found else ""
 
