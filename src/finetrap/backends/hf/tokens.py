@@ -55,14 +55,14 @@ def usable(at: str = "", through: tuple[type[Exception], ...] = ()) -> Iterator[
     try:
         yield
     except Exception as error:
-        if isinstance(error, (FinetrapError, *through)) or out_of_memory(error):
-            raise
         cause = (str(error).strip() or type(error).__name__).splitlines()[0]
         where = f" ({at})" if at else ""
-        raise BadModel(
-            f"the model's tokenizer cannot be used{where}: {cause}; put the tokenizer files that "
-            "the model was trained with beside it, as save_pretrained writes them"
-        ) from error
+        if not (isinstance(error, (FinetrapError, *through)) or out_of_memory(error)):
+            raise BadModel(
+                f"the model's tokenizer cannot be used{where}: {cause}; put the tokenizer files "
+                "that the model was trained with beside it, as save_pretrained writes them"
+            ) from error
+        raise
 
 
 class Pair(NamedTuple):
@@ -319,13 +319,13 @@ def _render(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, ask: bool)
             chat_template=_PINNED_CLOCK + tokenizer.get_chat_template(),
         )
     except Exception as error:  # whatever the template does
-        if out_of_memory(error):
-            raise
         roles = ", ".join(m["role"] for m in messages)
-        raise BadModel(
-            f"the model's chat template refuses the messages {roles}: {error}; put the text of a "
-            'system message into `template`, or use format = "plain"'
-        ) from error
+        if not out_of_memory(error):
+            raise BadModel(
+                f"the model's chat template refuses the messages {roles}: {error}; put the text of "
+                'a system message into `template`, or use format = "plain"'
+            ) from error
+        raise
     return text
 
 
