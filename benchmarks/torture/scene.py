@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -109,9 +111,11 @@ class Scene:
     def _go_on(self, place: Path, prepare: Prepare | None) -> None:
         status = 1
         try:
+            tempfile.tempdir = str(temporary(place))
             if prepare is not None:
                 prepare()
             self._here(place)
+            gc.collect()  # as a process that ends without os._exit would
             status = 0
         except MachineFault:
             status = FAULT
@@ -179,9 +183,17 @@ def files(place: Path) -> dict[str, bytes]:
 
 
 def left_over(place: Path) -> list[Path]:
-    """Return drafts, and what is done of cells that are committed."""
+    """Return drafts, what is done of cells that are committed, and temporary files."""
     patterns = (".cells/*", ".tmp-*", ".studies/.*")
-    return [path for pattern in patterns for path in place.glob(pattern)]
+    left = [path for pattern in patterns for path in place.glob(pattern)]
+    return [*left, *temporary(place).iterdir()]
+
+
+def temporary(place: Path) -> Path:
+    """Return the folder for temporary files of whoever works at a runs folder."""
+    folder = place.with_name(f"{place.name}.temporary")
+    folder.mkdir(exist_ok=True, parents=True)
+    return folder
 
 
 def _rows(answers: Path) -> list[Any]:

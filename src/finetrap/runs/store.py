@@ -15,7 +15,6 @@ import os
 import re
 import secrets
 import shutil
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
@@ -35,14 +34,12 @@ from finetrap.runs.folder import (
     write_run,
 )
 from finetrap.runs.held import ROOM, Shelf
-from finetrap.runs.locks import Holder, flock, hold, holder_of
+from finetrap.runs.locks import Holder, hold, holder_of
+from finetrap.runs.scratch import locked_folder, sweep_left, sweep_scratch
 from finetrap.runs.unfinished import Unfinished
 from finetrap.text.paths import exchanged
 
 _FOLDER = re.compile(r"[^.].*--([0-9a-f]{64})")
-_DEAD = 86_400.0
-"""Seconds after which a folder that was written and not renamed has no writer any more, where the
-file system has no locks to tell it."""
 
 
 class Store:
@@ -250,16 +247,8 @@ class Store:
         self._sweep_cells()
         for draft in (self.root / ".studies").glob(f".{'[0-9a-f]' * 12}"):
             draft.unlink(missing_ok=True)
-        for hidden in self.root.glob(".tmp-*"):
-            with suppress(OSError):
-                handle = os.open(hidden, os.O_RDONLY)
-                try:
-                    free = flock(handle, hidden)
-                    old = time.time() - os.fstat(handle).st_mtime > _DEAD
-                    if free or (free is None and old):
-                        shutil.rmtree(hidden, ignore_errors=True)
-                finally:
-                    os.close(handle)
+        sweep_left(self.root.glob(".tmp-*"))
+        sweep_scratch()
 
     def _sweep_cells(self) -> None:
         found = list((self.root / ".cells").glob("*"))
@@ -309,14 +298,7 @@ class Store:
     def _hidden_folder(self, name: str) -> Iterator[Path]:
         """Make a hidden folder, locked as long as its writer lives, and gone unless renamed."""
         self.root.mkdir(parents=True, exist_ok=True)
-        while True:
-            hidden = self.root / f".tmp-{secrets.token_hex(6)}-{name}"
-            hidden.mkdir()
-            handle = os.open(hidden, os.O_RDONLY)
-            # A sweep may come between mkdir and flock: then the folder is gone, and we try again.
-            if flock(handle, hidden) is not False and hidden.exists():
-                break
-            os.close(handle)
+        hidden, handle = locked_folder(self.root, f".tmp-*-{name}")
         try:
             yield hidden
         finally:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -53,6 +52,7 @@ from finetrap.backends.hf.training.member import (
 from finetrap.backends.hf.weights import Originals, WayBack, base_copy, cast, sharing_copy
 from finetrap.errors import BadInput
 from finetrap.records import ModelSpec, Precision, StrategySpec, TrainSpec
+from finetrap.runs.scratch import Scratch
 from finetrap.runs.unfinished import Checkpoint
 from finetrap.text.prompts import Form
 
@@ -73,7 +73,7 @@ class HFModel:
         self._originals = Originals(self._base)
         self._network = Network(self._base)
         self._adapter: Path | None = None
-        self._scratch: TemporaryDirectory[str] | None = None
+        self._scratch: Scratch | None = None
         self._changed = self._runs_unmerged = False
         self._way: WayBack | None = None
         self._share = 1.0
@@ -330,10 +330,10 @@ class HFModel:
         """Build what a strategy trains, on a copy of the module tree."""
         schedule = schedule_of(strategy, train)
         core = sharing_copy(self._base)
-        scratch = TemporaryDirectory(prefix="finetrap-")
+        scratch = Scratch()
         adapter = None
         if strategy.kind != "full":
-            adapter = self._adapt(core, strategy, Path(scratch.name))
+            adapter = self._adapt(core, strategy, scratch.path)
         network = adapter.network if adapter else Network(core.requires_grad_(True))
         spans = examples(rows, self.tokens, virtual=network.virtual, max_length=train.max_length)
         member = Member(trainable(network), spans, schedule, seed)

@@ -6,7 +6,6 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from finetrap.errors import Unsupported
+from finetrap.runs.scratch import Scratch
 
 
 class Originals:
@@ -23,7 +23,7 @@ class Originals:
     def __init__(self, model: torch.nn.Module) -> None:
         self._model = model
         self._kept: dict[str, Tensor] = {}
-        self._folder: TemporaryDirectory[str] | None = None
+        self._folder: Scratch | None = None
 
     @property
     def kept(self) -> Mapping[str, Tensor]:
@@ -43,16 +43,16 @@ class Originals:
         They stay in memory where there is no room for it.
         """
         if self._folder is None:
-            folder = TemporaryDirectory(prefix="finetrap-", ignore_cleanup_errors=True)
             with suppress(OSError, SafetensorError):
+                folder = Scratch()
                 save_file(self._kept, self._file(folder))
                 self._folder = folder
         if self._folder is not None:
             self._kept = {}
 
     @staticmethod
-    def _file(folder: TemporaryDirectory[str]) -> Path:
-        return Path(folder.name) / "originals.safetensors"
+    def _file(folder: Scratch) -> Path:
+        return folder.path / "originals.safetensors"
 
     def same(self, weight: Tensor) -> Tensor | None:
         """Return the kept copy of one of the model's tensors, None if it has moved since."""

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from random import Random
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from finetrap.backends.hf.training.adapters import Adapter
 from finetrap.backends.hf.training.encoded import Encoded, encode
 from finetrap.errors import BadInput, Diverged
 from finetrap.records import StrategySpec, TrainSpec
+from finetrap.runs.scratch import Scratch
 
 SAMPLED, BLOCKS = 2**14, 16
 """Weights of a large tensor that stand for all in the size of an update, and in how many places."""
@@ -125,7 +125,7 @@ class Trainee:
     network: Network
     adapter: Adapter | None
     member: Member
-    scratch: TemporaryDirectory[str]
+    scratch: Scratch
 
 
 def examples(rows: Sequence[Row], tokens: Tokens, *, virtual: int, max_length: int) -> Encoded:
