@@ -57,7 +57,6 @@ def test_a_study_of_rows_with_such_a_number_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "options"),
     [
-        ({"answer": "word " * 200, "solution": "#### 1"}, {"solution": "solution"}),
         (
             {"answer": LONG, "solution": "#### 1"},
             {"solution": "solution", "scoring": "number"},

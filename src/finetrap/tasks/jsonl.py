@@ -222,7 +222,7 @@ def _problem(row: Row, options: Mapping[str, Any], how: str | None = None) -> Pr
         )
     if not graded(solution, answer).correct:
         found = graded(solution, answer).extracted
-        raise BadData(f"{row[0]}: the solution ends in {found!r:.60}, the answer is {answer!r:.60}")
+        raise BadData(f"{row[0]}: the solution ends in {found!r}, the answer is {answer!r}")
     return Problem(
         id=text(row, options["id"], "id") if "id" in options else "",
         question=question,
