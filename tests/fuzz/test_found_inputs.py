@@ -26,6 +26,7 @@ from finetrap.text.scorers import fields_right, gold_fault, scored, scored_again
 
 MINIATURE = Path(miniature.__file__).parent / "checkpoints" / "mini-0.1m"
 DEEP = "[" * 100_000
+LONG = "9" * 5000
 LARGE = '{"a": 1e99999999999999999999}'
 
 
@@ -51,6 +52,27 @@ def test_a_study_of_rows_with_such_a_number_is_refused(tmp_path: Path) -> None:
     place.write_text(json.dumps({"question": "How many?", "answer": 10**400}) + "\n")
     with pytest.raises(BadData, match="states no answer"):
         tasks.load(tasks.reference("jsonl", str(place), {"test_share": 1}))
+
+
+@pytest.mark.parametrize(
+    ("row", "options"),
+    [
+        (
+            {"answer": LONG, "solution": "#### 1"},
+            {"solution": "solution", "scoring": "number"},
+        ),
+        ({"answer": "A", "choices": [LONG]}, {"scoring": "choice"}),
+        ({"answer": LONG, "choices": ["a", "b"]}, {"scoring": "letter"}),
+    ],
+)
+def test_a_message_about_a_long_answer_is_short(
+    row: dict[str, Any], options: dict[str, str], tmp_path: Path
+) -> None:
+    place = tmp_path / "rows.jsonl"
+    place.write_text(json.dumps({"question": "How many?", **row}) + "\n")
+    with pytest.raises(BadData) as told:
+        tasks.load(tasks.reference("jsonl", str(place), {"test_share": 1, **options}))
+    assert len(str(told.value).replace(str(tmp_path), "")) < 400
 
 
 @pytest.mark.parametrize(

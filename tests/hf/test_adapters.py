@@ -179,6 +179,7 @@ def test_refusals_are_known_without_torch():
         ({"peft_type": "LORRA"}, r"did you mean 'LORA'\?"),
         ({**LORA, "r": 0}, "PEFT cannot put LORA"),
         ({**LORA, "target_modules": ["absent"]}, "absent"),
+        ({**LORA, "target_modules": "["}, "unterminated character set"),
         ({"peft_type": "PROMPT_TUNING", "prompt_tuning_init": "TEXT"}, "PEFT refuses"),
     ],
 )

@@ -99,10 +99,10 @@ def _labelled(problem: Problem, choices: tuple[str, ...]) -> Problem:
     letters = dict(zip(ascii_uppercase, choices, strict=False))
     right = gold if gold in choices else letters.get(gold)
     if right is None or not 1 < len(choices) <= len(ascii_uppercase):
+        shown = ", ".join(f"{choice!r:.40}" for choice in choices[:5])
         raise BadData(
-            f"{problem.named}: the answer {gold!r} is none of {len(choices)} choices "
-            f"({', '.join(map(repr, choices[:5]))}); give 2 to 26 of them, and the answer as the "
-            "text of one or as its letter"
+            f"{problem.named}: the answer {gold!r:.60} is none of {len(choices)} choices "
+            f"({shown}); give 2 to 26 of them, and the answer as the text of one or as its letter"
         )
     label = choices.index(right)
     if problem.scoring == scorers.LETTER:
