@@ -22,7 +22,7 @@ test: check
 	$(PYTEST)
 
 test-all: check
-	$(PYTEST) -m ""
+	$(PYTEST) -m "" --cov --cov-report=term:skip-covered --cov-fail-under=92
 
 # Another Python: make lowest PYTHON=python3.11
 lowest: PYTHON = python3.10
