@@ -30,6 +30,7 @@ from finetrap.measure.session import Session
 from finetrap.measure.study import models
 from finetrap.measure.telling import Teller
 from finetrap.records import Cell, Limits, StrategySpec, TrainSpec
+from tests.builders.cases import standing_for_all
 
 
 class Here:
@@ -107,7 +108,7 @@ def test_both_tools_write_the_same_completions_to_the_planned_ends(tiny):
     assert written(tiny)["identical_completions"] == 1.0
 
 
-@pytest.mark.parametrize("method", ["full", "dora"])
+@pytest.mark.parametrize("method", ["full", pytest.param("dora", marks=pytest.mark.full)])
 def test_both_tools_train_from_the_same_loss(method, tiny):
     pytest.importorskip("trl", reason="the peers are not installed")
     training.compare(method, tiny)
@@ -133,7 +134,7 @@ def test_only_growth_faster_than_the_problems_is_worse(power, worse):
     assert not replace(found, axis="length").worse
 
 
-@pytest.mark.parametrize("step", [*growth.STEPS, "compare"])
+@pytest.mark.parametrize("step", standing_for_all([*growth.STEPS, "compare"], "compare"))
 def test_every_step_is_measured_at_every_size(step, tiny):
     small = shape.Shape(96, 1, 3, 3, 128, vocabulary=2048)
     found = growth.grown(step, "problems", (2, 4, 6), small, tiny)

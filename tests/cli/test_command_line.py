@@ -21,6 +21,7 @@ from finetrap.cli.options import Source
 from finetrap.measure.study import reading, search
 from finetrap.runs.store import Store
 from finetrap.terminal.live import STOPPING
+from tests.builders.cases import standing_for_all
 from tests.builders.commands import answers, finetrap
 from tests.builders.documents import documented
 from tests.builders.runs import ZERO, run
@@ -273,7 +274,7 @@ def started_by(process: subprocess.Popen[str], count: int) -> None:
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=lambda sent: sent.name)
-@pytest.mark.parametrize("children", [1, 2, 3])
+@pytest.mark.parametrize("children", standing_for_all([1, 2, 3], 2))
 @pytest.mark.parametrize("verb", ["plan", "run"])
 def test_a_signal_to_end_while_processes_start_has_no_traceback(tmp_path, verb, children, sent):
     process = started(written(tmp_path), verb, "toy.toml", "--workers", 2)
