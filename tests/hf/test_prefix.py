@@ -23,7 +23,9 @@ PAIRS = [(prompt, f" {text}") for prompt, text in zip(PROMPTS, QUESTIONS[::-1], 
 @pytest.fixture(params=FAMILIES, scope="module")
 def model(request, tmp_path_factory) -> HFModel:
     folder = FAMILIES[request.param](tmp_path_factory.mktemp(request.param))
-    return open_model(tiny.spec(folder), Limits())
+    opened = open_model(tiny.spec(folder), Limits())
+    _ = opened._network.way, opened._network.lays_aside  # trials, which read the model too
+    return opened
 
 
 def read_apart(model: HFModel) -> int:
@@ -33,7 +35,6 @@ def read_apart(model: HFModel) -> int:
 
 def test_completions_are_the_same_with_and_without_sharing(model):
     settings = {"max_new_tokens": 12, "stops": ("Question:",), "batch": 3}
-    _ = model._network.way
     with reading(model._base) as together:
         shared = model.generate(PROMPTS, **settings)
     with reading(model._base) as apart:  # with a prompt that has no start with the others
