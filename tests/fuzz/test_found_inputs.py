@@ -55,6 +55,21 @@ def test_a_study_of_rows_with_such_a_number_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "row",
+    [
+        {"doc_id": -1, "": 0, "a.b": "NaN", "x": "NaN"},
+        {"id": 1, "epoch": 1, "input": "q", "target": "3", "scores": "{'match', ['3']}"},
+    ],
+    ids=["a metric without a name", "a set of lists"],
+)
+def test_a_log_that_scores_nothing_is_refused(row: dict[str, Any], tmp_path: Path) -> None:
+    place = tmp_path / "log.jsonl"
+    place.write_text(json.dumps(row) + "\n")
+    with pytest.raises(BadData, match=r"log\.jsonl, line 1"):
+        read_scored(place)
+
+
+@pytest.mark.parametrize(
     ("row", "options"),
     [
         (

@@ -290,7 +290,7 @@ def _column(rows: Sequence[Logged], name: str) -> list[Any]:
 
 def _metrics(rows: Sequence[Logged]) -> list[str]:
     """Return the names of all metrics in their order; of plain rows `correct` alone."""
-    names = dict.fromkeys(name for row in rows for name in row.scores)
+    names = dict.fromkeys(name for row in rows for name in row.scores if name)
     return ["correct"] * ("correct" in names) if _has_plain_rows(rows) else list(names)
 
 

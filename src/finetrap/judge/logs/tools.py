@@ -81,7 +81,7 @@ def _parsed(value: Any) -> Any:
     if isinstance(value, str) and value[:2] in ("['", '["', "[]", "{'", "{}"):
         try:
             return ast.literal_eval(value)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             return value
     return value
 
