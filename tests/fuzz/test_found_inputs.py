@@ -54,6 +54,13 @@ def test_a_study_of_rows_with_such_a_number_is_refused(tmp_path: Path) -> None:
         tasks.load(tasks.reference("jsonl", str(place), {"test_share": 1}))
 
 
+def test_half_a_character_among_choices_is_refused(tmp_path: Path) -> None:
+    place = tmp_path / "rows.jsonl"
+    place.write_text(json.dumps({"question": 1, "choices": ["\ud800", "b"], "answer": "b"}) + "\n")
+    with pytest.raises(BadData, match=r"`choices` holds \\ud800, half of a character"):
+        tasks.load(tasks.reference("jsonl", str(place), {"scoring": "letter"}))
+
+
 @pytest.mark.parametrize(
     "row",
     [

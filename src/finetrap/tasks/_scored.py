@@ -20,7 +20,7 @@ from finetrap.tasks._columns import (
 )
 from finetrap.text import expressions, own_scorer, scorers
 from finetrap.text.prompts import lettered
-from finetrap.text.rows import Row
+from finetrap.text.rows import Row, refuse_halves
 
 CHOICES = ("choices", "options")
 """Columns of a row's options, where none is named."""
@@ -139,6 +139,7 @@ def _own_choices(row: Row, options: Mapping[str, Any]) -> tuple[str, ...]:
             f"{row[0]}: `{name}` holds {found!r:.60}; it must be a list of texts (in CSV: "
             "texts with | between them)"
         )
+    refuse_halves(row[0], name, "".join(found))
     return tuple(found)
 
 

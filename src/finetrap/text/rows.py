@@ -28,12 +28,17 @@ def column(row: Row, name: str) -> str:
         raise BadData(f"{place}: `{name}` is {value}, no finite number; leave the row out")
     if not text.strip():
         raise BadData(f"{place}: `{name}` is empty; it must be a number or text")
+    refuse_halves(place, name, text)
+    return text.strip()
+
+
+def refuse_halves(place: str, name: str, text: str) -> None:
+    """Raise BadData for half of a surrogate pair, which no file can hold as text."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
         half = f"\\u{ord(text[error.start]):04x}"
         raise BadData(f"{place}: `{name}` holds {half}, half of a character; repair it") from error
-    return text.strip()
 
 
 def _in_digits(number: int | float | Decimal) -> str | None:
