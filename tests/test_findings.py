@@ -1,5 +1,6 @@
 """What docs/findings shows is what the packed answers show, judged anew without torch."""
 
+import json
 import re
 import runpy
 import subprocess
@@ -82,3 +83,20 @@ def test_a_packed_study_holds_its_own_runs_without_weights(tmp_path):
     refused = packed(tmp_path, "c")
     assert refused.returncode == 2
     assert "no run of the model c" in refused.stderr
+
+
+def test_what_is_told_of_a_study_that_has_begun_stands_in_its_answers():
+    told = {}
+    with tarfile.open(ROOT / "studies/results/growing/svamp-qwen-q4.tar.xz") as pack:
+        for name in pack.getnames():
+            if name.endswith("/answers.jsonl"):
+                folder = name.removesuffix("answers.jsonl")
+                prompt = json.load(pack.extractfile(f"{folder}cell.json"))["identity"]["model"][
+                    "prompt"
+                ]
+                rows = pack.extractfile(name).read().decode().splitlines()
+                right = [json.loads(row)["correct"] for row in rows]
+                told["####" in prompt["template"]] = (len(right), 100 * sum(right) / len(right))
+    text = " ".join((ROOT / "docs/findings/index.md").read_text("utf-8").split())
+    assert f"is right in {told[False][1]:.1f}% of {told[False][0]};" in text
+    assert f"at once and is right in {told[True][1]:.1f}%." in text
