@@ -25,7 +25,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import is_gguf_available, logging
 
 from finetrap.backends.hf import gguf_files, hub, source
-from finetrap.backends.hf.tokens import Tokens, usable
+from finetrap.backends.hf.tokens import Tokens, in_a_line, usable
 from finetrap.backends.hf.training.adapters import merged_into
 from finetrap.errors import (
     BadModel,
@@ -290,11 +290,7 @@ def _explain(spec: ModelSpec, error: Exception, *, on_hub: bool) -> str:
         )
     if on_hub:
         return hub.missing_model(spec, error)
-    return f"model '{spec.source}' cannot be opened: {_in_a_line(error)}"
-
-
-def _in_a_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return f"model '{spec.source}' cannot be opened: {in_a_line(error)}"
 
 
 @contextmanager

@@ -55,14 +55,19 @@ def usable(at: str = "", through: tuple[type[Exception], ...] = ()) -> Iterator[
     try:
         yield
     except Exception as error:
-        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
         where = f" ({at})" if at else ""
         if not (isinstance(error, (FinetrapError, *through)) or out_of_memory(error)):
             raise BadModel(
-                f"the model's tokenizer cannot be used{where}: {cause}; put the tokenizer files "
-                "that the model was trained with beside it, as save_pretrained writes them"
+                f"the model's tokenizer cannot be used{where}: {in_a_line(error)}; put the "
+                "tokenizer files that the model was trained with beside it, as save_pretrained "
+                "writes them"
             ) from error
         raise
+
+
+def in_a_line(error: Exception) -> str:
+    """Return the first line of what an error says, its name where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 class Pair(NamedTuple):
