@@ -10,8 +10,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOWEST := build/lowest
 
-# A worker for each core, one thread each, in an order drawn anew; its seed is printed first.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+# A worker for each core, one thread each, in an order drawn anew; its seed is printed first. The
+# sources are compiled once, whatever the environment says, for the hundreds of processes started.
+PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 .PHONY: demo test test-all lowest torture canary check docs findings reference notebook picture clean
 

@@ -12,6 +12,21 @@ from hypothesis import settings
 settings.register_profile("finetrap", deadline=None, derandomize=True)
 settings.load_profile("finetrap")
 
+
+
+def pytest_sessionstart() -> None:
+    """Keep each of pytest-xdist's workers to a core of its own where it has no more than that.
+
+    What a test starts then finds one core, as a user of a small machine does: a study takes one
+    worker, and imports torch once, where two would only wait for each other.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker.startswith("gw") and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        if int(os.environ["PYTEST_XDIST_WORKER_COUNT"]) >= len(cores):
+            os.sched_setaffinity(0, {cores[int(worker[2:]) % len(cores)]})
+
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

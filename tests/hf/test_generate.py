@@ -187,7 +187,7 @@ def test_a_template_that_writes_the_date_is_told_the_same_date_every_day(tmp_pat
     ("names", "missing"),
     [
         (["config.json"], "config.json"),
-        (["tokenizer.json"], "a tokenizer"),
+        (["tokenizer.json"], "tokenizer"),
         (["model.safetensors"], "weights"),
     ],
 )

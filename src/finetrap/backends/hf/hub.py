@@ -16,7 +16,7 @@ from huggingface_hub.errors import (
 )
 from transformers.utils import cached_file
 
-from finetrap.backends.hf.source import ADAPTER, TOKENIZER_FILES, in_repository
+from finetrap.backends.hf.source import ADAPTER, ALLOW_PICKLE, TOKENIZER_FILES, in_repository
 from finetrap.errors import BadModel
 from finetrap.records import ModelSpec
 
@@ -71,12 +71,6 @@ def gguf_file(spec: ModelSpec, repository: str, name: str) -> tuple[Path, dict[s
     """
     file = Path(str(cached_file(repository, name, revision=spec.revision)))
     return file, {"commit": file.parents[len(Path(name).parents) - 1].name}
-
-
-ALLOW_PICKLE = (
-    "Save them as safetensors, or, if you trust them, write allow_pickle = true under [model.NAME] "
-    "and run with --allow-code"
-)
 
 
 def _cached(spec: ModelSpec, name: str) -> str | None:

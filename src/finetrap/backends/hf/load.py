@@ -39,9 +39,6 @@ from finetrap.records import ModelSpec
 from finetrap.references import Format
 from finetrap.text.paths import place_of
 
-PICKLED = "pytorch_model*.bin"
-
-
 FAULTS = (
     *(OSError, ValueError, LookupError, ImportError, RuntimeError, TypeError, AttributeError),
     *(ArithmeticError, AssertionError, SafetensorError, UnpicklingError, StrictDataclassError),
@@ -75,7 +72,7 @@ def load_checkpoint(spec: ModelSpec, device: torch.device) -> Opened:
     elif (place / source.ADAPTER).is_file():
         where = {"adapter": place}
     elif place.is_dir():
-        _check_folder(place, pickles=spec.allow_pickle)
+        source.check_folder(place, pickles=spec.allow_pickle)
     elif found := source.in_repository(spec.source):
         where = {"revision": spec.revision, "repository": found}
     elif _looks_like_a_path(spec.source):
@@ -248,27 +245,6 @@ def _check_finite(network: torch.nn.Module) -> None:
     if broken:
         more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
         raise NotFinite(f"weights are not finite: {broken[0]}{more}; give another checkpoint")
-
-
-def _check_folder(folder: Path, *, pickles: bool) -> None:
-    """Name what a checkpoint lacks. Raises BadModel."""
-    lacks = None
-    if not (folder / "config.json").is_file():
-        lacks = "config.json"
-    elif not any((folder / name).is_file() for name in source.TOKENIZER_FILES):
-        lacks = "a tokenizer (tokenizer.json, tokenizer.model or vocab.json)"
-    elif not any(folder.glob("*.safetensors")) and not (pickles and any(folder.glob(PICKLED))):
-        if any(folder.glob(PICKLED)):
-            raise BadModel(
-                f"model folder '{folder}' has pickled weights alone ({PICKLED}), which can hold a "
-                f"program. {hub.ALLOW_PICKLE}"
-            )
-        lacks = "weights (*.safetensors)"
-    if lacks:
-        raise BadModel(
-            f"model folder '{folder}' has no {lacks}; a checkpoint folder holds config.json, "
-            "tokenizer files and weights, as save_pretrained of model and tokenizer write them"
-        )
 
 
 def _looks_like_a_path(source: str) -> bool:

@@ -36,6 +36,11 @@ SETTINGS = (
     "vocab.json",
 )
 """Files of a checkpoint folder that each hold a JSON object, where they are there."""
+ALLOW_PICKLE = (
+    "Save them as safetensors, or, if you trust them, write allow_pickle = true under [model.NAME] "
+    "and run with --allow-code"
+)
+_PICKLED = "pytorch_model*.bin"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _AT_REVISION = re.compile(r"([\w.-]+/[\w.-]+)@([\w./-]+)")
 _IN_REPOSITORY = re.compile(r"([\w.-]+/[\w.-]+?)(?:@([\w./-]+))?:([\w./-]+\.gguf)")
@@ -97,6 +102,8 @@ def spec(name: str, source: str, settings: Mapping[str, Any], home: Path) -> Mod
             base = base or settings.get("its_base") or stated_base(place)
         elif base is not None:
             raise BadModel(f"{place} is a whole model, no adapter (no {ADAPTER}); remove `base`")
+        elif place.is_dir():
+            check_folder(place, pickles=settings.get("allow_pickle", False))
         if base is not None and base.base:
             raise BadModel(
                 f"{place}: its base '{base.source}' is an adapter too; merge that one into a "
@@ -133,6 +140,27 @@ def _place(source: str, home: Path) -> Path | None:
         if (place / name).is_file():
             settings_in(place / name)
     return place
+
+
+def check_folder(folder: Path, *, pickles: bool) -> None:
+    """Name what the folder of a whole model lacks. Raises BadModel."""
+    lacks = None
+    if not (folder / "config.json").is_file():
+        lacks = "config.json"
+    elif not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        lacks = "tokenizer (tokenizer.json, tokenizer.model or vocab.json)"
+    elif not any(folder.glob("*.safetensors")) and not (pickles and any(folder.glob(_PICKLED))):
+        if any(folder.glob(_PICKLED)):
+            raise BadModel(
+                f"model folder '{folder}' has pickled weights alone ({_PICKLED}), which can hold a "
+                f"program. {ALLOW_PICKLE}"
+            )
+        lacks = "weights (*.safetensors)"
+    if lacks:
+        raise BadModel(
+            f"model folder '{folder}' has no {lacks}; a checkpoint folder holds config.json, "
+            "tokenizer files and weights, as save_pretrained of model and tokenizer write them"
+        )
 
 
 def _split(source: str) -> tuple[str, str]:
