@@ -277,3 +277,18 @@ def test_a_letter_after_a_noun_is_part_of_a_name(before):
 )
 def test_a_letter_after_a_word_that_is_no_noun_is_a_choice(word):
     assert find_letter(f"So D.\nNow it is {word} C", "ABCDE").value == "C"
+
+
+@pytest.mark.parametrize(
+    ("text", "letters", "letter"),
+    [
+        ("A. 1 B. 2 C. 3", "ABCD", None),
+        ("They are A. 1 B. 2 C. 3 D. 4", "ABCD", None),
+        ("They are A. Yes B. No", "AB", None),
+        ("A. dog B. cat C. cow D. rat. So it is B.", "ABCD", "B"),
+        ("A. dog B. cat C. cow: (B)", "ABCD", "B"),
+        ("It is A. 1, then B. 2 and C", "ABCD", "C"),
+    ],
+)
+def test_options_listed_in_one_line_are_no_choice(text, letters, letter):
+    assert find_letter(text, letters).value == letter

@@ -130,7 +130,7 @@ def _last_one(text: str, letters: str) -> str | None:
     if sum(bool(listed.match(line)) for line in lines) > 1:
         lines = [line for line in lines if not listed.match(line)]
     for line in reversed(lines[-LOOK_BACK:]):
-        for sentence in reversed(_CLAIM_END.split(line[-REACH:])):
+        for sentence in reversed(_CLAIM_END.split(_unlisted(line[-REACH:], letters))):
             sentence = _RULED_OUT.sub(" ", sentence)
             spots = [m for m in token.finditer(sentence) if not _letter_denied(sentence, m)]
             found = {m[1] or m[2] for m in spots}
@@ -139,6 +139,20 @@ def _last_one(text: str, letters: str) -> str | None:
             if found:
                 return None
     return None
+
+
+def _unlisted(line: str, letters: str) -> str:
+    """Return a line without the letters of a list of options in it: "A. 1 B. 2 C. 3"."""
+    spots = list(re.finditer(rf"(?<![\w'’-])\(?([{letters}])[).:][ ]*(?=\S)", line))
+    begin = next((n for n, spot in enumerate(spots) if spot[1] == letters[0]), len(spots))
+    listed = [
+        spot for spot, letter in zip(spots[begin:], letters, strict=False) if spot[1] == letter
+    ]
+    if len(listed) < min(3, len(letters)) or listed != spots[begin : begin + len(listed)]:
+        return line
+    for spot in reversed(listed):
+        line = f"{line[: spot.start()]}; {line[spot.end() :]}"
+    return line
 
 
 _DENIES_BEFORE = re.compile(

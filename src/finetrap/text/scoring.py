@@ -22,7 +22,7 @@ from finetrap.text.text_answer import find_text, normal, same_text
 from finetrap.text.turns import Portion, graded_part
 from finetrap.text.visible import clip
 
-GRADING = 4
+GRADING = 5
 """Version of extraction and grading. It is in no key: completions are kept, and graded anew when
 they are judged under another version."""
 
