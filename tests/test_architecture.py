@@ -44,6 +44,7 @@ ALLOWED = {
 """What each file or folder below `finetrap` may import, its own folder aside."""
 TAKEN_FROM_JUDGE = {
     "tables.write_csv",
+    "forgetting.telling",
     "summary.first_measure",
     "summary.second_measure",
     "paper.population.size_of",

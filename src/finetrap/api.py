@@ -128,7 +128,10 @@ class Runs:
         return f"Runs({str(self.folder)!r}{f', {self.study.name!r}' if self.study else ''})"
 
     def findings(self) -> Findings:
-        """Judge what is on disk now: verdicts, outcomes, claims, diagnoses, advice."""
+        """Judge what is on disk now: verdicts, outcomes, claims, diagnoses, advice.
+
+        While cells of the study remain, no verdict is given and nothing that rests on one.
+        """
         return self._judged()[0]
 
     def effects(self) -> pd.DataFrame:
@@ -171,7 +174,8 @@ class Runs:
         store = Store(self.folder)
         cells = search.named_cells(self.study, store)[0] if self.study else None
         command = f"finetrap run STUDY --runs {self.folder}"
-        return judge.judge_study(store, self.study, cells=cells, command=command)
+        found, runs = judge.judge_study(store, self.study, cells=cells, command=command)
+        return found.withheld(), runs
 
 
 @dataclass(frozen=True)

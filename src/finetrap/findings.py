@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from finetrap.levels import (
+    OPPOSED,
     CellRow,
     Detectable,
     FieldChange,
@@ -131,6 +132,12 @@ class Effect:
         return ""
 
     @property
+    def opposition(self) -> str:
+        """What it means that accuracy says one thing and bits per byte the opposite; or nothing."""
+        fell = (self.verdict == "harmed") == (self.measure == "accuracy")
+        return OPPOSED["harmed" if fell else "improved"] if self.opposed else ""
+
+    @property
     def harm(self) -> float:
         """How much worse, in margins: bits per byte are worse when they rise."""
         worse = self.delta if self.measure == "bits_per_byte" else -self.delta
@@ -145,7 +152,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Cliff:
-    """Where full fine-tuning stops to harm; sizes in parameters."""
+    """Where full fine-tuning stops harming; sizes in parameters."""
 
     setting: Setting
     low: int | None
@@ -395,7 +402,7 @@ class Findings:
                 for e in self.effects
             ),
             summary=tuple(
-                replace(s, verdict=None, best=False, kept=False, forgetting=None)
+                replace(s, verdict=None, best=False, p_best=None, worst_probe="", forgetting=None)
                 for s in self.summary
             ),
             claims=tuple(replace(c, verdict="not tested", evidence=why) for c in self.claims),

@@ -13,13 +13,22 @@ Setting = Literal["fixed", "tuned"]
 """At the learning rate that all strategies share, or at the one a search chose for each."""
 
 VERDICTS: tuple[Word, ...] = get_args(Word)
-"""Every verdict, the gravest first."""
+"""Every verdict, as they are counted in tables."""
 
 
 def written_change(value: float, digits: int = 1) -> str:
     """Write a change with its sign and so many decimals; one that rounds to zero has no sign."""
     text = f"{value:+.{digits}f}"
     return text if float(text) else text[1:]
+
+
+OPPOSED = {
+    "harmed": "accuracy fell while the gold solutions became likelier: it learned how the "
+    "solutions are written and solves fewer problems; accuracy is what counts",
+    "improved": "accuracy rose while the gold solutions became less likely: it solves more "
+    "problems in words of its own; accuracy is what counts",
+}
+"""What it means that accuracy was harmed or improved, and bits per byte the opposite."""
 
 
 @dataclass(frozen=True)

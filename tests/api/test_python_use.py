@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import re
 import shutil
 import subprocess
 import sys
@@ -120,6 +121,18 @@ def test_values_of_python_are_taken_as_toml_would_write_them(tmp_path, monkeypat
         ft.Study(**{**WRITTEN, "seeds": [True]})
     with pytest.raises(ft.BadInput, match="limits: found"):
         ft.Study(**{**WRITTEN, "limits": object()})
+
+
+def test_while_cells_remain_python_gives_no_verdict_either(runs, tmp_path):
+    assert {e.verdict for e in runs.findings().effects} != {"inconclusive"}
+    more = ft.Runs(runs.folder, ft.Study(**{**WRITTEN, "seeds": [0, 1, 2]}))
+    found = more.findings()
+    assert found.remaining == 3
+    assert {(e.verdict, e.early) for e in found.effects} == {("inconclusive", True)}
+    assert not found.advice
+    assert not re.search(
+        "harmed|improved", more.report(tmp_path).path.with_name("effects.csv").read_text()
+    )
 
 
 def test_an_engine_is_named_as_on_the_command_line(tmp_path):

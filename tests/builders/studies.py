@@ -49,6 +49,7 @@ def faults(folder: Path, text: str) -> tuple[str, ...]:
 def checkpoint(folder: Path, weights: bytes = b"\0" * 8) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text("{}")
+    (folder / "tokenizer.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(weights)
     return folder
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from finetrap.findings import Findings
 from finetrap.judge import concluded
 from finetrap.judge.forgetting import forgetting_of, gravest
+from finetrap.judge.summary import with_verdicts
 from finetrap.judge.tables import columns, write_csv
 from finetrap.judge.verdicts import verdicts_on
 from finetrap.levels import Forgetting, Forgotten, Summary, Tally
@@ -84,3 +86,34 @@ def test_the_worst_of_several_rates_counts_and_bits_stand_in_at_the_floor():
     bits = effect(task="sums", delta=0.5)
     assert forgetting_of([at_floor, bits], "task").lost[0].measure == "bits_per_byte"
     assert forgetting_of([at_floor], "task").unclear == ("sums",)
+
+
+def test_a_probe_at_the_floor_is_told_by_bits_per_byte_everywhere():
+    """Its accuracy can show no harm: page, table and terminal go by the same measure."""
+    task = effect(
+        task="t",
+        kind="task",
+        measure="accuracy",
+        verdict="improved",
+        delta=10.0,
+        low=6.0,
+        high=14.0,
+    )
+    accuracy = effect(
+        measure="accuracy", verdict="inconclusive", floor=True, delta=-0.5, low=-1.0, high=0.5
+    )
+    bits = effect()
+    blank = Summary("m", "t", "t", task.strategy, task.learning_rate, "fixed")
+    line = with_verdicts(blank, [task, accuracy, bits])
+    assert (line.worst_probe, line.forgetting.lost[0].measure) == ("prose", "bits_per_byte")
+    found = Findings((task, accuracy, bits), (), summary=(line,))
+    assert "prose" in verdict_rows(found)[0].forgets
+
+
+def test_of_an_unfinished_study_nothing_is_told_that_rests_on_verdicts():
+    found = found_in(runs((LORA, 0.2), n=900, probes={"sums": {"lora": -0.2}}))
+    lines = replace(found, remaining=1).withheld().summary
+    assert any(line.kept is not None for line in lines)
+    assert not any(
+        line.best or line.p_best or line.worst_probe or line.forgetting for line in lines
+    )

@@ -9,6 +9,7 @@ import pytest
 
 from finetrap.judge.verdicts import verdicts_on
 from finetrap.records import Judge, Limits
+from finetrap.report import console
 from tests.builders.runs import (
     FULL,
     LORA,
@@ -164,3 +165,5 @@ def test_measures_that_say_the_opposite_are_explained():
         e.opposed and "accuracy fell while the gold solutions became" in e.note for e in full
     )
     assert not any(e.opposed for e in lora)
+    (line,) = [one for one in console.remarks(verdicts_on(runs)) if one.startswith("full")]
+    assert "accuracy fell while the gold solutions became likelier" in " ".join(line.split())

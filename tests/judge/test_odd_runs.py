@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 
 from finetrap import judge
+from finetrap.judge.verdicts import verdicts_on
+from finetrap.records import PROTOCOL
 from finetrap.report import wording
 from finetrap.runs.store import Store
 from tests.builders.diagnosed import GOOD, trained, untouched
-from tests.builders.runs import FULL, LORA, runs
+from tests.builders.runs import FULL, LORA, ZERO, run, runs
 
 INFINITE = {"nats": None, "bytes": 20}
 """How a likelihood of zero stands on disk: its nats are no JSON number."""
@@ -29,8 +31,8 @@ INFINITE = {"nats": None, "bytes": 20}
 def test_likelihoods_that_were_infinite_are_left_out(tmp_path, evidence):
     store = Store(tmp_path)
     base = replace(untouched(GOOD), evidence={"own_style": [INFINITE] * 10})
-    for run in (base, trained(**evidence)):
-        store.commit(run)
+    for one in (base, trained(**evidence)):
+        store.commit(one)
     findings, _ = judge.judge_study(store)
     (effect,) = [e for e in findings.effects if e.measure == "accuracy"]
     assert effect.verdict == "harmed"
@@ -40,9 +42,9 @@ def test_likelihoods_that_were_infinite_are_left_out(tmp_path, evidence):
 
 def test_a_damaged_run_is_named_and_the_others_are_judged(tmp_path):
     store = Store(tmp_path)
-    for run in runs((FULL, -0.3), (LORA, 0.0), seeds=2):
-        folder = store.commit(run)
-        if run.cell.strategy == LORA:
+    for one in runs((FULL, -0.3), (LORA, 0.0), seeds=2):
+        folder = store.commit(one)
+        if one.cell.strategy == LORA:
             damaged = folder / "answers.jsonl"
     damaged.write_bytes(damaged.read_bytes().replace(b"true", b"fals", 1))
     findings, measured = judge.judge_study(store)
@@ -51,3 +53,13 @@ def test_a_damaged_run_is_named_and_the_others_are_judged(tmp_path):
     (missing,) = [m for m in findings.missing if m.kind == "damaged"]
     assert "answers.jsonl was edited" in wording.missing(missing)
     assert "fsck" in wording.missing(missing)
+
+
+def test_runs_of_different_protocols_are_not_compared():
+    """A protocol decides completions and likelihoods: a change of it is no effect of training."""
+    base, tuned = run(ZERO, [1, 0] * 50), run(FULL, [1, 0, 0, 0] * 25, 0)
+    assert verdicts_on([base, tuned]).effects
+    older = replace(base, cell=replace(base.cell, protocol=PROTOCOL - 1))
+    found = verdicts_on([older, tuned])
+    assert not found.effects
+    assert "base model" in {one.kind for one in found.missing}

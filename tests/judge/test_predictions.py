@@ -78,6 +78,12 @@ def test_the_margin_decides_between_equivalent_and_inconclusive(write):
     assert compare_files(a, b, margin=0.2)["verdict"] == "inconclusive"
 
 
+def test_at_the_floor_no_change_is_called_equivalent(write):
+    a = write("a.jsonl", plain([0] * 1000))
+    b = write("b.jsonl", plain([1] * 10 + [0] * 990))
+    assert compare_files(a, b)["verdict"] == compare_files(a, a)["verdict"] == "inconclusive"
+
+
 @pytest.mark.parametrize("margin", [0, -1, float("nan"), 101])
 def test_a_margin_must_be_points_above_zero(write, margin):
     a = write("a.jsonl", plain([1, 0]))

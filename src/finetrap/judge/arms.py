@@ -155,7 +155,8 @@ class Comparison:
 def comparisons(runs: Sequence[Run]) -> list[Comparison]:
     """Gather runs into comparisons: tasks first, then probes, models by size.
 
-    Runs are comparable if they asked the same weights the same problems within the same limits.
+    Runs are comparable if they asked the same weights the same problems within the same limits,
+    by the same protocol.
     Trials of a search asked other problems: they are in no comparison.
     """
     settings = rate_settings(runs)
@@ -166,7 +167,7 @@ def comparisons(runs: Sequence[Run]) -> list[Comparison]:
     for run in sorted(runs, key=lambda run: _run_order(run, variants[run.cell.key])):
         for test, probe, answers in _tests(run):
             identity = run.cell.identity()
-            same = content_hash([identity["model"], identity["limits"], test])
+            same = content_hash([identity[k] for k in ("protocol", "model", "limits")] + [test])
             key = (run.cell.model.shown, probe, test["name"], same)
             arm = tests[key].setdefault(
                 _setting(run.cell),

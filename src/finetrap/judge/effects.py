@@ -262,19 +262,10 @@ def opposed(effects: Sequence[Effect]) -> list[Effect]:
     for e in effects:
         words = said[place(e)]
         if sorted(words.values()) == ["harmed", "improved"]:
-            meaning = _OPPOSED[words["accuracy"]]
-            e = replace(e, opposed=True, note="; ".join(filter(None, (e.note, meaning))))
+            e = replace(e, opposed=True)
+            e = replace(e, note="; ".join(filter(None, (e.note, e.opposition))))
         found.append(e)
     return found
-
-
-_OPPOSED = {
-    "harmed": "accuracy fell while the gold solutions became likelier: it learned how the "
-    "solutions are written and solves fewer problems; accuracy is what counts",
-    "improved": "accuracy rose while the gold solutions became less likely: it solves more "
-    "problems in words of its own; accuracy is what counts",
-}
-"""What it means that accuracy was harmed or improved, and bits per byte the opposite."""
 
 
 def _plan_note(plan: Sizing, spread: Spread, family: Family) -> list[str]:

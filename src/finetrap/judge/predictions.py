@@ -58,9 +58,10 @@ def judged_pair(was: Sequence[bool], now: Sequence[bool], margin: float) -> Effe
     """
     before, after = np.array(was, dtype=float), np.array(now, dtype=float)[:, None]
     found = estimate(accuracy_components(before, after))
-    judged = judge_family([found], margin / 100)[0]
-    lost, gained = (int(count[0]) for count in flips(before, after))
     levels = 100 * float(before.mean()), 100 * float(after.mean())
+    floor = max(levels) <= margin
+    judged = judge_family([found], margin / 100, floors=[floor])[0]
+    lost, gained = (int(count[0]) for count in flips(before, after))
     return Effect(
         model="",
         task="",
@@ -85,7 +86,7 @@ def judged_pair(was: Sequence[bool], now: Sequence[bool], margin: float) -> Effe
         needed_n=None,
         needed_seeds=None,
         small=judged.small,
-        floor=max(levels) <= margin,
+        floor=floor,
     )
 
 

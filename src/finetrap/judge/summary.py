@@ -15,7 +15,7 @@ from typing import Any
 from finetrap.findings import Effect
 from finetrap.judge.advice.noninferior import outright
 from finetrap.judge.arms import Comparison, Measure, comparisons
-from finetrap.judge.forgetting import forgetting_of, gravest
+from finetrap.judge.forgetting import forgetting_of, gravest, telling
 from finetrap.judge.pairing import measures
 from finetrap.levels import VERDICTS, CellRow, Summary, Tally
 from finetrap.records import Run
@@ -150,7 +150,7 @@ def with_verdicts(line: Summary, effects: Sequence[Effect]) -> Summary:
     ]
     own = first_measure(every)
     on_task = (e.verdict for e in own if e.kind != "probe" and e.task == line.task)
-    probes = [e for e in own if e.kind == "probe"]
+    probes = telling(e for e in every if e.kind == "probe")
     return replace(
         line,
         verdict=next(on_task, None),

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from finetrap.findings import Advice, Effect, Findings
+from finetrap.judge.forgetting import telling
 from finetrap.judge.summary import first_measure
 from finetrap.levels import Summary
 from finetrap.report import wording
@@ -51,8 +52,9 @@ COLUMNS = ("strategy", "rate", "after", "change", "verdict", "forgets")
 
 def verdict_rows(findings: Findings) -> list[VerdictRow]:
     """Return a row for every model × task × strategy × learning rate that was compared."""
-    effects = first_measure([e for e in findings.effects if e.against == "zero-shot"])
-    rows = [_as_row(e, _worst(e, effects, findings.summary)) for e in effects if e.kind != "probe"]
+    every = [e for e in findings.effects if e.against == "zero-shot"]
+    tasks = [e for e in first_measure(every) if e.kind != "probe"]
+    rows = [_as_row(e, _worst(e, every, findings.summary)) for e in tasks]
     if findings.remaining:
         return [row._replace(change="", verdict="not yet", forgets="") for row in rows]
     return rows
@@ -177,11 +179,10 @@ def remarks(findings: Findings) -> list[str]:
     told: dict[tuple[str, str], list[str]] = {}
     for e in effects if not findings.remaining else ():
         if e.kind != "probe" and (e.remark or e.opposed):
-            meaning = e.note.rpartition("; ")[2] if e.opposed else ""
             change = f"{wording.signed(e.delta, e.measure)} {wording.unit(e.measure)}"
             who = f"{e.strategy} {wording.rate(e.learning_rate)}".rstrip()
             where = line_start(findings, e.model, e.task)
-            told.setdefault((where, "; ".join(filter(None, (e.remark, meaning)))), []).append(
+            told.setdefault((where, "; ".join(filter(None, (e.remark, e.opposition)))), []).append(
                 f"{who} ({change})"
             )
     for (where, text), own in told.items():
@@ -234,15 +235,15 @@ def _worst(effect: Effect, effects: Iterable[Effect], summary: Iterable[Summary]
         if (line.model, line.trained_on, line.strategy, line.learning_rate) == solver
         and line.task == effect.task
     ]
-    own = (
+    own = [
         e
         for e in effects
         if e.kind == "probe"
         and (e.model, e.trained_on, e.strategy, e.learning_rate) == solver
         and e.setting == effect.setting
         and e.task in names
-    )
-    return next(own, None)
+    ]
+    return next(iter(telling(own)), None)
 
 
 def _ascii(text: str) -> str:

@@ -1,7 +1,7 @@
-"""How many problems and seeds would decide: power of the paired tests of `compare`.
+"""How many problems and seeds would decide: power of the paired tests.
 
 SE²(N, K) = σ²/K + [D − Δ² − (1 − 1/K)·D_ss/2] / N. A test does not know it: the power is averaged
-over the standard errors and degrees of freedom that `compare` may see (docs/protocol.md).
+over the standard errors and degrees of freedom that a test may see (docs/protocol.md).
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class _Errors(NamedTuple):
 def _errors(spread: Spread, problems: Floats, seeds: int) -> _Errors:
     """Return the standard errors that studies of this spread come by.
 
-    Few seeds show their spread badly, and on what they show hangs whether `compare.estimate` lets a
+    Few seeds show their spread badly, and on what they show hangs whether `changes.estimate` lets a
     strategy share that of its sisters. So the seeds' mean square runs through quantiles of its
     distribution.
     """
@@ -154,7 +154,7 @@ class _Planned:
         return self.problems * self.k
 
     def alone(self, times: Floats) -> tuple[Floats, Floats]:
-        """Return standard error and df of `compare.estimate` by a strategy's own seeds, where
+        """Return standard error and df of `changes.estimate` by a strategy's own seeds, where
         their mean square comes out as these multiples of what is expected."""
         seen = times[:, None] * self.seeds
         error = np.sqrt((self.rows + np.maximum(seen - self.error, 0)) / self.scale)

@@ -33,7 +33,8 @@ class Wishes:
     max_memory: int | None = None
     """Bytes that training and evaluating may hold at their peak."""
     min_retention: float | None = None
-    """Points of every probe's ability above chance that must be left."""
+    """Points of every probe's ability above chance that must be left; a probe on which the base
+    model is not clearly above chance has none to lose."""
     must_ship_one_file: bool = False
     """One set of weights and nothing beside it: no exemplars, no adapter that cannot be merged."""
 

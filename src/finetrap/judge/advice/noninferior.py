@@ -4,8 +4,9 @@ The arm that looks best was picked by its luck too, so a test against it alone i
 the best. An arm is within the margin of the best exactly if it is within the margin of every other
 arm: all pairs are tested, and its p is the largest of theirs (intersection-union test, Berger
 1982). That is the lower bound of Hsu's multiple comparisons with the best (1984), with the margin
-in place of zero, and problems, seeds and pairing as in `compare`. The arms' own p are adjusted by
-Holm (1979) with one hypothesis fewer than arms: the best is not inferior to itself (Shaffer 1986).
+in place of zero, and problems, seeds and pairing as in `stats.changes`. The arms' own p are
+adjusted by Holm (1979) with at most one true hypothesis fewer than arms: the best is not inferior
+to itself (Shaffer 1986).
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def standings(
     """Set every arm against every other one on the same problems."""
     table = [_against(comparison, arms, place, measure) for place in range(len(arms))]
     found = [_standing(place, table, margins) for place in range(len(arms))]
-    return _adjusted(found)
+    return adjusted_by_holm(found)
 
 
 def _against(
@@ -96,12 +97,16 @@ def shown_worse(made: Contrast, estimated: Estimate, margins: Judge, tests: int)
     return behind and p_above(found, -1.0) > ALPHA
 
 
-def _adjusted(found: Sequence[Standing]) -> list[Standing]:
-    """Adjust by Holm; the best arm's hypothesis is false whichever arm is best."""
+def adjusted_by_holm(found: Sequence[Standing]) -> list[Standing]:
+    """Adjust by Holm (1979) with Shaffer's (1986) count of what may still be true.
+
+    The best arm's hypothesis is false whichever arm is best, so of m at most m - 1 are true: of
+    those left after a rejection, too, as the one rejected may be the best arm's.
+    """
     adjusted: dict[int, float] = {}
     largest = 0.0
     for rank, place in enumerate(sorted(range(len(found)), key=lambda i: found[i].p)):
-        left = max(len(found) - 1 - rank, 1)
+        left = max(min(len(found) - 1, len(found) - rank), 1)
         largest = max(largest, min(1.0, found[place].p * left))
         adjusted[place] = largest
     return [one._replace(p_adjusted=adjusted[place]) for place, one in enumerate(found)]
