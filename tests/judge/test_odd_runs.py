@@ -12,7 +12,7 @@ from finetrap.records import PROTOCOL
 from finetrap.report import wording
 from finetrap.runs.store import Store
 from tests.builders.diagnosed import GOOD, trained, untouched
-from tests.builders.runs import FULL, LORA, ZERO, run, runs
+from tests.builders.runs import FULL, LORA, SHOTS, ZERO, run, runs
 
 INFINITE = {"nats": None, "bytes": 20}
 """How a likelihood of zero stands on disk: its nats are no JSON number."""
@@ -63,3 +63,14 @@ def test_runs_of_different_protocols_are_not_compared():
     found = verdicts_on([older, tuned])
     assert not found.effects
     assert "base model" in {one.kind for one in found.missing}
+
+
+def test_a_seed_without_a_partner_of_the_best_prompt_is_named():
+    """Five-shot has two seeds, full fine-tuning three: the third is in no comparison of the two."""
+    measured = [run(ZERO, [1, 0] * 50)]
+    measured += [run(SHOTS, [1, 1, 0, 0] * 25, seed) for seed in (0, 1)]
+    measured += [run(FULL, [1, 0, 0, 0] * 25, seed) for seed in (0, 1, 2)]
+    found = verdicts_on(measured)
+    (against,) = [e for e in found.effects if (e.strategy, e.against) == ("full", "best-icl")]
+    assert against.seeds == 2
+    assert "full seed 2 left out: few-shot-5 has 2 seeds to pair it with" in against.note

@@ -101,7 +101,8 @@ def pair(arm: Arm, base: Arm, measure: Measure) -> tuple[Pairs | None, list[Left
     """Pair by problem id; also say which seeds cannot be used, and why.
 
     A baseline without seeds, or with one, is set against every seed. One with several is paired
-    seed by seed, so that the spread of its own seeds is in the interval too.
+    one seed with one, in order, so that the spread of its own seeds is in the interval too; seeds
+    that the baseline has no partner for are left out.
     """
     reference = next(iter(base.columns.values()), None)
     if reference is None:
@@ -112,6 +113,8 @@ def pair(arm: Arm, base: Arm, measure: Measure) -> tuple[Pairs | None, list[Left
     if not before or not after:
         return None, faults
     seeds = tuple(after) if len(before) == 1 else tuple(after)[: len(before)]
+    partners = f"{base.label} has {len(before)} seeds to pair it with"
+    faults += [LeftOut(arm.label, seed, partners) for seed in tuple(after)[len(seeds) :]]
     pairs = Pairs(
         measure,
         seeds,
