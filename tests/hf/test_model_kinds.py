@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Phi3Config
 
 from finetrap import api
 from finetrap.backends.hf import gguf_files, open_model
-from finetrap.backends.hf.load import load_checkpoint
+from finetrap.backends.hf.load import context_length, load_checkpoint
 from finetrap.errors import BadModel, MissingPackage
 from finetrap.measure.study.models import resolve
 from finetrap.records import Limits, ModelSpec, TrainSpec
@@ -254,3 +254,15 @@ def test_a_report_shows_what_a_model_was_quantised_to(tmp_path):
     runs = api.run(study, tmp_path / "runs", workers=1, quiet=True)
     page = runs.report().path.read_text("utf-8")
     assert "GGUF: Q8_0 (15 tensors), F32 (5 tensors)" in page
+
+
+def test_the_context_of_longrope_is_the_original_one():
+    """Beyond it every position is turned by other factors, as the longest text of a batch says."""
+    factors = {"short_factor": [1.0] * 8, "long_factor": [4.0] * 8}
+    rope = {"rope_type": "longrope", "rope_theta": 1e4, **factors}
+    sizes = {"hidden_size": 64, "num_attention_heads": 4, "max_position_embeddings": 1024}
+    long = Phi3Config(
+        **sizes, original_max_position_embeddings=128, rope_parameters=rope, pad_token_id=0
+    )
+    assert context_length(long, None) == 128
+    assert context_length(Phi3Config(**sizes, pad_token_id=0), None) == 1024

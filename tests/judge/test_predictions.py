@@ -78,6 +78,18 @@ def test_the_margin_decides_between_equivalent_and_inconclusive(write):
     assert compare_files(a, b, margin=0.2)["verdict"] == "inconclusive"
 
 
+@pytest.mark.parametrize(("wrong", "right"), [("0", "1"), ("False", "True"), ("0.0", "1.0")])
+def test_scores_of_a_table_are_read_from_text(tmp_path, wrong, right):
+    a, b = tmp_path / "a.csv", tmp_path / "b.csv"
+    a.write_text(f"id,correct\n0,{right}\n1,{wrong}\n")
+    b.write_text(f"id,correct\n0,{right}\n1,{right}\n")
+    found = compare_files(a, b)
+    assert (found["a"], found["b"], found["gained"]) == (50.0, 100.0, 1)
+    b.write_text("id,correct\n0,1\n1,0.5\n")
+    with pytest.raises(BadData, match=r"line 3: `correct` is .0\.5.*0, 1, true or false"):
+        compare_files(a, b)
+
+
 def test_at_the_floor_no_change_is_called_equivalent(write):
     a = write("a.jsonl", plain([0] * 1000))
     b = write("b.jsonl", plain([1] * 10 + [0] * 990))

@@ -220,6 +220,12 @@ def test_a_local_folder_is_named_by_its_name_and_known_by_its_content(tmp_path: 
     assert changed.revision != spec.revision
 
 
+def test_a_study_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + small().encode())
+    assert reading.load_study(path).models
+
+
 def test_a_file_that_only_changes_its_name_changes_the_revision(tmp_path: Path) -> None:
     one, two = checkpoint(tmp_path / "a"), checkpoint(tmp_path / "b")
     (two / "model.safetensors").rename(two / "other.safetensors")

@@ -90,6 +90,19 @@ def test_braces_of_a_question_are_text() -> None:
     assert lettered(["a", "b"]) == "A. a\nB. b"
 
 
+def test_a_chat_template_that_leaves_the_question_out_is_refused() -> None:
+    """As one does that walks through parts of a message, where it is given a text."""
+    with pytest.raises(BadModel, match="leaves the question out"):
+        Form(chat=lambda messages: "<user><end>" * len(messages))
+
+
+def test_a_chat_template_that_leaves_exemplars_out_is_refused_where_there_are_some() -> None:
+    form = Form(chat=lambda messages: messages[-1]["content"])
+    assert form.prompt("Why?") == "Why?"
+    with pytest.raises(BadModel, match="leaves exemplars out"):
+        form.prompt("Why?", [SHOT])
+
+
 def test_a_chat_template_that_drops_the_system_message_is_refused() -> None:
     with pytest.raises(BadModel, match="leaves the system message out; put that text into"):
         Form(PromptSpec(system="Be brief."), lambda messages: messages[-1]["content"])

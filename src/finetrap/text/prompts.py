@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from string import ascii_uppercase
 from typing import NamedTuple
 
@@ -22,6 +23,8 @@ Chat = Callable[[Sequence[Mapping[str, str]]], str]
 _PLAIN = "Question: {question}\nAnswer:"
 BETWEEN = "\n\n"
 QUESTION, OPTIONS = "{question}", "{options}"
+_MARK = "7f3a"
+"""What no template has of its own: where it is missing, the template has left it out."""
 _PLACE = re.compile(r"\{(question|options)\}")
 _OPTIONS_LINE = re.compile(r"\n?[^\n]*\{options\}[^\n]*")
 
@@ -40,15 +43,22 @@ class Form:
 
     `chat` is the model's template, None for plain text. A problem with choices is asked in
     finetrap's own form unless the template shows its options; then their letters are the answers.
-    Raises BadModel if the model's template leaves the system message out.
+    Raises BadModel if the model's template leaves out the system message, the question, or the
+    exemplars where there are some.
     """
 
     spec: PromptSpec = field(default_factory=PromptSpec)
     chat: Chat | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a template that would drop the system message."""
+        """Refuse a template that would drop the question or the system message."""
         system = self.spec.system.strip()
+        if self.chat and _MARK not in self.prompt(_MARK):
+            raise BadModel(
+                "the model's chat template leaves the question out: it may expect messages of "
+                'another shape; give the model another template, or write prompt = "plain" under '
+                "[model.NAME]"
+            )
         if self.chat and system and system not in self.prompt("a"):
             raise BadModel(
                 "the model's chat template leaves the system message out; put that text into "
@@ -68,6 +78,11 @@ class Form:
             )
             head = f"{system}{BETWEEN}" if system else ""
             return head + shown + self._turn(question, choices) + self._follow(choices)
+        if shots and not self._shows_exemplars:
+            raise BadModel(
+                "the model's chat template shows the last message alone and leaves exemplars out; "
+                'write prompt = "plain" under [model.NAME], or leave out the few-shot strategies'
+            )
         messages = [{"role": "system", "content": system}] if system else []
         for shot in shots:
             answer = self._prefix(shot.choices) + self.target(shot.solution, shot.choices)
@@ -76,6 +91,14 @@ class Form:
                 {"role": "assistant", "content": answer},
             ]
         return self.chat([*messages, _user(self._turn(question, choices))]) + prefix
+
+    @cached_property
+    def _shows_exemplars(self) -> bool:
+        """Whether the template writes the turns before the last."""
+        asked, answered = f"ASKED{_MARK}", f"ANSWERED{_MARK}"
+        turns = [_user(asked), {"role": "assistant", "content": answered}, _user(_MARK)]
+        shown = self.chat(turns) if self.chat else asked + answered
+        return asked in shown and answered in shown
 
     def target(self, solution: str, choices: Sequence[str] = ()) -> str:
         """Write what should follow `prompt`: the training target and the gold solution to score."""

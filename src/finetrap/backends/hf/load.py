@@ -162,9 +162,17 @@ def tokens_of(opened: Opened, form: Format) -> Tokens:
 
 
 def context_length(config: Any, tokenizer: Any) -> int | None:
-    """Return the tokens a model can read at once; None where nothing states a limit."""
+    """Return the tokens a model can read at once; None where nothing states a limit.
+
+    Beyond its original context "longrope" (Phi-3) turns every position by other factors, those of
+    other texts in the batch and of prompts read before too: no answer there is the text's own.
+    """
     text = config.get_text_config()
     stated = getattr(text, "max_position_embeddings", None)
+    rope = getattr(text, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "longrope":
+        own = getattr(text, "original_max_position_embeddings", None)
+        stated = rope.get("original_max_position_embeddings") or own or stated
     if stated is not None and stated > 0:  # XLNet says -1
         return int(stated)
     limit = getattr(tokenizer, "model_max_length", None)

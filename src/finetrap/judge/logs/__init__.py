@@ -185,12 +185,22 @@ def _logged(row: Row, number: int) -> Logged:
         place,
         layout.tool,
         str(name),
-        layout.scores(values),
+        _read_scores(layout.scores(values), values),
         None if which is None else str(which),
         layout.completion(values),
         layout.gold(values),
         values,
     )
+
+
+def _read_scores(scores: Mapping[str, Any], values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return scores as they are, or as they read in a table (CSV), whose fields are all text."""
+    if not all(isinstance(value, str) for value in values.values()):
+        return scores
+    return {name: _SCORES_IN_TEXT.get(str(s).strip().lower(), s) for name, s in scores.items()}
+
+
+_SCORES_IN_TEXT = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 
 
 def _gradable(row: Logged) -> dict[str, Any]:

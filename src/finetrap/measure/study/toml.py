@@ -20,7 +20,7 @@ else:
 def read_toml(path: Path) -> tuple[dict[str, Any], str]:
     """Read a TOML file: its table and its text. Raises BadInput, BadStudy."""
     try:
-        text = path.read_bytes().decode()
+        text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadStudy(
             str(path), [f"not UTF-8 text: byte {error.start} is no character"]
