@@ -225,6 +225,6 @@ def _failed(cell: Cell, status: Status, failure: Failure, session: Session, mete
             peak_bytes=meter.peak_bytes(),
             parameters=parameters,
         ),
-        environment=environment(),
+        environment={**environment(), **session.tried},
         failure=failure,
     )
