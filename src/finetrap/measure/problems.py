@@ -63,6 +63,13 @@ class Problems:
         return self._tasks[key]
 
 
+def learned_from(cell: Cell) -> str:
+    """Name what decides which problems of its task a cell trains on; its seed does not."""
+    ref, train = cell.trained_on, cell.train
+    known = None if ref is None else ref.identity()
+    return content_hash([known, train.problems, train.dev, train.with_dev, train.share])
+
+
 def dev_cell(cell: Cell) -> Cell:
     """Return what a rewind asks: the problems held out of the task that the cell trains on."""
     return replace(cell, split="dev", task=cell.trained_on or cell.task)

@@ -139,13 +139,13 @@ def group(cells: Sequence[Cell], workers: int) -> list[Group]:
     """
     units: dict[object, list[Cell]] = {}
     for cell in cells:
-        units.setdefault((opened_as(cell), cell.training_key()), []).append(cell)
+        units.setdefault((cell.opened_as, cell.training_key()), []).append(cell)
     ordered = sorted(units.values(), key=lambda unit: (not _base_cells(unit), -_work(unit)))
     left, shares = _work(cells), GROUPS_PER_WORKER * workers
-    filling: dict[object, list[Cell]] = {}
+    filling: dict[str, list[Cell]] = {}
     groups: list[Group] = []
     for unit in ordered:
-        open_group = filling.setdefault(opened_as(unit[0]), [])
+        open_group = filling.setdefault(unit[0].opened_as, [])
         full = _work(open_group) + _work(unit) > left / shares
         if workers > 1 and open_group and full:
             groups.append(tuple(open_group))
@@ -154,11 +154,6 @@ def group(cells: Sequence[Cell], workers: int) -> list[Group]:
         open_group.extend(unit)
     groups += [tuple(rest) for rest in filling.values()]
     return sorted(groups, key=lambda members: (not _base_cells(members), -_work(members)))
-
-
-def opened_as(cell: Cell) -> object:
-    """Name what cells share that use one opened model."""
-    return (cell.model.name, cell.model.revision, cell.model.prompt, cell.limits.dtype)
 
 
 def _base_cells(cells: Sequence[Cell]) -> bool:
