@@ -119,6 +119,16 @@ def opening(text: str) -> str:
     return "'" + "".join(c if c.isprintable() else "?" for c in shown) + more + "'"
 
 
+def in_a_line(error: BaseException) -> str:
+    """Return the first line of what an error says, its class where it says nothing."""
+    return line_of(str(error), type(error).__name__)
+
+
+def line_of(message: str, cause: str) -> str:
+    """Return the first line of a failure's message, its cause where it has none."""
+    return (message.strip() or cause).splitlines()[0]
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the closest allowed name, or an empty string."""
     close = get_close_matches(name, list(allowed), n=1, cutoff=0.5)

@@ -76,6 +76,15 @@ def test_a_cell_that_fails_after_its_first_process_died_says_so() -> None:
     assert run.environment["tried_before"] == "its worker was killed by signal 9"
 
 
+def test_an_error_without_a_message_is_recorded_by_its_class() -> None:
+    def opener(spec: ModelSpec, limits: Limits) -> Any:
+        raise KeyError
+
+    failure = attempt(ZERO, Session(opener), lambda event: None).failure
+    assert failure
+    assert failure.message.splitlines()[0] == failure.cause == "KeyError"
+
+
 @pytest.mark.parametrize(
     ("budget", "times"),
     [

@@ -117,9 +117,9 @@ def attempt(
         if machine := others or machine_fault(fault, *places, gettempdir()):
             session.clear()
             raise machine from fault
-        cause = type(fault).__name__
+        cause, said = type(fault).__name__, str(fault).strip() or type(fault).__name__
         detail = "".join(traceback.format_exception(fault))
-        return _failed(cell, status, Failure(cause, f"{fault}\n{detail}".strip()), session, meter)
+        return _failed(cell, status, Failure(cause, f"{said}\n{detail}".strip()), session, meter)
 
 
 def run_cell(
