@@ -371,7 +371,7 @@ def test_an_unfinished_study_is_reported_without_any_verdict(tmp_path):
         ("smollm2-135m", ""),
     ],
 )
-def test_advice_on_a_model_of_the_hub_knows_by_its_name_whether_it_is_aligned(model, rule, tmp_path):
+def test_advice_knows_by_a_models_name_whether_it_is_aligned(model, rule, tmp_path):
     told = finetrap("advise", model, "--json", cwd=tmp_path)
     reasons = " ".join(json.loads(told.stdout)["reasons"])
     assert rule in reasons
