@@ -27,13 +27,12 @@ from finetrap.measure.engines.workers import (
     Stopping,
     default_run_group,
 )
+from finetrap.measure.problems import MANY, number_asked
 from finetrap.records import Cell, Keep, ModelSpec
 from finetrap.runs.store import Store
 
 GROUPS_PER_WORKER = 4
 """Of the work that is not in a group yet: fewer leave workers idle, more open models more often."""
-_MANY = 10_000
-"""Problems assumed where a study takes all of them."""
 
 
 def run_cells(
@@ -167,10 +166,10 @@ def _work(cells: Iterable[Cell]) -> float:
 
 def work(cell: Cell) -> float:
     """Estimate the work in a cell, in problems times parameters; a trained one counts thrice."""
-    limits, train = cell.limits, cell.train
-    asked = (limits.test_problems or _MANY) + len(cell.probes) * (limits.probe_problems or _MANY)
+    train = cell.train
     epochs = train.of(cell.strategy).epochs if cell.strategy.learns else 0
-    return (1 + parameters(cell.model)) * (asked + 3 * epochs * (train.problems or _MANY))
+    trained = 3 * epochs * (train.problems or MANY)
+    return (1 + parameters(cell.model)) * (number_asked(cell) + trained)
 
 
 def _stoppable(emit: Emit, stopping: Stopping | None) -> Emit:
