@@ -4,12 +4,12 @@ FinetrapError
 ├── BadInput            what a person wrote cannot be used (exit code 2)
 │   ├── BadStudy        a study file: all its errors at once
 │   ├── BadData         a data set, predictions file or row
-│   └── BadModel        a model folder, hub id or tokenizer
-├── ContextTooLong      a prompt does not fit the model's context; never truncated silently
+│   ├── BadModel        a model folder, hub id or tokenizer
+│   ├── ContextTooLong  a prompt does not fit the model's context; never truncated silently
+│   └── Unsupported     a PEFT method that needs more than its configuration
 ├── Diverged            a loss that is not finite; the step is recorded with the run
 ├── NotFinite           a model whose weights hold NaN or infinity
-├── MissingPackage      what was asked for needs a package that is not installed
-├── Unsupported         a PEFT method that needs more than its configuration
+├── MissingPackage      what was asked for needs a package that is not installed; an ImportError too
 ├── MachineFault        what the machine lacks: a cell that met it remains (exit code 3)
 │   ├── MemoryTaken     memory that other programs hold
 │   └── DiskTooSmall    a disk that has no room for a cell
