@@ -1,6 +1,6 @@
 """The runs folder: a run is committed whole or not at all, and what is not committed remains.
 
-RUNS/<slug>--<key>/        a committed run (runfolder.py)
+RUNS/<slug>--<key>/        a committed run (folder.py)
 RUNS/.studies/<name>.json  what was last asked for under that name, and the keys it needs
 RUNS/.locks/<key>          held while a process measures that cell (locks.py)
 RUNS/.cells/<key>/         what is done of that cell as long as it is not committed (unfinished.py)

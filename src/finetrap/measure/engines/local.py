@@ -67,7 +67,7 @@ def ready(
     stopping: Stopping | None = None,
     on: Machine | None = None,
 ) -> Iterator[Callable[[Iterable[Cell], Emit], None]]:
-    """Lend what runs remaining cells as `run` does, to be called for one round after another.
+    """Lend what runs remaining cells as `run_cells` does, to be called for one round after another.
 
     Workers stay between the rounds, with what they have opened, as long as the crew is the same.
     Each sees one of the machine's GPUs, if there are any. Raises BadInput for workers that it
