@@ -35,28 +35,6 @@ GROUPS_PER_WORKER = 4
 """Of the work that is not in a group yet: fewer leave workers idle, more open models more often."""
 
 
-def run_cells(
-    cells: Iterable[Cell],
-    store: Store,
-    *,
-    keep: Keep,
-    workers: int | None = None,
-    emit: Emit,
-    run_group: RunGroup | None = None,
-    stopping: Stopping | None = None,
-) -> None:
-    """Run the cells that remain; return when each is committed, refused or held elsewhere.
-
-    `workers` = 1 stays in this process; None takes as many as cores and memory allow. `run_group`
-    is `runner.run_group` unless another is given. Raises FinetrapError, StoreError, and
-    KeyboardInterrupt once `stopping` says so: after each worker's next event.
-    """
-    with ready(
-        store, keep=keep, workers=workers, run_group=run_group, stopping=stopping
-    ) as run_remaining:
-        run_remaining(cells, emit)
-
-
 @contextmanager
 def ready(
     store: Store,
@@ -67,11 +45,14 @@ def ready(
     stopping: Stopping | None = None,
     on: Machine | None = None,
 ) -> Iterator[Callable[[Iterable[Cell], Emit], None]]:
-    """Lend what runs remaining cells as `run_cells` does, to be called for one round after another.
+    """Lend what runs the cells that remain, to be called for one round after another.
 
-    Workers stay between the rounds, with what they have opened, as long as the crew is the same.
-    Each sees one of the machine's GPUs, if there are any. Raises BadInput for workers that it
-    cannot have.
+    It returns when each is committed, refused or held elsewhere. `workers` = 1 stays in this
+    process; None takes as many as cores and memory allow. Workers stay between the rounds, with
+    what they have opened, as long as the crew is the same. Each sees one of the machine's GPUs, if
+    there are any. `run_group` is `runner.run_group` unless another is given. Raises BadInput for
+    workers that it cannot have, FinetrapError, StoreError, and KeyboardInterrupt once `stopping`
+    says so: after each worker's next event.
     """
     machine = on or this_machine()
     check_workers(workers, machine)
