@@ -62,6 +62,11 @@ class StudyPlan:
     """Where the runs will be."""
 
     @property
+    def failed(self) -> int:
+        """How many cells ended without answers."""
+        return sum(status != "done" for status in self.statuses.values())
+
+    @property
     def remaining(self) -> tuple[CellForecast, ...]:
         """The cells that will be run, in order."""
         return tuple(cell for found in self.rounds for cell in found.cells)
@@ -134,8 +139,8 @@ class StudyPlan:
         remaining = self.remaining
         return {
             "cells": len(self.cells),
-            "done": sum(status == "done" for status in self.statuses.values()),
-            "failed": sum(status != "done" for status in self.statuses.values()),
+            "done": len(self.statuses) - self.failed,
+            "failed": self.failed,
             "remaining": len(remaining),
             "seconds": round(self.seconds, 1),
             "seconds_like_solutions": round(self.like_solutions, 1),
