@@ -29,7 +29,7 @@ ALLOWED = {
     "records": ("errors", "references"),
     "levels": (),
     "findings": ("levels", "records"),
-    "events": ("records",),
+    "events": ("errors", "records"),
     "text": GROUND,
     "stats": (*GROUND, "text"),
     "runs": (*GROUND, "stats", "text"),

@@ -4,12 +4,12 @@ FinetrapError
 ├── BadInput            what a person wrote cannot be used (exit code 2)
 │   ├── BadStudy        a study file: all its errors at once
 │   ├── BadData         a data set, predictions file or row
-│   └── BadModel        a model folder, hub id or tokenizer
-├── ContextTooLong      a prompt does not fit the model's context; never truncated silently
+│   ├── BadModel        a model folder, hub id or tokenizer
+│   ├── ContextTooLong  a prompt does not fit the model's context; never truncated silently
+│   └── Unsupported     a PEFT method that needs more than its configuration
 ├── Diverged            a loss that is not finite; the step is recorded with the run
 ├── NotFinite           a model whose weights hold NaN or infinity
-├── MissingPackage      what was asked for needs a package that is not installed
-├── Unsupported         a PEFT method that needs more than its configuration
+├── MissingPackage      what was asked for needs a package that is not installed; an ImportError too
 ├── MachineFault        what the machine lacks: a cell that met it remains (exit code 3)
 │   ├── MemoryTaken     memory that other programs hold
 │   └── DiskTooSmall    a disk that has no room for a cell
@@ -117,6 +117,16 @@ def opening(text: str) -> str:
     shown = " ".join(words[:8])[:60]
     more = "…" if len(shown) < len(" ".join(words)) or len(text) > 200 else ""
     return "'" + "".join(c if c.isprintable() else "?" for c in shown) + more + "'"
+
+
+def in_a_line(error: BaseException) -> str:
+    """Return the first line of what an error says, its class where it says nothing."""
+    return line_of(str(error), type(error).__name__)
+
+
+def line_of(message: str, cause: str) -> str:
+    """Return the first line of a failure's message, its cause where it has none."""
+    return (message.strip() or cause).splitlines()[0]
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
+from finetrap.errors import line_of
 from finetrap.records import Cell, Run, Status, written_rate
 
 Phase = Literal["load", "before", "train", "rewind", "answer", "again", "after"]
@@ -390,5 +391,5 @@ def cell_ends(run: Run) -> CellEnds:
         right=sum(right) if right else None,
         train_s=run.costs.train_s,
         eval_s=run.costs.eval_s,
-        message=run.failure.message.splitlines()[0] if run.failure else None,
+        message=line_of(run.failure.message, run.failure.cause) if run.failure else None,
     )

@@ -26,8 +26,7 @@ TaskKind = Literal["math", "choice", "continuation", "prose"]
 Split = Literal["test", "dev"]
 Status = Literal["done", "diverged", "oom", "failed"]
 StopReason = Literal["eos", "stop", "loop", "cap", "none"]
-"""How a completion ended: by its end token, a stop string, a cycle, the limit
-on new tokens; `none` where nothing was written."""
+"""By its end token, a stop string, a cycle, the limit on new tokens; `none`: nothing is written."""
 UNENDED: frozenset[StopReason] = frozenset({"loop", "cap"})
 """How completions end that did not come to an end by themselves."""
 Precision = Literal["fp32", "bf16"]
@@ -80,8 +79,7 @@ class StrategySpec:
     rewind: tuple[float, ...] = ()
     """Shares λ of the way from the base to the trained weights; one is chosen on dev."""
     weights: tuple[ModelSpec, ...] = ()
-    """What others trained from the base model, one for each seed. Only the seed's own is in a key.
-    """
+    """What others trained from the base, one for each seed; only the seed's own is in a key."""
 
     @property
     def given(self) -> bool:
@@ -138,15 +136,13 @@ class TrainSpec:
     max_length: int = 1024
     """Tokens in a row; a longer row is an error, never cut."""
     dev: int = 0
-    """Training problems held out to choose settings on, at most a fifth of them; never trained on
-    unless `with_dev`."""
+    """Training problems held out to choose settings on, at most a fifth; see `with_dev`."""
     with_dev: bool = False
     """Train on the held-out problems too, once the settings are chosen."""
     share: float = 1.0
     """Part of the training problems that an early rung of the search trains on."""
     dtype: Precision | None = "fp32"
-    """Precision of the passes; the weights that the optimizer moves are always in fp32. None: not
-    known, of a run of format 1."""
+    """Of the passes; the weights that the optimizer moves are in fp32. None: of format 1."""
 
     def of(self, strategy: StrategySpec) -> TrainSpec:
         """Return a strategy's budget: its own epochs, batch and learning rate, else these."""
@@ -246,9 +242,13 @@ class Cell:
         text = "-".join(parts)
         return "".join(c if c.isalnum() or c in "-._" else "_" for c in text)[:80]
 
+    @property
+    def opened_as(self) -> str:
+        """Name what cells share that are measured on one opened model: weights, prompt, dtype."""
+        return content_hash([self.model.source, self.model.identity(), self.limits.dtype])
+
     def training_key(self) -> str:
-        """Name the training behind this cell: cells that differ only in their test, or in the way
-        back towards the base weights, share it."""
+        """Name the training behind this cell, shared by those that differ in test or rewind."""
         identity = replace(self, strategy=self.strategy.trained_as).identity()
         parts = ("protocol", "model", "trained_on", "replayed", "strategy", "train", "seed")
         return content_hash({name: identity[name] for name in parts})

@@ -39,9 +39,9 @@ class PromptSpec:
         """Return the prompt that was written as JSON; older runs hold the format alone."""
         if isinstance(written, str):
             return cls(written)  # type: ignore[arg-type]
-        stops = written["stops"]
+        stops = None if written["stops"] is None else tuple(written["stops"])
         exemplars = tuple((question, answer) for question, answer in written["exemplars"])
-        return cls(**{**written, "stops": stops and tuple(stops), "exemplars": exemplars})
+        return cls(**{**written, "stops": stops, "exemplars": exemplars})
 
 
 @dataclass(frozen=True)

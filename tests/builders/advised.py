@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from finetrap.findings import Advice
-from finetrap.judge.advice.advise import Wishes, recommend
+from finetrap.judge.advice.advise import Wishes, conclude
 from finetrap.judge.verdicts import verdicts_on
 from finetrap.records import Judge, Run
 from finetrap.report import advice_text
@@ -21,8 +21,8 @@ def said(texts: Sequence[str]) -> str:
 
 def advised(measured: list[Run], limits: Wishes | None = None, remaining: int = 0) -> Advice:
     found = replace(verdicts_on(measured, MARGIN), remaining=remaining)
-    (one,) = recommend(found, measured, limits or Wishes(), study_command=STUDY)
-    return one
+    (one,) = conclude(found, measured, limits or Wishes(), study_command=STUDY)
+    return one.advice
 
 
 def unwrapped(found: Advice) -> str:

@@ -117,9 +117,13 @@ class Events(list[Event]):
         return [event.key for event in self if event.name == name]
 
 
+def run_cells(cells: Sequence[Cell], store: Store, emit: Emit, **settings: Any) -> None:
+    """Run the cells that remain on this machine, in one round."""
+    with local.ready(store, **{"keep": Keep("none"), **settings}) as run_remaining:
+        run_remaining(cells, emit)
+
+
 def run(cells: Sequence[Cell], root: Path, workers: int | None) -> tuple[Store, Events]:
     store, events = Store(root), Events()
-    local.run_cells(
-        cells, store, keep=Keep("none"), workers=workers, emit=events.append, run_group=fake_group
-    )
+    run_cells(cells, store, events.append, workers=workers, run_group=fake_group)
     return store, events

@@ -363,6 +363,21 @@ def test_an_unfinished_study_is_reported_without_any_verdict(tmp_path):
     assert "remaining" not in finished.stdout
 
 
+@pytest.mark.parametrize(
+    ("model", "rule"),
+    [
+        ("org/Foo-135M-Instruct", "adapters by default for aligned models"),
+        ("org/Foo-135M", "whether it is aligned is not known"),
+        ("smollm2-135m", ""),
+    ],
+)
+def test_advice_knows_by_a_models_name_whether_it_is_aligned(model, rule, tmp_path):
+    told = finetrap("advise", model, "--json", cwd=tmp_path)
+    reasons = " ".join(json.loads(told.stdout)["reasons"])
+    assert rule in reasons
+    assert ("aligned" in reasons) == bool(rule)
+
+
 def test_the_command_that_repeats_a_study_holds_its_overrides_and_folder():
     study, settings = Path("my study.toml"), ["train.epochs=2", 'models=["a"]']
     again = Source(Path("elsewhere"), study, settings).command

@@ -28,7 +28,7 @@ def problems():
 
 @pytest.mark.parametrize("name", catalog.strategies())
 def test_a_strategy_says_what_it_is_and_can_be_trained_from_its_file(name):
-    table = catalog.strategy(name)
+    table = catalog.strategies()[name]
     assert table["about"].strip()
     assert table["kind"] in ("prompt", "full", "peft")
     assert ("learning_rate" in table) == (table["kind"] != "prompt")
@@ -58,7 +58,7 @@ def test_training_at_its_own_rate_lowers_the_loss_by_five_percent(name, model, p
 
 @pytest.mark.parametrize("name", catalog.models())
 def test_a_model_says_where_it_is_and_how_it_is_asked(name):
-    table = catalog.model(name)
+    table = catalog.models()[name]
     assert table["about"].strip()
     assert table["prompt"] in ("plain", "chat")
     assert table["source"]

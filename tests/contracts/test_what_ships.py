@@ -36,7 +36,7 @@ def model(folder) -> HFModel:
 
 def trained(name: str, model: HFModel, table: dict | None = None) -> None:
     """Train a strategy of the catalog, or with a table of its own."""
-    found = catalog.strategy(name)
+    found = catalog.strategies()[name]
     kind = "full" if found["kind"] == "full" and table is None else "peft"
     peft_table = None if kind == "full" else table or found["peft"]
     spec = StrategySpec(name, kind, learning_rate=1e-2, peft=peft_table)

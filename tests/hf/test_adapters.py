@@ -36,7 +36,7 @@ def model(folder) -> HFModel:
 
 
 def named(name: str, **peft_table: object) -> StrategySpec:
-    table = peft_table or catalog.strategy(name)["peft"]
+    table = peft_table or catalog.strategies()[name]["peft"]
     return StrategySpec(name, "peft", learning_rate=1e-2, peft=table)
 
 
@@ -204,13 +204,6 @@ def test_every_catalog_model_is_pinned():
     for name, table in catalog.models().items():
         assert table["prompt"] in ("plain", "chat"), name
         assert table["source"].startswith("package:") or len(table["revision"]) == 40
-
-
-def test_an_unknown_catalog_name_is_answered_with_the_nearest():
-    with pytest.raises(BadInput, match=r"did you mean 'dora'\?"):
-        catalog.strategy("dorra")
-    with pytest.raises(BadInput, match=r"did you mean 'smollm2-135m'\?"):
-        catalog.model("smollm-135m")
 
 
 def test_the_layers_in_a_saved_configuration_stand_in_one_order(model, tmp_path):

@@ -182,14 +182,14 @@ def test_a_batch_that_exhausts_the_memory_is_halved_and_loses_nothing(model, row
 def test_no_answer_in_fp32_changes_where_memory_cuts_the_batch(model):
     problems = tasks.load(tasks.reference("school")).test[:30]
     solver = Solver(model)
-    model.rows_held()
+    model.take_rows_held()
     whole = ask(solver, "math", problems, Limits(max_new_tokens=CAP, batch=30))
-    assert model.rows_held() is None
+    assert model.take_rows_held() is None
     with reading(model._base, lambda one: one.is_step and one.rows > 7):
         cut = ask(solver, "math", problems, Limits(max_new_tokens=CAP, batch=30))
     assert cut == whole
-    assert model.rows_held() == 7
-    assert model.rows_held() is None, "it is told once"
+    assert model.take_rows_held() == 7
+    assert model.take_rows_held() is None, "it is told once"
 
 
 def test_a_batch_in_bf16_is_the_one_of_the_key_or_none(rows, monkeypatch):

@@ -94,7 +94,7 @@ def test_completions_and_golds_go_on_with_the_same_bits(case, tmp_path):
 )
 def test_after_a_learned_prompt_too(name, tmp_path):
     model = opened("llama", tmp_path, "fp32")
-    table = catalog.strategy(name)
+    table = catalog.strategies()[name]
     strategy = StrategySpec(name, "peft", learning_rate=3e-2, peft=table["peft"])
     model.train(ROWS, strategy, TrainSpec(epochs=1), 0)
     ends_the_same(model, prompts(""))

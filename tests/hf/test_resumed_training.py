@@ -32,7 +32,7 @@ class Killed(BaseException):
 def named(name: str) -> StrategySpec:
     if name == "dropping":
         return DROPPING
-    table = catalog.strategy(name)
+    table = catalog.strategies()[name]
     return StrategySpec(name, table["kind"], learning_rate=3e-3, peft=table.get("peft"))
 
 

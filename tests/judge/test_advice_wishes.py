@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from finetrap.findings import Advice
-from finetrap.judge.advice.advise import Wishes, recommend
+from finetrap.judge.advice.advise import Wishes, conclude
 from finetrap.judge.verdicts import verdicts_on
 from tests.builders.advised import MARGIN, STUDY, advised, said
 from tests.builders.runs import (
@@ -48,8 +48,8 @@ def test_retention_bars_what_kept_too_little_and_what_is_not_known() -> None:
 
     def asked(least: float, lines: list) -> Advice:
         given = replace(found, effects=tuple(lines))
-        (one,) = recommend(given, measured, Wishes(min_retention=least), study_command=STUDY)
-        return one
+        (one,) = conclude(given, measured, Wishes(min_retention=least), study_command=STUDY)
+        return one.advice
 
     assert str(asked(85, effects).ship) == "lora at 3e-4"
     assert "it may be as little as 80%" in said(asked(85, effects).open_questions)

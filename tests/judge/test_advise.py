@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from finetrap.judge.advice.advise import Wishes, advice_document, recommend
+from finetrap.judge.advice.advise import Wishes, advice_document, conclude
 from finetrap.judge.advice.candidates import gather_candidates
 from finetrap.judge.arms import comparisons
 from finetrap.judge.paper.prior import published_advice
@@ -113,7 +113,7 @@ def test_a_gain_that_is_only_seen_ships_nothing() -> None:
     measured = [run(ZERO, flags), *(run(LORA, better, s) for s in range(3))]
     found = verdicts_on(measured, Judge(margin=2.5))
     found = replace(found, effects=tuple(replace(e, verdict="inconclusive") for e in found.effects))
-    (one,) = recommend(found, measured, study_command=STUDY)
+    ((one, _),) = conclude(found, measured, study_command=STUDY)
     assert one.ship is None
     assert str(one.runner_up) == "lora at 3e-4"
     assert "no gain over the base model is shown" in said(one.open_questions)
@@ -230,8 +230,8 @@ def test_what_remains_is_to_be_run_first() -> None:
 
 
 def test_no_runs_give_no_advice() -> None:
-    assert recommend(verdicts_on([]), []) == ()
-    assert recommend(verdicts_on([run(ZERO, [1, 0])]), [run(ZERO, [1, 0])]) == ()
+    assert conclude(verdicts_on([]), []) == ()
+    assert conclude(verdicts_on([run(ZERO, [1, 0])]), [run(ZERO, [1, 0])]) == ()
 
 
 def test_a_task_trained_on_and_never_tested_is_said() -> None:
@@ -247,7 +247,7 @@ def test_each_model_and_task_has_its_own_advice() -> None:
         *runs((LORA, -0.2), n=900, seed=1, task="school"),
         *runs((LORA, -0.2), n=900, seed=2, model=other),
     ]
-    found = recommend(verdicts_on(measured, MARGIN), measured)
+    found = [one.advice for one in conclude(verdicts_on(measured, MARGIN), measured)]
     assert {(a.model, a.task): str(a.ship) for a in found} == {
         ("mini", "market"): "lora at 3e-4",
         ("mini", "school"): "zero-shot",

@@ -57,6 +57,11 @@ def test_at_the_floor_the_likelihoods_decide_about_noise() -> None:
     assert verdict("noise", trained(within_the_margin), untouched(lost)) == "not enough data"
 
 
+def test_a_failure_without_a_message_is_named_by_its_cause() -> None:
+    failed = replace(trained(()), status="failed", failure=Failure("KeyError", ""))
+    assert suspects(failed)["noise"].evidence == "no answers: KeyError"
+
+
 def test_without_the_untouched_model_nothing_can_be_said_of_noise() -> None:
     run = trained()
     found = diagnosis.diagnose_run(run, [run], verdicts.verdicts_on([run]))

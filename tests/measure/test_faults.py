@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from finetrap import quota
-from finetrap.errors import Diverged, MachineFault, machine_fault, out_of_memory
+from finetrap.errors import Diverged, MachineFault, in_a_line, machine_fault, out_of_memory
 from finetrap.measure import meter
 
 LIMITED = """
@@ -236,3 +236,19 @@ def test_memory_that_a_limit_keeps_from_a_process_is_told_with_the_limit(monkeyp
     fault = meter.held_by_others()
     assert "4.6 GB of addresses (ulimit -v)" in str(fault)
     assert "raise the limit" in str(fault)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("one\ntwo"), "one"),
+        (ValueError("\n one\ntwo"), "one"),
+        (ValueError(), "ValueError"),
+        (KeyError(), "KeyError"),
+        (ValueError(" \n"), "ValueError"),
+    ],
+)
+def test_an_error_is_told_in_a_line_and_by_its_class_where_it_says_nothing(
+    error: Exception, line: str
+) -> None:
+    assert in_a_line(error) == line

@@ -14,7 +14,7 @@ import pytest
 from huggingface_hub import constants
 
 from finetrap import tasks
-from finetrap.errors import BadInput
+from finetrap.errors import BadData, BadInput
 from finetrap.measure import trying
 from tests.builders.studies import load, small, write_rows
 
@@ -67,6 +67,17 @@ def test_the_revision_of_a_data_set_is_the_commit_that_is_named_or_that_its_bran
     refs.mkdir(parents=True)
     (refs / "main").write_text(commit)
     assert tasks.reference("hf:org/sums").revision == commit
+
+
+def test_a_hub_that_refuses_without_a_word_is_named_by_the_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise ValueError
+
+    monkeypatch.setattr("datasets.load_dataset", refused)
+    with pytest.raises(BadData, match=r"\(ValueError\)"):
+        tasks.load(tasks.reference("hf:org/sums"))
 
 
 def test_a_branch_is_the_commit_that_the_hub_says() -> None:

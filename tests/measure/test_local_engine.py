@@ -39,6 +39,7 @@ from tests.builders.workers import (
     is_alive,
     model,
     run,
+    run_cells,
     study_cells,
     wait_for,
     waiting_cell,
@@ -169,7 +170,7 @@ def test_a_planted_study_runs_to_the_end_through_the_real_runner(tmp_path: Path)
     )
     cells = cells_of(plan)
     store, events = Store(tmp_path / "runs"), Events()
-    local.run_cells(cells, store, keep=Keep(), workers=2, emit=events.append)
+    run_cells(cells, store, events.append, keep=Keep(), workers=2)
     assert {c.strategy.name for c in store.remaining(cells)} == {"lora"}
     found = {(r.cell.strategy.name, r.status) for r in store.runs()}
     assert found == {
@@ -204,14 +205,7 @@ def test_a_worker_that_cannot_start_is_an_error_and_not_an_endless_loop(
     monkeypatch.setattr(unstartable, "__module__", "no_such_module")
     monkeypatch.setitem(sys.modules, "no_such_module", sys.modules[__name__])
     with pytest.raises(FinetrapError, match="before it could start"):
-        local.run_cells(
-            [cell()],
-            Store(tmp_path),
-            keep=Keep("none"),
-            workers=2,
-            emit=lambda _: None,
-            run_group=unstartable,
-        )
+        run_cells([cell()], Store(tmp_path), lambda _: None, workers=2, run_group=unstartable)
 
 
 @pytest.mark.parametrize(
@@ -306,14 +300,12 @@ def test_an_interruption_ends_the_workers_and_tears_nothing(tmp_path: Path) -> N
 PARENT = """
 import sys
 from pathlib import Path
-from finetrap.measure.engines import local
-from finetrap.records import Keep
 from finetrap.runs.store import Store
-from tests.builders.workers import fake_group, waiting_cell
+from tests.builders.workers import fake_group, run_cells, waiting_cell
 if __name__ == "__main__":
     cells = [waiting_cell(Path(sys.argv[1]))]
     store = Store(sys.argv[2])
-    local.run_cells(cells, store, keep=Keep("none"), workers=2, emit=print, run_group=fake_group)
+    run_cells(cells, store, print, workers=2, run_group=fake_group)
 """
 
 

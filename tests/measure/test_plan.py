@@ -219,7 +219,7 @@ TIMINGS = timing.Timings(
 
 
 def told(cells, works, **options):
-    known = {forecast.opened_as(cells[0]): forecast.Calibrated([TIMINGS], works)}
+    known = {cells[0].opened_as: forecast.Calibrated([TIMINGS], works)}
     return forecast.Forecaster(known, **options).group(tuple(cells), forecast._Bench())
 
 
@@ -255,7 +255,7 @@ def test_workers_stay_for_the_next_round_with_what_they_have_at_hand(small, monk
     cells = [replace(make(runs.FULL), seed=seed) for seed in range(3)]
     work = Work((DECODE, SCORE), **TRAINED)
     known = {
-        forecast.opened_as(cells[0]): forecast.Calibrated(
+        cells[0].opened_as: forecast.Calibrated(
             [TIMINGS], {signature(cell): work for cell in cells}
         )
     }

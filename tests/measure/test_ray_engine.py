@@ -16,14 +16,22 @@ import pytest
 
 from finetrap.errors import BadInput, MissingPackage, StoreError
 from finetrap.events import CellLeft, Event, Resumed, StepDone
-from finetrap.measure.engines import engine_named, local, ray_cluster
+from finetrap.measure.engines import engine_named, ray_cluster
 from finetrap.measure.engines.ray_actor import MOST_UNHEARD, Actor
 from finetrap.measure.engines.sending import Assigned, Message, SendingStore
 from finetrap.measure.study import reading
 from finetrap.measure.study.cells import cells_of
 from finetrap.records import Cell, Costs, Keep, Run, StrategySpec
 from finetrap.runs.store import Store
-from tests.builders.workers import cell, fake_group, held_cell, is_alive, study_cells, wait_for
+from tests.builders.workers import (
+    cell,
+    fake_group,
+    held_cell,
+    is_alive,
+    run_cells,
+    study_cells,
+    wait_for,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -92,7 +100,7 @@ def content(store: Store) -> dict[str, bytes]:
 
 def test_a_cluster_gives_the_bytes_of_this_machine(tmp_path: Path) -> None:
     cells, here = planted(tmp_path), Store(tmp_path / "here")
-    local.run_cells(cells, here, keep=Keep("none"), workers=1, emit=lambda _: None)
+    run_cells(cells, here, lambda _: None, workers=1)
     with two_nodes() as cluster:
         there, events = run(cells, tmp_path / "there", cluster, run_group=None)
         assert content(there) == content(here)

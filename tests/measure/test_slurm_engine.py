@@ -15,7 +15,7 @@ import pytest
 
 from finetrap.errors import BadInput, MissingPackage, StoreError
 from finetrap.events import CellLeft, Event
-from finetrap.measure.engines import engine_named, local, slurm
+from finetrap.measure.engines import engine_named, slurm
 from finetrap.measure.engines.slurm_job import Mail
 from finetrap.measure.study import reading
 from finetrap.measure.study.cells import cells_of
@@ -26,6 +26,7 @@ from tests.builders.workers import (
     fake_group,
     held_cell,
     model,
+    run_cells,
     study_cells,
     wait_for,
 )
@@ -84,7 +85,7 @@ def test_an_array_of_jobs_gives_the_bytes_of_this_machine(tmp_path: Path, execut
         base=tmp_path,
     )
     cells, here = cells_of(plan), Store(tmp_path / "here")
-    local.run_cells(cells, here, keep=Keep("none"), workers=1, emit=lambda _: None)
+    run_cells(cells, here, lambda _: None, workers=1)
     there, events = run(cells, tmp_path / "there", executor, run_group=None)
     assert measured(there) == measured(here)
     assert len(measured(there)) >= 2 * len(cells)

@@ -247,6 +247,13 @@ def test_a_prompt_that_says_no_more_than_its_format_leaves_the_key_as_it_was(tmp
     assert {cell.identity()["model"]["prompt"] for cell in before} == {"plain"}
 
 
+def test_a_prompt_without_any_stops_is_a_prompt_here_and_read_from_a_run(tmp_path) -> None:
+    own = "[prompt]\nformat = 'plain'\nstops = []"
+    [spec] = {cell.model for cell in cells_of(load(tmp_path, small(models='["mini-1m"]', own=own)))}
+    assert spec.prompt == PromptSpec("plain", stops=()) != PromptSpec("plain")
+    assert {spec.prompt, PromptSpec.read(spec.prompt.identity())} == {spec.prompt}
+
+
 def test_what_a_prompt_says_is_in_the_key_and_a_model_has_the_last_word(tmp_path) -> None:
     own = "[prompt]\nsystem = 'Be brief.'\nformat = 'chat'\n[model.mini-1m.prompt]\nsystem = 'Go.'"
     study = load(tmp_path, small(models='["mini-1m", "mini-3m"]', own=own))

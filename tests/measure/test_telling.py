@@ -7,6 +7,7 @@ from typing import Any
 
 from finetrap.events import cell_ends
 from finetrap.measure.telling import Teller
+from finetrap.records import Failure
 from tests.builders import runs
 
 
@@ -19,3 +20,8 @@ def test_no_count_of_right_answers_is_told_where_one_is_partly_right() -> None:
     half = (runs.answer("a"), replace(runs.answer("b", False), score=0.5))
     assert cell_ends(runs.run(runs.ZERO, half)).right is None
     assert cell_ends(runs.run(runs.ZERO, half[:1])).right == 1
+
+
+def test_a_failure_without_a_message_is_told_by_its_cause() -> None:
+    failed = replace(runs.run(runs.FULL, (), 0, status="failed"), failure=Failure("KeyError", ""))
+    assert cell_ends(failed).message == "KeyError"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -72,7 +73,48 @@ def test_a_training_that_wrecks_the_model_is_seen(tmp_path, adapter):
     market = [look for look in callback.looks if look.test == "market"]
     assert market[-1].after < market[-1].before
     assert market[-1].lost > market[-1].gained
-    assert callback.looks[-1].evidence > callback.looks[0].evidence > 0
+    assert market[-1].evidence > market[0].evidence > 0
+
+
+class Told(ft.FinetrapCallback):
+    """A callback that is told, look by look, how many of 100 problems of each test are right."""
+
+    def __init__(self, *looks: dict[str, int], level: float = 0.05) -> None:
+        self.said: list[str] = []
+        say = self.said.append
+        super().__init__("market", probes=["school"], every=1, level=level, say=say)
+        self._told = iter(looks)
+        training = SimpleNamespace(max_steps=len(looks) - 1, global_step=0)
+        self.on_train_begin(None, training, None, model=None, processing_class="words")
+        for training.global_step in range(1, len(looks)):
+            control = SimpleNamespace(should_training_stop=False)
+            self.on_step_end(None, training, control, model=None)
+
+    def _asked(self, model: Any) -> dict[str, dict[str, bool]]:
+        told = next(self._told).items()
+        return {name: {str(i): i < right for i in range(100)} for name, right in told}
+
+    def rang(self) -> list[tuple[int, str]]:
+        return [(look.step, look.test) for look in self.looks if look.alarm]
+
+
+def test_an_alarm_is_about_the_test_that_rings_it_and_rings_once():
+    before, harmed = {"market": 50, "school": 90}, {"market": 90, "school": 50}
+    told = Told(before, harmed, harmed, before)
+    assert told.rang() == [(1, "school")]
+    assert told.alarm is told.looks[1]
+    assert ["alarm" in said.lower() for said in told.said] == [False, True] * 3
+    assert told.said[1].endswith("40 lost and 0 gained; ALARM: worse than it started")
+    assert told.said[3].endswith("40 lost and 0 gained; alarm since step 1")
+    assert told.said[5].endswith("0 lost and 0 gained; alarm since step 1")
+
+
+def test_no_alarm_rings_at_a_look_that_lost_nothing():
+    before, harmed = {"market": 50, "school": 50}, {"market": 44, "school": 50}
+    first, second, _ = (look.evidence for look in Told(before, harmed, before, harmed).looks[::2])
+    told = Told(before, harmed, before, harmed, level=2 / (first + second))
+    assert first < 1 / told.level < second
+    assert told.rang() == [(3, "market")]
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,7 @@ def test_learning_rates_read_as_people_type_them(written_as: str, number: float 
         (wording.size(999_900), "1\u00a0MB"),
         (wording.count(919_552), "919,552"),
         (wording.count(494_000_000), "494\u00a0M"),
+        (wording.count(1_235_814_400), "1.24\u00a0B"),
         (wording.probability(0.00004), "<0.001"),
         (counted(1, "seed"), "1 seed"),
     ],

@@ -236,8 +236,8 @@ class Told(Model, Protocol):
 class Fitting(Model, Protocol):
     """A model that is asked fewer rows at once than it was told where memory holds no more."""
 
-    def rows_held(self) -> int | None:
-        """Return the fewest rows at once since this was last asked, None where all were held."""
+    def take_rows_held(self) -> int | None:
+        """Return the fewest rows at once, None where all were held, and begin to count anew."""
 
 
 def interpolating(model: Model) -> Interpolating:

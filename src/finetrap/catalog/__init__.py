@@ -12,8 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from finetrap.errors import BadInput, nearest
-
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -99,16 +97,6 @@ def presets() -> dict[str, dict[str, Any]]:
     return {name: dict(table) for name, table in _tables("prompts").items()}
 
 
-def strategy(name: str) -> dict[str, Any]:
-    """Return one strategy's table. Raises BadInput for an unknown name, with the nearest one."""
-    return _one("strategy", name, strategies())
-
-
-def model(name: str) -> dict[str, Any]:
-    """Return one model's table. Raises BadInput for an unknown name, with the nearest one."""
-    return _one("model", name, models())
-
-
 def check_peft(table: Mapping[str, Any]) -> list[str]:
     """Return why a `[peft]` table cannot be trained, a line for each reason; empty if it can.
 
@@ -174,14 +162,6 @@ _OFF: tuple[Any, ...] = (None, False, 0, "none", [], {})
 
 def _refusal(what: str, reason: str) -> str:
     return f"{what} needs more than its configuration: {reason}; nothing is trained in its place"
-
-
-def _one(kind: str, name: str, known: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    if name not in known:
-        raise BadInput(
-            f"no {kind} '{name}' in the catalog{nearest(name, known)}; `finetrap list` shows all"
-        )
-    return known[name]
 
 
 @cache

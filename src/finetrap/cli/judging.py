@@ -222,13 +222,13 @@ def wanted_limits(max_memory: float | None, retention: float | None, one_file: b
 
 def _published(model: str) -> Advice:
     """Return the prior for a model that has not been measured."""
+    from finetrap.judge.paper.population import aligned
     from finetrap.judge.paper.prior import published_advice
     from finetrap.measure.study import models
 
     spec = models.resolve(model, Path.cwd(), {})
-    style = spec.prompt.format
-    aligned = None if style == "auto" else style == "chat"
-    return published_advice(spec.name, spec.parameters, aligned)
+    unknown = None if spec.prompt.format == "auto" else False
+    return published_advice(spec.name, spec.parameters, aligned(spec) or unknown)
 
 
 def overlap(

@@ -164,8 +164,9 @@ def _effects(effects: Iterable[Detectable]) -> Table:
 
 
 def _sentence(found: StudyPlan) -> str:
-    ended = len(found.cells) - len(found.remaining)
-    text = f"{len(found.cells)} cells, {ended} done, {len(found.remaining)} remaining"
+    failed = f", {found.failed} failed" if found.failed else ""
+    done = f"{len(found.statuses) - found.failed} done{failed}"
+    text = f"{len(found.cells)} cells, {done}, {len(found.remaining)} remaining"
     most = found.dominates()
     if most is None:
         return text

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from finetrap.errors import AGAIN, DiskTooSmall
+from finetrap.measure.problems import number_asked
 from finetrap.records import Cell, Keep
 
 ANSWER = 2000
@@ -15,8 +16,6 @@ WEIGHT, TRAINED = 4, 12
 """Bytes of a weight, and of one with the optimizer's moments."""
 ADAPTED = 1 / 50
 """Share of the parameters that an adapter trains where that is not known: LoRA of rank 8."""
-_MANY = 10_000
-"""Problems assumed where a study takes all of them."""
 
 
 class Disk(NamedTuple):
@@ -30,9 +29,8 @@ class Disk(NamedTuple):
 
 def foretold(cell: Cell, keep: Keep, parameters: int, trainable: int | None = None) -> Disk:
     """Return what a cell takes, from its model's parameters and those that it trains."""
-    limits, kind = cell.limits, cell.strategy.kind
-    asked = (limits.test_problems or _MANY) + len(cell.probes) * (limits.probe_problems or _MANY)
-    answers = ANSWER * asked
+    kind = cell.strategy.kind
+    answers = ANSWER * number_asked(cell)
     if kind == "prompt":
         return Disk(answers, 2 * answers)
     if trainable is None:

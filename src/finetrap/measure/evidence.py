@@ -33,7 +33,7 @@ MOST_SWAPPED = 200
 """Of them, those scored after another's question too."""
 MOST_DIVERGED = 100
 """Test problems whose gold solutions tell how far a model has moved."""
-AGAIN = 1 / 10
+ASKED_AGAIN = 1 / 10
 """Share of the test problems that the base model is asked again, to see whether it varies."""
 LEAST_AGAIN = 20
 MOST_HASHED = 50_000
@@ -67,7 +67,7 @@ def before_training(
 
 def asked_again(problems: Sequence[Problem]) -> list[Problem]:
     """Return the problems that the base model is asked again: a tenth, and 20 if there are."""
-    count = max(LEAST_AGAIN, math.ceil(AGAIN * len(problems)))
+    count = max(LEAST_AGAIN, math.ceil(ASKED_AGAIN * len(problems)))
     return list(tasks.sample(problems, count, purpose="evidence/again", seed=0))
 
 

@@ -10,6 +10,9 @@ from finetrap.errors import BadInput
 from finetrap.measure.strategies import Questions, Trained
 from finetrap.records import Cell, TaskRef, content_hash
 
+MANY = 10_000
+"""Problems assumed where a study takes all of them."""
+
 
 class Problems:
     """Chooses the problems of cells; each task is loaded once."""
@@ -61,6 +64,19 @@ class Problems:
         if key not in self._tasks:
             self._tasks[key] = self._load(ref)
         return self._tasks[key]
+
+
+def number_asked(cell: Cell) -> int:
+    """Estimate how many problems a cell asks, before any task is read."""
+    limits = cell.limits
+    return (limits.test_problems or MANY) + len(cell.probes) * (limits.probe_problems or MANY)
+
+
+def learned_from(cell: Cell) -> str:
+    """Name what decides which problems of its task a cell trains on; its seed does not."""
+    ref, train = cell.trained_on, cell.train
+    known = None if ref is None else ref.identity()
+    return content_hash([known, train.problems, train.dev, train.with_dev, train.share])
 
 
 def dev_cell(cell: Cell) -> Cell:

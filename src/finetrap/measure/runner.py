@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
@@ -69,7 +68,8 @@ def run_group(
                 continue
             weights = session.loaded.weights(cell, keep) if session.loaded else None
             store.commit(run, weights=weights)
-            for heir in _same_training(cell, store.remaining(cells[number:])):
+            heir = _same_training(cell, store.remaining(cells[number:]))
+            if heir is not None:
                 unfinished.hand_on(store.unfinished(heir, keep))
             unfinished.remove()
             emit(cell_ends(run))
@@ -84,10 +84,10 @@ def _held(cell: Cell, store: Store) -> CellHeld:
     return CellHeld(cell.key, cell.slug, holder.host, holder.pid, since, holder.by_file)
 
 
-def _same_training(cell: Cell, others: Sequence[Cell]) -> list[Cell]:
+def _same_training(cell: Cell, others: Sequence[Cell]) -> Cell | None:
     """Return the next cell, if there is one, that needs the training of this one."""
     found = (other for other in others if other.training_key() == cell.training_key())
-    return list(islice(found, 1)) if cell.strategy.trains else []
+    return next(found, None) if cell.strategy.trains else None
 
 
 def attempt(
@@ -117,9 +117,9 @@ def attempt(
         if machine := others or machine_fault(fault, *places, gettempdir()):
             session.clear()
             raise machine from fault
-        cause = type(fault).__name__
+        cause, said = type(fault).__name__, str(fault).strip() or type(fault).__name__
         detail = "".join(traceback.format_exception(fault))
-        return _failed(cell, status, Failure(cause, f"{fault}\n{detail}".strip()), session, meter)
+        return _failed(cell, status, Failure(cause, f"{said}\n{detail}".strip()), session, meter)
 
 
 def run_cell(
@@ -134,8 +134,8 @@ def run_cell(
         meter.earlier_s = loaded.model.earlier_s
     with meter.phase("evidence"):
         before = loaded.before_training(cell, train, tell)
-    read = loaded.model.tokens_read
-    _rows_held(loaded.model.model)  # what the last cell met
+    read_before = loaded.model.tokens_read
+    _take_rows_held(loaded.model.model)  # what the last cell met
 
     with meter.phase("train"):
         solver = loaded.adapt(cell, train, tell)
@@ -147,7 +147,7 @@ def run_cell(
         probes = {
             name: _ask(cell, solver, name, probe, tell) for name, probe in asked.probes.items()
         }
-    read = loaded.model.tokens_read - read
+    read = loaded.model.tokens_read - read_before
 
     with meter.phase("again"):
         varied = evidence.variation(solver, cell, asked, answers, tell)
@@ -166,15 +166,15 @@ def run_cell(
             **rewound,
             **varied,
             **after,
-            **_rows_held(loaded.model.model),
+            **_take_rows_held(loaded.model.model),
         },
         environment={**environment(), **_about(loaded.model.model), **session.tried},
     )
 
 
-def _rows_held(model: Model) -> Mapping[str, int]:
-    """Say how many rows the memory held at once, where those were fewer than asked for."""
-    held = model.rows_held() if isinstance(model, Fitting) else None
+def _take_rows_held(model: Model) -> Mapping[str, int]:
+    """Say how many rows the memory held at once since this was last taken, if fewer than asked."""
+    held = model.take_rows_held() if isinstance(model, Fitting) else None
     return {} if held is None else {"rows_at_once": held}
 
 
@@ -225,6 +225,6 @@ def _failed(cell: Cell, status: Status, failure: Failure, session: Session, mete
             peak_bytes=meter.peak_bytes(),
             parameters=parameters,
         ),
-        environment=environment(),
+        environment={**environment(), **session.tried},
         failure=failure,
     )

@@ -9,7 +9,7 @@ from typing import Any
 from finetrap.backends import Interpolating, Model, open_model
 from finetrap.measure import disk, evidence, rewind, strategies
 from finetrap.measure.meter import computed_by
-from finetrap.measure.problems import Problems, dev_cell
+from finetrap.measure.problems import Problems, dev_cell, learned_from
 from finetrap.measure.remembered import Remembered, remembered
 from finetrap.measure.strategies import Solver, Trained
 from finetrap.measure.telling import Teller
@@ -33,27 +33,26 @@ class Session:
         self.tried: dict[str, str] = {"tried_before": before} if before else {}
         """What ended the process that first tried this session's cell, for its environment."""
         self._opener = opener
-        self._opened_as: object = None
+        self._opened_as = ""
 
     def open(self, cell: Cell, tell: Teller, unfinished: Unfinished = NOWHERE) -> LoadedModel:
         """Return the cell's model: the base model, or as the last cell left it for this one.
 
         `unfinished` holds what is done of the cell, before and from now on.
         """
-        wanted = (cell.model.source, cell.model.revision, cell.model.prompt, cell.limits.dtype)
-        if self.loaded is None or self._opened_as != wanted:
+        if self.loaded is None or self._opened_as != cell.opened_as:
             self.clear()
             tell.phase("load", model=cell.model.name)
             model = self._opener(cell.model, cell.limits)
             self.loaded = LoadedModel(remembered(model))
-            self._opened_as = wanted
+            self._opened_as = cell.opened_as
         self.loaded.keep_only(cell)
         self.loaded.begin(cell, tell, unfinished)
         return self.loaded
 
     def clear(self) -> None:
         """Forget the model and its solver, after a failure that may have left it torn."""
-        self.loaded = self._opened_as = None
+        self.loaded, self._opened_as = None, ""
 
 
 class LoadedModel:
@@ -87,7 +86,7 @@ class LoadedModel:
         """Score the training solutions with the base model, once for all strategies."""
         if not cell.strategy.trains or not train.problems or cell.split == "dev":
             return {}
-        known = (cell.trained_on and cell.trained_on.name, cell.train)
+        known = (learned_from(cell), cell.limits.batch)
         if known not in self._before and self._solver is None:
             tell.phase("before")
             told = tell.rows("before", cell.task.name, None)

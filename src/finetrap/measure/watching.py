@@ -6,8 +6,8 @@
     trainer = SFTTrainer(model, ..., callbacks=[callback])
 
 The model as it starts is asked some problems, and the same ones again every so many steps and at
-the end. An alarm is rung where more are lost than gained; looking often does not make a false one
-likelier than 5% (stats/looks.py).
+the end. An alarm is rung once for a test, where more are lost than gained; neither looking often
+nor several tests make a false one likelier than 5% (stats/looks.py).
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ class TrainingLook:
     lost: int
     gained: int
     evidence: float
-    """Weighted sum of the e-values of all looks so far; an alarm from 1/level."""
+    """Weighted sum of the e-values of this test's looks so far; an alarm from 1/level."""
     alarm: bool
+    """Whether this is the look that rings the test's alarm."""
 
 
 class FinetrapCallback(TrainerCallback):  # type: ignore[misc]
@@ -83,7 +84,8 @@ class FinetrapCallback(TrainerCallback):  # type: ignore[misc]
         self._limits = Limits(problems, problems, max_new_tokens, batch=batch)
         self._tests = dict(_test(name, data or {}, problems) for name in (task, *probes))
         self._before: dict[str, dict[str, bool]] = {}
-        self._sum, self._weight, self._last = 0.0, 0.0, -1
+        self._evidence: dict[str, float] = {}
+        self._weight, self._last = 0.0, -1
         self._tokenizer: Any = None
 
     @property
@@ -98,8 +100,8 @@ class FinetrapCallback(TrainerCallback):  # type: ignore[misc]
         if self._tokenizer is None:
             raise BadInput("the trainer has no tokenizer; give it one as processing_class")
         count = math.ceil(state.max_steps / self.every) * len(self._tests)
-        self._sum, self._weight, self._last = 0.0, 1 / max(1, count), 0
-        self.looks = []
+        self._weight, self._last = 1 / max(1, count), 0
+        self.looks, self._evidence = [], dict.fromkeys(self._tests, 0.0)
         with _as_base(at["model"]):
             self._before = self._asked(at["model"])
 
@@ -120,7 +122,9 @@ class FinetrapCallback(TrainerCallback):  # type: ignore[misc]
             before = self._before[name]
             lost = sum(was and not after[id] for id, was in before.items())
             gained = sum(after[id] and not was for id, was in before.items())
-            self._sum += self._weight * float(harm_evidence(lost, gained))
+            self._evidence[name] += self._weight * float(harm_evidence(lost, gained))
+            harmed = self._evidence[name] >= needed_evidence(self.level) and lost > gained
+            since = next((one.step for one in self.looks if one.alarm and one.test == name), None)
             look = TrainingLook(
                 step,
                 name,
@@ -128,11 +132,11 @@ class FinetrapCallback(TrainerCallback):  # type: ignore[misc]
                 after=_percent_of(after),
                 lost=lost,
                 gained=gained,
-                evidence=self._sum,
-                alarm=self._sum >= needed_evidence(self.level),
+                evidence=self._evidence[name],
+                alarm=harmed and since is None,
             )
             self.looks.append(look)
-            self.say(_look_line(look))
+            self.say(_look_line(look, since))
 
     def _asked(self, model: Any) -> dict[str, dict[str, bool]]:
         """Return which problems of each test are right, by id."""
@@ -189,9 +193,11 @@ def _percent_of(right: Mapping[str, bool]) -> float:
     return 100 * sum(right.values()) / len(right)
 
 
-def _look_line(look: TrainingLook) -> str:
+def _look_line(look: TrainingLook, since: int | None) -> str:
     said = (
         f"finetrap: step {look.step}, {look.test}: {look.before:.1f}% before, {look.after:.1f}% "
         f"now, {look.lost} lost and {look.gained} gained"
     )
+    if since is not None:
+        return f"{said}; alarm since step {since}"
     return f"{said}; ALARM: worse than it started" if look.alarm else said

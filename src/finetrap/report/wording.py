@@ -14,7 +14,6 @@ from finetrap.text.visible import one_line
 MISSING = "–"
 _MINUS, _NBSP = "\u2212", "\u00a0"
 
-_NUMBER = re.compile(r"\d+(\.\d+)?(e-?\d+)?")
 _RATE = re.compile(r"(?<![\w.,+\-\u2212])(0\.000\d*[1-9]\d*|\d(\.\d+)?e-0\d)(?![\w.]\d|\w)")
 """Small numbers as Python prints them; those with a sign are changes, not rates."""
 _HYPHEN = re.compile(r"(?<![\w)\]])-(?=\d)")
@@ -152,12 +151,12 @@ def size(value: float | None) -> str:
 
 
 def count(value: float | None) -> str:
-    """Write a count: in full below a million, then in millions (M) and milliards (G)."""
+    """Write a count: in full below a million, then in millions (M) and billions (B)."""
     if value is None:
         return MISSING
     if abs(value) < 1e6:
         return f"{value:,.0f}"
-    return _scaled(value, ("", "k", "M", "G", "T"))
+    return _scaled(value, ("", "k", "M", "B", "T"))
 
 
 def strategy_name(name: str) -> str:

@@ -28,7 +28,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from functools import partial
 from itertools import pairwise
-from math import isfinite
 from pathlib import Path
 from typing import Any, get_args
 
@@ -53,6 +52,7 @@ from finetrap.records import (
 from finetrap.references import PromptSpec
 from finetrap.runs.held import HeldAnswers, HeldEvidence, Part, Shelf
 from finetrap.runs.shapes import misshapen
+from finetrap.text.rows import finite_json, halves_escaped
 from finetrap.text.scoring import GRADING
 from finetrap.text.visible import stands_on_a_line
 
@@ -119,22 +119,11 @@ def _json_bytes(value: object, indent: int | None = None) -> bytes:
     try:
         text = dumped(value)
     except ValueError:
-        text = dumped(_finite_json(value))
+        text = dumped(finite_json(value))
     try:
         return text.encode()
     except UnicodeEncodeError:
-        # Half a surrogate pair, as a byte-level tokenizer can produce: only its escape is UTF-8.
-        return re.sub("[\ud800-\udfff]", lambda m: f"\\u{ord(m.group()):04x}", text).encode()
-
-
-def _finite_json(value: object) -> object:
-    if isinstance(value, float):
-        return value if isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _finite_json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite_json(item) for item in value]
-    return value
+        return halves_escaped(text).encode()
 
 
 def file_stem(name: str) -> str:

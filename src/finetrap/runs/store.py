@@ -1,6 +1,6 @@
 """The runs folder: a run is committed whole or not at all, and what is not committed remains.
 
-RUNS/<slug>--<key>/        a committed run (runfolder.py)
+RUNS/<slug>--<key>/        a committed run (folder.py)
 RUNS/.studies/<name>.json  what was last asked for under that name, and the keys it needs
 RUNS/.locks/<key>          held while a process measures that cell (locks.py)
 RUNS/.cells/<key>/         what is done of that cell as long as it is not committed (unfinished.py)
@@ -36,7 +36,7 @@ from finetrap.runs.folder import (
 from finetrap.runs.held import ROOM, Shelf
 from finetrap.runs.locks import Holder, hold, holder_of
 from finetrap.runs.scratch import locked_folder, sweep_left, sweep_scratch
-from finetrap.runs.unfinished import Unfinished
+from finetrap.runs.unfinished import Unfinished, sync_to_disk
 from finetrap.text.paths import exchanged
 
 _FOLDER = re.compile(r"[^.].*--([0-9a-f]{64})")
@@ -95,7 +95,7 @@ class Store:
                 if not (folder.exists() and exchanged(hidden, folder)):
                     self._set_aside(folder)
                     hidden.rename(folder)
-                _sync(self.root)
+                sync_to_disk(self.root)
         except Exception as error:
             if fault := machine_fault(error, self.root):
                 raise fault from error
@@ -328,16 +328,8 @@ def _identity(folder: Path) -> int:
     return 0
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _sync_tree(folder: Path) -> None:
     for parent, _, names in os.walk(folder, topdown=False):
         for name in names:
-            _sync(Path(parent, name))
-        _sync(Path(parent))
+            sync_to_disk(Path(parent, name))
+        sync_to_disk(Path(parent))

@@ -141,7 +141,7 @@ class Checkpoint:
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(self._place)
-            _sync_folder(self._place.parent)
+            sync_to_disk(self._place.parent)
         except OSError:
             with suppress(OSError):
                 draft.unlink(missing_ok=True)
@@ -273,8 +273,9 @@ def _write_summed(file: BinaryIO, blocks: Iterable[memoryview]) -> None:
     file.write(b"%08x" % total)
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def sync_to_disk(path: Path) -> None:
+    """Wait until the disk holds a file, or the names in a folder."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -2,11 +2,15 @@
 
 Looks are not fresh data: they ask the same problems of checkpoints that are much alike. Each look
 has an e-value of its own, a number whose mean is at most 1 where nothing is harmed, and a weight
-that is fixed before the first; weights sum to 1. A weighted mean of e-values is one under any
-dependence (Vovk & Wang 2021, E-values: calibration, combination and applications, Annals of
-Statistics 49, section 3), and it only grows with each look. So by Markov's inequality it ever
-reaches 1/α with a probability of at most α, whatever the looks have in common and whenever one
+that is fixed before the first; the weights of all tests sum to 1. A weighted mean of e-values is
+one under any dependence (Vovk & Wang 2021, E-values: calibration, combination and applications,
+Annals of Statistics 49, section 3), and it only grows with each look. So by Markov's inequality it
+ever reaches 1/α with a probability of at most α, whatever the looks have in common and whenever one
 stops.
+
+Each of several tests has a sum of its own, so that an alarm is about the test that rings it. The
+weights of one of m tests sum to 1/m: without harm its sum ever reaches 1/α with a probability of at
+most α/m, and any of them does with at most α (Bonferroni), whatever is true of the other tests.
 """
 
 from __future__ import annotations
@@ -36,5 +40,5 @@ def harm_evidence(lost: ArrayLike, gained: ArrayLike) -> Floats:
 
 
 def needed_evidence(level: float = LEVEL) -> float:
-    """Return what the weighted sum of e-values has to reach for an alarm."""
+    """Return what a test's weighted sum of e-values has to reach for an alarm."""
     return 1 / level

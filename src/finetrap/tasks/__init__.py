@@ -310,8 +310,7 @@ def joined(first: Sequence[Problem], second: Sequence[Problem]) -> Sequence[Prob
 def training(task: Task, budget: TrainSpec) -> Sequence[Problem]:
     """Return the seeded subset of a task to train on; a smaller share is part of a larger one.
 
-    Many that lie on disk stay there. Raises BadInput if nothing is left of a small task to choose
-    settings on.
+    Many that lie on disk stay there.
     """
     problems, dev = held_out(task, budget.dev)
     count = len(problems) if budget.problems is None else min(budget.problems, len(problems))
@@ -325,7 +324,10 @@ def training(task: Task, budget: TrainSpec) -> Sequence[Problem]:
 
 
 def asked(task: Task, count: int | None, split: Split, dev: int) -> tuple[Problem, ...]:
-    """Return the problems that a cell asks: of the test, or those held out of training."""
+    """Return the problems that a cell asks: of the test, or those held out of training.
+
+    Raises BadInput if a task is too small to hold any out.
+    """
     if split == "test":
         return task.tested(count)
     problems = held_out(task, dev)[1]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from finetrap.errors import BadData
+from finetrap.errors import BadData, in_a_line
 from finetrap.text.rows import Row
 
 _COMMIT = re.compile("[0-9a-f]{40}")
@@ -120,7 +120,7 @@ class Hub:
                     trust_remote_code=False,
                 )
         except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-            raise self._unavailable(task, offline, str(error).splitlines()[0]) from error
+            raise self._unavailable(task, offline, in_a_line(error)) from error
         files = [str(f["filename"]) for f in found.cache_files]
         pinned = self.revision != "main"
         # A fetch that failed ends in what the cache holds, whatever that is.

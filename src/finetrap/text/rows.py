@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, NoReturn
 
@@ -89,12 +91,21 @@ def as_object(place: str, row: object) -> dict[str, Any]:
 
 def json_line(row: object) -> str:
     """Write a row as a line of JSON; a score that is no number is null."""
-    return json_visible(json.dumps(_without_nan(row), ensure_ascii=False)) + "\n"
+    return json_visible(json.dumps(finite_json(row), ensure_ascii=False)) + "\n"
 
 
-def _without_nan(value: object) -> object:
-    if isinstance(value, dict):
-        return {name: _without_nan(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return list(map(_without_nan, value))
+def finite_json(value: object) -> object:
+    """Return a value for JSON with null for every number that is not finite."""
+    if isinstance(value, Mapping):
+        return {name: finite_json(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return list(map(finite_json, value))
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def halves_escaped(text: str) -> str:
+    """Return JSON text with half a surrogate pair, which no file can hold, as its escape.
+
+    A byte-level tokenizer can produce one.
+    """
+    return re.sub("[\ud800-\udfff]", lambda m: f"\\u{ord(m.group()):04x}", text)

@@ -25,13 +25,14 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import is_gguf_available, logging
 
 from finetrap.backends.hf import gguf_files, hub, source
-from finetrap.backends.hf.tokens import Tokens, in_a_line, usable
+from finetrap.backends.hf.tokens import Tokens, usable
 from finetrap.backends.hf.training.adapters import merged_into
 from finetrap.errors import (
     BadModel,
     FinetrapError,
     MissingPackage,
     NotFinite,
+    in_a_line,
     opening,
     out_of_memory,
 )

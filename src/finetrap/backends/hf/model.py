@@ -228,8 +228,8 @@ class HFModel:
                 self._network, other, spans, filler=filler, batch=batch, moved=moved, known=past
             )
 
-    def rows_held(self) -> int | None:
-        """Return the fewest rows that the memory held at once since this was last asked."""
+    def take_rows_held(self) -> int | None:
+        """Return the fewest rows that the memory held at once, and begin to count anew."""
         found, self._network.fewest_rows = self._network.fewest_rows, None
         return found
 

@@ -15,7 +15,14 @@ from datetime import datetime
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
-from finetrap.errors import BadModel, ContextTooLong, FinetrapError, opening, out_of_memory
+from finetrap.errors import (
+    BadModel,
+    ContextTooLong,
+    FinetrapError,
+    in_a_line,
+    opening,
+    out_of_memory,
+)
 from finetrap.records import content_hash
 from finetrap.references import Format
 from finetrap.text.turns import opens_reasoning
@@ -63,11 +70,6 @@ def usable(at: str = "", through: tuple[type[Exception], ...] = ()) -> Iterator[
                 "writes them"
             ) from error
         raise
-
-
-def in_a_line(error: Exception) -> str:
-    """Return the first line of what an error says, its name where it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 class Pair(NamedTuple):

@@ -28,7 +28,7 @@ from finetrap.stats.changes import ALPHA
 from finetrap.stats.power import MOST_SEEDS, decidable
 from finetrap.text.numbers import counted
 
-__all__ = ["Advised", "Wishes", "advice_document", "conclude", "recommend"]
+__all__ = ["Advised", "Wishes", "advice_document", "conclude"]
 
 JSON_KEYS = (
     *("ship", "grade", "runner_up", "forgetting", "reasons", "open_questions", "remaining"),
@@ -43,18 +43,6 @@ class Advised(NamedTuple):
 
     advice: Advice
     headline: Headline
-
-
-def recommend(
-    findings: Findings,
-    runs: Sequence[Run],
-    limits: Wishes | None = None,
-    *,
-    study_command: str = "",
-) -> tuple[Advice, ...]:
-    """Advise on every model and task trained on, as `conclude` does."""
-    found = conclude(findings, runs, limits, study_command=study_command)
-    return tuple(one.advice for one in found)
 
 
 def conclude(

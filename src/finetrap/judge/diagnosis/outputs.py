@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from finetrap.errors import line_of
 from finetrap.findings import Effect
 from finetrap.judge.diagnosis import texts
 from finetrap.judge.diagnosis.case import (
@@ -52,7 +53,7 @@ def noise(case: Case) -> Ruling:
 def _why_unjudged(case: Case) -> str:
     failed = [run for run in case.runs if run.failure]
     if failed and failed[0].failure:
-        return f"no answers: {failed[0].failure.message.splitlines()[0][:120]}"
+        return f"no answers: {line_of(failed[0].failure.message, failed[0].failure.cause)[:120]}"
     return "no run of the base model that was asked the same"
 
 

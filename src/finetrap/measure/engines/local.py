@@ -27,35 +27,12 @@ from finetrap.measure.engines.workers import (
     Stopping,
     default_run_group,
 )
+from finetrap.measure.problems import MANY, number_asked
 from finetrap.records import Cell, Keep, ModelSpec
 from finetrap.runs.store import Store
 
 GROUPS_PER_WORKER = 4
 """Of the work that is not in a group yet: fewer leave workers idle, more open models more often."""
-_MANY = 10_000
-"""Problems assumed where a study takes all of them."""
-
-
-def run_cells(
-    cells: Iterable[Cell],
-    store: Store,
-    *,
-    keep: Keep,
-    workers: int | None = None,
-    emit: Emit,
-    run_group: RunGroup | None = None,
-    stopping: Stopping | None = None,
-) -> None:
-    """Run the cells that remain; return when each is committed, refused or held elsewhere.
-
-    `workers` = 1 stays in this process; None takes as many as cores and memory allow. `run_group`
-    is `runner.run_group` unless another is given. Raises FinetrapError, StoreError, and
-    KeyboardInterrupt once `stopping` says so: after each worker's next event.
-    """
-    with ready(
-        store, keep=keep, workers=workers, run_group=run_group, stopping=stopping
-    ) as run_remaining:
-        run_remaining(cells, emit)
 
 
 @contextmanager
@@ -68,11 +45,14 @@ def ready(
     stopping: Stopping | None = None,
     on: Machine | None = None,
 ) -> Iterator[Callable[[Iterable[Cell], Emit], None]]:
-    """Lend what runs remaining cells as `run` does, to be called for one round after another.
+    """Lend what runs the cells that remain, to be called for one round after another.
 
-    Workers stay between the rounds, with what they have opened, as long as the crew is the same.
-    Each sees one of the machine's GPUs, if there are any. Raises BadInput for workers that it
-    cannot have.
+    It returns when each is committed, refused or held elsewhere. `workers` = 1 stays in this
+    process; None takes as many as cores and memory allow. Workers stay between the rounds, with
+    what they have opened, as long as the crew is the same. Each sees one of the machine's GPUs, if
+    there are any. `run_group` is `runner.run_group` unless another is given. Raises BadInput for
+    workers that it cannot have, FinetrapError, StoreError, and KeyboardInterrupt once `stopping`
+    says so: after each worker's next event.
     """
     machine = on or this_machine()
     check_workers(workers, machine)
@@ -139,13 +119,13 @@ def group(cells: Sequence[Cell], workers: int) -> list[Group]:
     """
     units: dict[object, list[Cell]] = {}
     for cell in cells:
-        units.setdefault((opened_as(cell), cell.training_key()), []).append(cell)
+        units.setdefault((cell.opened_as, cell.training_key()), []).append(cell)
     ordered = sorted(units.values(), key=lambda unit: (not _base_cells(unit), -_work(unit)))
     left, shares = _work(cells), GROUPS_PER_WORKER * workers
-    filling: dict[object, list[Cell]] = {}
+    filling: dict[str, list[Cell]] = {}
     groups: list[Group] = []
     for unit in ordered:
-        open_group = filling.setdefault(opened_as(unit[0]), [])
+        open_group = filling.setdefault(unit[0].opened_as, [])
         full = _work(open_group) + _work(unit) > left / shares
         if workers > 1 and open_group and full:
             groups.append(tuple(open_group))
@@ -154,11 +134,6 @@ def group(cells: Sequence[Cell], workers: int) -> list[Group]:
         open_group.extend(unit)
     groups += [tuple(rest) for rest in filling.values()]
     return sorted(groups, key=lambda members: (not _base_cells(members), -_work(members)))
-
-
-def opened_as(cell: Cell) -> object:
-    """Name what cells share that use one opened model."""
-    return (cell.model.name, cell.model.revision, cell.model.prompt, cell.limits.dtype)
 
 
 def _base_cells(cells: Sequence[Cell]) -> bool:
@@ -172,10 +147,10 @@ def _work(cells: Iterable[Cell]) -> float:
 
 def work(cell: Cell) -> float:
     """Estimate the work in a cell, in problems times parameters; a trained one counts thrice."""
-    limits, train = cell.limits, cell.train
-    asked = (limits.test_problems or _MANY) + len(cell.probes) * (limits.probe_problems or _MANY)
+    train = cell.train
     epochs = train.of(cell.strategy).epochs if cell.strategy.learns else 0
-    return (1 + parameters(cell.model)) * (asked + 3 * epochs * (train.problems or _MANY))
+    trained = 3 * epochs * (train.problems or MANY)
+    return (1 + parameters(cell.model)) * (number_asked(cell) + trained)
 
 
 def _stoppable(emit: Emit, stopping: Stopping | None) -> Emit:

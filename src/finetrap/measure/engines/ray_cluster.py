@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from finetrap import __version__
 from finetrap.backends.hf.device import device_wanted
-from finetrap.errors import BadInput, FinetrapError, MissingPackage
+from finetrap.errors import BadInput, FinetrapError, MissingPackage, in_a_line
 from finetrap.events import CrewBegins, Emit
 from finetrap.measure.engines.local import shifts
 from finetrap.measure.engines.machine import (
@@ -232,7 +232,7 @@ class Fleet(Receiver):
             try:
                 messages = self.ray.get(one)
             except self.ray.exceptions.RayError as fault:
-                self._lose(actor, _first_line(fault))
+                self._lose(actor, _lost_by(fault))
             else:
                 self._take_all(actor, messages)
 
@@ -299,11 +299,10 @@ class Fleet(Receiver):
         return self._nodes[1]
 
 
-def _first_line(fault: BaseException) -> str:
+def _lost_by(fault: BaseException) -> str:
     """Return what became of an actor, in a line."""
-    named = type(fault).__name__
-    said = str(fault).strip().splitlines()
-    return f"worker lost ({named}: {said[0]})" if said else f"worker lost ({named})"
+    named, said = type(fault).__name__, in_a_line(fault)
+    return f"worker lost ({named})" if said == named else f"worker lost ({named}: {said})"
 
 
 def _imported() -> Any:

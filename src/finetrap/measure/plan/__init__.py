@@ -16,7 +16,6 @@ from typing import Any
 
 from finetrap.backends.hf.device import visible_gpus
 from finetrap.measure import disk
-from finetrap.measure.engines.local import opened_as
 from finetrap.measure.engines.machine import (
     Crew,
     check_workers,
@@ -61,6 +60,11 @@ class StudyPlan:
     keep: Keep = field(default_factory=Keep)
     folder: Path = Path()
     """Where the runs will be."""
+
+    @property
+    def failed(self) -> int:
+        """How many cells ended without answers."""
+        return sum(status != "done" for status in self.statuses.values())
 
     @property
     def remaining(self) -> tuple[CellForecast, ...]:
@@ -135,8 +139,8 @@ class StudyPlan:
         remaining = self.remaining
         return {
             "cells": len(self.cells),
-            "done": sum(status == "done" for status in self.statuses.values()),
-            "failed": sum(status != "done" for status in self.statuses.values()),
+            "done": len(self.statuses) - self.failed,
+            "failed": self.failed,
             "remaining": len(remaining),
             "seconds": round(self.seconds, 1),
             "seconds_like_solutions": round(self.like_solutions, 1),
@@ -247,17 +251,17 @@ def _problems_asked(cells: Sequence[Cell]) -> dict[str, int]:
     return found
 
 
-def _calibrated(found: Sequence[Ahead], workers: int | None, say: Say) -> dict[object, Calibrated]:
+def _calibrated(found: Sequence[Ahead], workers: int | None, say: Say) -> dict[str, Calibrated]:
     """Calibrate every model that has remaining cells, beside as many as the run will have."""
     remaining = {cell.key for one in found for cells in one.rounds for cell in cells}
     every = [cell for one in found for cell in one.cells]
-    running = {opened_as(cell) for cell in every if cell.key in remaining}
-    jobs: dict[Crew, dict[object, dict[str, Cell]]] = defaultdict(lambda: defaultdict(dict))
+    running = {cell.opened_as for cell in every if cell.key in remaining}
+    jobs: dict[Crew, dict[str, dict[str, Cell]]] = defaultdict(lambda: defaultdict(dict))
     for cell in sorted(every, key=_base_last, reverse=True):
-        if opened_as(cell) in running and (cell.key in remaining or _base_last(cell)):
+        if cell.opened_as in running and (cell.key in remaining or _base_last(cell)):
             team = crew(cell.model, workers)
-            jobs[team][opened_as(cell)].setdefault(signature(cell), cell)
-    known: dict[object, Calibrated] = {}
+            jobs[team][cell.opened_as].setdefault(signature(cell), cell)
+    known: dict[str, Calibrated] = {}
     for team, models in jobs.items():
         known.update(zip(models, calibrate(list(models.values()), team, say), strict=True))
     return known

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import NamedTuple
 
-from finetrap.measure.engines.local import crews_of, opened_as, shifts
+from finetrap.measure.engines.local import crews_of, shifts
 from finetrap.measure.engines.machine import Crew
 from finetrap.measure.engines.workers import Group
 from finetrap.measure.meter import flops
@@ -19,6 +19,7 @@ from finetrap.measure.plan.timing import (
     method,
     steps_of,
 )
+from finetrap.measure.problems import learned_from
 from finetrap.records import Cell
 
 FORWARD = 1 / 3
@@ -122,8 +123,8 @@ class Calibrated:
 class _Bench:
     """What a worker has at hand between cells: `session.LoadedModel` without a model."""
 
-    opened: object = None
-    """The model that is open, as `opened_as` names it."""
+    opened: str = ""
+    """The model that is open, as `Cell.opened_as` names it."""
     held: str = ""
     """Training whose solver the model is."""
     seen: set[str] = field(default_factory=set)
@@ -144,13 +145,13 @@ class Forecaster:
     without it as much as the base model.
     """
 
-    known: Mapping[object, Calibrated]
-    """By `opened_as`."""
+    known: Mapping[str, Calibrated]
+    """By `Cell.opened_as`."""
     like_solutions: bool = False
 
     def group(self, cells: Group, bench: _Bench) -> list[CellForecast]:
         """Forecast cells that share an opened model, in order, for a worker with this at hand."""
-        opened = opened_as(cells[0])
+        opened = cells[0].opened_as
         opening = Parts()
         if bench.opened != opened:
             opening = Parts(loading=self.known[opened].open_s)
@@ -161,7 +162,7 @@ class Forecaster:
         return found
 
     def _cell(self, cell: Cell, bench: _Bench) -> CellForecast:
-        known = self.known[opened_as(cell)]
+        known = self.known[cell.opened_as]
         work = known.works[signature(cell)]
         timed = known.trainings[method(cell.strategy)] if cell.strategy.learns else None
         trains = timed is not None and bench.held != cell.training_key()
@@ -201,7 +202,7 @@ class Forecaster:
         """Return what a training takes, with the scoring before it and the comparison after it."""
         seconds = known.training_s(work, timed)
         scored = 2 * work.moved_tokens  # by the trained model and by the base model
-        if bench.first("before", cell.trained_on, cell.train):
+        if bench.first("before", learned_from(cell)):
             scored += work.before_tokens
         forward_s = FORWARD * seconds / max(1, work.train_tokens)
         return [Parts(training=seconds, scoring=scored * forward_s)]
@@ -254,7 +255,7 @@ def timetable(
                 staff = []
             last = team
             new = max(0, min(team.workers, len(groups)) - len(staff))
-            start = teller.known[opened_as(groups[0][0])].first_s
+            start = teller.known[groups[0][0].opened_as].first_s
             staff = [_Seat(0.0, worker.bench) for worker in staff]
             staff += [_Seat(start) for _ in range(new)]
             starting += new * start

@@ -9,7 +9,7 @@ from typing import Any
 from finetrap.measure.study.faults import place, shown
 from finetrap.records import StrategySpec
 
-UNTOUCHED = StrategySpec("zero-shot", "prompt")
+BASE_MODEL = StrategySpec("zero-shot", "prompt")
 """What every other strategy is compared with."""
 
 LIST_DEPTH: Mapping[str, int] = {
@@ -62,9 +62,9 @@ def strategy_faults(name: str, merged: Mapping[str, Any]) -> list[str]:
             for key in ("learning_rate", "epochs", "batch", "peft", "replay", "rewind")
             if merged.get(key)
         ]
-        if name == UNTOUCHED.name and shots != [0]:
+        if name == BASE_MODEL.name and shots != [0]:
             faults.append(f"shots is {shown(shots)}; zero-shot has none, name another strategy")
-        if name != UNTOUCHED.name and 0 in shots:
+        if name != BASE_MODEL.name and 0 in shots:
             faults.append("without shots it is zero-shot; give shots from 1")
         return faults
     if kind == "given":
@@ -77,7 +77,7 @@ def strategy_faults(name: str, merged: Mapping[str, Any]) -> list[str]:
             faults.append(f'no weights; write weights = "DIR" in {place("strategy", name)}')
         return faults
     faults = [f'weights belong to kind = "given", not "{kind}"'] if merged.get("weights") else []
-    if name == UNTOUCHED.name:
+    if name == BASE_MODEL.name:
         faults.append("zero-shot is the base model; give a trained strategy another name")
     if "learning_rate" not in merged:
         faults.append(f"no learning rate; write learning_rate in {place('strategy', name)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from finetrap.measure.study.axes import UNTOUCHED
+from finetrap.measure.study.axes import BASE_MODEL
 from finetrap.records import Cell, ModelSpec, StrategySpec, Study, TaskRef, TrainSpec
 
 
@@ -17,7 +17,7 @@ def cells_of(study: Study) -> tuple[Cell, ...]:
     shared = tuple(at_rate(s, study.train.learning_rate) for s in study.strategies)
     grid = [
         cell(study, model, task, strategy, seed)
-        for strategies in ((UNTOUCHED,), shared if study.search else study.strategies)
+        for strategies in ((BASE_MODEL,), shared if study.search else study.strategies)
         for model in study.models
         for task in study.tasks
         for strategy in strategies

@@ -84,7 +84,6 @@ Sources = Annotated[
 Seeds = Annotated[list[Natural], Field(min_length=1), AfterValidator(_distinct)]
 
 _COUNT = "a whole number from 1"
-_NATURAL = "a whole number from 0"
 _COUNT_OR_ALL = f'{_COUNT}, or "all"'
 _POSITIVE = "a number above 0"
 _EPOCHS = f"a number above 0, at most {MOST_EPOCHS:,}"

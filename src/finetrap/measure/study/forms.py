@@ -35,9 +35,9 @@ def prompts_of(*layers: Mapping[str, Any]) -> list[PromptSpec]:
     faults += [fault for template in templates if template for fault in _faults_of(template)]
     if faults:
         raise BadStudy("prompt", faults)
-    stops = merged.get("stops")
+    stops = None if merged.get("stops") is None else tuple(merged["stops"])
     exemplars = tuple((question, answer) for question, answer in merged.get("exemplars", ()))
-    settings = {**merged, "stops": stops and tuple(stops), "exemplars": exemplars}
+    settings = {**merged, "stops": stops, "exemplars": exemplars}
     return [PromptSpec(template=template, **settings) for template in templates]
 
 

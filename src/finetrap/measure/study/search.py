@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 
 from finetrap.errors import BadInput
-from finetrap.measure.study.axes import UNTOUCHED
+from finetrap.measure.study.axes import BASE_MODEL
 from finetrap.measure.study.cells import at_rate, cell, cells_of
 from finetrap.records import Cell, ModelSpec, Search, StrategySpec, Study, TaskRef, content_hash
 from finetrap.runs import trials
@@ -125,6 +125,6 @@ def _same(one: StrategySpec, other: StrategySpec) -> bool:
 
 def _base_on_dev(study: Study, model: ModelSpec, task: TaskRef) -> Cell:
     """Return the base model on the dev problems, by which the trials' retention is told."""
-    asked = cell(study, model, task, UNTOUCHED, None)
+    asked = cell(study, model, task, BASE_MODEL, None)
     budget = replace(asked.train, dev=study.train.dev)
     return replace(asked, split="dev", trained_on=task, train=budget)

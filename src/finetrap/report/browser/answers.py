@@ -14,7 +14,6 @@ import base64
 import gzip
 import json
 import math
-import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +23,7 @@ from typing import Any, Literal, NamedTuple
 from finetrap.records import Answer, Run
 from finetrap.report.arranged.panels import Panel
 from finetrap.stats.likelihood import bits_per_byte
+from finetrap.text.rows import halves_escaped
 from finetrap.text.visible import clip
 
 MOST_BYTES = 4_000_000
@@ -106,10 +106,9 @@ def _squeezed(sets: Sequence[QuestionSet]) -> str:
         allow_nan=False,
         separators=(",", ":"),
     )
-    # Half a surrogate pair, as a byte-level tokenizer can produce: only its escape is UTF-8.
-    text = re.sub("[\ud800-\udfff]", lambda m: f"\\u{ord(m.group()):04x}", text)
     # Without the time the same answers make the same page.
-    return base64.b64encode(gzip.compress(text.encode(), compresslevel=6, mtime=0)).decode()
+    packed = gzip.compress(halves_escaped(text).encode(), compresslevel=6, mtime=0)
+    return base64.b64encode(packed).decode()
 
 
 def question_sets(panels: Sequence[Panel], runs: Mapping[str, Run]) -> list[QuestionSet]:
