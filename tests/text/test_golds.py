@@ -170,3 +170,20 @@ def test_half_of_the_golds_are_not_most():
 def test_a_description_shortens_long_golds_and_counts_thousands():
     count = count_golds(["1"] * 1000 + ["2"] * 200 + ["a" * 50])
     assert described_golds(count) == f"1,200 numbers, 1 text; such as '1', '2', '{'a' * 40}'"
+
+
+@pytest.mark.parametrize(
+    "gold",
+    [
+        *("6\\,\\text{cm}", "6\\;\\text{m}", "6~\\text{cm}", "6\u00a0dollars", "6 CHF", "CHF 6"),
+        *("$6/hour", "6元", "6 円", "6\u200b", "\ufeff6", "6 cm^{2}"),
+    ],
+)
+def test_units_of_every_script_and_spacing_leave_the_number(gold):
+    found = read_gold(gold)
+    assert (found.kind, found.value) == ("number", read_gold("6").value)
+
+
+def test_spaced_thousands_are_one_number_where_most_golds_are_numbers():
+    assert read_gold("1 234 567", "number").value == read_gold("1234567").value
+    assert read_gold("1 234 567").kind == "text"

@@ -331,3 +331,75 @@ def test_a_box_that_holds_a_formula_holds_no_number(formula):
 )
 def test_a_place_is_read_sentence_by_sentence(line, value):
     assert found(f"<answer>{line}</answer>")[0] == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1. There are 4.\n2. So 4 * 6 = 24.\n3. That is all", "24"),
+        ("To solve this:\n1. Multiply them.\n2. Add the results.", None),
+        ("The answer is:\n1. Take 4 boxes\n2. So 4 * 6 = 24", "24"),
+        ("**1.** 4 * 6 = 24\n**2.** Done", "24"),
+    ],
+)
+def test_the_number_of_a_list_item_is_no_answer(text, value):
+    assert found(text)[0] == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("So she has 24 pens.\n\nCheck: 24 / 6 = 4.", "24"),
+        ("There are 44 rows. To check: 17 * 44 = 748.", "44"),
+        ("So x = 44. Verification: 17 * 44 = 748.", "44"),
+        ("There are 6 pens. Check: 4 * 6 = 24. So she has 24 in 4.", "4"),
+        ("There are 4 boxes. Check: 3 * 8 = 24.", "24"),
+        ("Check: 4 * 6 = 24.", "24"),
+    ],
+)
+def test_a_check_of_the_number_before_it_is_left_out(text, value):
+    assert found(text)[0] == value
+
+
+@pytest.mark.parametrize(
+    "said", ["rounded to 2 decimals", "an even number less than 50", "less than 50", "a prime of 2"]
+)
+def test_what_an_answer_is_like_is_no_statement_of_it(said):
+    assert found(f"\\boxed{{44}}\nThe answer is {said}.") == ("44", "boxed")
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        *("$4\\pi$", "$\\sqrt{2}$", "2\\sqrt{3}", "5x", "4\\pi", "±24", "\\pm 5", "x > 5", "52_8"),
+        *("5i", "24–25", "24-25", "24; 25", "x = 24 or x = 25", "\\log 5", "2^n"),
+    ],
+)
+@pytest.mark.parametrize("mark", ["The answer is {}", "#### {}", "<answer>{}</answer>"])
+def test_a_formula_or_a_range_after_a_mark_is_no_number(mark, formula):
+    assert found(mark.format(formula))[0] is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("\\pm 5", "x > 5", "x \\geq 5", "52_8", "5i", "\\binom{5}{2}", "\\frac{6!}{3!}"),
+        *("4\\times6", "4\\cdot6"),
+    ],
+)
+def test_a_box_of_what_is_no_plain_number_holds_none(content):
+    assert found(f"\\boxed{{{content}}}")[0] is None
+
+
+@pytest.mark.parametrize(
+    "said", ["5 x $3 = $15", "5 x 3 = 15", "15 in", "15^o", "<b>15</b>", "15 > 5", "15-hour"]
+)
+def test_a_number_before_a_sign_or_a_letter_is_no_formula(said):
+    assert found(f"The answer is {said}.")[0] == "15"
+
+
+@pytest.mark.parametrize(
+    "options", ["A) 24 B) 25 C) 26", "(A) 24 (B) 25", "Options: 24, 25 or 26", "x = ±24"]
+)
+def test_options_in_one_line_and_both_signs_are_no_choice(options):
+    assert found(f"It is one of two.\n{options}")[0] is None

@@ -369,3 +369,34 @@ def test_markup_is_taken_off_a_number(text, number):
 @pytest.mark.parametrize("text", ["It was 5:30", "It is 1.2^3", "It is x^2"])
 def test_a_time_of_day_and_an_exponent_are_no_number(text):
     assert not any(grade(text, number).correct for number in ("30", "3", "2"))
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        *(("5,50 €", "5.5"), ("It costs 5,50 Euro", "5.5"), ("€5,50", "5.5")),
+        *(("1.250,75 €", "1250.75"), ("1.234.567", "1234567"), ("Antwort ist 3,5", "3.5")),
+        *(("2 ¼", "2.25"), ("⅝", ".625"), ("1⅛", "1.125"), ("$2\\,\\frac{3}{4}$", "2.75")),
+        *(("2 and a quarter", "2.25"), ("two and three quarters", "2.75")),
+        *(("2×10⁶", "2000000"), ("10⁶", "1000000"), ("2**10", "1024"), ("3\\times10^6", "3000000")),
+        *(("one million", "1000000"), ("half a dozen", "6"), ("half a million", "500000")),
+        *(("There are none left.", "0"), ("She had 10 and has none.", "0")),
+        *(("24 cm^{2}", "24"), ("8 m s^{-1}", "8"), ("24 mi2", "24"), ("9 m/s2", "9")),
+        *(("6\u200b", "6"), ("\ufeff6", "6"), ("The answer is ~~25~~ 24", "24")),
+        *(("It costs 1,250 euros", "1250"), ("The total is 1 234 567.", "1234567")),
+    ],
+)
+def test_numbers_are_written_in_many_ways(text, number):
+    assert grade(text, number).correct
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        *(("4 of 6. The answer is twenty-four.", "24"), ("4\n#### twenty-four pens", "24")),
+        *(("Of 10, \\boxed{six} left", "6"), ("Of 10, the answer is two and a half.", "2.5")),
+        *(("4: <answer>one</answer>", "1"), ("The answer is one of these: 5", "5")),
+    ],
+)
+def test_a_marked_number_in_words_is_read_beside_digits(text, number):
+    assert grade(text, number).correct

@@ -164,3 +164,36 @@ def test_lines_of_emphasis_alone_are_no_lines():
     text = "**\n\n$$\n `:` \nfirst\n\nlast\n***\n__\n"
     assert (places.first_line(text), places.last_line(text)) == ("first", "last")
     assert places.first_line("**") == places.last_line("**") == ""
+
+
+@pytest.mark.parametrize(
+    "thought",
+    [
+        *("Wait, no, 24.", "Actually, it is 24.", "Sorry, it's 24.", "Scratch that, it's 24."),
+        *("No, the correct answer is 24.", "Oops, make that 24 pens.", "Correction: 24"),
+        *("Hold on, that should be 24.", "Wait, 4 * 6 = 24. So it should be 24."),
+        *("Actually it is really $24, not $25.", "Hmm... no, **24**"),
+    ],
+)
+@pytest.mark.parametrize(
+    "marked", ["The answer is 25.", "\\boxed{25}.", "#### 25\n", "Answer: 25…"]
+)
+def test_a_second_thought_replaces_a_marked_number(marked, thought):
+    assert find_number(f"{marked} {thought}").value == "24"
+
+
+@pytest.mark.parametrize(
+    "thought",
+    [
+        *("Wait, is that right? 4 boxes of 6.", "Actually, 5 pens are blue.", "No, 5 is too few."),
+        *("Sorry for the 2 mistakes.", "Actually, it is 3 more than 21.", "Wait, 5 + 5 = 10."),
+        *("No 5 is there.", "It is no, 5 times."),
+    ],
+)
+def test_other_second_thoughts_leave_a_marked_number(thought):
+    assert find_number(f"The answer is 24. {thought}").value == "24"
+
+
+def test_without_a_mark_nothing_is_replaced():
+    text = "She has 25. No, 3 pens.\nSo 22."
+    assert places.corrected(text) == text

@@ -14,25 +14,26 @@ from typing import Literal
 
 from finetrap.text import numbers
 from finetrap.text.letter_answer import letters_up_to
-from finetrap.text.numbers import NUMBER
+from finetrap.text.numbers import NUMBER, THIN
 from finetrap.text.places import REACH, TEXT_OFF, marked_places
 from finetrap.text.turns import graded_part
 
 GoldKind = Literal["number", "letter", "text"]
 
+_CODES = "USD|EUR|GBP|INR|RMB|CHF|CAD|AUD|NZD|JPY|CNY|KRW|BRL|MXN|SEK|NOK|DKK|PLN"
 _LEAD = re.compile(
     r"[\s=~*_`(\[{:]*(?:(?:about|approximately|roughly|around|exactly|only|a total of)\s+)?"
-    r"(?:(?:US|A|C)?(?=\$)|(?:Rs\.?|USD|EUR|GBP|INR|₹)[ ]?)?(?:\$(?!\d))?[\s({\[+]*",
+    rf"(?:(?:US|A|C)?(?=\$)|(?:Rs\.?|{_CODES}|₹)[ ]?)?(?:\$(?!\d))?[\s({{\[+]*",
 )
 _SHORT_UNIT = r"(?:[gmshlLCFKWVJN]|k[gmW]|[cm]m|m[lLgs]|[ap]m)"
 _NO_UNIT = r"(?!(?:and|or|half|third|quarter|plus|minus|times|to|by)\b)"
 _WORDS = (
-    rf"(?:{_SHORT_UNIT}|[a-zµ€£¥][a-zé.'’/%-]{{1,30}}|USD|EUR|GBP|INR|RMB|[KMGT]B|KG|CM|KM|[AP]M"
+    rf"(?:{_SHORT_UNIT}|[a-zµ€£¥][a-zé.'’/%-]{{1,30}}|{_CODES}|[KMGT]B|KG|CM|KM|[AP]M"
     r"|(?i:dollars?|euros?|pounds?|cents?|percent|hours?|minutes?|days?|weeks?|years?|miles?|meters?"
-    r"|feet|inches)|[%€$£¥₹°]|°?[CF])"
+    r"|feet|inches)|[%€$£¥₹°元円원]|°?[CF])"
 )
 _UNIT = re.compile(
-    r"[)\]}$\s*_!]*(?:[%°€$£¥₹]|"
+    r"[)\]}$\s*_!]*(?:[%°€$£¥₹元円원]|/[a-z]{2,12}(?![\w^])|"
     rf"(?:{_SHORT_UNIT}|lbs?|oz|hrs?|mins?|secs?|mph|km/h|kWh|GB|MB|ft|in|st|nd|rd|th)(?![\w^]))?"
     rf"(?:[ \t-]{{1,3}}(?:\([^()\d]{{0,60}}\)"
     rf"|{_NO_UNIT}{_WORDS}(?![^\W²³])(?:\^\{{?[23]\}}?|[²³])?)"
@@ -41,7 +42,8 @@ _UNIT = re.compile(
 )
 """What may follow a number that is the whole answer: a unit, an aside, a full stop."""
 _LEFT_SIDE = re.compile(r"\s*(?:\\?[$(]\s*)?(?:[A-Za-z]\w{0,3}|[\d\s.+*/()$×÷-]{1,80})\s*")
-_SPACING = re.compile(r"\\[,;:! ]")
+_SPACING = re.compile(r"\\[,;:! ]|(?<=\d)~")
+_WIDE = re.compile(rf"{THIN}(?!\d)")
 _TIME = re.compile(r"\d:\d")
 _PART = re.compile(r"\d:\d|[\\^_=+<>]|\d[A-Za-z]|[A-Za-z]\d")
 """What shows that a number is part of a formula or of a name."""
@@ -148,7 +150,7 @@ def _number(text: str) -> GoldAnswer | None:
         return GoldAnswer("number", text, value)
     if len(text) > REACH or not any(map(str.isdigit, text)) or _TIME.search(text):
         return None
-    body = numbers.ascii_digits(_SPACING.sub(_thousands_joined, text))
+    body = _WIDE.sub(" ", numbers.ascii_digits(_SPACING.sub(_thousands_joined, text)))
     left, equals, right = body.rpartition("=")
     if equals and (not left.strip(" $*_") or _LEFT_SIDE.fullmatch(left)):
         body = right
@@ -171,13 +173,14 @@ _APART = re.compile(r"\A-[ ]")
 
 def _thousands_joined(match: re.Match[str]) -> str:
     """Keep a thin space between digits, which separates thousands; any other is a space."""
-    around = match.string[match.start() - 1 : match.start()] + match.string[match.end() :][:1]
-    return match[0] if around[:1].isdigit() or around[:1] == "," else " "
+    before = match.string[: match.start()][-1:]
+    after = match.string[match.end() : match.end() + 1]
+    return match[0] if before == "," or (before.isdigit() and after.isdigit()) else " "
 
 
 def _only_number(text: str) -> GoldAnswer | None:
     """Read the one number that a text holds, unless it is part of a formula."""
-    body = numbers.ascii_digits(text)
+    body = numbers.joined_thousands(numbers.ascii_digits(text))
     spots = list(NUMBER.finditer(body[: 2 * REACH]))
     return _as_gold(spots[0]) if len(spots) == 1 and not _PART.search(text) else None
 

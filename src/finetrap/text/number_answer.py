@@ -23,6 +23,7 @@ from finetrap.text.places import (
     STRICT_NUMBER,
     Extraction,
     braced,
+    corrected,
     first_line,
     in_format,
     in_tag,
@@ -34,7 +35,8 @@ from finetrap.text.places import (
 _SPACED_THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3})((?: \d{3})+)(?![\d.,]*\d)")
 _NO_ANSWER = re.compile(
     r"[\s*_:]{0,4}(?:correct|right|wrong|incorrect|consistent|reasonable|valid|verified|confirmed"
-    r"|plausible|clear|obvious|unknown)\b(?!\s*$)",
+    r"|plausible|clear|obvious|unknown|rounded|expressed|less|greater|larger|smaller"
+    r"|an? (?:\w{1,12} ){0,2}(?:number|integer|multiple|factor|fraction|decimal|prime))\b(?!\s*$)",
     re.IGNORECASE,
 )
 _NEGATED = re.compile(
@@ -59,8 +61,10 @@ _CALCULATION = re.compile(
 _UNIT_AT_END = re.compile(r"(?:[ ][a-z]{1,20})?")
 _OPEN_END = re.compile(r"[\s?_.…$*\\]*")
 _OPERATOR_BEFORE = re.compile(r"[-+*/×÷·][ ]?[$(]{0,2}$")
-_OR = re.compile(r"[ ]{1,3}or[ ]{1,3}")
-_JOINED = re.compile(r",[ ]*|,?[ ]{1,3}(?:and|or)[ ]{1,3}")
+_NAMED = r"[A-Za-z][ ]?=[ ]?"
+_OR = re.compile(rf"[ ]{{1,3}}or[ ]{{1,3}}|[ $]{{1,3}}or[ $]{{1,3}}{_NAMED}")
+_JOINED = re.compile(rf"[,;][ ]*|,?[ ]{{1,3}}(?:and|or)[ ]{{1,3}}|[ $]{{1,3}}or[ $]{{1,3}}{_NAMED}")
+_NAME = re.compile(_NAMED)
 _DECORATION = re.compile(r"[\s*_`\"'“”(\[{:=+\\]*(?:\$(?!\d))?[\s*_({\\]*(?:\\?boxed\{)?")
 _HEADING = re.compile(r"\d+[.):]\**[ ]+[^\W\d]")
 _OPERATOR = re.compile(r"!?[ ]?[-+*/×÷·^][ ]?[$€£]?\(?\d")
@@ -69,7 +73,24 @@ _CLAUSE = re.compile(
     r"[.!?](?!\d)(?=.)|[,;:\n<>]"
     r"|\b(?:is|are|was|were|be|so|then|thus|and|or|has|have|makes?|leaves?|gives?)\b"
 )
-_ITEM_BEGUN = re.compile(r"\n[ ]*([1-9]\d?)[.)]\s*\Z")
+_ITEM = re.compile(r"^[ \t>*_]{0,8}(\d{1,2})[.)](?=[\s*]|\Z)", re.MULTILINE)
+"""The number of a list item, at the start of a line."""
+_CHECK = re.compile(
+    r"(?:\n|[.!?] )[\s*_#]{0,6}(?:(?:to )?(?:double-?|re-?)?check|verification|to verify|proof)"
+    r"(?:(?: (?:the|our|my|this))? (?:answer|result|solution|work))?[*_]{0,3}[:,]",
+    re.IGNORECASE,
+)
+_FIGURE = re.compile(r"\d+(?:\.\d+)?")
+_CHECK_END = re.compile(r"[ $*({\\]{0,4}\d[\d,.]{0,30}[^\d.!?\n]{0,30}[\s.!)}✓✔$*]*")
+"""What follows the last `=` of a check that concludes nothing."""
+_SHORT = r"\$?-?\d[\d,.]{0,20}%?(?:[ ][a-z]{1,12}){0,2}"
+_LISTED = re.compile(
+    rf"(?<!\w)(?:[A-J][).][ *]{{0,3}}{_SHORT}[,;]?[ ]{{1,3}}\(?){{1,9}}[B-J][).][ *]{{0,3}}{_SHORT}"
+    rf"[\s.*]*\Z|\b[Oo]ptions[*_]{{0,3}}:[*_]{{0,3}}[ ](?:{_SHORT}(?:, (?:or )?| or )){{1,9}}"
+    rf"{_SHORT}[\s.*]*\Z"
+)
+"""Options in one line at the end of a text: none of them is chosen."""
+_PLUS_MINUS = re.compile(r"(?:±|\\pm\b)[ ]?\Z")
 _EXPLAINED = re.compile(
     r"(?:[ ][A-Za-z]{1,20}){0,3}[.*_ ]*\n\s*[#*_]{0,4}[ ]?(?:explanation|reasoning|rationale"
     r"|justification|calculation|because|this is because|here['’]s|here is)\b",
@@ -80,10 +101,21 @@ _EXPLANATION = re.compile(
     r"\n[#*_]{0,4}[ ]?(?:explanation|rationale|justification)\b", re.IGNORECASE
 )
 """What explains a first line of any length, where that holds one number."""
+_FUNCTION = r"\\(?:pi|sqrt|log|ln|sin|cos|tan)(?![a-z])|[π√]"
 _IRRATIONAL = re.compile(
-    r"\\(?:pi|sqrt|log|ln|sin|cos|tan)(?![a-z])|[π√]|\^\{?[a-z]|(?<=[\d})])[ ]?[nxyz](?![A-Za-z])"
+    rf"{_FUNCTION}|\^\{{?(?!o\b)[a-z]|(?<=[\d}})])[ ]?[inxyz](?![A-Za-z])|\d_\{{?\d|±"
+    r"|\\(?:pm|mp|binom|[tdc]?frac)(?![a-z])"
 )
 """What a formula has that is no number."""
+_INEQUALITY = re.compile(r"(?<![-=])[<>](?=[ =]?[\w\\-])|[≤≥≠]|\\(?:leq?|geq?|lt|gt|neq?)(?![a-z])")
+_FORMULA = re.compile(
+    rf"[ ]?(?:{_FUNCTION})|\^\{{?(?!o\b)[a-z]|_\{{?\d{{1,2}}(?!\d)"
+    r"|[ ]?[inxyz](?![\w'’]|[ ]?[$€£({\\]{0,3}\w)"
+)
+"""What follows a number that is the factor of a formula, or written to another base."""
+_FORMULA_BEFORE = re.compile(
+    r"(?:\\?\b(?:sqrt|log|ln|sin|cos|tan|binom|pm)\b[ ]?[{(]{0,2}|[√±≤≥≠][ ]?|\w [<>]=? )\$?\Z"
+)
 _SENTENCE_END = re.compile(r"(?<=[.?;])(?=\s|$)|(?<=!)(?=\s|$)(?!\s*[-+*/=×÷\\)}])")
 
 
@@ -93,7 +125,7 @@ def find_number(text: str) -> Extraction:
     The number pattern is that of docs/protocol.md: a minus counts only if no digit or bracket
     stands before it, commas only as separators of thousands.
     """
-    body = numbers.ascii_digits(text)
+    body = _unlabelled(corrected(numbers.joined_thousands(numbers.ascii_digits(text))))
     if "not" in body or "n't" in body or "n’t" in body:
         body = _NEGATED.sub(r"\1 ", body)
     if any(word in body for word in ("wrong", "correct", " too ", " not ")):
@@ -106,11 +138,9 @@ def find_number(text: str) -> Extraction:
             return _as_number(match, rule, strict=rule == "hash" and in_format(text, STRICT_NUMBER))
         if stated:
             return NOTHING
-    begun = _ITEM_BEGUN.search(body)
-    if begun and re.search(rf"^[ ]*{int(begun[1]) - 1}[.)]", body, re.MULTILINE):
-        body = body[: begun.start()]
+    body = _before_check(body)
     spots = list(NUMBER.finditer(body))
-    if not spots:
+    if not spots or _LISTED.search(body) or _PLUS_MINUS.search(body[: spots[-1].start()]):
         return NOTHING
     if _is_explained(body, spots):
         return _as_number(spots[0], "opening")
@@ -129,6 +159,31 @@ def find_number(text: str) -> Extraction:
     return _as_number(spots[-1], "last-number")
 
 
+def _unlabelled(body: str) -> str:
+    """Leave out the numbers of list items: those of which a neighbour stands there too."""
+    items = {int(item[1]) for item in _ITEM.finditer(body)}
+    if len(items) < 2:
+        return body
+
+    def mark(item: re.Match[str]) -> str:
+        return "" if items & {int(item[1]) - 1, int(item[1]) + 1} else item[0]
+
+    return _ITEM.sub(mark, body)
+
+
+def _before_check(body: str) -> str:
+    """Leave out a check at the end that only calculates with the number before it."""
+    checks = last_places(_CHECK, body)
+    if not checks:
+        return body
+    start = checks[-1].start() + 1
+    before, tail = list(NUMBER.finditer(body, 0, start)), body[start:]
+    if not before or "=" not in tail or not _CHECK_END.fullmatch(tail.rpartition("=")[2]):
+        return body
+    wanted = numbers.number_text(before[-1])
+    return body[:start] if wanted in _FIGURE.findall(tail.replace(",", "")) else body
+
+
 def _is_explained(body: str, spots: Sequence[re.Match[str]]) -> bool:
     """Whether the first number is that of a first line that is then explained."""
     first = spots[0]
@@ -142,6 +197,8 @@ def _is_explained(body: str, spots: Sequence[re.Match[str]]) -> bool:
 def _several(line: str) -> bool:
     """Whether a line gives several numbers that differ, and nothing more: `3, 4`, `10 or 18`."""
     line = _bare(line[:REACH])
+    named = _NAME.match(line)
+    line = line[named.end() :] if named else line
     if not NUMBER.match(line):
         return False
     spots = list(NUMBER.finditer(line))
@@ -149,7 +206,7 @@ def _several(line: str) -> bool:
         return False
     gaps = [line[a.end() : b.start()] for a, b in pairwise(spots)]
     rest = line[spots[-1].end() :].strip(" .$)}]!*_\\")
-    if not all(map(_JOINED.fullmatch, gaps)) or (rest and (gaps[-1][0] == "," or " " in rest)):
+    if not all(map(_JOINED.fullmatch, gaps)) or (rest and (gaps[-1][0] in ",;" or " " in rest)):
         return False
     first, *others = (numbers.value(numbers.number_text(spot)) for spot in spots)
     return any(not (first and other and numbers.equal(first, other)) for other in others)
@@ -181,6 +238,8 @@ def _hashed(body: str) -> Found:
     """Read the number after the last `####` that is not a markdown heading."""
     for match in last_places(HASHES, body):
         line = _bare(first_line(body[match.end() : match.end() + REACH]))
+        if _unsettled(line):
+            return True, None
         if NUMBER.match(line) and not _HEADING.match(line):
             return True, _stated(line)
     return False, None
@@ -199,7 +258,8 @@ def _inside(content: str) -> re.Match[str] | None:
         if match is not None:
             return match
     if "\n" not in content.strip():
-        return _stated(_bare(content))
+        line = _bare(content)
+        return None if _unsettled(line) else _stated(line)
     spots = list(NUMBER.finditer(content))
     return (_concluded(content, spots) or spots[-1]) if spots else None
 
@@ -221,7 +281,7 @@ def _declared(body: str) -> Found:
             if value is not None:
                 return True, value
         line = _bare(found)
-        if _several(line):
+        if _several(line) or _unsettled(line):
             return True, None
         start = NUMBER.match(line)
         value = _stated(line)
@@ -238,7 +298,7 @@ def _boxed(body: str) -> Found:
     """Read the number in the last `\\boxed` that holds one."""
     for match in last_places(BOXED, body):
         content = braced(body[match.end() : match.end() + REACH])
-        if _IRRATIONAL.search(content.rpartition("=")[2]):
+        if _IRRATIONAL.search(content.rpartition("=")[2]) or _INEQUALITY.search(content):
             return True, None
         if _several(content):
             return True, None
@@ -273,6 +333,22 @@ def _concluded(body: str, spots: Sequence[re.Match[str]]) -> re.Match[str] | Non
     if not direct or len(rest) > REACH or _OPERATOR.match(rest) or _CLAUSE.search(rest):
         return None
     return result
+
+
+def _unsettled(line: str) -> bool:
+    """Whether a line opens with a formula or a range: `4\\pi`, `\\pm 5`, `24-25`."""
+    first = NUMBER.search(line[:REACH])
+    if first is None or _WORD.search(line, 0, first.start()):
+        return False
+    return bool(
+        _FORMULA.match(line, first.end())
+        or _RANGE_END.match(line, first.end())
+        or _FORMULA_BEFORE.search(line[: first.start()])
+    )
+
+
+_WORD = re.compile(r"(?<![\\A-Za-z])(?!(?:sqrt|log|ln|sin|cos|tan|binom|pm)\b)[A-Za-z]{2,}")
+_RANGE_END = re.compile(r"-\$?\d[\d,.]{0,20}[^-+*/=×÷·\n]*\Z")
 
 
 def _stated(line: str) -> re.Match[str] | None:

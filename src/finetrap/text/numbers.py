@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Callable
 from decimal import Context, Decimal, InvalidOperation
 
@@ -20,12 +21,16 @@ _EXACT = Context(prec=4 * LONGEST_TERM)
 
 THIN = "\u2009"
 """What every narrow space is read as: between digits it separates thousands or a fraction."""
-_VULGAR = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4"}
+_VULGAR = {
+    sign: unicodedata.normalize("NFKC", sign).replace("\u2044", "/") for sign in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
+}
+_RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 ASCII = str.maketrans(
     {
         **{chr(0xFF01 + i): chr(0x21 + i) for i in range(94)},  # full-width forms
         **dict.fromkeys("\u2212\ufe63\u2010\u2011\u2012\u2013", "-"),
         **dict.fromkeys("\u00a0\u2007\u2008\u202f\u3000", THIN),
+        **dict.fromkeys("\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"),  # no width: left out
         **{sign: THIN + fraction for sign, fraction in _VULGAR.items()},
         "⁄": "/",
         "’": "'",
@@ -57,6 +62,11 @@ def _power(match: re.Match[str]) -> str:
     return str(base**exponent) if len(match[1]) * exponent <= 30 else match[0]
 
 
+def _raised(match: re.Match[str]) -> str:
+    """Write the exponent of 10⁶ as ^6."""
+    return "^" + match[0].translate(_RAISED)
+
+
 def _with_cents(match: re.Match[str]) -> str:
     """Write `5 dollars and 5 cents` as 5.05."""
     return f"{(match[1] or match[2]).rstrip(',')}.{int(match[3]):02}"
@@ -68,6 +78,19 @@ def _with_minutes(match: re.Match[str]) -> str:
     whole = match.string[: match.start()][-1:] not in (*"0123456789.,/",)
     fits = whole and int(match[4]) < parts
     return f"{match[1]} {match[4]}/{parts} " if fits else match[0]
+
+
+def _and_part(match: re.Match[str]) -> str:
+    """Write `2 and three quarters` as 2 3/4."""
+    return " " + _AND_PARTS[(match[1] or match[2] or "three").casefold()]
+
+
+_AND_PARTS = {"half": "1/2", "quarter": "1/4", "two": "2/3", "three": "3/4"}
+
+
+def _decimal(match: re.Match[str]) -> str:
+    """Write 1.250,75 as 1250.75."""
+    return match[0].replace(".", "").replace(",", ".")
 
 
 def _hour(match: re.Match[str]) -> str:
@@ -82,7 +105,25 @@ MARKUP: tuple[tuple[str, re.Pattern[str], Replacement], ...] = (
     ("{,}", re.compile(r"(?<=\d)\{,\}(?=\d)"), ","),
     ("\\", re.compile(r"\\([$%#&_])"), r"\1"),
     ("\\", re.compile(r"(?<=\d),?\\[,;:! ][ ]?(?=\d)"), ","),
+    ("\\", re.compile(r"(?<=\d)\\[,;:! ](?=\\[dtc]?frac)"), ""),
     ("'", re.compile(r"(?<=\d)'(?=\d{3}(?!\d))"), ","),
+    ("~~", re.compile(r"~~[^~\n]{1,60}~~"), ""),
+    # points between thousands, and the decimal comma that follows them, a currency or a language
+    (
+        ".",
+        re.compile(r"(?<![\d.,])\d{1,3}(?:(?:\.\d{3}){1,5},\d{1,2}|(?:\.\d{3}){2,5})(?![.,]?\d)"),
+        _decimal,
+    ),
+    (
+        ",",
+        re.compile(
+            r"(?<![\d.,])\d{1,9},\d{2}(?=[ \u2009]?(?:€|EUR\b|euros?\b))"
+            r"|(?:€[ \u2009]?|\b(?:respuesta(?: final)? es|réponse(?: finale)? est"
+            r"|antwort (?:ist|lautet)|risposta è|resposta é)[ *_:]{1,6})\d{1,9},\d{1,2}(?![.,]?\d)",
+            re.IGNORECASE,
+        ),
+        _decimal,
+    ),
     (
         " cent",
         re.compile(
@@ -99,11 +140,20 @@ MARKUP: tuple[tuple[str, re.Pattern[str], Replacement], ...] = (
         ),
         _with_minutes,
     ),
-    ("half", re.compile(r"(?<=\d) and (?:a|one)[ -]half\b"), " 1/2"),
+    (
+        " and ",
+        re.compile(
+            r"(?<=\d) and (?:(?:a|one)[ -](half|quarter)|(two)[ -]thirds|three[ -]quarters)\b",
+            re.IGNORECASE,
+        ),
+        _and_part,
+    ),
     ("\\", re.compile(r"\\(?:text\w{0,6}|math\w{1,6}|mbox) ?\{([^{}]*)\}"), r"\1"),
     ("frac", re.compile(rf"(-?)[ ]?\\[dtc]?frac ?({_TERM}) ?({_TERM})"), _fraction),
     ("(-", re.compile(r"\((-\d{1,30}(?:\.\d{1,30})?)\)(?=[ ]?/)"), r"\1"),
-    ("\\", re.compile(r"\\(?:times|cdot)\b"), "*"),
+    ("\\", re.compile(r"\\(?:times|cdot)(?![A-Za-z])"), "*"),
+    ("", re.compile(r"(?<=\d)[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,3}"), _raised),
+    ("**", re.compile(r"(?<![\w.*])(\d{1,9})\*\*(?=\d{1,3}(?![\d*]))"), r"\1^"),
     (
         "^",
         re.compile(r"(?<![\w.*×·^])(?<![*×·x] )(\d{1,9})\^(?:(\d{1,3})(?!\d)|\{(\d{1,3})\})"),
@@ -111,7 +161,9 @@ MARKUP: tuple[tuple[str, re.Pattern[str], Replacement], ...] = (
     ),
     ("\\", re.compile(r"(?<=\d)[ ]?(?:\^[ ]?\{?[ ]?\\circ\b[ ]?\}?|\\degrees?\b)"), " "),
     ("°", re.compile(r"(?<=\d)[ ]?°"), " "),
-    ("", re.compile(r"[23](?<=(?:[ \dckdm]m|ft|in)[23])(?![\w.,]*\w)"), ""),
+    # the exponent of a unit or of a variable: cm^{2}, s^{-1}
+    ("^", re.compile(r"(?<=[A-Za-z])[ ]?\^\{[ ]?(?:(\d{1,2})|-\d{1,2})[ ]?\}"), r"^\1"),
+    ("", re.compile(r"[23](?<=(?:[ \dckdm]m|ft|in|mi|yd|/s)[23])(?![\w.,]*\w)"), ""),
     ("O", re.compile(r"[234](?<=(?:CO|NO|SO|[ ]O)[234])(?!\w)"), ""),
     ("H", re.compile(r"[234](?<=(?:[ ]H|CH|NH)[234])(?!\d)"), ""),
     # the time of day: 5:00 is 5, 5:30 is no number
@@ -165,11 +217,34 @@ _ONE = re.compile(
     r"[ *_\"]*\Z",
     re.IGNORECASE,
 )
-_IN_WORDS = re.compile(
-    rf"(?<![\w-])(?:{_SPELLED}|(?<!half )a(?=[ ](?:hundred|thousand|million|dozen)))"
-    rf"(?:(?:-|[ ](?:and[ ])?)(?:{_SPELLED}|hundred|thousand)){{0,8}}(?![\w-])",
+_WORDS = (
+    rf"(?:{_SPELLED}|(?<!half )a(?=[ ](?:hundred|thousand|million|dozen)))"
+    rf"(?:(?:-|[ ](?:and[ ])?)(?:{_SPELLED}|hundred|thousand)){{0,8}}(?![\w-])"
+)
+_IN_WORDS = re.compile(rf"(?<![\w-]){_WORDS}", re.IGNORECASE)
+_HALF_A = re.compile(r"\bhalf an? (?=(?:dozen|hundred|thousand|million|billion)\b)", re.IGNORECASE)
+_NONE = re.compile(
+    r"\b((?:there (?:are|is|were|will be)|has|have|had|leaves) )none"
+    r"(?=(?: left| remaining)?[.!\s]*\Z)",
     re.IGNORECASE,
 )
+_MARKED_WORDS = re.compile(
+    r"((?:####|\\(?:boxed|fbox)\{|<(?:final[_ -]?)?(?:answer|ans|result|solution)>"
+    r"|\b(?:answers?|ans)\b[\"' *_]{0,4}(?:is\b|are\b|was\b|[:=]))[\s*_\"'$({]{0,6}(?:\\text\{)?)"
+    rf"({_WORDS}(?:[ ]and[ ](?:a|one)[ -](?:half|quarter))?)"
+    r"(?=(?:[ ](?!of\b|more\b|less\b|times\b)[A-Za-z]{1,20}){0,2}[ *_$)}\"']*(?:[.!,;<}\n]|\Z))",
+    re.IGNORECASE,
+)
+"""A number in words that a mark calls the answer, in a text that has digits elsewhere."""
+
+
+_GOES_ON = re.compile(r" and (?:1/|a quarter)| (?:dozen|million|billion|trillion)\b", re.IGNORECASE)
+
+
+def _in_digits(text: str) -> str:
+    """Write the numbers in words of a text that has no digits in digits."""
+    text = _PART_IN_WORDS.sub(_spelled_part, _HALF_A.sub("1/2 ", text))
+    return _IN_WORDS.sub(_spelled_number, text)
 
 
 def _spelled_number(match: re.Match[str]) -> str:
@@ -177,7 +252,7 @@ def _spelled_number(match: re.Match[str]) -> str:
     whole = part = 0
     before = match.string[max(0, match.start() - 20) : match.start()]
     alone = match.string[:20].strip(" \n.*_").casefold() == "one"
-    mixed = match.string.startswith(" and 1/", match.end())
+    mixed = _GOES_ON.match(match.string, match.end())
     if match[0].casefold() == "one" and not (alone or mixed or _ONE.search(before)):
         return match[0]
     for word in re.split(r"[ -](?:and )?", match[0].casefold()):
@@ -214,7 +289,7 @@ NUMBER = re.compile(
     (?P<sign>(?<![^\W_])(?<![)\]}%])-(?=[$€£¥\d.\u2009]))?  # 10-18 ends in 18, not in -18
     (?:[$€£¥][ ]?)?\u2009?
     (?:
-        (?P<whole>\d{1,9})(?:[ \u2009]|[ ]and[ ])(?P<top>\d{1,9})/(?P<bottom>\d{1,9})(?![\d/])
+        (?P<whole>\d{1,9})(?:[ \u2009]{1,2}|[ ]and[ ])(?P<top>\d{1,9})/(?P<bottom>\d{1,9})(?![\d/])
       | (?P<figure>
             (?:
                 \d{1,3}(?:,\d{2,3}){0,16},\d{3}(?!\d)
@@ -237,13 +312,23 @@ NUMBER = re.compile(
 
 def ascii_digits(text: str) -> str:
     """Write digits, signs and fractions in ASCII and take the markup off numbers."""
-    text = text.translate(ASCII)
-    if not _DIGIT.search(text):
-        text = _IN_WORDS.sub(_spelled_number, _PART_IN_WORDS.sub(_spelled_part, text))
+    text = _NONE.sub(r"\g<1>0", text.translate(ASCII))
+    if _DIGIT.search(text):
+        text = _MARKED_WORDS.sub(lambda match: match[1] + _in_digits(match[2]), text)
+    else:
+        text = _in_digits(text)
     for sign, pattern, replacement in MARKUP:
         if sign in text:
             text = pattern.sub(replacement, text)
     return text
+
+
+_SPACED = re.compile(r"(?<![\w.,])\d{1,2}(?: \d{3}){2,4}(?![\d.,]*\d)")
+
+
+def joined_thousands(text: str) -> str:
+    """Write 1 234 567 as 1234567; as a text of its own it may be three numbers."""
+    return _SPACED.sub(lambda match: match[0].replace(" ", ""), text)
 
 
 def number_text(match: re.Match[str]) -> str:

@@ -86,6 +86,27 @@ _TAKEN_BACK = re.compile(
     re.IGNORECASE,
 )
 """What takes back an answer that stands before it, where another follows."""
+_SIGN = (
+    r"(?:wait|actually|sorry|oops|hold on|hmm|no(?=[,.:;!…-])|nope|scratch that|correction|rather"
+    r"|apologies|my mistake)"
+)
+_SECOND_THOUGHT = re.compile(rf"(?:(?<=\W[ ])|(?<=[\n(*.…-])){_SIGN}\b", re.IGNORECASE)
+_FIGURE = r"[ *_$({\\]{0,4}(?:boxed\{)?-?[$€£]?\d[\d,]{0,30}(?:\.\d{1,30})?"
+_THE_ANSWER = r"(?:it|that|this|the (?:\w{1,10} )?(?:answer|total|result|number|value))"
+_FIGURE_ALONE = (
+    rf"(?P<figure>{_FIGURE})(?:[ ](?!(?:is|are|was|were|would|has|have|can|and|or|more|less|than"
+    r"|of|times)\b)[A-Za-z]{1,20}){0,2}[ *_$)}\\]*(?:[.!](?!\d)|,[ ]not\b|\n|\Z)"
+)
+_CORRECTION = re.compile(
+    rf"{_SIGN}(?:[,.:;!…-]{{0,3}}\s{{1,2}}{_SIGN}){{0,3}}[,.:;!…-]{{0,3}}\s{{1,2}}"
+    rf"(?:(?:so |then )?{_THE_ANSWER}(?:['’]s| is| was| (?:should|must|would)(?: be| have been))"
+    rf"(?: actually| really| in fact)?|make (?:that|it))?{_FIGURE_ALONE}"
+    rf"|{_SIGN}\b.{{0,{REACH}}}?\b{_THE_ANSWER} should(?: actually| really)?(?: be| have been)"
+    rf"{_FIGURE_ALONE.replace('figure', 'instead')}",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A second thought that puts another number in place of one."""
+_NUMBER_MARKS = (HASHES, ANSWER, BOXED, _TAG, _KEY)
 TEXT_OFF = re.compile(r"\\(?:text\w{0,6}|math\w{1,6}|mbox) ?\{([^{}]*)\}")
 STRICT_NUMBER = re.compile(
     r"#### -?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?\s*?$", re.MULTILINE
@@ -121,6 +142,15 @@ def after_retraction(text: str) -> str:
     signs = ("mistake", "error", "wrong", "orrect", "not right", "mean")
     found = last_places(_TAKEN_BACK, text) if any(sign in text for sign in signs) else []
     return text[found[0].end() :].lstrip(" .,;:!-—") if found else ""
+
+
+def corrected(text: str) -> str:
+    """Return a text from where a marked number is replaced: `The answer is 25. Wait, no, 24.`"""
+    for sign in last_places(_SECOND_THOUGHT, text):
+        found = _CORRECTION.match(text, sign.start())
+        if found and any(mark.search(text, 0, sign.start()) for mark in _NUMBER_MARKS):
+            return f"The answer is {text[found.start(found.lastgroup or 0) :].lstrip()}"
+    return text
 
 
 def states_nothing(body: str, match: re.Match[str], tail: str) -> bool:
