@@ -133,6 +133,28 @@ _UNANSWERED = re.compile(
     r"\s*[*_#>]{0,4}[ ]?(?:Question|Problem|Q)[ ]?\d{0,4}[*_]{0,3}:[^\n]*\?[*_\s]*", re.IGNORECASE
 )
 """A question that the model restates without an answer after it."""
+_STATED_LINE = re.compile(
+    r"####[ \t]{0,3}[*_(]{0,3}(?:"
+    r"[-+$€£]{0,2}(?:\d[\d.,/]{0,30}(?<![.,])(?![.):]\**[ ]+[^\W\d])|\.\d)[^\n?]{0,40}"
+    r"|(?:[A-J]|yes|no|true|false)[.)*_]{0,3}[ ]*)$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_QUESTION = re.compile(r"\w[\"”')*_]{0,3}[ ]?[?\uff1f\u061f]")
+_DOUBTS = re.compile(
+    r"\b(?:wait|hm+|actually|check|verify|correct|correction|sure|mistake|make sense|no,|oops|sorry"
+    r"|right[?,.])|\b(?:is|was) (?:this|that|it) ",
+    re.IGNORECASE,
+)
+_FIRST_WORDS = re.compile(r"\w[^\n:\uff1a]{0,24}[:\uff1a]?")
+_PLAIN_LABEL = re.compile(r"[\s#*_>]*(?:Question|Problem|Q)[ ]?1?[ ]?[*_]{0,3}[:.]?[*_]{0,3}", re.I)
+_ASKS_ALONE = re.compile(r"[\s*_]{0,9}[^\d.!?\n]{1,300}\?")
+_GIVEN = re.compile(r"(?<![\w.,])\d[\d.,]*")
+_SENTENCE = re.compile(r"[.!](?=\s|\Z)")
+_CONCLUDED = re.compile(
+    r"=[ ]?[$(*]{0,4}-?\d|\b(?:so|thus|therefore|hence|total|altogether|in all|left)\b",
+    re.IGNORECASE,
+)
+"""What shows that a text without a mark gives a result."""
 _ASKED = re.compile(r"\?[*_\"”)]{0,3}[ ]*\n")
 
 
@@ -218,9 +240,8 @@ def _end(piece: str, stops: Sequence[str], answered: bool) -> tuple[int | None, 
             found.append((token.start(), token[0]))
             break
         since = token.end()
-    turn = _next_turn(piece, answered)
-    if turn is not None:
-        found.append((turn.start(), turn[0].strip()))
+    turns = (_next_turn(piece, answered), _asked_again(piece))
+    found += [(turn.start(), turn[0].strip()) for turn in turns if turn is not None]
     return min(found, default=(None, None))
 
 
@@ -236,11 +257,37 @@ def _next_turn(piece: str, answered: bool) -> re.Match[str] | None:
         before = piece[since : turn.start()]
         number = int(turn["number"] or 0)
         own_step = last > 0 and number == last + 1 and not _FINAL.search(before)
+        own_step = own_step or (not (asked or answered) and _is_restated(before, turn))
         if not own_step and (answered or _is_answered(before, asked=asked)):
             return turn
         since = seen = turn.end()
         last, asked = number or last, True
     return None
+
+
+def _asked_again(piece: str) -> re.Match[str] | None:
+    """Return the first words of a text that asks between two answers after `####`.
+
+    A question about the answer itself ("Wait, is it 24?") leads to another answer of the same.
+    """
+    start = len(piece)
+    for mark in _STATED_LINE.finditer(piece):
+        asks = _QUESTION.search(piece, start, mark.start())
+        if asks and not _DOUBTS.search(piece, start, asks.end()):
+            return _FIRST_WORDS.search(piece, start)
+        start = mark.end()
+    return None
+
+
+def _is_restated(before: str, turn: re.Match[str]) -> bool:
+    """Whether a turn asks about the numbers before it: `4 boxes of 6. Question: How many pens?`
+
+    They are no answer then; another problem has numbers of its own.
+    """
+    given = len(_GIVEN.findall(before)) > 1 or len(_SENTENCE.findall(before)) > 1
+    concluded = _MARK.search(before) or _CONCLUDED.search(before)
+    own = _ASKS_ALONE.match(turn.string, turn.end()) and _PLAIN_LABEL.fullmatch(turn[0])
+    return bool(own and given and _GIVEN.search(before) and not concluded)
 
 
 def _is_answered(before: str, *, asked: bool) -> bool:
