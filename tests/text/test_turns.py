@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from finetrap.text.turns import TURNS, graded_part
+from finetrap.text.scoring import grade
+from finetrap.text.turns import TURNS, asks_only, graded_part, whole_numbers
 
 
 @pytest.mark.parametrize("turn", TURNS, ids=[turn.name for turn in TURNS])
@@ -173,3 +174,75 @@ def test_headings_that_ask_are_no_answers_between_which_a_problem_starts():
         "#### 1. Known\nWhat is it? 4, 6\n#### 2. Wanted\nWhat is it? 4 * 6\n#### Answer\n#### 24"
     )
     assert graded_part(text).text == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Lena has 4 boxes of 6 pens. How many pens does she have?",
+        "Lena has 4 boxes of 6 pens. How many pens does she have in total?",
+        "How many pens are in 5 boxes?",
+        "**How many pens are in 5 boxes?**\n",
+        "Let's see: Lena has 4 boxes.\nWhat is 4 times 6?",
+        "Lena paid $5. How much is left?",
+    ],
+)
+def test_a_text_that_only_asks_has_no_number(text):
+    assert asks_only(text)
+    assert grade(text, "6").extracted is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("So she has 24. What is next?", "4 * 6 = 24. How many do you want?", "24. Is that so?"),
+        *("How many pens are there? 24", "The answer is 24. How much more?", "24?"),
+        *("#### 24\nHow many are there?", "In total 24. How many do you want?"),
+    ],
+)
+def test_a_question_after_a_result_leaves_it(text):
+    assert not asks_only(text)
+    assert grade(text, "24").correct
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("The answer is 24.\n\nThe answer is 24.\n\nThe answer is 2", "\n\nThe "),
+        ("So \\boxed{24}. So \\boxed{24}. So \\boxed{2", " So "),
+        ("<answer>24</answer>\n<answer>24</answer>\n<answer>2", "</answer>\n"),
+        ('{"answer": 24}\n{"answer": 24}\n{"answer": 2', "}\n{"),
+        ("24\n24\n24\n2", "24\n"),
+        ("Answer: $24.50\nAnswer: $24", "$24.50\n"),
+        ("The answer is 24. So \\boxed{2", "So "),
+    ],
+)
+def test_a_number_that_may_not_be_whole_is_left_out_after_one_that_begins_so(text, whole):
+    assert whole_numbers(text).endswith(whole)
+    assert grade(whole_numbers(text), "24.5" if ".5" in text else "24").correct
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("The answer is 7.\nThe answer is 24", "Answer: 4 boxes.\nThe answer is 24", "4\n6\n24"),
+        *("The answer is 24.\nThe answer is 2.5 or so", "The answer is 24. So \\boxed{2}", "2"),
+    ],
+)
+def test_a_number_that_no_other_begins_with_is_kept(text):
+    assert whole_numbers(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("<|thinking|>25<|/thinking|>24", "24"),
+        ("<|x|>25<|y|>24", " 25 24"),
+        ("\x1b[32m24\x1b[0m pens", "24 pens"),
+        ("#### 2\u200b4", "#### 24"),
+        ("2\u2060\ufeff4", "24"),
+        ("a\u200bb", "a\u200bb"),
+    ],
+)
+def test_marks_of_machines_neither_join_nor_part_numbers(text, kept):
+    assert graded_part(text).text == kept

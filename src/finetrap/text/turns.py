@@ -75,6 +75,12 @@ _OPENS = re.compile(
 )
 _LAST_MARKED_BEFORE = re.compile(r"####[ \t]{0,3}[-+$€£]{0,2}\d")
 _LAST_MARKED = re.compile(r"####[ \t]{0,3}[-+$€£]{0,2}\d[\d.,]{0,30}\Z")
+_PLACED = re.compile(
+    r"(?:\banswers?(?: is| are|:)[ *_]{0,4}:?|\\boxed\{|<answer>|[\"']answer[\"']\s{0,4}:|^)"
+    r"[ \t*_$\"]{0,4}(?P<number>-?[€£$]?\d[\d.,]{0,30})",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""A number in another place of an answer, or at the start of a line."""
 _TOKEN = re.compile(
     r"(?=[<\[])(?:<[|｜](?:im_(?:start|end)|e[ou][tms](?:_id)?"
     r"|end(?:_?of_?(?:text|turn|message)|oftext)?|eos|bos|pad|user|human|system|assistant|return|call|start|begin_of_text|(?:start|end)_header_id"
@@ -94,16 +100,20 @@ _RESTATED = re.compile(
 """A question that the model restates as a user's turn before it answers."""
 _OWN_ROLE = re.compile(r"\s*(?:assistant|model)[ ]*\n")
 _ROLES = ("user", "assistant", "model", "system")
+_INVISIBLE = re.compile(
+    r"\x1b\[[\d;]{0,20}[A-Za-z]|(?<=\d)[\u200b\u2060\ufeff]{1,9}(?=\d)", re.ASCII
+)
+"""Colours of a terminal, and spaces without width amid a number."""
 _OTHER_TOKEN = re.compile(r"<[|｜][^<>|｜\s]{1,40}[|｜]>")
 
 _THOUGHT = (
     r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|scratchpad|analysis|reflection|inner_monologue)"
 )
 _BLOCK = re.compile(
-    rf"(?=[<\[◁])(?:(?P<open><{_THOUGHT}>|\[THINK\]|<\|begin_of_thought\|>|<\|START_THINKING\|>"
+    rf"(?=[<\[◁])(?:(?P<open><[|｜]?{_THOUGHT}[|｜]?>|\[THINK\]|<\|begin_of_thought\|>|<\|START_THINKING\|>"
     r"|◁think▷"
     r"|<\|channel\|>(?:analysis|commentary)\b[^<]{0,40}<\|message\|>|<seed:think>)"
-    rf"|(?P<close></{_THOUGHT}>|\[/THINK\]|<\|end_of_thought\|>|<\|END_THINKING\|>|◁/think▷"
+    rf"|(?P<close><[|｜]?/{_THOUGHT}[|｜]?>|\[/THINK\]|<\|end_of_thought\|>|<\|END_THINKING\|>|◁/think▷"
     r"|<\|channel\|>final\b[^<]{0,40}<\|message\|>|</seed:think>))",
     re.IGNORECASE,
 )
@@ -146,6 +156,12 @@ _DOUBTS = re.compile(
     re.IGNORECASE,
 )
 _FIRST_WORDS = re.compile(r"\w[^\n:\uff1a]{0,24}[:\uff1a]?")
+_REACH = 300
+_LAST_QUESTION = re.compile(
+    r"(?:\A|(?<=[\s*_(\"“]))(?:how (?:many|much|long|far|old|tall|often|fast|big|heavy)"
+    r"|what (?:is|are|was|were|will|would|percent\w*|fraction))\b[^.!?\n]*\?[*_\"”)\s]*\Z",
+    re.IGNORECASE,
+)
 _PLAIN_LABEL = re.compile(r"[\s#*_>]*(?:Question|Problem|Q)[ ]?1?[ ]?[*_]{0,3}[:.]?[*_]{0,3}", re.I)
 _ASKS_ALONE = re.compile(r"[\s*_]{0,9}[^\d.!?\n]{1,300}\?")
 _GIVEN = re.compile(r"(?<![\w.,])\d[\d.,]*")
@@ -161,11 +177,17 @@ _ASKED = re.compile(r"\?[*_\"”)]{0,3}[ ]*\n")
 def whole_numbers(text: str) -> str:
     """Leave out the last marked number of a completion that was stopped at it, where one is before.
 
-    A text that ends in a cycle or at the cap, `#### 3.6 … #### 3`, may have been about to go on.
+    A text that ends in a cycle or at the cap, `#### 3.6 … #### 3`, may have been about to go on;
+    with other marks, and on lines of its own, where a number before begins in the same way.
     """
     end = _LAST_MARKED.search(text)
     earlier = end and _LAST_MARKED_BEFORE.search(text, 0, end.start())
-    return text[: end.start()] if end and earlier else text
+    if end and earlier:
+        return text[: end.start()]
+    placed = list(_PLACED.finditer(text))
+    last = placed[-1] if placed and placed[-1].end("number") == len(text) else None
+    begun = last and any(one["number"].startswith(last["number"]) for one in placed[:-1])
+    return text[: last.start()] if last and begun else text
 
 
 def graded_part(text: str, stops: Sequence[str] = (), *, cut: bool = True) -> Portion:
@@ -190,6 +212,13 @@ def graded_part(text: str, stops: Sequence[str] = (), *, cut: bool = True) -> Po
     if cut and _UNANSWERED.fullmatch(kept):
         kept = ""
     return Portion(kept, None, "", reasoning)
+
+
+def asks_only(text: str) -> bool:
+    """Whether a text ends with a question for an amount and concludes nothing before it."""
+    question = _LAST_QUESTION.search(text, max(0, len(text) - _REACH))
+    before = text[: question.start()] if question else ""
+    return bool(question and not _MARK.search(before) and not _CONCLUDED.search(before))
 
 
 def opens_reasoning(prompt: str) -> bool:
@@ -310,6 +339,7 @@ def _is_answered(before: str, *, asked: bool) -> bool:
 def _clean(text: str) -> str:
     """Take the marks of templates off, and the name of a role that leads a text."""
     if "<" in text or "[" in text:
-        text = _OTHER_TOKEN.sub("", _TOKEN.sub("", text))
+        text = _OTHER_TOKEN.sub(" ", _TOKEN.sub("", text))
+    text = _INVISIBLE.sub("", text)
     role = _OWN_ROLE.match(text)
     return text[role.end() :] if role and _VISIBLE.search(text, role.end()) else text
