@@ -292,3 +292,89 @@ def test_a_letter_after_a_word_that_is_no_noun_is_a_choice(word):
 )
 def test_options_listed_in_one_line_are_no_choice(text, letters, letter):
     assert find_letter(text, letters).value == letter
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("The answer is \\(B\\).", "The correct answer is \\(\\text{B}\\).", "The answer is `B`."),
+        *(
+            "`B`",
+            "\\boxed{\\rm B}",
+            "\\boxed{\\bf B}",
+            "\uff22",
+            "The answer is \uff22\u3002",
+            "So `B`.",
+        ),
+    ],
+)
+def test_marks_around_a_letter_are_taken_off(text):
+    assert find_letter(text, "ABCDE").value == "B"
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("The answer is B. No, D.", "D"),
+        ("The answer is B. Hmm, actually it's D.", "D"),
+        ("B. Wait, the correct answer should be (D) because B sinks.", "D"),
+        ("#### B\nSorry, I meant D!", "D"),
+        ("The answer is B. No, D. Hm. So the answer is C.", "C"),
+        ("The answer is B. No, D is wrong since it sinks.", "B"),
+        ("The answer is B. Wait, D is also possible.", "B"),
+        ("The answer is B. Actually, A, C and D are too big.", "B"),
+        ("The answer is B. No, A and C are wrong.", "B"),
+        ("The answer is B. No other fits, D.", "B"),
+        ("The answer is B. Wait, a. But B stays.", "B"),
+    ],
+)
+def test_a_letter_that_replaces_another_is_chosen(text, letter):
+    assert find_letter(text, "ABCDE").value == letter
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        *(("B is the wrong answer", None), ("B is an incorrect choice", None)),
+        *(("I don't think it is B", None), ("I do not believe that B is right", None)),
+        *(("I am not sure whether B is correct", None), ("If B is right, it floats", None)),
+        *(("Everything except B is right", None), ("All but B are true", None)),
+        *(("Is it B? No.", None), ("Could it be B? It sinks.", None), ("So it is B?", "B")),
+        *(("Which one? B", "B"), ("Is D right? No. So B.", "B"), ("B does not float", None)),
+        ("B is true but does not answer the question; D does.", "D"),
+        ("B is correct, but it is not the best. D is best.", "D"),
+    ],
+)
+def test_what_is_denied_doubted_or_asked_is_no_choice(text, letter):
+    assert find_letter(text, "ABCDE").value == letter
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("B makes the most sense.", "B fits best", "B seems correct.", "B must be correct."),
+        *("B seems to be the right one", "Only B works.", "B since plants make food", "So B does."),
+        *("The answer is thus B", "By elimination, B.", "By process of elimination, B."),
+        *(
+            "(b) plants",
+            "b) plants",
+            "\u7b54\u6848\u662fB\u3002",
+            "\u9009\u62e9B",
+            "\u7b54\u6848\uff1aB",
+        ),
+        *("A: false\nB: true\nC: false\nD: false", "(A) Wrong.\n(B) Right.\n(C) Wrong."),
+    ],
+)
+def test_plain_words_choose(text):
+    assert find_letter(text, "ABCDE").value == "B"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("a) red\nb) blue\nc) green", "(a) red (b) blue (c) green", "A: true\nB: true\nC: false"),
+        *("A: true story\nB: false start", "A: false\nB: false"),
+    ],
+)
+def test_lists_of_small_letters_and_of_several_truths_are_no_choice(text):
+    assert find_letter(text, "ABCDE").value is None

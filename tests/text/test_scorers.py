@@ -36,6 +36,71 @@ def test_a_named_scorer_tells_right_from_wrong(how, gold, right, wrong) -> None:
     assert not scored("", gold, how).correct
 
 
+ANN = '{"name": "Ann", "age": 30}'
+BOB = '{"name": "Bob", "age": 4}'
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        f"<|im_end|>\n<|im_start|>user\nBob is 4.<|im_end|>\n<|im_start|>assistant\n{BOB}",
+        f"\n\nQuestion: Bob is 4.\nAnswer: {BOB}",
+        f"</s>{BOB}",
+        f"\n### Instruction:\nBob is 4.\n### Response:\n{BOB}",
+        "\n\nSources: [1], [2]",
+        '\n\nThe keys are ["name", "age"].',
+    ],
+)
+@pytest.mark.parametrize("how", ["json", "json-fields"])
+def test_what_follows_the_answer_is_not_the_json_that_is_graded(how, more) -> None:
+    for before in ("", "<think>Hm</think>", f"{BOB}\n", "[1]\n"):
+        assert scored(before + ANN + more, ANN, how).correct
+        assert not scored(before + ANN + more, BOB, how).correct
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        '{"text": "It rains. Question: why?</s>\\n"}',
+        '{"a": {"b": 1}, "text": "It rains. Question: why?"}',
+        '{\n  "Question": 1,\n  "Problem": 2\n}',
+        '[{"a": 1}, {"text": "It rains. Question: why?"}]',
+    ],
+)
+def test_a_json_value_is_never_cut(completion) -> None:
+    assert scored(completion, completion.replace("</s>", ""), "json").strict
+    assert scored(completion, completion.replace("</s>", ""), "json").correct
+
+
+def test_json_that_stands_only_after_a_turn_is_graded() -> None:
+    assert scored(f"The text is short.\n\nUser: Ann is 30.\nAssistant: {ANN}", ANN, "json").correct
+
+
+@pytest.mark.parametrize(
+    ("completion", "gold"),
+    [
+        ('{"ok": 1}', '{"ok": true}'),
+        ('{"ok": 0}', '{"ok": false}'),
+        ('{"ok": true}', '{"ok": 1}'),
+        ('{"ok": [{"a": 0.0}]}', '{"ok": [{"a": false}]}'),
+        ('{"ok": "1"}', '{"ok": 1}'),
+        ('{"ok": null}', '{"ok": false}'),
+        ('{"ok": [1]}', '{"ok": {"1": 1}}'),
+        ('{"ok": [1]}', '{"ok": [1, 1]}'),
+    ],
+)
+def test_true_is_no_number_and_a_number_no_text(completion, gold) -> None:
+    for how in ("json", "json-fields"):
+        found = scored(completion, gold, how)
+        assert (found.correct, found.score, found.extracted) == (False, None, completion)
+        assert scored(gold, gold, how).correct
+
+
+def test_the_json_that_was_found_is_shown_in_one_line_with_its_numbers() -> None:
+    found = scored('{"a": 1.50,\n "b": ["1", -2e5, 12345678901234567890.1]}', ANN, "json")
+    assert found.extracted == '{"a": 1.50, "b": ["1", -2E+5, 12345678901234567890.1]}'
+
+
 ROOT = r"\frac{\sqrt{3}}{3}"
 
 

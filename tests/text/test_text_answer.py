@@ -223,3 +223,89 @@ def test_every_space_of_latex_is_none_in_a_formula(space):
 @pytest.mark.parametrize("sign", ["+", "-", "*", "/", "^", "_", "=", "<", ">", "√", "π", "\\cup"])
 def test_every_sign_of_a_formula_makes_spaces_void(sign):
     assert same_text(f"a{sign}b c", f"a {sign} bc")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "No, penguins are not mammals. They are birds that cannot fly but swim well.",
+        *("**No.** Penguins are birds.", "**No**, penguins are birds that swim well."),
+        *("The answer is: **No.** Penguins lay eggs.", "A: No", "Output: No.", "**A:** no"),
+        *("Penguins are not mammals, so no.", "They lay eggs; therefore, no.", "No. So no."),
+        "Yes. Wait, they lay eggs, so no.",
+        "Yes, one might think. They lay eggs, so no.",
+    ],
+)
+def test_yes_and_no_open_or_conclude_a_text(text):
+    assert grade(text, "no").correct
+    assert not grade(text, "yes").correct
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("The capital of France is: Paris", "Output: Paris", "**Answer:** Paris", "- Paris"),
+        "The capital of France is Paris, which lies on the Seine.",
+        "The capital of France is Paris, where they live.",
+        "The capital of France is Paris. It lies on the Seine.",
+        *("#### Answer: Paris", "A: Paris.", "Here it is:\n\u2022 Paris", "Response: It is Paris."),
+    ],
+)
+def test_what_names_and_what_explains_an_answer_is_left_out(text):
+    assert grade(text, "Paris").correct
+    assert not grade(text, "France").correct
+    assert not grade(text, "Seine").correct
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("- Rome\n- Paris", "The capital is Paris. It was Lyon.", "It is Paris. It isn't so."),
+        *(
+            "The capital may be Paris, which lies on the Seine.",
+            "It is Paris. Wait, it lies north.",
+        ),
+        *("The capital is not Paris. It lies on the Seine.", "May the capital be what is Paris"),
+    ],
+)
+def test_a_list_a_doubt_and_what_is_taken_back_name_no_answer(text):
+    assert not grade(text, "Paris").correct
+
+
+@pytest.mark.parametrize(
+    ("text", "gold"),
+    [
+        *(("It was May 1, 2024.", "May 1, 2024"), ("The month is May.", "May")),
+        *(("The band is The Who.", "The Who"), ("The band is the Who.", "Who")),
+    ],
+)
+def test_names_that_look_like_words_of_doubt_are_answers(text, gold):
+    assert grade(text, gold).correct
+    assert not grade("It may be so", "so").correct
+
+
+def test_composed_and_decomposed_letters_are_the_same():
+    assert normal("Sa\u0303o Paulo") == normal("S\u00e3o Paulo")
+    assert grade("Sa\u0303o Paulo", "S\u00e3o Paulo").correct
+    assert not grade("Sao Paulo", "S\u00e3o Paulo").correct
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```sql\nSELECT *\nFROM t;\n```",
+        "Here is the query:\n```sql\nSELECT *\nFROM t;\n```\nIt takes all rows.",
+        "```\nSELECT * FROM t;\n```",
+        "```sql\nSELECT * FROM t;",
+        "#### SELECT * FROM t;",
+    ],
+)
+def test_a_block_of_code_is_an_answer_and_its_language_is_none(text):
+    assert grade(text, "SELECT * FROM t;").correct
+    assert not grade(text, "sql").correct
+
+
+def test_several_blocks_of_code_are_no_answer_together():
+    text = "```\na b c d\n```\nor\n```\nd c b a\n```\nSo one of the two is it."
+    assert not grade(text, "a b c d").correct
+    assert not grade(text, "d c b a").correct

@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections import deque
 from collections.abc import Callable, Iterator
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -36,6 +35,7 @@ CHOICE = "choice"
 LETTER = "letter"
 """The options are shown, and the model writes a letter; of a problem: `letter:ABCD`."""
 _OPENING = re.compile(r"[{\[]")
+_NUMBER_SHOWN = re.compile('"\ue000([^"\ue000]*)\ue000"')
 _MOST_IN_VAIN = 10_000_000
 """Characters that are read for JSON that is none: a text of open brackets alone, each tried to its
 end, would take minutes."""
@@ -138,7 +138,7 @@ def _by_text(completion: str, gold: str) -> Grade:
 
 def _by_json(completion: str, gold: str) -> Grade:
     """Take the last whole JSON object or list of the graded part."""
-    return _json_compared(completion, gold, lambda value, wanted: float(value == wanted))
+    return _json_compared(completion, gold, lambda value, wanted: float(_same(value, wanted)))
 
 
 def _by_fields(completion: str, gold: str) -> Grade:
@@ -151,13 +151,27 @@ def fields_right(completion: str, gold: str) -> dict[str, bool]:
     wanted = _json_or_none(gold)
     if not isinstance(wanted, dict):
         return {}
-    value, _ = _last_json(completion) or (None, False)
+    value, _ = _last_json(completion, wanted) or (None, False)
     return _equal_fields(value, wanted)
 
 
 def _equal_fields(value: Any, wanted: dict[str, Any]) -> dict[str, bool]:
-    found, absent = value if isinstance(value, dict) else {}, object()
-    return {name: found.get(name, absent) == right for name, right in wanted.items()}
+    found = value if isinstance(value, dict) else {}
+    return {name: name in found and _same(found[name], right) for name, right in wanted.items()}
+
+
+def _same(value: Any, wanted: Any) -> bool:
+    """Whether two JSON values are equal: numbers by value, and `true` is no 1."""
+    pairs = [(value, wanted)]
+    while pairs:
+        one, other = pairs.pop()
+        if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+            pairs += [(one[name], other[name]) for name in one]
+        elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+            pairs += zip(one, other, strict=True)
+        elif isinstance(one, bool) is not isinstance(other, bool) or one != other:
+            return False
+    return True
 
 
 def _share_equal(value: Any, wanted: Any) -> float:
@@ -168,18 +182,45 @@ def _share_equal(value: Any, wanted: Any) -> float:
 
 
 def _json_compared(completion: str, gold: str, compared: Callable[[Any, Any], float]) -> Grade:
-    found = _last_json(completion)
+    wanted = _json_or_none(gold)
+    found = _last_json(completion, wanted)
     if found is None:
         return Grade(None, "none", False, False)
     value, alone = found
-    shown = json.dumps(value, default=str, ensure_ascii=False)
-    return _partly(shown, "json", compared(value, _json_or_none(gold)), alone)
+    return _partly(_shown(value), "json", compared(value, wanted), alone)
 
 
-def _last_json(completion: str) -> tuple[Any, bool] | None:
-    """Return the last whole JSON value of the graded part, with whether it is all of it."""
-    values = deque(_json_values(graded_part(completion, cut=False).text), maxlen=1)
-    return values[0] if values else None
+def _shown(value: Any) -> str:
+    """Write a JSON value in one line, its numbers exact."""
+    text = json.dumps(value, default="\ue000{}\ue000".format, ensure_ascii=False)
+    return _NUMBER_SHOWN.sub(r"\1", text)
+
+
+def _last_json(completion: str, wanted: Any) -> tuple[Any, bool] | None:
+    """Return the last JSON value before another problem starts, with whether it is all there is.
+
+    One of the gold's kind, an object or a list, where there is one. A value is never cut, whatever
+    its texts say; where none stands before the cut, all that follow count.
+    """
+    part, whole = graded_part(completion).text, graded_part(completion, cut=False).text
+    text, end = (whole, len(part)) if whole.startswith(part) else (part, len(part))
+    found = _chosen(text, end, wanted)
+    return found if found or text is whole else _chosen(whole, len(whole), wanted)
+
+
+def _chosen(text: str, end: int, wanted: Any) -> tuple[Any, bool] | None:
+    """Return the last value that begins before `end`, of the kind that is wanted if any is."""
+    found: tuple[Any, int, int] | None = None
+    for value, start, stop in _json_values(text):
+        if start >= end and found:
+            break
+        end = end if start < end else len(text)
+        if found is None or type(value) is type(wanted) or type(found[0]) is not type(wanted):
+            found = value, start, stop
+    if found is None:
+        return None
+    value, start, stop = found
+    return value, not text[:start].strip() and not text[stop:end].strip()
 
 
 def _json_of(text: str) -> Any:
@@ -207,8 +248,8 @@ def _exact(number: str) -> Decimal:
         raise ValueError("a number's exponent is too large") from error
 
 
-def _json_values(text: str) -> Iterator[tuple[Any, bool]]:
-    """Yield every outermost JSON object or list of a text, with whether it is all of it."""
+def _json_values(text: str) -> Iterator[tuple[Any, int, int]]:
+    """Yield every outermost JSON object or list of a text, and where it begins and ends."""
     reader = json.JSONDecoder(parse_float=_exact, parse_int=Decimal)
     at, left = 0, _MOST_IN_VAIN
     while left > 0 and (found := _OPENING.search(text, at)):
@@ -222,7 +263,7 @@ def _json_values(text: str) -> Iterator[tuple[Any, bool]]:
             # The error counts the lines up to it, and is itself a little work.
             at, left = start + 1, left - (stopped - start) - stopped // 64 - 250
         else:
-            yield value, not text[:start].strip() and not text[end:].strip()
+            yield value, start, end
             at = end
 
 

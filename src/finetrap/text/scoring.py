@@ -19,7 +19,7 @@ from finetrap.text.letter_answer import find_letter, letters_up_to
 from finetrap.text.number_answer import find_number
 from finetrap.text.places import NOTHING, Extraction, after_retraction
 from finetrap.text.text_answer import find_text, normal, same_text
-from finetrap.text.turns import Portion, graded_part
+from finetrap.text.turns import Portion, asks_only, graded_part
 from finetrap.text.visible import clip
 
 GRADING = 5
@@ -73,6 +73,8 @@ def _compared(text: str, wanted: GoldAnswer, letters: str) -> tuple[Extraction, 
     """Find the answer in a text by the rules of the gold's kind, and compare them."""
     rest = after_retraction(text)
     if wanted.kind == "number":
+        if asks_only(text):
+            return NOTHING, False
         found = find_number(rest) if rest else NOTHING
         found = found if found.value else find_number(text)
         reading = _matching(found, wanted)

@@ -75,6 +75,12 @@ _OPENS = re.compile(
 )
 _LAST_MARKED_BEFORE = re.compile(r"####[ \t]{0,3}[-+$€£]{0,2}\d")
 _LAST_MARKED = re.compile(r"####[ \t]{0,3}[-+$€£]{0,2}\d[\d.,]{0,30}\Z")
+_PLACED = re.compile(
+    r"(?:\banswers?(?: is| are|:)[ *_]{0,4}:?|\\boxed\{|<answer>|[\"']answer[\"']\s{0,4}:|^)"
+    r"[ \t*_$\"]{0,4}(?P<number>-?[€£$]?\d[\d.,]{0,30})",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""A number in another place of an answer, or at the start of a line."""
 _TOKEN = re.compile(
     r"(?=[<\[])(?:<[|｜](?:im_(?:start|end)|e[ou][tms](?:_id)?"
     r"|end(?:_?of_?(?:text|turn|message)|oftext)?|eos|bos|pad|user|human|system|assistant|return|call|start|begin_of_text|(?:start|end)_header_id"
@@ -94,16 +100,20 @@ _RESTATED = re.compile(
 """A question that the model restates as a user's turn before it answers."""
 _OWN_ROLE = re.compile(r"\s*(?:assistant|model)[ ]*\n")
 _ROLES = ("user", "assistant", "model", "system")
+_INVISIBLE = re.compile(
+    r"\x1b\[[\d;]{0,20}[A-Za-z]|(?<=\d)[\u200b\u2060\ufeff]{1,9}(?=\d)", re.ASCII
+)
+"""Colours of a terminal, and spaces without width amid a number."""
 _OTHER_TOKEN = re.compile(r"<[|｜][^<>|｜\s]{1,40}[|｜]>")
 
 _THOUGHT = (
     r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|scratchpad|analysis|reflection|inner_monologue)"
 )
 _BLOCK = re.compile(
-    rf"(?=[<\[◁])(?:(?P<open><{_THOUGHT}>|\[THINK\]|<\|begin_of_thought\|>|<\|START_THINKING\|>"
+    rf"(?=[<\[◁])(?:(?P<open><[|｜]?{_THOUGHT}[|｜]?>|\[THINK\]|<\|begin_of_thought\|>|<\|START_THINKING\|>"
     r"|◁think▷"
     r"|<\|channel\|>(?:analysis|commentary)\b[^<]{0,40}<\|message\|>|<seed:think>)"
-    rf"|(?P<close></{_THOUGHT}>|\[/THINK\]|<\|end_of_thought\|>|<\|END_THINKING\|>|◁/think▷"
+    rf"|(?P<close><[|｜]?/{_THOUGHT}[|｜]?>|\[/THINK\]|<\|end_of_thought\|>|<\|END_THINKING\|>|◁/think▷"
     r"|<\|channel\|>final\b[^<]{0,40}<\|message\|>|</seed:think>))",
     re.IGNORECASE,
 )
@@ -133,17 +143,51 @@ _UNANSWERED = re.compile(
     r"\s*[*_#>]{0,4}[ ]?(?:Question|Problem|Q)[ ]?\d{0,4}[*_]{0,3}:[^\n]*\?[*_\s]*", re.IGNORECASE
 )
 """A question that the model restates without an answer after it."""
+_STATED_LINE = re.compile(
+    r"####[ \t]{0,3}[*_(]{0,3}(?:"
+    r"[-+$€£]{0,2}(?:\d[\d.,/]{0,30}(?<![.,])(?![.):]\**[ ]+[^\W\d])|\.\d)[^\n?]{0,40}"
+    r"|(?:[A-J]|yes|no|true|false)[.)*_]{0,3}[ ]*)$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_QUESTION = re.compile(r"\w[\"”')*_]{0,3}[ ]?[?\uff1f\u061f]")
+_DOUBTS = re.compile(
+    r"\b(?:wait|hm+|actually|check|verify|correct|correction|sure|mistake|make sense|no,|oops|sorry"
+    r"|right[?,.])|\b(?:is|was) (?:this|that|it) ",
+    re.IGNORECASE,
+)
+_FIRST_WORDS = re.compile(r"\w[^\n:\uff1a]{0,24}[:\uff1a]?")
+_REACH = 300
+_LAST_QUESTION = re.compile(
+    r"(?:\A|(?<=[\s*_(\"“]))(?:how (?:many|much|long|far|old|tall|often|fast|big|heavy)"
+    r"|what (?:is|are|was|were|will|would|percent\w*|fraction))\b[^.!?\n]*\?[*_\"”)\s]*\Z",
+    re.IGNORECASE,
+)
+_PLAIN_LABEL = re.compile(r"[\s#*_>]*(?:Question|Problem|Q)[ ]?1?[ ]?[*_]{0,3}[:.]?[*_]{0,3}", re.I)
+_ASKS_ALONE = re.compile(r"[\s*_]{0,9}[^\d.!?\n]{1,300}\?")
+_GIVEN = re.compile(r"(?<![\w.,])\d[\d.,]*")
+_SENTENCE = re.compile(r"[.!](?=\s|\Z)")
+_CONCLUDED = re.compile(
+    r"=[ ]?[$(*]{0,4}-?\d|\b(?:so|thus|therefore|hence|total|altogether|in all|left)\b",
+    re.IGNORECASE,
+)
+"""What shows that a text without a mark gives a result."""
 _ASKED = re.compile(r"\?[*_\"”)]{0,3}[ ]*\n")
 
 
 def whole_numbers(text: str) -> str:
     """Leave out the last marked number of a completion that was stopped at it, where one is before.
 
-    A text that ends in a cycle or at the cap, `#### 3.6 … #### 3`, may have been about to go on.
+    A text that ends in a cycle or at the cap, `#### 3.6 … #### 3`, may have been about to go on;
+    with other marks, and on lines of its own, where a number before begins in the same way.
     """
     end = _LAST_MARKED.search(text)
     earlier = end and _LAST_MARKED_BEFORE.search(text, 0, end.start())
-    return text[: end.start()] if end and earlier else text
+    if end and earlier:
+        return text[: end.start()]
+    placed = list(_PLACED.finditer(text))
+    last = placed[-1] if placed and placed[-1].end("number") == len(text) else None
+    begun = last and any(one["number"].startswith(last["number"]) for one in placed[:-1])
+    return text[: last.start()] if last and begun else text
 
 
 def graded_part(text: str, stops: Sequence[str] = (), *, cut: bool = True) -> Portion:
@@ -168,6 +212,13 @@ def graded_part(text: str, stops: Sequence[str] = (), *, cut: bool = True) -> Po
     if cut and _UNANSWERED.fullmatch(kept):
         kept = ""
     return Portion(kept, None, "", reasoning)
+
+
+def asks_only(text: str) -> bool:
+    """Whether a text ends with a question for an amount and concludes nothing before it."""
+    question = _LAST_QUESTION.search(text, max(0, len(text) - _REACH))
+    before = text[: question.start()] if question else ""
+    return bool(question and not _MARK.search(before) and not _CONCLUDED.search(before))
 
 
 def opens_reasoning(prompt: str) -> bool:
@@ -218,9 +269,8 @@ def _end(piece: str, stops: Sequence[str], answered: bool) -> tuple[int | None, 
             found.append((token.start(), token[0]))
             break
         since = token.end()
-    turn = _next_turn(piece, answered)
-    if turn is not None:
-        found.append((turn.start(), turn[0].strip()))
+    turns = (_next_turn(piece, answered), _asked_again(piece))
+    found += [(turn.start(), turn[0].strip()) for turn in turns if turn is not None]
     return min(found, default=(None, None))
 
 
@@ -236,11 +286,37 @@ def _next_turn(piece: str, answered: bool) -> re.Match[str] | None:
         before = piece[since : turn.start()]
         number = int(turn["number"] or 0)
         own_step = last > 0 and number == last + 1 and not _FINAL.search(before)
+        own_step = own_step or (not (asked or answered) and _is_restated(before, turn))
         if not own_step and (answered or _is_answered(before, asked=asked)):
             return turn
         since = seen = turn.end()
         last, asked = number or last, True
     return None
+
+
+def _asked_again(piece: str) -> re.Match[str] | None:
+    """Return the first words of a text that asks between two answers after `####`.
+
+    A question about the answer itself ("Wait, is it 24?") leads to another answer of the same.
+    """
+    start = len(piece)
+    for mark in _STATED_LINE.finditer(piece):
+        asks = _QUESTION.search(piece, start, mark.start())
+        if asks and not _DOUBTS.search(piece, start, asks.end()):
+            return _FIRST_WORDS.search(piece, start)
+        start = mark.end()
+    return None
+
+
+def _is_restated(before: str, turn: re.Match[str]) -> bool:
+    """Whether a turn asks about the numbers before it: `4 boxes of 6. Question: How many pens?`
+
+    They are no answer then; another problem has numbers of its own.
+    """
+    given = len(_GIVEN.findall(before)) > 1 or len(_SENTENCE.findall(before)) > 1
+    concluded = _MARK.search(before) or _CONCLUDED.search(before)
+    own = _ASKS_ALONE.match(turn.string, turn.end()) and _PLAIN_LABEL.fullmatch(turn[0])
+    return bool(own and given and _GIVEN.search(before) and not concluded)
 
 
 def _is_answered(before: str, *, asked: bool) -> bool:
@@ -263,6 +339,7 @@ def _is_answered(before: str, *, asked: bool) -> bool:
 def _clean(text: str) -> str:
     """Take the marks of templates off, and the name of a role that leads a text."""
     if "<" in text or "[" in text:
-        text = _OTHER_TOKEN.sub("", _TOKEN.sub("", text))
+        text = _OTHER_TOKEN.sub(" ", _TOKEN.sub("", text))
+    text = _INVISIBLE.sub("", text)
     role = _OWN_ROLE.match(text)
     return text[role.end() :] if role and _VISIBLE.search(text, role.end()) else text
