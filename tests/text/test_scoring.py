@@ -189,7 +189,10 @@ is not 1|B is correct|choose A |yes, |No. |1! |1 million |7 dozen |\\left(|90^\\
 the answer is not |x = |a (b|(|[|]|)|<|<<"""
 
 
-HOSTILE = [piece for piece in PIECES.replace("|\n", "|").strip().split("|") if piece]
+HOSTILE = [
+    *(piece for piece in PIECES.replace("|\n", "|").strip().split("|") if piece),
+    *("\n ", "```\n", "A: false\n", "#### 24\n? ", ". No, it's "),
+]
 
 
 @pytest.mark.parametrize("gold", ["18", "B", "3 5 9"])

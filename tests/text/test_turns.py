@@ -162,11 +162,16 @@ def test_what_asks_between_two_marked_answers_is_another_problem(opening):
     [
         *("Wait, 4 * 6 + 1 = 25.", "Wait, is that right? No: 25.", "Is 24 correct? It is 25."),
         *("Let me check: do 4 boxes of 6 make it? And 1.", "Did I make a mistake? Yes."),
-        *("It is 25.", ""),
+        *("It is 25.", "", "How many are there with the one in her bag?"),
     ],
 )
 def test_a_correction_between_two_marked_answers_cuts_nothing(between):
     assert graded_part(f"#### 24\n{between}\n#### 25").dropped == ""
+
+
+def test_a_question_between_two_marked_letters_needs_no_numbers():
+    part = graded_part("#### B\nWhich of these sinks?\nA. iron\nB. wood\n#### A")
+    assert (part.text, part.cut) == ("#### B\n", "Which of these sinks?")
 
 
 def test_headings_that_ask_are_no_answers_between_which_a_problem_starts():

@@ -104,8 +104,9 @@ def _instead(text: str, letters: str) -> str | None:
 def _only_true(text: str, letters: str) -> str | None:
     """Return the one option that is called true where each has a line: `A: false\nB: true`."""
     line = re.compile(
-        rf"^[\s*_(]*([{letters}])[).:*_]*[\s:–—-]*(?:is )?(?:(true|correct|right|yes)"
-        r"|false|incorrect|wrong|no)[.!*_\s]*$",
+        rf"^[ *_(]{{0,9}}([{letters}])[).:*_]{{0,5}}[ :–—-]{{0,4}}(?:is )?"
+        r"(?:(true|correct|right|yes)"
+        r"|false|incorrect|wrong|no)[.!*_ ]{0,9}$",
         re.IGNORECASE | re.MULTILINE,
     )
     said = line.findall(text)

@@ -74,6 +74,7 @@ def _found(text: str) -> Extraction:
             return NOTHING
     blocks = _FENCE.findall(text)
     text = _FENCE.sub(r"\1", text) if blocks else text
+    block = tuple(blocks) if len(blocks) == 1 else ()
     line = last_line(text)
     sentences = [one for one in _FIRST_SENTENCE.split(line) if one.strip()] or [""]
     last = _NAMED.sub("", sentences[-1])
@@ -81,11 +82,9 @@ def _found(text: str) -> Extraction:
     opening = _opening_words(text)
     yes_no = opening and _YES_NO.fullmatch(opening)
     if opening and (len(last.split()) > SHORT or yes_no) and not (yes_no and concluded):
-        return Extraction(normal(opening), "opening", False, forms=(opening, *blocks[:1]))
+        return Extraction(normal(opening), "opening", False, forms=(opening, *block))
     forms = (line.strip(), *_forms(last), *_forms(_SO.sub("", last, count=1)))
-    forms += (*_stated(sentences), *(blocks if len(blocks) == 1 else ()))
-    if concluded:
-        forms += (concluded[1],)
+    forms += (*_stated(sentences), *block, *((concluded[1],) if concluded else ()))
     bullet = _BULLET.match(line)
     if bullet and len(_BULLET.findall(text)) == 1:
         forms += _forms(line[bullet.end() :])

@@ -297,14 +297,16 @@ def _next_turn(piece: str, answered: bool) -> re.Match[str] | None:
 def _asked_again(piece: str) -> re.Match[str] | None:
     """Return the first words of a text that asks between two answers after `####`.
 
-    A question about the answer itself ("Wait, is it 24?") leads to another answer of the same.
+    A question about the answer itself ("Wait, is it 24?") leads to another answer of the same, and
+    one without numbers of its own, between numbers, to the next step of a solution.
     """
-    start = len(piece)
+    start, words = len(piece), True
     for mark in _STATED_LINE.finditer(piece):
         asks = _QUESTION.search(piece, start, mark.start())
-        if asks and not _DOUBTS.search(piece, start, asks.end()):
+        own = asks and (words or _GIVEN.search(piece, start, asks.end()))
+        if asks and own and not _DOUBTS.search(piece, start, asks.end()):
             return _FIRST_WORDS.search(piece, start)
-        start = mark.end()
+        start, words = mark.end(), not _GIVEN.search(mark[0])
     return None
 
 
