@@ -194,6 +194,7 @@ def test_other_second_thoughts_leave_a_marked_number(thought):
     assert find_number(f"The answer is 24. {thought}").value == "24"
 
 
-def test_without_a_mark_nothing_is_replaced():
-    text = "She has 25. No, 3 pens.\nSo 22."
+@pytest.mark.parametrize("opening", ["She has 25.", "Answer: First, 25 are there."])
+def test_without_a_marked_number_nothing_is_replaced(opening):
+    text = f"{opening} No, 3 pens.\nSo 22."
     assert places.corrected(text) == text

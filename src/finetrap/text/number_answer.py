@@ -336,8 +336,9 @@ def _concluded(body: str, spots: Sequence[re.Match[str]]) -> re.Match[str] | Non
 
 
 def _unsettled(line: str) -> bool:
-    """Whether a line opens with a formula or a range: `4\\pi`, `\\pm 5`, `24-25`."""
-    first = NUMBER.search(line[:REACH])
+    """Whether a line states a formula or a range: `4\\pi`, `x = \\pm 5`, `24-25`."""
+    line = _EQUALS.split(_SENTENCE_END.split(line[:REACH], maxsplit=1)[0])[-1]
+    first = NUMBER.search(line)
     if first is None or _WORD.search(line, 0, first.start()):
         return False
     return bool(
@@ -348,6 +349,7 @@ def _unsettled(line: str) -> bool:
 
 
 _WORD = re.compile(r"(?<![\\A-Za-z])(?!(?:sqrt|log|ln|sin|cos|tan|binom|pm)\b)[A-Za-z]{2,}")
+_EQUALS = re.compile(r"(?<![<>])=")
 _RANGE_END = re.compile(r"-\$?\d[\d,.]{0,20}[^-+*/=×÷·\n]*\Z")
 
 

@@ -241,7 +241,7 @@ _MARKED_WORDS = re.compile(
 _GOES_ON = re.compile(r" and (?:1/|a quarter)| (?:dozen|million|billion|trillion)\b", re.IGNORECASE)
 
 
-def _in_digits(text: str) -> str:
+def _out_of_words(text: str) -> str:
     """Write the numbers in words of a text that has no digits in digits."""
     text = _PART_IN_WORDS.sub(_spelled_part, _HALF_A.sub("1/2 ", text))
     return _IN_WORDS.sub(_spelled_number, text)
@@ -314,9 +314,9 @@ def ascii_digits(text: str) -> str:
     """Write digits, signs and fractions in ASCII and take the markup off numbers."""
     text = _NONE.sub(r"\g<1>0", text.translate(ASCII))
     if _DIGIT.search(text):
-        text = _MARKED_WORDS.sub(lambda match: match[1] + _in_digits(match[2]), text)
+        text = _MARKED_WORDS.sub(lambda match: match[1] + _out_of_words(match[2]), text)
     else:
-        text = _in_digits(text)
+        text = _out_of_words(text)
     for sign, pattern, replacement in MARKUP:
         if sign in text:
             text = pattern.sub(replacement, text)

@@ -106,7 +106,8 @@ _CORRECTION = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 """A second thought that puts another number in place of one."""
-_NUMBER_MARKS = (HASHES, ANSWER, BOXED, _TAG, _KEY)
+_STATED = re.compile(ANSWER.pattern + _FIGURE, re.IGNORECASE)
+_NUMBER_MARKS = (HASHES, BOXED, _TAG, _KEY, _STATED)
 TEXT_OFF = re.compile(r"\\(?:text\w{0,6}|math\w{1,6}|mbox) ?\{([^{}]*)\}")
 STRICT_NUMBER = re.compile(
     r"#### -?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?\s*?$", re.MULTILINE
@@ -149,7 +150,8 @@ def corrected(text: str) -> str:
     for sign in last_places(_SECOND_THOUGHT, text):
         found = _CORRECTION.match(text, sign.start())
         if found and any(mark.search(text, 0, sign.start()) for mark in _NUMBER_MARKS):
-            return f"The answer is {text[found.start(found.lastgroup or 0) :].lstrip()}"
+            rest = text[found.start(found.lastgroup or 0) :].lstrip()
+            return rest if "boxed{" in rest[:12] else f"The answer is {rest}"
     return text
 
 
