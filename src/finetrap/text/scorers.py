@@ -138,7 +138,7 @@ def _by_text(completion: str, gold: str) -> Grade:
 
 def _by_json(completion: str, gold: str) -> Grade:
     """Take the last whole JSON object or list of the graded part."""
-    return _json_compared(completion, gold, lambda value, wanted: float(_same_values(value, wanted)))
+    return _json_compared(completion, gold, lambda value, wanted: float(_same_json(value, wanted)))
 
 
 def _by_fields(completion: str, gold: str) -> Grade:
@@ -157,10 +157,12 @@ def fields_right(completion: str, gold: str) -> dict[str, bool]:
 
 def _equal_fields(value: Any, wanted: dict[str, Any]) -> dict[str, bool]:
     found = value if isinstance(value, dict) else {}
-    return {name: name in found and _same_values(found[name], right) for name, right in wanted.items()}
+    return {
+        name: name in found and _same_json(found[name], right) for name, right in wanted.items()
+    }
 
 
-def _same_values(value: Any, wanted: Any) -> bool:
+def _same_json(value: Any, wanted: Any) -> bool:
     """Whether two JSON values are equal: numbers by value, and `true` is no 1."""
     pairs = [(value, wanted)]
     while pairs:
@@ -187,10 +189,10 @@ def _json_compared(completion: str, gold: str, compared: Callable[[Any, Any], fl
     if found is None:
         return Grade(None, "none", False, False)
     value, alone = found
-    return _partly(_json_text(value), "json", compared(value, wanted), alone)
+    return _partly(_as_json(value), "json", compared(value, wanted), alone)
 
 
-def _json_text(value: Any) -> str:
+def _as_json(value: Any) -> str:
     """Write a JSON value in one line, its numbers exact."""
     text = json.dumps(value, default="\ue000{}\ue000".format, ensure_ascii=False)
     return _NUMBER_SHOWN.sub(r"\1", text)
@@ -204,11 +206,11 @@ def _last_json(completion: str, wanted: Any) -> tuple[Any, bool] | None:
     """
     part, whole = graded_part(completion).text, graded_part(completion, cut=False).text
     text, end = (whole, len(part)) if whole.startswith(part) else (part, len(part))
-    found = _chosen_json(text, end, wanted)
-    return found if found or text is whole else _chosen_json(whole, len(whole), wanted)
+    found = _last_of_kind(text, end, wanted)
+    return found if found or text is whole else _last_of_kind(whole, len(whole), wanted)
 
 
-def _chosen_json(text: str, end: int, wanted: Any) -> tuple[Any, bool] | None:
+def _last_of_kind(text: str, end: int, wanted: Any) -> tuple[Any, bool] | None:
     """Return the last value that begins before `end`, of the kind that is wanted if any is."""
     found: tuple[Any, int, int] | None = None
     for value, start, stop in _json_values(text):

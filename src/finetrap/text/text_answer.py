@@ -84,7 +84,7 @@ def _found(text: str) -> Extraction:
     if opening and (len(last.split()) > SHORT or yes_no) and not (yes_no and concluded):
         return Extraction(normal(opening), "opening", False, forms=(opening, *block))
     forms = (line.strip(), *_forms(last), *_forms(_SO.sub("", last, count=1)))
-    forms += (*_stated_texts(sentences), *block, *((concluded[1],) if concluded else ()))
+    forms += (*_said_last(sentences), *block, *((concluded[1],) if concluded else ()))
     bullet = _BULLET.match(line)
     if bullet and len(_BULLET.findall(text)) == 1:
         forms += _forms(line[bullet.end() :])
@@ -92,7 +92,7 @@ def _found(text: str) -> Extraction:
     return Extraction(normal(forms[0]), "last-line", False, forms=forms) if forms else NOTHING
 
 
-def _stated_texts(sentences: Sequence[str]) -> tuple[str, ...]:
+def _said_last(sentences: Sequence[str]) -> tuple[str, ...]:
     """Return what the last sentence says that something is, or the one that it explains.
 
     `The capital of France is Paris. It lies on the Seine.`
