@@ -7,6 +7,7 @@ import json
 import shutil
 import time
 import zlib
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from finetrap.backends.hf.source import stated_base
 from finetrap.errors import BadData, BadInput, BadModel, BadStudy
 from finetrap.judge.predictions import read_scored
 from finetrap.measure.study import reading
-from finetrap.records import Answer, ModelSpec
+from finetrap.records import Answer, ModelSpec, content_hash
+from finetrap.runs.store import Store
 from finetrap.runs.unfinished import Checkpoint, Journal
 from finetrap.text.rows import column
 from finetrap.text.scorers import fields_right, gold_fault, scored, scored_again
+from tests.builders.runs import FULL, answers, run
 
 MINIATURE = Path(miniature.__file__).parent / "checkpoints" / "mini-0.1m"
 DEEP = "[" * 100_000
@@ -170,6 +173,26 @@ def test_what_begins_as_many_lists_is_no_checkpoint_and_no_journal(tmp_path: Pat
     assert Checkpoint(place, "this", 1.0).step == 0
     place.write_bytes(b"%08x %s\n" % (zlib.crc32(f"{DEEP}\n".encode()), DEEP.encode()))
     assert Journal(place, "this").rows("call") == []
+
+
+def resealed(folder: Path, name: str, content: bytes) -> None:
+    """Put other bytes in place of a run's file, and their hash where the old one's stood."""
+    (folder / name).write_bytes(content)
+    told = json.loads((folder / "run.json").read_bytes())
+    told["files"][name] = {"bytes": len(content), "sha256": sha256(content).hexdigest()}
+    (folder / "run.json").write_text(json.dumps(told))
+
+
+def test_a_run_whose_protocol_is_no_number_is_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    folder = store.commit(run(FULL, answers([1, 0]), 0))
+    cell = json.loads((folder / "cell.json").read_bytes())
+    cell["identity"]["protocol"] = "a" * 5000
+    cell["key"] = content_hash(cell["identity"])
+    resealed(folder, "cell.json", json.dumps(cell).encode())
+    folder = folder.rename(folder.with_name(f"mini--{cell['key']}"))
+    assert store.sound_runs()[0] == []
+    assert f"measured under protocol '{'a' * 60}…'" in store.sound_runs()[1][folder]
 
 
 # --- model folders ----------------------------------------------------------------------------

@@ -32,7 +32,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, get_args
 
-from finetrap.errors import StoreError
+from finetrap.errors import StoreError, opening
 from finetrap.records import (
     FORMAT,
     PROTOCOL,
@@ -225,9 +225,10 @@ def _read_cell(folder: Path, evidence: Mapping[str, Any]) -> Cell:
     if content_hash(identity) != key:
         raise StoreError(f"{folder / 'cell.json'}: its content is not that of its key; {_AGAIN}")
     if identity["protocol"] not in PROTOCOLS:
+        stated = opening(str(identity["protocol"]))
         raise StoreError(
-            f"{folder} was measured under protocol {identity['protocol']}, this reads up to "
-            f"{PROTOCOL}; read it with the version that wrote it"
+            f"{folder} was measured under protocol {stated}, this reads up to {PROTOCOL}; read it "
+            "with the version that wrote it"
         )
     cell = _parse_cell(document["cell"])
     if document["format"] == 1:
@@ -276,12 +277,13 @@ def _read_document(folder: Path, name: str) -> dict[str, Any]:
     return document
 
 
-def protocol(folder: Path) -> object:
-    """Return the protocol version of a run, or the current one if that cannot be told."""
+def is_later(folder: Path) -> bool:
+    """Whether a run was measured under a protocol that this version does not know yet."""
     try:
-        return json.loads((folder / "cell.json").read_bytes())["identity"]["protocol"]
+        protocol = json.loads((folder / "cell.json").read_bytes())["identity"]["protocol"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return PROTOCOL  # reading it will say what is wrong
+        return False  # reading it will say what is wrong
+    return type(protocol) is int and protocol > PROTOCOL
 
 
 def _parse_answers(place: Path, data: bytes, shared: bool) -> tuple[Answer, ...]:
