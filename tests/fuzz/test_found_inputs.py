@@ -195,6 +195,14 @@ def test_a_run_whose_protocol_is_no_number_is_named(tmp_path: Path) -> None:
     assert f"measured under protocol '{'a' * 60}…'" in store.sound_runs()[1][folder]
 
 
+def test_a_message_about_a_run_does_not_hold_its_files(tmp_path: Path) -> None:
+    folder = Store(tmp_path).commit(run(FULL, answers([1, 0]), 0))
+    resealed(folder, "evidence.json", b'{"loss": "%s\xff"}' % (b"x" * 5000))
+    (said,) = Store(tmp_path).sound_runs()[1].values()
+    assert "run.json was edited (UnicodeDecodeError: 'utf-8' codec can't decode byte" in said
+    assert len(said.replace(str(tmp_path), "")) < 600
+
+
 # --- model folders ----------------------------------------------------------------------------
 
 

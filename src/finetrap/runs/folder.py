@@ -59,6 +59,8 @@ from finetrap.text.visible import stands_on_a_line
 _AGAIN = (
     "`finetrap fsck RUNS --repair` sets the folder aside, and the next run measures this cell anew"
 )
+_TOLD = 200
+"""Characters of what an error says."""
 _COLUMNS = tuple(f.name for f in fields(Answer))
 _NEWER = ("choices", "cut", "scoring", "score")
 FORMATS = tuple(range(1, FORMAT + 1))
@@ -165,7 +167,9 @@ def read_as_graded(folder: Path, shelf: Shelf | None = None) -> Run:
             grading=None if grading == GRADING else int(grading),
         )
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
-        raise StoreError(f"{folder / 'run.json'} was edited ({error!r}); {_AGAIN}") from error
+        told = f"{type(error).__name__}: {error}"  # which may hold a whole file
+        told = told if len(told) <= _TOLD else f"{told[:_TOLD]}…"
+        raise StoreError(f"{folder / 'run.json'} was edited ({told}); {_AGAIN}") from error
     if run.status not in get_args(Status):
         raise StoreError(f"{folder / 'run.json'}: no status is '{run.status}'; {_AGAIN}")
     stated = outcome.get("answers")
