@@ -13,7 +13,6 @@ settings.register_profile("finetrap", deadline=None, derandomize=True)
 settings.load_profile("finetrap")
 
 
-
 def pytest_sessionstart() -> None:
     """Keep each of pytest-xdist's workers to a core of its own where it has no more than that.
 
