@@ -44,7 +44,7 @@ from finetrap.measure.study.forms import prompts_of
 from finetrap.measure.study.toml import overridden, read_toml
 from finetrap.records import ModelSpec, Search, StrategySpec, Study, TaskRef, TrainSpec
 from finetrap.text.paths import place_of
-from finetrap.text.visible import ascii_line, stands_on_a_line
+from finetrap.text.visible import ascii_line, clip, stands_on_a_line
 
 DEV = 200
 """Training problems held out where a study chooses settings and does not say how many."""
@@ -216,7 +216,8 @@ class _Reading:
             for name in tables:
                 if name not in known:
                     hint = nearest(name, sorted(known)) or f"; known: {', '.join(sorted(known))}"
-                    self.faults.append(f"{place(kind, name)}: nothing here has that name{hint}")
+                    where = clip(place(kind, name), 200)
+                    self.faults.append(f"{where}: nothing here has that name{clip(hint)}")
 
     @contextmanager
     def _at(self, *location: int | str) -> Iterator[None]:
