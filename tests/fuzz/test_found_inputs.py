@@ -245,6 +245,15 @@ def test_a_tokenizer_whose_settings_have_another_shape_is_refused(
         tokens_of(load_checkpoint(ModelSpec("mini", str(model), ""), torch.device("cpu")), "auto")
 
 
+def test_a_tokenizer_that_its_library_panics_at_is_refused(model: Path) -> None:
+    place = model / "tokenizer.json"
+    told = json.loads(place.read_text())
+    told["model"]["continuing_subword_prefix"] = "abc"
+    place.write_text(json.dumps(told))
+    with pytest.raises(BadModel, match=r"tokenizer cannot be used .*: range end index"):
+        load_checkpoint(ModelSpec("mini", str(model), ""), torch.device("cpu"))
+
+
 def test_half_a_character_in_a_tokenizers_settings_has_an_identity(model: Path) -> None:
     place = model / "tokenizer_config.json"
     place.write_text(json.dumps({**json.loads(place.read_text()), "note": "\ud800"}))
