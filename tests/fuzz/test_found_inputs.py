@@ -254,6 +254,14 @@ def test_a_tokenizer_that_its_library_panics_at_is_refused(model: Path) -> None:
         load_checkpoint(ModelSpec("mini", str(model), ""), torch.device("cpu"))
 
 
+def test_what_a_library_says_of_a_long_setting_is_clipped(model: Path) -> None:
+    place = model / "config.json"
+    place.write_text(json.dumps({**json.loads(place.read_text()), "dtype": LONG}))
+    with pytest.raises(BadModel, match="cannot be opened: module 'torch' has no") as told:
+        load_checkpoint(ModelSpec("mini", str(model), ""), torch.device("cpu"))
+    assert len(str(told.value).replace(str(model), "")) < 800
+
+
 def test_half_a_character_in_a_tokenizers_settings_has_an_identity(model: Path) -> None:
     place = model / "tokenizer_config.json"
     place.write_text(json.dumps({**json.loads(place.read_text()), "note": "\ud800"}))

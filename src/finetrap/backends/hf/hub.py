@@ -17,6 +17,7 @@ from huggingface_hub.errors import (
 from transformers.utils import cached_file
 
 from finetrap.backends.hf.source import ADAPTER, ALLOW_PICKLE, TOKENIZER_FILES, in_repository
+from finetrap.backends.hf.tokens import in_a_line
 from finetrap.errors import BadModel
 from finetrap.records import ModelSpec
 
@@ -111,8 +112,7 @@ def missing_model(spec: ModelSpec, error: BaseException) -> str:
             f"{spec.revision}` where there is a network and copy that folder, or give a checkpoint "
             "folder"
         )
-    cause = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return f"{what} at revision '{spec.revision}' cannot be opened: {cause}"
+    return f"{what} at revision '{spec.revision}' cannot be opened: {in_a_line(error)}"
 
 
 def _unreachable(met: list[type[BaseException]]) -> bool:

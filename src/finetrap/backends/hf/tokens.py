@@ -19,6 +19,7 @@ from finetrap.errors import BadModel, ContextTooLong, FinetrapError, opening, ou
 from finetrap.records import content_hash
 from finetrap.references import Format
 from finetrap.text.turns import opens_reasoning
+from finetrap.text.visible import clip
 
 ENCODED = 4096
 """Texts whose ids are kept: the cells of a study ask the same problems, one after another."""
@@ -71,7 +72,7 @@ def usable(at: str = "", through: tuple[type[Exception], ...] = ()) -> Iterator[
 
 def in_a_line(error: BaseException) -> str:
     """Return the first line of what an error says, its name where it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return clip((str(error).strip() or type(error).__name__).splitlines()[0])
 
 
 class Pair(NamedTuple):

@@ -28,6 +28,7 @@ from transformers.pytorch_utils import Conv1D
 
 from finetrap.backends.hf.kernels.alike import succeeds
 from finetrap.backends.hf.network import Network
+from finetrap.backends.hf.tokens import in_a_line
 from finetrap.catalog import NEEDS_MORE, OWN_KEYS, check_peft, moves_base_weights
 from finetrap.errors import BadInput, BadModel, Unsupported, nearest
 
@@ -111,10 +112,9 @@ def put_on(core: Any, table: Mapping[str, Any]) -> tuple[Any, Any]:
         with _calm():
             model = peft.get_peft_model(core, config)
     except REFUSALS as error:
-        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+        what = f"{config.peft_type.value} on {type(core).__name__}"
         raise BadInput(
-            f"PEFT cannot put {config.peft_type.value} on {type(core).__name__}: {cause}; "
-            "change the strategy's [peft] table"
+            f"PEFT cannot put {what}: {in_a_line(error)}; change the strategy's [peft] table"
         ) from error
     _refuse_tied(model, config)
     _refuse_replicated(model, config)
