@@ -14,8 +14,8 @@ import finetrap
 from finetrap.errors import FinetrapError
 
 SOURCE = Path(finetrap.__file__).parent
-LONGEST = 4000
-"""Characters of a message: it is read by a person."""
+LONGEST = 2000
+"""Characters of a line of a message: it is read by a person."""
 SHOWN = 6000
 """Characters of a traceback that are kept, its last."""
 
@@ -76,7 +76,7 @@ class Watch:
                 signal.setitimer(signal.ITIMER_PROF, 0)
             self.tally.values += 1
         except FinetrapError as refusal:
-            if len(str(refusal)) > LONGEST:
+            if any(len(line) > LONGEST for line in str(refusal).splitlines()):
                 return self._failed(data, refusal, "long-message")
             self.tally.refused += 1
         except KeyboardInterrupt:

@@ -43,15 +43,17 @@ def test_each_of_a_dozen_wrong_entries_of_a_list_is_named() -> None:
     assert "seeds[12]: found -1" in told.value.faults[-1]
 
 
-def test_a_message_about_a_table_of_no_name_does_not_hold_whole_other_names() -> None:
+def test_an_error_of_a_study_does_not_hold_whole_long_names() -> None:
     study = {"name": "x", "models": [f"toy:base={'0' * 5000}"], "tasks": ["market"]}
     tables = {"model": {"y": {}}, "task": {"z" * 5000: {}}}
-    with pytest.raises(BadStudy, match="2 errors") as told:
-        reading.check({**study, "strategies": ["full"], **tables}, at="drawn", base=Path())
-    model, task = told.value.faults
+    with pytest.raises(BadStudy, match="3 errors") as told:
+        reading.check({**study, "strategies": ["s" * 5000], **tables}, at="drawn", base=Path())
+    strategy, model, task = told.value.faults
+    assert "no strategy 'ssss" in strategy
+    assert strategy.endswith("sss]")
     assert "[model.y]: nothing here has that name; known: gemma" in model
     assert task.endswith("zzz]: nothing here has that name; known: market")
-    assert max(len(model), len(task)) < 800
+    assert max(map(len, told.value.faults)) < 1100
 
 
 # --- rows and logs ----------------------------------------------------------------------------

@@ -50,6 +50,8 @@ DEV = 200
 """Training problems held out where a study chooses settings and does not say how many."""
 SHARED_RATE = 3e-4
 """The one learning rate of all trained strategies beside a search, unless the study gives one."""
+LONGEST = 1000
+"""Characters that are told of one fault: names stand in it, of whatever length."""
 
 
 def load_study(path: str | Path, overrides: Mapping[str, object] | None = None) -> Study:
@@ -95,7 +97,7 @@ def check(table: Mapping[str, Any], *, at: str, base: Path, source: str = "") ->
         if not stands_on_a_line(name)
     ]
     if faults:
-        raise BadStudy(at, faults)
+        raise BadStudy(at, [clip(fault, LONGEST) for fault in faults])
     return study
 
 
@@ -216,8 +218,7 @@ class _Reading:
             for name in tables:
                 if name not in known:
                     hint = nearest(name, sorted(known)) or f"; known: {', '.join(sorted(known))}"
-                    where = clip(place(kind, name), 200)
-                    self.faults.append(f"{where}: nothing here has that name{clip(hint)}")
+                    self.faults.append(f"{place(kind, name)}: nothing here has that name{hint}")
 
     @contextmanager
     def _at(self, *location: int | str) -> Iterator[None]:
