@@ -2,6 +2,7 @@
 # make test: install, check and test.  make test-all: every family, method and width besides.
 # make lowest: the tests with the lowest versions that pyproject.toml allows, on Python 3.10.
 # make torture: kill, damage and mislead a study, and write docs/reliability.md (half an hour).
+# make fuzz: a minute of fuzzing, guided by coverage, for each sort of input (Linux on x86-64).
 # make canary: measure a few pinned cells, and explain what an upgrade moved (a minute).
 # make docs: build the site.
 # make findings, make reference, make notebook, make picture: write what the docs show of the code.
@@ -14,7 +15,7 @@ LOWEST := build/lowest
 # sources are compiled once, whatever the environment says, for the hundreds of processes started.
 PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: demo test test-all lowest torture canary check docs findings reference notebook picture clean
+.PHONY: demo test test-all lowest torture fuzz canary check docs findings reference notebook picture clean
 
 demo: $(VENV)/.installed
 	$(BIN)/finetrap demo
@@ -33,6 +34,9 @@ lowest: $(LOWEST)/.tested
 
 torture: $(VENV)/.tested
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.torture
+
+fuzz: $(VENV)/.fuzzed
+	$(BIN)/python -m benchmarks.fuzz
 
 canary: $(VENV)/.tested
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.canary
@@ -76,6 +80,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.tested: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .[test]
+	touch $@
+
+# Its wheels are for Linux on x86-64 alone.
+$(VENV)/.fuzzed: $(VENV)/.tested
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
 	touch $@
 
 $(VENV)/.documented: $(VENV)/.installed

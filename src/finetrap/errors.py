@@ -125,8 +125,15 @@ def in_a_line(error: BaseException) -> str:
 
 
 def line_of(message: str, cause: str) -> str:
-    """Return the first line of a failure's message, its cause where it has none."""
-    return (message.strip() or cause).splitlines()[0]
+    """Return the first line of a failure's message, its cause where it has none.
+
+    Of a line in which a library quotes a whole file, the first 600 characters.
+    """
+    line = (message.strip() or cause).splitlines()[0]
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…"
+
+
+_LONGEST_LINE = 600
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

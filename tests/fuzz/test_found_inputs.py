@@ -7,6 +7,7 @@ import json
 import shutil
 import time
 import zlib
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from finetrap.backends.hf.source import stated_base
 from finetrap.errors import BadData, BadInput, BadModel, BadStudy
 from finetrap.judge.predictions import read_scored
 from finetrap.measure.study import reading
-from finetrap.records import Answer, ModelSpec
+from finetrap.records import Answer, ModelSpec, content_hash
+from finetrap.runs.store import Store
 from finetrap.runs.unfinished import Checkpoint, Journal
 from finetrap.text.rows import column
 from finetrap.text.scorers import fields_right, gold_fault, scored, scored_again
+from tests.builders.runs import FULL, answers, run
 
 MINIATURE = Path(miniature.__file__).parent / "checkpoints" / "mini-0.1m"
 DEEP = "[" * 100_000
@@ -38,6 +41,19 @@ def test_each_of_a_dozen_wrong_entries_of_a_list_is_named() -> None:
     with pytest.raises(BadStudy, match="12 errors") as told:
         reading.check({**study, "seeds": [0, *[-1] * 12]}, at="drawn", base=Path())
     assert "seeds[12]: found -1" in told.value.faults[-1]
+
+
+def test_an_error_of_a_study_does_not_hold_whole_long_names() -> None:
+    study = {"name": "x", "models": [f"toy:base={'0' * 5000}"], "tasks": ["market"]}
+    tables = {"model": {"y": {}}, "task": {"z" * 5000: {}}}
+    with pytest.raises(BadStudy, match="3 errors") as told:
+        reading.check({**study, "strategies": ["s" * 5000], **tables}, at="drawn", base=Path())
+    strategy, model, task = told.value.faults
+    assert "no strategy 'ssss" in strategy
+    assert strategy.endswith("sss]")
+    assert "[model.y]: nothing here has that name; known: gemma" in model
+    assert task.endswith("zzz]: nothing here has that name; known: market")
+    assert max(map(len, told.value.faults)) < 1100
 
 
 # --- rows and logs ----------------------------------------------------------------------------
@@ -172,6 +188,34 @@ def test_what_begins_as_many_lists_is_no_checkpoint_and_no_journal(tmp_path: Pat
     assert Journal(place, "this").rows("call") == []
 
 
+def resealed(folder: Path, name: str, content: bytes) -> None:
+    """Put other bytes in place of a run's file, and their hash where the old one's stood."""
+    (folder / name).write_bytes(content)
+    told = json.loads((folder / "run.json").read_bytes())
+    told["files"][name] = {"bytes": len(content), "sha256": sha256(content).hexdigest()}
+    (folder / "run.json").write_text(json.dumps(told))
+
+
+def test_a_run_whose_protocol_is_no_number_is_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    folder = store.commit(run(FULL, answers([1, 0]), 0))
+    cell = json.loads((folder / "cell.json").read_bytes())
+    cell["identity"]["protocol"] = "a" * 5000
+    cell["key"] = content_hash(cell["identity"])
+    resealed(folder, "cell.json", json.dumps(cell).encode())
+    folder = folder.rename(folder.with_name(f"mini--{cell['key']}"))
+    assert store.sound_runs()[0] == []
+    assert f"measured under protocol '{'a' * 60}…'" in store.sound_runs()[1][folder]
+
+
+def test_a_message_about_a_run_does_not_hold_its_files(tmp_path: Path) -> None:
+    folder = Store(tmp_path).commit(run(FULL, answers([1, 0]), 0))
+    resealed(folder, "evidence.json", b'{"loss": "%s\xff"}' % (b"x" * 5000))
+    (said,) = Store(tmp_path).sound_runs()[1].values()
+    assert "run.json was edited (UnicodeDecodeError: 'utf-8' codec can't decode byte" in said
+    assert len(said.replace(str(tmp_path), "")) < 600
+
+
 # --- model folders ----------------------------------------------------------------------------
 
 
@@ -201,6 +245,23 @@ def test_a_tokenizer_whose_settings_have_another_shape_is_refused(
         BadModel, match=r"tokenizer cannot be used|chat template refuses|give a number of tokens"
     ):
         tokens_of(load_checkpoint(ModelSpec("mini", str(model), ""), torch.device("cpu")), "auto")
+
+
+def test_a_tokenizer_that_its_library_panics_at_is_refused(model: Path) -> None:
+    place = model / "tokenizer.json"
+    told = json.loads(place.read_text())
+    told["model"]["continuing_subword_prefix"] = "abc"
+    place.write_text(json.dumps(told))
+    with pytest.raises(BadModel, match=r"tokenizer cannot be used .*: range end index"):
+        load_checkpoint(ModelSpec("mini", str(model), ""), torch.device("cpu"))
+
+
+def test_what_a_library_says_of_a_long_setting_is_clipped(model: Path) -> None:
+    place = model / "config.json"
+    place.write_text(json.dumps({**json.loads(place.read_text()), "dtype": LONG}))
+    with pytest.raises(BadModel, match="cannot be opened: module 'torch' has no") as told:
+        load_checkpoint(ModelSpec("mini", str(model), ""), torch.device("cpu"))
+    assert len(str(told.value).replace(str(model), "")) < 800
 
 
 def test_half_a_character_in_a_tokenizers_settings_has_an_identity(model: Path) -> None:

@@ -31,7 +31,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
-from finetrap.errors import StoreError
+from finetrap.errors import StoreError, opening
 from finetrap.records import (
     FORMAT,
     PROTOCOL,
@@ -59,6 +59,8 @@ from finetrap.text.visible import stands_on_a_line
 _AGAIN = (
     "`finetrap fsck RUNS --repair` sets the folder aside, and the next run measures this cell anew"
 )
+_TOLD = 200
+"""Characters of what an error says."""
 _COLUMNS = tuple(f.name for f in fields(Answer))
 _NEWER = ("choices", "cut", "scoring", "score")
 FORMATS = tuple(range(1, FORMAT + 1))
@@ -154,7 +156,9 @@ def read_as_graded(folder: Path, shelf: Shelf | None = None) -> Run:
             grading=None if grading == GRADING else int(grading),
         )
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
-        raise StoreError(f"{folder / 'run.json'} was edited ({error!r}); {_AGAIN}") from error
+        told = f"{type(error).__name__}: {error}"  # which may hold a whole file
+        told = told if len(told) <= _TOLD else f"{told[:_TOLD]}…"
+        raise StoreError(f"{folder / 'run.json'} was edited ({told}); {_AGAIN}") from error
     if run.status not in get_args(Status):
         raise StoreError(f"{folder / 'run.json'}: no status is '{run.status}'; {_AGAIN}")
     stated = outcome.get("answers")
@@ -214,9 +218,10 @@ def _read_cell(folder: Path, evidence: Mapping[str, Any]) -> Cell:
     if content_hash(identity) != key:
         raise StoreError(f"{folder / 'cell.json'}: its content is not that of its key; {_AGAIN}")
     if identity["protocol"] not in PROTOCOLS:
+        stated = opening(str(identity["protocol"]))
         raise StoreError(
-            f"{folder} was measured under protocol {identity['protocol']}, this reads up to "
-            f"{PROTOCOL}; read it with the version that wrote it"
+            f"{folder} was measured under protocol {stated}, this reads up to {PROTOCOL}; read it "
+            "with the version that wrote it"
         )
     cell = _parse_cell(document["cell"])
     if document["format"] == 1:
@@ -265,12 +270,13 @@ def _read_document(folder: Path, name: str) -> dict[str, Any]:
     return document
 
 
-def protocol(folder: Path) -> object:
-    """Return the protocol version of a run, or the current one if that cannot be told."""
+def is_later(folder: Path) -> bool:
+    """Whether a run was measured under a protocol that this version does not know yet."""
     try:
-        return json.loads((folder / "cell.json").read_bytes())["identity"]["protocol"]
+        protocol = json.loads((folder / "cell.json").read_bytes())["identity"]["protocol"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return PROTOCOL  # reading it will say what is wrong
+        return False  # reading it will say what is wrong
+    return type(protocol) is int and protocol > PROTOCOL
 
 
 def _parse_answers(place: Path, data: bytes, shared: bool) -> tuple[Answer, ...]:

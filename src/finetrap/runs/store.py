@@ -25,9 +25,8 @@ from finetrap.errors import AGAIN, MachineFault, StoreError, machine_fault
 from finetrap.records import FORMAT, Cell, Judge, Keep, Run, Status, Study
 from finetrap.runs.current import read_run, regraded, with_choices
 from finetrap.runs.folder import (
-    PROTOCOLS,
     file_stem,
-    protocol,
+    is_later,
     read_as_graded,
     read_environment,
     read_status,
@@ -292,7 +291,7 @@ class Store:
         if keys is not None:
             wanted = set(keys)
             return [folder for key, folder in folders.items() if key in wanted]
-        return [folder for folder in folders.values() if protocol(folder) in PROTOCOLS]
+        return [folder for folder in folders.values() if not is_later(folder)]
 
     @contextmanager
     def _hidden_folder(self, name: str) -> Iterator[Path]:

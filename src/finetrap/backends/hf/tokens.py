@@ -54,6 +54,9 @@ _PINNED_CLOCK = (
 )
 """Put before a template, it hides the clock that transformers lends to templates."""
 
+_PANIC = "PanicException"
+"""What a library in Rust raises where it has a fault itself: no Exception, and in no module."""
+
 
 @contextmanager
 def usable(at: str = "", through: tuple[type[Exception], ...] = ()) -> Iterator[None]:
@@ -61,9 +64,10 @@ def usable(at: str = "", through: tuple[type[Exception], ...] = ()) -> Iterator[
     is to be told elsewhere goes `through`."""
     try:
         yield
-    except Exception as error:
+    except BaseException as error:
         where = f" ({at})" if at else ""
-        if not (isinstance(error, (FinetrapError, *through)) or out_of_memory(error)):
+        known = isinstance(error, (FinetrapError, *through)) or out_of_memory(error)
+        if not known and (isinstance(error, Exception) or type(error).__name__ == _PANIC):
             raise BadModel(
                 f"the model's tokenizer cannot be used{where}: {in_a_line(error)}; put the "
                 "tokenizer files that the model was trained with beside it, as save_pretrained "

@@ -44,12 +44,14 @@ from finetrap.measure.study.forms import prompts_of
 from finetrap.measure.study.toml import overridden, read_toml
 from finetrap.records import ModelSpec, Search, StrategySpec, Study, TaskRef, TrainSpec
 from finetrap.text.paths import place_of
-from finetrap.text.visible import ascii_line, stands_on_a_line
+from finetrap.text.visible import ascii_line, clip, stands_on_a_line
 
 DEV = 200
 """Training problems held out where a study chooses settings and does not say how many."""
 SHARED_RATE = 3e-4
 """The one learning rate of all trained strategies beside a search, unless the study gives one."""
+LONGEST = 1000
+"""Characters that are told of one fault: names stand in it, of whatever length."""
 
 
 def load_study(path: str | Path, overrides: Mapping[str, object] | None = None) -> Study:
@@ -95,7 +97,7 @@ def check(table: Mapping[str, Any], *, at: str, base: Path, source: str = "") ->
         if not stands_on_a_line(name)
     ]
     if faults:
-        raise BadStudy(at, faults)
+        raise BadStudy(at, [clip(fault, LONGEST) for fault in faults])
     return study
 
 

@@ -111,9 +111,9 @@ def put_on(core: Any, table: Mapping[str, Any]) -> tuple[Any, Any]:
         with _calm():
             model = peft.get_peft_model(core, config)
     except REFUSALS as error:
+        what = f"{config.peft_type.value} on {type(core).__name__}"
         raise BadInput(
-            f"PEFT cannot put {config.peft_type.value} on {type(core).__name__}: "
-            f"{in_a_line(error)}; change the strategy's [peft] table"
+            f"PEFT cannot put {what}: {in_a_line(error)}; change the strategy's [peft] table"
         ) from error
     _refuse_tied(model, config)
     _refuse_replicated(model, config)
