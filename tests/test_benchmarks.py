@@ -108,7 +108,8 @@ def test_both_tools_write_the_same_completions_to_the_planned_ends(tiny):
     assert written(tiny)["identical_completions"] == 1.0
 
 
-@pytest.mark.parametrize("method", ["full", pytest.param("dora", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("method", ["full", "dora"])
 def test_both_tools_train_from_the_same_loss(method, tiny):
     pytest.importorskip("trl", reason="the peers are not installed")
     training.compare(method, tiny)

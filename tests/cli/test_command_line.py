@@ -210,7 +210,7 @@ def until(process: subprocess.Popen[str], event: str, **facts: object) -> None:
     raise AssertionError(f"no event {event}")
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.full), 2])
 def test_ctrl_c_ends_after_the_current_step_and_says_how_to_go_on(tmp_path, workers):
     written(tmp_path, "seconds=10")
     run = ("run", "toy.toml", "--workers", workers)

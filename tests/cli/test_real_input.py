@@ -11,6 +11,8 @@ import pytest
 
 from tests.builders.commands import finetrap
 
+pytestmark = pytest.mark.full  # needs the real data sets, and half a minute
+
 STUDY = """
 name = "real"
 models = ["./qwen", "./llama"]
