@@ -142,7 +142,7 @@ class TrainSpec:
     share: float = 1.0
     """Part of the training problems that an early rung of the search trains on."""
     dtype: Precision | None = "fp32"
-    """Of the passes; the weights that the optimizer moves are in fp32. None: of format 1."""
+    """Precision of the passes; the optimizer moves fp32 weights. None: of format 1."""
 
     def of(self, strategy: StrategySpec) -> TrainSpec:
         """Return a strategy's budget: its own epochs, batch and learning rate, else these."""
