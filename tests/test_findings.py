@@ -6,6 +6,7 @@ import runpy
 import subprocess
 import sys
 import tarfile
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -86,17 +87,21 @@ def test_a_packed_study_holds_its_own_runs_without_weights(tmp_path):
 
 
 def test_what_is_told_of_a_study_that_has_begun_stands_in_its_answers():
-    told = {}
+    """Of the base model, asked in two ways, and of every strategy that has run on all its seeds."""
+    told = defaultdict(list)
     with tarfile.open(ROOT / "studies/results/growing/svamp-qwen-q4.tar.xz") as pack:
-        for name in pack.getnames():
+        for name in sorted(pack.getnames()):
             if name.endswith("/answers.jsonl"):
-                folder = name.removesuffix("answers.jsonl")
-                prompt = json.load(pack.extractfile(f"{folder}cell.json"))["identity"]["model"][
-                    "prompt"
-                ]
+                cell = json.load(pack.extractfile(name.replace("answers.jsonl", "cell.json")))
+                identity = cell["identity"]
                 rows = pack.extractfile(name).read().decode().splitlines()
                 right = [json.loads(row)["correct"] for row in rows]
-                told["####" in prompt["template"]] = (len(right), 100 * sum(right) / len(right))
+                asked = "####" in identity["model"]["prompt"]["template"]
+                share = f"{100 * sum(right) / len(right):.1f}%"
+                told[identity["strategy"]["name"], asked].append((share, len(right)))
     text = " ".join((ROOT / "docs/findings/index.md").read_text("utf-8").split())
-    assert f"is right in {told[False][1]:.1f}% of {told[False][0]};" in text
-    assert f"at once and is right in {told[True][1]:.1f}%." in text
+    ((base, n),), ((guessed, _),) = told["zero-shot", False], told["zero-shot", True]
+    assert f"is right in {base} of {n};" in text
+    assert f"at once and is right in {guessed}." in text
+    full = [share for share, _ in told["full", False]]
+    assert f"its two seeds are right in {' and '.join(full)}," in text
