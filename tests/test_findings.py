@@ -103,5 +103,6 @@ def test_what_is_told_of_a_study_that_has_begun_stands_in_its_answers():
     ((base, n),), ((guessed, _),) = told["zero-shot", False], told["zero-shot", True]
     assert f"is right in {base} of {n};" in text
     assert f"at once and is right in {guessed}." in text
-    full = [share for share, _ in told["full", False]]
-    assert f"its two seeds are right in {' and '.join(full)}," in text
+    full, lora = ([share for share, _ in told[name, False]] for name in ("full", "lora"))
+    assert f"the two seeds of full fine-tuning are right in {' and '.join(full)}," in text
+    assert f"the first of LoRA is right in {lora[0]} and" in text
