@@ -18,6 +18,8 @@ from pyarrow import parquet
 import finetrap
 from finetrap import miniature, tasks
 from finetrap.measure.study import reading
+from finetrap.records import FORMAT, PROTOCOL
+from finetrap.text.scoring import GRADING
 from tests.builders.documents import REPOSITORY, blocks, run
 
 DOCS = REPOSITORY / "docs"
@@ -133,6 +135,11 @@ def test_a_page_that_is_written_from_the_code_says_what_the_code_says(page):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == (DOCS / f"{page}.md").read_text("utf-8"), "run `make reference`"
+
+
+def test_the_protocol_names_the_versions_of_the_code():
+    told = (DOCS / "protocol.md").read_text("utf-8").splitlines()[2]
+    assert told.endswith(f"protocol {PROTOCOL}, grading {GRADING}, file format {FORMAT}.")
 
 
 def test_the_glossary_is_sorted_and_defines_the_words_of_the_verdicts():

@@ -88,7 +88,7 @@ def test_a_packed_study_holds_its_own_runs_without_weights(tmp_path):
 
 def test_what_is_told_of_a_study_that_has_begun_stands_in_its_answers():
     """Of the base model, asked in two ways, and of every strategy that has run on all its seeds."""
-    told = defaultdict(list)
+    told, answers, solved = defaultdict(list), defaultdict(list), defaultdict(list)
     with tarfile.open(ROOT / "studies/results/growing/svamp-qwen-q4.tar.xz") as pack:
         for name in sorted(pack.getnames()):
             if name.endswith("/answers.jsonl"):
@@ -98,7 +98,11 @@ def test_what_is_told_of_a_study_that_has_begun_stands_in_its_answers():
                 right = [json.loads(row)["correct"] for row in rows]
                 asked = "####" in identity["model"]["prompt"]["template"]
                 share = f"{100 * sum(right) / len(right):.1f}%"
-                told[identity["strategy"]["name"], asked].append((share, len(right)))
+                arm = identity["strategy"]["name"], asked
+                told[arm].append((share, len(right)))
+                answers[arm] += [json.loads(row)["completion"] for row in rows]
+                other = pack.extractfile(name.replace("answers", "probe-gsm8k")).read().decode()
+                solved[arm].append(sum(json.loads(row)["correct"] for row in other.splitlines()))
     text = " ".join((ROOT / "docs/findings/index.md").read_text("utf-8").split())
     ((base, n),), ((guessed, _),) = told["zero-shot", False], told["zero-shot", True]
     assert f"is right in {base} of {n};" in text
@@ -106,3 +110,7 @@ def test_what_is_told_of_a_study_that_has_begun_stands_in_its_answers():
     full, lora = ([share for share, _ in told[name, False]] for name in ("full", "lora"))
     assert f"the two seeds of full fine-tuning are right in {' and '.join(full)}," in text
     assert f"the first of LoRA is right in {lora[0]} and" in text
+    gained, before = solved["lora", False][0], solved["zero-shot", False][0]
+    assert f"solves {gained} of 100 of GSM8K, of which the base solves {before}." in text
+    (quoted,) = re.findall(r'with a wrong result \("(.+?)"\)', text)
+    assert any(answer.startswith(quoted) for answer in answers["full", False])
