@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
 
 from finetrap.records import Keep, Study
-from finetrap.runs.store import Store
+from finetrap.runs.store import SPARED, Store
 from finetrap.runs.unfinished import Checkpoint
 from tests.builders.stored import make_cell, make_run
 
@@ -115,9 +117,12 @@ def test_never_keeps_no_training(tmp_path: Path) -> None:
 
 def test_sweeping_removes_what_no_cell_needs_and_nothing_else(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    done, going, held, gone = (make_cell(seed) for seed in range(4))
-    for cell in (done, going, held, gone):
+    done, going, held, gone, spared = (make_cell(seed) for seed in range(5))
+    for cell in (done, going, held, gone, spared):
         written(tmp_path / ".cells" / cell.key / "training")
+    for cell in (held, gone):
+        age(tmp_path / ".cells" / cell.key, SPARED + 60)
+    age(tmp_path / ".cells" / spared.key, SPARED - 3600)
     store.commit(make_run(done))
 
     def left() -> set[str]:
@@ -125,9 +130,28 @@ def test_sweeping_removes_what_no_cell_needs_and_nothing_else(tmp_path: Path) ->
 
     with store.lock(held.key):
         store.sweep()
-        assert left() == {going.key, held.key, gone.key}
+        assert left() == {going.key, held.key, gone.key, spared.key}
         store.remember(STUDY, [done, going])
         store.sweep()
-        assert left() == {going.key, held.key}
+        assert left() == {going.key, held.key, spared.key}
     store.sweep()
-    assert left() == {going.key}
+    assert left() == {going.key, spared.key}
+
+
+def age(folder: Path, seconds: float) -> None:
+    """Make a folder and what is in it as old as that."""
+    then = time.time() - seconds
+    for place in (*folder.iterdir(), folder):
+        os.utime(place, (then, then))
+
+
+def test_a_study_narrowed_for_a_while_keeps_what_the_others_have_done(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    full, lora = make_cell(0), make_cell(1)
+    store.remember(STUDY, [full, lora])
+    written(tmp_path / ".cells" / lora.key / "training")
+    store.remember(STUDY, [full])
+    store.sweep()
+    found = store.unfinished(lora, Keep()).checkpoint("this")
+    assert found is not None
+    assert found.step == 3

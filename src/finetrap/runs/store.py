@@ -15,6 +15,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
@@ -38,6 +39,9 @@ from finetrap.runs.scratch import locked_folder, sweep_left, sweep_scratch
 from finetrap.runs.unfinished import Unfinished, sync_to_disk
 from finetrap.text.paths import exchanged
 
+SPARED = 7 * 86_400.0
+"""Seconds since the last change for which what is done of a cell is kept although no study asks
+for the cell: one that was narrowed for a while (`--set strategies=…`) may ask for it again."""
 _FOLDER = re.compile(r"[^.].*--([0-9a-f]{64})")
 
 
@@ -242,7 +246,7 @@ class Store:
 
     def sweep(self) -> None:
         """Remove hidden folders that dead processes left half-written, and what was done of cells
-        that are committed by now or that no study asks for any more."""
+        that are committed by now or that no study has asked for in `SPARED` seconds."""
         self._sweep_cells()
         for draft in (self.root / ".studies").glob(f".{'[0-9a-f]' * 12}"):
             draft.unlink(missing_ok=True)
@@ -256,7 +260,8 @@ class Store:
         studies, committed = self.remembered(), self.statuses()
         asked = {key for note in studies for key in note["keys"]}
         for folder in found:
-            if folder.name in committed or (studies and folder.name not in asked):
+            forgotten = studies and folder.name not in asked and _age_s(folder) > SPARED
+            if folder.name in committed or forgotten:
                 with self.lock(folder.name) as mine:
                     if mine:
                         shutil.rmtree(folder, ignore_errors=True)
@@ -318,6 +323,14 @@ def _study_note(note: dict[str, Any]) -> dict[str, Any]:
         raise TypeError("a study's note lacks its name or its keys")
     Judge(**note["judge"])
     return note
+
+
+def _age_s(folder: Path) -> float:
+    """Return the seconds since anything in a folder was written; 0 where that cannot be told."""
+    try:
+        return time.time() - max(p.stat().st_mtime for p in (folder, *folder.iterdir()))
+    except OSError:
+        return 0.0
 
 
 def _identity(folder: Path) -> int:
