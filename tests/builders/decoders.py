@@ -287,9 +287,14 @@ SHAPES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 """By name: transformers' model type, and what its configuration says beside `LLAMA`."""
 
 
-def write_decoder(folder: Path, name: str) -> Path:
+WITH_WINDOW = [name for name, (_, changes) in SHAPES.items() if WINDOW in changes.values()]
+"""Shapes of which a layer reads no further back than so many tokens."""
+
+
+def write_decoder(folder: Path, name: str, window: int = WINDOW) -> Path:
     """Write a random checkpoint of this name, of which no weight is a special one."""
     kind, changes = SHAPES[name]
+    changes = {key: window if value == WINDOW else value for key, value in changes.items()}
     with torch.random.fork_rng():
         torch.manual_seed(11)
         config = CONFIG_MAPPING[kind](**{**LLAMA, **changes})

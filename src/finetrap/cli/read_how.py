@@ -14,6 +14,7 @@ _COMPLETIONS = {
     "padded": "shares nothing between prompts; they are padded and completed in batches",
     "plain": "completes prompts by transformers' own generate: slower, the same answers",
 }
+_WINDOW = "shares what prompts start with as long as they and their answers fit {tokens} tokens"
 
 
 def how_read(cells: Iterable[Cell], environments: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -21,7 +22,9 @@ def how_read(cells: Iterable[Cell], environments: Mapping[str, Mapping[str, Any]
     found: dict[str, None] = {}
     for cell in cells:
         read = environments.get(cell.key, {}).get("read", {})
-        if way := _COMPLETIONS.get(read.get("completions", "")):
+        if tokens := read.get("window"):
+            found[f"{cell.model.name} {_WINDOW.format(tokens=tokens)}"] = None
+        elif way := _COMPLETIONS.get(read.get("completions", "")):
             found[f"{cell.model.name} {way}"] = None
         if read.get("attention") == "eager":
             found[f"{cell.model.name} attends by transformers' own code: it has no sdpa"] = None

@@ -16,6 +16,8 @@ from finetrap.backends.hf import device
 from finetrap.errors import AGAIN, MemoryTaken
 from finetrap.quota import memory_free, memory_total, own_limit, resident
 
+ENGINE = 2
+"""Raised where models are asked or trained in another order of sums: bf16 rounds otherwise then."""
 PACKAGES = (
     "accelerate",
     "datasets",
@@ -127,6 +129,7 @@ def environment() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "packages": {name: _version(name) for name in ("finetrap", *PACKAGES)},
+        "engine": ENGINE,
     }
     torch = sys.modules.get("torch")
     if torch is not None:
@@ -139,7 +142,8 @@ def environment() -> dict[str, Any]:
 def computed_by() -> dict[str, Any]:
     """Return what may round otherwise: a cell does not go on where another of these was."""
     facts = environment()
-    return {name: facts.get(name) for name in ("processor", "packages", "threads", "gpu")}
+    names = ("processor", "packages", "engine", "threads", "gpu")
+    return {name: facts.get(name) for name in names}
 
 
 def _processor() -> str:

@@ -24,7 +24,7 @@ from finetrap.backends import (
 )
 from finetrap.backends.hf import layout
 from finetrap.backends.hf.asking.generate import Endings, Golds, generate, row_bytes
-from finetrap.backends.hf.asking.score import divergence, known_windows, score, whole_texts
+from finetrap.backends.hf.asking.score import divergence, known_windows, score_in_parts, whole_texts
 from finetrap.backends.hf.given import taken, told
 from finetrap.backends.hf.kernels.onednn import multiplying
 from finetrap.backends.hf.layout import Span
@@ -107,32 +107,36 @@ class HFModel:
             what = f"the prompt with {max_new_tokens} new tokens"
             self.tokens.check_fits(length, what, number)
         endings = Endings(self.tokens, stops, max_new_tokens)
-        beside = self._golds(prompts, golds, scored) if golds and scored else None
-        past = known.whole if beside else known.completions
+        texts = self._encoded(prompts, golds, scored) if golds and scored else []
         read = partial(generate, self._network, ids, endings, filler=self.tokens.filler)
-        with multiplying_for(sum(map(len, ids)) + len(ids) * max_new_tokens, self._network):
-            completions = read(batch=batch, written=written, golds=beside, known=past)
+        after = max([max_new_tokens, *map(len, texts)])
+        with self._network.within(max(map(len, ids), default=0) + after):
+            beside = (
+                Golds(texts, scored) if scored and texts and self._network.way == "shared" else None
+            )
+            past = known.whole if beside else known.completions
+            with multiplying_for(sum(map(len, ids)) + len(ids) * max_new_tokens, self._network):
+                completions = read(batch=batch, written=written, golds=beside, known=past)
         if golds and scored and beside is None:
             pairs = list(zip(prompts, golds, strict=True))
             self.score(pairs, batch=batch, scored=scored, known=known)
-        self.tokens_read += sum(map(len, ids)) + sum(c.tokens for c in completions)
+        beside_read = sum(map(len, texts)) if beside else 0
+        self.tokens_read += sum(map(len, ids)) + sum(c.tokens for c in completions) + beside_read
         return completions
 
-    def _golds(self, prompts: Sequence[str], texts: Sequence[str], scored: Scored) -> Golds | None:
-        """Encode golds to be read with their prompts; None where each is scored by itself."""
+    def _encoded(
+        self, prompts: Sequence[str], golds: Sequence[str], scored: Scored
+    ) -> list[list[int]]:
+        """Encode golds to be read after their prompts; tell what is known of those without text."""
         ids = []
-        for number, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
+        for number, (prompt, text) in enumerate(zip(prompts, golds, strict=True)):
             head, gold, _ = self.tokens.pair(prompt, text)
             length = len(head) + len(gold) - 1 + self._network.virtual
             self.tokens.check_fits(length, "the text to be scored", number)
             ids.append(list(gold))
-        for number, row in enumerate(ids):
-            if not row:
+            if not gold:
                 scored(number, 0.0)
-        if self._network.way != "shared":
-            return None
-        self.tokens_read += sum(map(len, ids))
-        return Golds(ids, scored)
+        return ids
 
     def score(
         self,
@@ -404,9 +408,8 @@ class HFModel:
         scored: Scored | None = None,
         known: Mapping[int, float] | None = None,
     ) -> list[float]:
-        filler, tokens = self.tokens.filler, sum(len(span.ids) for span in spans)
-        self.tokens_read += tokens
-        with multiplying_for(tokens, self._network):
-            return score(
-                self._network, spans, filler=filler, batch=batch, scored=scored, known=known
-            )
+        self.tokens_read += sum(len(span.ids) for span in spans)
+        filler = self.tokens.filler
+        return score_in_parts(
+            self._network, spans, filler=filler, batch=batch, scored=scored, known=known or {}
+        )

@@ -21,8 +21,8 @@ from transformers import DynamicCache
 from finetrap.backends.hf import selftest
 from finetrap.backends.hf.kernels.alike import succeeds
 from finetrap.backends.hf.kernels.attention import reading_after
-from finetrap.backends.hf.kernels.cache import Prefix, growing
-from finetrap.backends.hf.kernels.head import Predictions
+from finetrap.backends.hf.kernels.cache import Prefix, empty, growing, window_of
+from finetrap.backends.hf.kernels.head import Predictions, seen_by_head
 from finetrap.backends.hf.kernels.joined import Joined, joining
 from finetrap.backends.hf.kernels.sums import Sum
 
@@ -52,9 +52,11 @@ class Network:
         self._as_cache = config is not None and config.peft_type == "PREFIX_TUNING"
         self._known: tuple[tuple[int, ...], Prefix] | None = None
         """The prefix that was read last, with its ids."""
-        self._failed: set[str] = set()
+        self._failed: set[tuple[str, bool]] = set()
         self._plain: tuple[Tensor, Tensor] | None = None
         """What trials compare with; None until one is made with these weights."""
+        self._opened = False
+        """Whether layers with a window keep all: the rows of the moment fit it."""
         self.adapted: Sequence[str] = ()
         """Kinds of layers that an adapter changed."""
         self.into: Sum | None = None
@@ -82,6 +84,24 @@ class Network:
     def vocabulary(self) -> int:
         """Number of logits per position."""
         return int(self.core.get_output_embeddings().weight.shape[0])
+
+    @cached_property
+    def window(self) -> int:
+        """Tokens that a row may have for no layer's window to cut it; none where none has one."""
+        return (window_of(self.core.config) or 0) - self.virtual
+
+    @contextmanager
+    def within(self, tokens: int) -> Iterator[None]:
+        """Let layers read as if they had no window inside, where rows of so many tokens fit it."""
+        self._opened = 0 < tokens <= self.window
+        try:
+            yield
+        finally:
+            self._opened = False
+
+    def cache(self) -> DynamicCache:
+        """Return an empty cache for the rows of the moment."""
+        return empty(self.core.config, windows=not self._opened)
 
     @property
     def causal(self) -> bool:
@@ -138,6 +158,9 @@ class Network:
         """Whose attention the model has, how it completes prompts, and which layers are adapted."""
         attention = str(self.core.config.get_text_config()._attn_implementation)
         found = {"attention": attention, "completions": self.way}
+        with self.within(self.window):
+            if self.way != found["completions"]:
+                found["window"] = str(self.window)
         return {**found, "adapted": ", ".join(self.adapted)} if self.adapted else found
 
     def _bears_out(self, what: str, trial: Callable[[Network], bool]) -> bool:
@@ -147,19 +170,17 @@ class Network:
         leaves no trace in the generators that a training's dropout draws from, or a training would
         depend on what its process had tried before.
         """
-        known = (what, *self._making)
-        if what in self._failed:
-            return False
-        if known in _SHOWN:
-            return True
+        known = (what, self._opened)
+        if known in self._failed or (*known, *self._making) in _SHOWN:
+            return known not in self._failed
         if self.module.training:
             self._plain = None
         with selftest.undisturbed(self.module):
             shown = succeeds(lambda: trial(self))
         if shown:
-            _SHOWN.add(known)
+            _SHOWN.add((*known, *self._making))
         else:
-            self._failed.add(what)
+            self._failed.add(known)
         return shown
 
     @cached_property
@@ -194,8 +215,8 @@ class Network:
     def read_prefix(self, ids: Sequence[int]) -> Prefix:
         """Read tokens that rows are to stand after."""
         row = torch.tensor([ids], device=self.device)
-        cache = DynamicCache(config=self.core.config)
-        with self._head_sees(torch.zeros_like(row, dtype=torch.bool)):
+        cache = self.cache()
+        with seen_by_head(self.core, torch.zeros_like(row, dtype=torch.bool)):
             self.core(input_ids=row, past_key_values=cache, use_cache=True)
         return Prefix(tuple((layer.keys, layer.values) for layer in cache.layers), len(ids))
 
@@ -242,7 +263,7 @@ class Network:
     ) -> Tensor:
         """Return what `logits` does, of all rows in one pass."""
         inputs = self._reading(ids, prefix, seen, places, cache)
-        with self._head_sees(self._kept(inputs, keep)), self._attending(prefix, seen):
+        with seen_by_head(self.core, self._kept(inputs, keep)), self._attending(prefix, seen):
             logits: Tensor = self.core(**inputs, use_cache=cache is not None).logits
         return logits
 
@@ -283,7 +304,7 @@ class Network:
         self, ids: Tensor, keep: Tensor, prefix: Prefix | None = None
     ) -> tuple[Predictions, DynamicCache]:
         """Return what `predict` does, with the cache of what was read; for rows that can share."""
-        cache = growing(DynamicCache(config=self.core.config))
+        cache = growing(self.cache())
         return self.predict(ids, keep, prefix, cache=cache), cache
 
     def hidden(
@@ -339,8 +360,7 @@ class Network:
         [rows, places], and the cache, which is without the prefix.
         """
         inputs = self._inputs(ids)
-        start = inputs.get("past_key_values") or DynamicCache(config=self.core.config)
-        inputs["past_key_values"] = growing(start)
+        inputs["past_key_values"] = growing(inputs.get("past_key_values") or self.cache())
         mask = torch.nn.functional.pad(mask, (self.virtual, 0), value=1)
         width = mask.shape[1] if "inputs_embeds" in inputs else ids.shape[1]
         places = (mask.cumsum(1) - 1).clamp(min=0)[:, -width:]
@@ -352,7 +372,7 @@ class Network:
             # A padded place reads itself: a row that reads nothing would have no numbers.
             own = torch.eye(width, dtype=torch.bool, device=ids.device)
             seen = (mask[:, None].bool() & own.new_ones(width, width).tril() | own)[:, None]
-        with self._head_sees(last), reading_after(self.core, prefix):
+        with seen_by_head(self.core, last), reading_after(self.core, prefix):
             output = self.core(**inputs, attention_mask=seen, position_ids=places, use_cache=True)
         return output.logits, mask, output.past_key_values
 
@@ -392,16 +412,6 @@ class Network:
             return {"input_ids": ids, "past_key_values": prompt}
         words = self.core.get_input_embeddings()(ids)
         return {"inputs_embeds": torch.cat([prompt.to(words.dtype), words], dim=1)}
-
-    @contextmanager
-    def _head_sees(self, keep: Tensor) -> Iterator[None]:
-        """Show the LM head only the kept positions [rows, length]; it dominates small models."""
-        head = self.core.get_output_embeddings()
-        hook = head.register_forward_pre_hook(lambda _, inputs: (inputs[0][keep],))
-        try:
-            yield
-        finally:
-            hook.remove()
 
     def _attending(self, prefix: Prefix | None, seen: Seen) -> AbstractContextManager[None]:
         """Let rows stand after the prefix, and one row that is joined attend in its pieces."""

@@ -133,7 +133,7 @@ def _attends_as_torch_does(network: Network) -> bool:
     config = network.core.config
     if config.get_text_config()._attn_implementation != "sdpa":
         return False
-    return keeps_all(DynamicCache(config=config))
+    return keeps_all(network.cache())
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from finetrap.backends.hf.asking.trees import gather
 from finetrap.backends.hf.kernels.cache import Prefix, shared_length
 from finetrap.backends.hf.kernels.head import Predictions
 from finetrap.backends.hf.layout import Laid, Span, Tree, in_one_row, padded, would_pad
-from finetrap.backends.hf.memory import release, too_large
+from finetrap.backends.hf.memory import multiplying_for, release, too_large
 from finetrap.backends.hf.network import Network
 from finetrap.errors import out_of_memory
 
@@ -52,6 +52,35 @@ def known_windows(windows: Sequence[int], known: Mapping[int, float]) -> dict[in
         if text in known
         for n in range(count)
     }
+
+
+def score_in_parts(
+    network: Network,
+    spans: Sequence[Span],
+    *,
+    filler: int,
+    batch: int,
+    scored: Scored | None,
+    known: Mapping[int, float],
+) -> list[float]:
+    """Return what `score` does: of spans that fit the network's window, then of the longer ones."""
+    nats = [0.0] * len(spans)
+    fits = [i for i, span in enumerate(spans) if len(span.ids) <= network.window]
+    longer = [i for i, span in enumerate(spans) if len(span.ids) > network.window]
+    for part in filter(None, (fits, longer)):
+        own = [spans[i] for i in part]
+        lengths = [len(span.ids) for span in own]
+        told = partial(_tell, part, scored) if scored else None
+        past = {at: known[i] for at, i in enumerate(part) if i in known}
+        with network.within(max(lengths)), multiplying_for(sum(lengths), network):
+            found = score(network, own, filler=filler, batch=batch, scored=told, known=past)
+        for i, value in zip(part, found, strict=True):
+            nats[i] = value
+    return nats
+
+
+def _tell(part: Sequence[int], scored: Scored, at: int, value: float) -> None:
+    scored(part[at], value)
 
 
 @torch.no_grad()

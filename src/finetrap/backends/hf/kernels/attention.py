@@ -115,7 +115,8 @@ def with_prefix(
     shape = (rows, heads, new, width)
     share = torch.sigmoid(their_mass.reshape(shape[:3]) - own_mass.reshape(shape[:3]))
     own = own.reshape(shape)
-    return torch.lerp(own, theirs.reshape(shape), share[..., None].to(own.dtype)).transpose(1, 2)
+    read = torch.lerp(own, theirs.reshape(shape), share[..., None].to(own.dtype))
+    return read.transpose(1, 2).contiguous()  # as torch's is: some models view it in another shape
 
 
 def softmax(
@@ -216,7 +217,7 @@ def attend_whole(
         return output
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     attended: Tensor = _Causal.apply(query, key, value, scale)  # type: ignore[no-untyped-call]
-    return attended.transpose(1, 2), None
+    return attended.transpose(1, 2).contiguous(), None
 
 
 class _Causal(torch.autograd.Function):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 ROOM = 64
 """Positions by which a layer's buffer grows."""
@@ -108,6 +108,34 @@ def select_rows(cache: Any, rows: Tensor) -> None:
             layer.reorder_cache(rows)
         else:
             layer.batch_select_indices(rows)
+
+
+def window_of(config: Any) -> int | None:
+    """Return how long a row may be that no layer's window cuts; None where no layer has one.
+
+    It is 0 where attention is local by other rules, such as chunks that begin at fixed places.
+    """
+    local = [layer for layer in DynamicCache(config=config).layers if _is_local(layer)]
+    if not local:
+        return None
+    if getattr(config.get_text_config(), "attention_chunk_size", None):
+        return 0
+    return min(int(layer.sliding_window) for layer in local)
+
+
+def empty(config: Any, *, windows: bool) -> DynamicCache:
+    """Return an empty cache; without `windows` layers that have one keep all, as the others do.
+
+    Rows that are no longer than the window read the same in it.
+    """
+    cache = DynamicCache(config=config)
+    if not windows:
+        cache.layers = [DynamicLayer() if _is_local(layer) else layer for layer in cache.layers]
+    return cache
+
+
+def _is_local(layer: Any) -> bool:
+    return isinstance(layer, DynamicSlidingWindowLayer)
 
 
 def keeps_all(cache: DynamicCache) -> bool:

@@ -8,6 +8,8 @@ gradient in place and are used up at once; TRL and Liger fuse the two likewise o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +24,17 @@ LINES = 8
 """Rows of logits that are summed at once: their exponentials stay in a processor's cache."""
 BLOCK, BLOCK_ON_GPU = 2**11, 2**15
 """Rows of the head whose logits are summed at once; a GPU wants few and large products."""
+
+
+@contextmanager
+def seen_by_head(core: Any, keep: Tensor) -> Iterator[None]:
+    """Show a model's head only the kept places [rows, length]; it dominates small models."""
+    head = core.get_output_embeddings()
+    hook = head.register_forward_pre_hook(lambda _, inputs: (inputs[0][keep],))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 class Predictions(NamedTuple):

@@ -148,7 +148,7 @@ def attend_joined(
     parts = query, repeat_kv(key, times), repeat_kv(value, times)
     own, mass = _in_pieces(*parts, joined.pieces, scaling)
     if prefix is None:
-        return own.transpose(1, 2), None
+        return own.transpose(1, 2).contiguous(), None
     return with_prefix(query, own, mass, prefix.layers[module.layer_idx], scaling), None
 
 
