@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import fdtri, ndtri, stdtr, stdtrit
 
-from finetrap.stats.changes import ALPHA, GUARD
+from finetrap.stats.changes import ALPHA, GUARD, ROUNDING
 from tests.builders.simulated import abilities
 
 Floats = NDArray[np.float64]
@@ -135,7 +135,7 @@ def intervals(found: Squares) -> Intervals:
     top = msi + np.maximum(2 * mss - mse, 0)
     df = np.maximum(top**2 / ((2 * mss) ** 2 / (k - 1) + msi**2 / (found.rows - 1)), k - 1)
 
-    rank, pool = _ranks(mss), _pool_sizes(mss, k)[:, None]
+    rank, pool = _ranks(mss, mse), _pool_sizes(mss, mse, k)[:, None]
     inside = rank < pool
     df = np.where(inside, df, k - 1)
     # Everything below is about strategies in a pool of at least two.
@@ -151,17 +151,20 @@ def intervals(found: Squares) -> Intervals:
     return _intervals(found, variance, df)
 
 
-def _ranks(values: Floats) -> NDArray[np.int64]:
-    return np.argsort(np.argsort(values, axis=1, kind="stable"), axis=1)
+def _ranks(ms_seeds: Floats, ms_error: Floats) -> NDArray[np.int64]:
+    return np.argsort(np.lexsort((ms_error, ms_seeds), axis=1), axis=1)
 
 
-def _pool_sizes(ms_seeds: Floats, k: int) -> NDArray[np.int64]:
+def _pool_sizes(ms_seeds: Floats, ms_error: Floats, k: int) -> NDArray[np.int64]:
     """Return, for each study, the largest number of steadiest strategies with none outlying."""
-    ordered = np.sort(ms_seeds, axis=1)
+    order = np.lexsort((ms_error, ms_seeds), axis=1)
+    ordered, error = (np.take_along_axis(x, order, axis=1) for x in (ms_seeds, ms_error))
     sizes = np.ones(len(ordered), dtype=np.int64)
     for p in range(2, ordered.shape[1] + 1):
         bar = fdtri(k - 1, (p - 1) * (k - 1), 1 - ALPHA / p) * ordered[:, : p - 1].mean(axis=1)
-        sizes = np.where(ordered[:, p - 1] <= bar, p, sizes)
+        sizes = np.where(
+            ordered[:, p - 1] <= np.maximum(bar, error[:, p - 1] * (1 + ROUNDING)), p, sizes
+        )
     return sizes
 
 

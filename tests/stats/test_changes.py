@@ -140,6 +140,15 @@ def test_an_outlying_strategy_is_left_to_itself():
     assert estimates([wild, steady[0]])[1] == estimate(steady[0])
 
 
+def test_beside_seeds_that_agree_to_the_answer_nothing_is_outlying_but_scatter():
+    agreeing, quiet, loud = (components(0.3, seeds, 0.1) for seeds in (0.0, 0.02, 0.4))
+    found = estimate(quiet, [agreeing])
+    assert not found.outlying
+    assert found.df > 50
+    beside = estimate(loud, [agreeing])
+    assert (beside.outlying, beside.df) == (True, 2)
+
+
 def test_a_single_seed_borrows_nothing_from_its_sisters():
     alone = Components(-0.05, 300, -0.05, 302, 1, 0.3, None, None, 1.0)
     assert estimate(alone, [components(0.3, 9.0, 0.1)]) == estimate(alone)

@@ -27,6 +27,8 @@ ALPHA = 0.05
 """Chance of some wrong verdict in a family of strategies that a study accepts."""
 GUARD = 0.75
 """Quantile of F above which a strategy's seeds vary too much to share its sisters' variance."""
+ROUNDING = 1e-9
+"""Relative difference of mean squares that are equal but for the order of their sums."""
 FEWEST_FAMILIES = 10
 """Effective number of problem families from which families, not problems, are the rows."""
 
@@ -294,13 +296,22 @@ def _steady(family: Sequence[Components]) -> list[Components]:
     """Return the largest set of the steadiest strategies in which none is outlying.
 
     Outlying is a mean square of seeds too large beside those of the rest (Cochran 1941 at ALPHA, as
-    an F). One strategy whose seeds scatter must not widen the intervals of sisters whose seeds
-    agree; a laxer test would trim strategies that vary alike, and the rest would look too steady.
+    an F) and above the error's, without which it shows no scatter: seeds that happen to agree to
+    the answer have a mean square of zero, and everything would be outlying beside them. One
+    strategy whose seeds scatter must not widen the intervals of sisters whose seeds agree; a laxer
+    test would trim strategies that vary alike, and the rest would look too steady.
     """
-    steady = sorted(family, key=lambda s: s.ms_seeds or 0.0)
-    while len(steady) > 1 and not _varies_like(steady[-1], steady[:-1], 1 - ALPHA / len(steady)):
+    steady = sorted(family, key=lambda s: (s.ms_seeds or 0.0, s.ms_error or 0.0))
+    while len(steady) > 1 and not (
+        _shows_no_scatter(steady[-1])
+        or _varies_like(steady[-1], steady[:-1], 1 - ALPHA / len(steady))
+    ):
         steady.pop()
     return steady
+
+
+def _shows_no_scatter(own: Components) -> bool:
+    return (own.ms_seeds or 0.0) <= (own.ms_error or 0.0) * (1 + ROUNDING)
 
 
 def _varies_like(own: Components, others: Sequence[Components], quantile: float) -> bool:
