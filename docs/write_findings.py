@@ -160,19 +160,19 @@ def _arm(row: dict[str, str]) -> tuple[str, ...]:
 def scorers(report: Path, controls: Sequence[Path]) -> str:
     """Return what scorer and prompt alone change: any answer found, or only the form asked for.
 
-    `controls` are reports of the base models asked by the question alone.
+    `controls` are reports of the base models under the other prompt.
     """
     lines = [
         "| model | task | prompt | strategy | rate | right, any form | change | right, in the form "
         "asked | change |",
         "|---|---|---|---|---|--:|--:|--:|--:|",
     ]
-    asked = [(report, "asks for ####"), *((one, "question alone") for one in controls)]
-    for place, prompt in asked:
+    for place in (report, *controls):
         found = [row for row in rows(place, "summary.csv") if row["strict_accuracy"]]
         base = {(r["model"], r["task"]): r for r in found if r["base"] == "true"}
         for row in found:
-            cells = [row["model"], row["task"], prompt, row["strategy"], _rate(row)]
+            cells = [row["model"], row["task"], _prompt(place, row["model"])]
+            cells += [row["strategy"], _rate(row)]
             for column in ("level", "strict_accuracy"):
                 cells.append(f"{float(row[column]):.1f}")
                 before = float(base[row["model"], row["task"]][column])
@@ -180,6 +180,13 @@ def scorers(report: Path, controls: Sequence[Path]) -> str:
                 cells.append("" if row["base"] == "true" else change)
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _prompt(report: Path, model: str) -> str:
+    """Say whether a model was told to end with ####, as its first cell has it."""
+    cell = min(report.parent.glob(f"{model}-*--*/cell.json"))
+    prompt = json.loads(cell.read_text("utf-8"))["identity"]["model"]["prompt"]
+    return "asks for ####" if "####" in str(prompt) else "question alone"
 
 
 def broken(report: Path) -> str:

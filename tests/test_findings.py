@@ -6,10 +6,11 @@ import runpy
 import subprocess
 import sys
 import tarfile
-from collections import defaultdict
 from pathlib import Path
 
 import pytest
+
+from finetrap.records import written_rate
 
 ROOT = Path(__file__).parents[1]
 
@@ -46,7 +47,11 @@ def test_a_table_that_was_changed_by_hand_is_written_anew(writing, judged):
 
 @pytest.mark.parametrize(
     ("name", "heading"),
-    [("index.md", "What came out"), ("svamp-gemma-q4.md", "What it shows")],
+    [
+        ("index.md", "What came out"),
+        ("svamp-gemma-q4.md", "What it shows"),
+        ("svamp-qwen-q4.md", "What it shows"),
+    ],
 )
 def test_every_number_of_the_answer_stands_in_a_table(name, heading):
     """What the page says in words is read off its tables, which are written from the answers."""
@@ -87,30 +92,30 @@ def test_a_packed_study_holds_its_own_runs_without_weights(tmp_path):
 
 
 def test_what_is_told_of_a_study_that_has_begun_stands_in_its_answers():
-    """Of the base model, asked in two ways, and of every strategy that has run on all its seeds."""
-    told, answers, solved = defaultdict(list), defaultdict(list), defaultdict(list)
-    with tarfile.open(ROOT / "studies/results/growing/svamp-qwen-q4.tar.xz") as pack:
-        for name in sorted(pack.getnames()):
-            if name.endswith("/answers.jsonl"):
+    """Of every trial of its searches that has run."""
+    found = {}
+    with tarfile.open(ROOT / "studies/results/growing/svamp-qwen-search-q4.tar.xz") as pack:
+        for name in pack.getnames():
+            if name.endswith("/answers.jsonl") and "-trial--" in name:
                 cell = json.load(pack.extractfile(name.replace("answers.jsonl", "cell.json")))
-                identity = cell["identity"]
                 rows = pack.extractfile(name).read().decode().splitlines()
                 right = [json.loads(row)["correct"] for row in rows]
-                asked = "####" in identity["model"]["prompt"]["template"]
-                share = f"{100 * sum(right) / len(right):.1f}%"
-                arm = identity["strategy"]["name"], asked
-                told[arm].append((share, len(right)))
-                answers[arm] += [json.loads(row)["completion"] for row in rows]
-                other = pack.extractfile(name.replace("answers", "probe-gsm8k")).read().decode()
-                solved[arm].append(sum(json.loads(row)["correct"] for row in other.splitlines()))
+                rate = written_rate(cell["identity"]["strategy"]["learning_rate"])
+                found[rate] = f"{100 * sum(right) / len(right):.1f}%"
+                assert len(right) == 140
     text = " ".join((ROOT / "docs/findings/index.md").read_text("utf-8").split())
-    ((base, n),), ((guessed, _),) = told["zero-shot", False], told["zero-shot", True]
-    assert f"is right in {base} of {n};" in text
-    assert f"at once and is right in {guessed}." in text
-    full, lora = ([share for share, _ in told[name, False]] for name in ("full", "lora"))
-    assert f"the two seeds of full fine-tuning are right in {' and '.join(full)}," in text
-    assert f"the first of LoRA is right in {lora[0]} and" in text
-    gained, before = solved["lora", False][0], solved["zero-shot", False][0]
-    assert f"solves {gained} of 100 of GSM8K, of which the base solves {before}." in text
-    (quoted,) = re.findall(r'with a wrong result \("(.+?)"\)', text)
-    assert any(answer.startswith(quoted) for answer in answers["full", False])
+    told = re.search(r"Of 140 problems held out .+? full fine-tuning (at .+?);", text)[1]
+    pairs = re.findall(r"at (\S+) (?:solved )?(\d+\.\d%)", told)
+    assert dict(pairs) == found
+
+
+def test_the_answers_that_are_told_of_stand_in_the_packed_runs():
+    """The tuned models' own words on the page of Qwen2.5-Coder."""
+    page = (ROOT / "docs/findings/svamp-qwen-q4.md").read_text("utf-8")
+    quoted = re.findall(r'"(\d+ . \d+ = \d+)"', page)
+    assert quoted
+    with tarfile.open(ROOT / "studies/results/svamp-qwen-q4.tar.xz") as pack:
+        names = [n for n in pack.getnames() if "-full-" in n and n.endswith("/answers.jsonl")]
+        text = "".join(pack.extractfile(name).read().decode() for name in names)
+    for words in quoted:
+        assert f'"completion": "{words}' in text or f'"completion":"{words}' in text
