@@ -21,7 +21,7 @@ from transformers import DynamicCache
 from finetrap.backends.hf import selftest
 from finetrap.backends.hf.kernels.alike import succeeds
 from finetrap.backends.hf.kernels.attention import reading_after
-from finetrap.backends.hf.kernels.cache import Prefix, empty, growing, window_of
+from finetrap.backends.hf.kernels.cache import Prefix, growing, new_cache, window_of
 from finetrap.backends.hf.kernels.head import Predictions, seen_by_head
 from finetrap.backends.hf.kernels.joined import Joined, joining
 from finetrap.backends.hf.kernels.sums import Sum
@@ -101,7 +101,7 @@ class Network:
 
     def cache(self) -> DynamicCache:
         """Return an empty cache for the rows of the moment."""
-        return empty(self.core.config, windows=not self._opened)
+        return new_cache(self.core.config, windows=not self._opened)
 
     @property
     def causal(self) -> bool:

@@ -70,7 +70,7 @@ def score_in_parts(
     for part in filter(None, (fits, longer)):
         own = [spans[i] for i in part]
         lengths = [len(span.ids) for span in own]
-        told = partial(_tell, part, scored) if scored else None
+        told = partial(_tell_of_part, part, scored) if scored else None
         past = {at: known[i] for at, i in enumerate(part) if i in known}
         with network.within(max(lengths)), multiplying_for(sum(lengths), network):
             found = score(network, own, filler=filler, batch=batch, scored=told, known=past)
@@ -79,7 +79,7 @@ def score_in_parts(
     return nats
 
 
-def _tell(part: Sequence[int], scored: Scored, at: int, value: float) -> None:
+def _tell_of_part(part: Sequence[int], scored: Scored, at: int, value: float) -> None:
     scored(part[at], value)
 
 

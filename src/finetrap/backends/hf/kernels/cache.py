@@ -123,7 +123,7 @@ def window_of(config: Any) -> int | None:
     return min(int(layer.sliding_window) for layer in local)
 
 
-def empty(config: Any, *, windows: bool) -> DynamicCache:
+def new_cache(config: Any, *, windows: bool) -> DynamicCache:
     """Return an empty cache; without `windows` layers that have one keep all, as the others do.
 
     Rows that are no longer than the window read the same in it.
