@@ -109,6 +109,18 @@ def test_what_is_told_of_a_study_that_has_begun_stands_in_its_answers():
     assert dict(pairs) == found
 
 
+def test_what_is_told_of_the_base_model_under_the_other_prompt_stands_in_its_answers():
+    with tarfile.open(ROOT / "studies/results/growing/format-control-qwen-q4.tar.xz") as pack:
+        (name,) = [n for n in pack.getnames() if n.endswith("/answers.jsonl")]
+        rows = [json.loads(r) for r in pack.extractfile(name).read().decode().splitlines()]
+    share = f"{100 * sum(row['correct'] for row in rows) / len(rows):.1f}%"
+    text = " ".join((ROOT / "docs/findings/index.md").read_text("utf-8").split())
+    at_once = sum(row["tokens"] < 16 for row in rows)
+    assert at_once > len(rows) / 2, "mostly"
+    told = f"({at_once} of its answers have fewer than 16 tokens) and is right in {share}"
+    assert f"{told} of {len(rows)}." in text
+
+
 def test_the_answers_that_are_told_of_stand_in_the_packed_runs():
     """The tuned models' own words on the page of Qwen2.5-Coder."""
     page = (ROOT / "docs/findings/svamp-qwen-q4.md").read_text("utf-8")
