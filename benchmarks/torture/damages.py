@@ -8,12 +8,13 @@ import random
 import resource
 import shutil
 import signal
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.torture.scene import Kept, Scene, killed_after
 from benchmarks.torture.table import Count
-from finetrap.runs.store import Store
+from finetrap.runs.store import SPARED, Store
 
 Damage = Callable[[Path, random.Random], None]
 """Changes one file."""
@@ -95,9 +96,13 @@ def of_drafts(scene: Scene, times: int, draw: random.Random) -> Count:
     count = Count("rubbish in the runs folder", "drafts, locks and cells of noise, links, folders")
     for _ in range(times):
         place = scene.place()
-        for name in (".tmp-0123456789ab-x", ".cells/" + "0" * 64, ".cells/" + "f" * 64):
-            (place / name).mkdir(parents=True)
-            (place / name / "answers").write_bytes(draw.randbytes(draw.randint(0, 200)))
+        old, young = (place / ".cells" / (digit * 64) for digit in "0f")
+        for folder in (place / ".tmp-0123456789ab-x", old, young):
+            folder.mkdir(parents=True)
+            (folder / "answers").write_bytes(draw.randbytes(draw.randint(0, 200)))
+        forgotten = time.time() - 2 * SPARED
+        for path in (old / "answers", old):
+            os.utime(path, (forgotten, forgotten))
         (place / ".studies").mkdir()
         (place / ".studies" / ".0123456789ab").write_text("{")
         (place / ".locks").mkdir()
@@ -108,6 +113,9 @@ def of_drafts(scene: Scene, times: int, draw: random.Random) -> Count:
         count.tried += 1
         scene.attempt(place)
         count.lost += (place / "mine.txt").read_text() != "kept"
+        # A cell that no study asks for now may be another study's, so it stays while it is young.
+        count.lost += not (young / "answers").is_file()
+        shutil.rmtree(young, ignore_errors=True)
         (place / f"x--{'e' * 64}").unlink()
         scene.ended(place, count)
         shutil.rmtree(place)
