@@ -109,16 +109,23 @@ def test_what_is_told_of_a_study_that_has_begun_stands_in_its_answers():
     assert dict(pairs) == found
 
 
-def test_what_is_told_of_the_base_model_under_the_other_prompt_stands_in_its_answers():
-    with tarfile.open(ROOT / "studies/results/growing/format-control-qwen-q4.tar.xz") as pack:
-        (name,) = [n for n in pack.getnames() if n.endswith("/answers.jsonl")]
-        rows = [json.loads(r) for r in pack.extractfile(name).read().decode().splitlines()]
-    share = f"{100 * sum(row['correct'] for row in rows) / len(rows):.1f}%"
-    text = " ".join((ROOT / "docs/findings/index.md").read_text("utf-8").split())
-    at_once = sum(row["tokens"] < 16 for row in rows)
-    assert at_once > len(rows) / 2, "mostly"
-    told = f"({at_once} of its answers have fewer than 16 tokens) and is right in {share}"
-    assert f"{told} of {len(rows)}." in text
+def zero_shot(study):
+    """The base model's answers on the task, of a packed study."""
+    with tarfile.open(ROOT / f"studies/results/{study}.tar.xz") as pack:
+        (name,) = (
+            n for n in pack.getnames() if "-zero-shot--" in n and n.endswith("/answers.jsonl")
+        )
+        return [json.loads(row) for row in pack.extractfile(name).read().decode().splitlines()]
+
+
+def test_the_base_model_under_the_other_prompt_mostly_answers_at_once():
+    """As the pages of Qwen2.5-Coder say: told to end with ####, in fewer than 16 tokens."""
+    plain, told = zero_shot("svamp-qwen-q4"), zero_shot("format-control-qwen-q4")
+    assert len(plain) == len(told) == 300
+    assert sum(row["tokens"] < 16 for row in plain) < 15
+    assert sum(row["tokens"] < 16 for row in told) == 247
+    page = (ROOT / "docs/findings/format-control-qwen-q4.md").read_text("utf-8")
+    assert "247 of the 300 answers have fewer than 16 tokens" in page
 
 
 def test_the_answers_that_are_told_of_stand_in_the_packed_runs():
