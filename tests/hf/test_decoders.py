@@ -91,7 +91,7 @@ def test_completions_equal_greedy_generate_where_rows_end_at_different_steps(nam
     stops = stops_in(whole)
     ends = [[at for at in map(text.find, stops) if at >= 0] for text in whole]
     cut = [text[: min(at)] if at else text for text, at in zip(whole, ends, strict=True)]
-    assert model._network.way == documented()[name]
+    assert model._network.trials.way == documented()[name]
     for batch in (3, 16):
         said = {"max_new_tokens": CAP, "batch": batch}
         assert [c.text for c in model.generate(PROMPTS, stops=(), **said)] == whole

@@ -194,7 +194,7 @@ def test_no_answer_in_fp32_changes_where_memory_cuts_the_batch(model):
 
 def test_a_batch_in_bf16_is_the_one_of_the_key_or_none(rows, monkeypatch):
     half = open_model(SPEC, Limits(dtype="bf16"))
-    _ = half._network.way  # is tried on a few tokens
+    _ = half._network.trials.way  # is tried on a few tokens
     with (
         reading(half._base, lambda one: one.is_step and len(steps(passes)) > 3) as passes,
         pytest.raises(MemoryError, match=r"40 rows .* write batch = 20 in \[limits\]"),

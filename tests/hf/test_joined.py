@@ -51,7 +51,7 @@ def test_joined_rows_have_the_loss_and_gradients_of_padded_ones(model, longest, 
     spans = examples(VARIED, model.tokens, virtual=0, max_length=256)
     assert len({len(span.ids) for span in spans}) > 3
     network = Network(model._base.requires_grad_(True))
-    assert network.joins
+    assert network.trials.joins
     padded = taken(network, spans, together=False)
     monkeypatch.setattr(joined, "LONGEST", {torch.float32: longest})
     loss, gradients = taken(network, spans, together=True)
@@ -111,9 +111,9 @@ def test_what_is_not_finite_in_a_row_stays_in_it(model):
 
 
 def test_models_whose_layers_read_across_are_padded(tmp_path, model):
-    assert not open_model(tiny.spec(write_gemma3(tmp_path)), Limits())._network.joins
+    assert not open_model(tiny.spec(write_gemma3(tmp_path)), Limits())._network.trials.joins
     model._base.config._attn_implementation = "eager"
-    assert not Network(model._base).joins
+    assert not Network(model._base).trials.joins
     model._base.config._attn_implementation = "sdpa"
 
 
@@ -126,8 +126,8 @@ class CountsForItself(GPT2LMHeadModel):
 
 def test_whether_rows_know_their_places_is_tried():
     config = GPT2Config(vocab_size=320, n_positions=64, n_embd=32, n_layer=2, n_head=4)
-    assert Network(GPT2LMHeadModel(config).eval()).joins
-    assert not Network(CountsForItself(config).eval()).joins
+    assert Network(GPT2LMHeadModel(config).eval()).trials.joins
+    assert not Network(CountsForItself(config).eval()).trials.joins
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,10 @@ PAIRS = [(prompt, f" {text}") for prompt, text in zip(PROMPTS, QUESTIONS[::-1], 
 def model(request, tmp_path_factory) -> HFModel:
     folder = FAMILIES[request.param](tmp_path_factory.mktemp(request.param))
     opened = open_model(tiny.spec(folder), Limits())
-    _ = opened._network.way, opened._network.lays_aside  # trials, which read the model too
+    _ = (
+        opened._network.trials.way,
+        opened._network.trials.lays_aside,
+    )  # trials, which read the model too
     return opened
 
 
@@ -43,7 +46,7 @@ def test_completions_are_the_same_with_and_without_sharing(model):
         sum(read.tokens for read in passes if not read.is_step) for passes in (together, apart)
     ]
     assert first[1] >= read_apart(model)
-    assert (first[0] < 0.7 * first[1]) == model._network.shares
+    assert (first[0] < 0.7 * first[1]) == model._network.trials.shares
 
 
 def test_a_gold_scored_on_the_way_has_the_nats_that_it_has_by_itself(model):
@@ -57,7 +60,7 @@ def test_a_gold_scored_on_the_way_has_the_nats_that_it_has_by_itself(model):
 
 
 def test_a_prefix_is_read_again_only_with_other_weights(model):
-    if not model._network.shares:
+    if not model._network.trials.shares:
         pytest.skip("this family's rows cannot share a prefix")
 
     def prefixes(found: list[Read]) -> int:
@@ -97,19 +100,19 @@ def test_nats_are_the_same_with_and_without_sharing(model):
 def test_endings_of_one_context_read_it_once_and_cost_what_they_cost_alone(model):
     endings = (" 7", " Tom has 3 + 4 = 7 apples.", " a", " the mill grinds corn")
     pairs = [(text, ending) for text in (*QUESTIONS, *PROMPTS) for ending in endings]
-    _ = model._network.way
+    _ = model._network.trials.way
     with reading(model._base) as found:
         together = model.score(pairs, batch=3)
     alone = [model.score([pair], batch=1)[0] for pair in pairs]
     assert together == pytest.approx(alone, abs=1e-4)
-    if model._network.shares:
+    if model._network.trials.shares:
         tokens = [len(model.tokens.prompt(c) + model.tokens.continuation(e)) for c, e in pairs]
         assert sum(read.tokens for read in found) < sum(tokens) / 2
 
 
 def test_long_endings_of_a_short_context_stand_alone(model):
     spans = [Span([1] + [i] * 40, 1) for i in range(5)]
-    trees = gather(enumerate(spans), share=model._network.shares)
+    trees = gather(enumerate(spans), share=model._network.trials.shares)
     assert [tree.members for tree in trees] == [[0], [1], [2], [3], [4]]
 
 
@@ -131,15 +134,15 @@ class OwnAttention(torch.nn.Module):
 
 def test_an_attention_that_knows_of_no_prefix_is_found_out(tmp_path):
     model = open_model(tiny.spec(tiny.write_llama(tmp_path)), Limits())
-    assert model._network.shares
+    assert model._network.trials.shares
     for layer in model._base.model.layers:
         layer.self_attn = OwnAttention(layer.self_attn)
-    assert not Network(model._base).shares
+    assert not Network(model._base).trials.shares
 
 
 def test_a_model_with_windows_shares_nothing(model):
     windowed = "gemma3" in type(model._base).__name__.lower()
-    assert model._network.shares != windowed
+    assert model._network.trials.shares != windowed
     assert (model._network.prefix(model.tokens.prompt(SHOTS)) is None) == windowed
 
 

@@ -211,7 +211,7 @@ def test_a_model_answers_the_same_while_its_weights_are_laid_aside(tmp_path):
         return [completion.text for completion in done]
 
     expected = answers()
-    assert model._network.lays_aside
+    assert model._network.trials.lays_aside
     with multiplying(model._network.core, onednn.ENOUGH, ENDLESS, aside=True):
         assert not model._network.core.model.layers[0].mlp.up_proj.weight.numel()
         found = answers()
@@ -228,6 +228,6 @@ def test_weights_that_a_model_reads_itself_are_not_laid_aside(tmp_path):
         return part.down_proj(gated * part.up_proj(states))
 
     part.forward = reads
-    assert not network.lays_aside
+    assert not network.trials.lays_aside
     assert gate.numel()
-    assert network.way == "shared"
+    assert network.trials.way == "shared"

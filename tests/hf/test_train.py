@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from finetrap.backends import Row
-from finetrap.backends.hf import HFModel, network, open_model
+from finetrap.backends.hf import HFModel, open_model, trials
 from finetrap.backends.hf.kernels import head
 from finetrap.backends.hf.layout import Span
 from finetrap.backends.hf.network import Network
@@ -321,7 +321,7 @@ def test_logits_that_are_more_than_a_product_are_left_to_the_model(tmp_path, mod
 
 
 def test_what_is_first_tried_on_trained_weights_is_compared_with_them(model, monkeypatch):
-    monkeypatch.setattr(network, "_SHOWN", set())
+    monkeypatch.setattr(trials, "_SHOWN", set())
     model.score([("a", "b")], batch=1)  # compares with the base weights
     strategy = replace(STRATEGIES["full"], learning_rate=0.01)
     model.train(ROWS, strategy, BUDGET, seed=1)

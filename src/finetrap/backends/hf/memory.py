@@ -111,7 +111,7 @@ def multiplying_for(tokens: int, network: Any) -> Iterator[None]:
         with multiplying(network.core):
             yield
         return
-    aside, room = network.lays_aside, _packing_room(network.core.dtype)
+    aside, room = network.trials.lays_aside, _packing_room(network.core.dtype)
     try:
         return_freed()
         with multiplying(network.core, tokens, room, aside=aside):

@@ -112,7 +112,9 @@ class HFModel:
         after = max([max_new_tokens, *map(len, texts)])
         with self._network.within(max(map(len, ids), default=0) + after):
             beside = (
-                Golds(texts, scored) if scored and texts and self._network.way == "shared" else None
+                Golds(texts, scored)
+                if scored and texts and self._network.trials.way == "shared"
+                else None
             )
             past = known.whole if beside else known.completions
             with multiplying_for(sum(map(len, ids)) + len(ids) * max_new_tokens, self._network):
@@ -269,7 +271,7 @@ class HFModel:
     def how_read(self) -> Mapping[str, str]:
         """Return how the model is read, for people."""
         drops = {"drops": ", ".join(self.tokens.drops)} if self.tokens.drops else {}
-        return {**self._network.how_read, **drops}
+        return {**self._network.trials.how_read, **drops}
 
     @property
     def ship_bytes(self) -> int:

@@ -9,31 +9,25 @@ mask and positions of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property, partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
 from finetrap.backends.hf import selftest
-from finetrap.backends.hf.kernels.alike import succeeds
 from finetrap.backends.hf.kernels.attention import reading_after
 from finetrap.backends.hf.kernels.cache import Prefix, growing, new_cache, window_of
 from finetrap.backends.hf.kernels.head import Predictions, seen_by_head
 from finetrap.backends.hf.kernels.joined import Joined, joining
 from finetrap.backends.hf.kernels.sums import Sum
+from finetrap.backends.hf.trials import Outcomes, Trials
 
-Way = Literal["shared", "padded", "plain"]
-"""How prompts are completed: each part read once, with rows of a batch padded on the left, or by
-transformers' own `generate`."""
 Seen = Tensor | Joined | None
 """What each token reads, if not all before it: a mask, or the pieces in which a row attends."""
-
-_SHOWN: set[tuple[Hashable, ...]] = set()
-"""What trials in this process have shown."""
 
 
 class Network:
@@ -46,16 +40,14 @@ class Network:
 
     def __init__(self, core: Any, learned: Any = None) -> None:
         self.core = core
+        self._tried = Outcomes()
         self._learned = learned
         config = learned.active_peft_config if learned is not None else None
         self.virtual: int = config.num_virtual_tokens if config else 0
         self._as_cache = config is not None and config.peft_type == "PREFIX_TUNING"
         self._known: tuple[tuple[int, ...], Prefix] | None = None
         """The prefix that was read last, with its ids."""
-        self._failed: set[tuple[str, bool]] = set()
-        self._plain: tuple[Tensor, Tensor] | None = None
-        """What trials compare with; None until one is made with these weights."""
-        self._opened = False
+        self.opened = False
         """Whether layers with a window keep all: the rows of the moment fit it."""
         self.adapted: Sequence[str] = ()
         """Kinds of layers that an adapter changed."""
@@ -73,6 +65,11 @@ class Network:
         """Everything that has parameters: the core, and what learns a prompt for it."""
         module: torch.nn.Module = self.core if self._learned is None else self._learned
         return module
+
+    @property
+    def trials(self) -> Trials:
+        """What this model bears, as far as a few tokens show it."""
+        return Trials(self, self._tried)
 
     @property
     def device(self) -> torch.device:
@@ -93,115 +90,19 @@ class Network:
     @contextmanager
     def within(self, tokens: int) -> Iterator[None]:
         """Let layers read as if they had no window inside, where rows of so many tokens fit it."""
-        self._opened = 0 < tokens <= self.window
+        self.opened = 0 < tokens <= self.window
         try:
             yield
         finally:
-            self._opened = False
+            self.opened = False
 
     def cache(self) -> DynamicCache:
         """Return an empty cache for the rows of the moment."""
-        return new_cache(self.core.config, windows=not self._opened)
-
-    @property
-    def causal(self) -> bool:
-        """Whether no token reads what comes after it."""
-        return self._bears_out("causal", selftest.reads_only_back)
-
-    @property
-    def batches(self) -> bool:
-        """Whether rows padded on the right are read together, the head shown only what is kept."""
-        return self._bears_out("batches", selftest.batched_equals_apart)
-
-    @property
-    def shares(self) -> bool:
-        """Whether rows can share what they read: a prefix, or a context with several endings.
-
-        A learned prompt stands before it, a layer with a window forgets it, and an attention of a
-        model's own would not know of it. The last is tried on a few tokens, not guessed.
-        """
-        if self._learned is not None or not self.batches:
-            return False
-        return self._bears_out("shares", selftest.shared_equals_apart)
-
-    @property
-    def joins(self) -> bool:
-        """Whether rows can stand one after another in one row and attend apart.
-
-        That is for processors: a GPU reads padding at no cost that matters here. Whether a model's
-        own attention allows it is tried on a few tokens.
-        """
-        if self._learned is not None or self.device.type != "cpu" or not self.batches:
-            return False
-        return self._bears_out("joins", selftest.joined_equals_apart)
-
-    @property
-    def attends_whole(self) -> bool:
-        """Whether the model's attention can be replaced by whole products."""
-        return self._bears_out("attends whole", selftest.whole_equals_own)
-
-    @property
-    def way(self) -> Way:
-        """How prompts are completed: the fastest way in which a few were completed as by itself."""
-        decodes = selftest.decodes
-        if self.shares and self._bears_out("shared", partial(decodes, padded=False)):
-            return "shared"
-        return "padded" if self._bears_out("padded", partial(decodes, padded=True)) else "plain"
-
-    @property
-    def lays_aside(self) -> bool:
-        """Whether the model is read while packed copies stand in for its layers' weights."""
-        return self.way != "plain" and self._bears_out("lays aside", selftest.decodes_laid_aside)
-
-    @property
-    def how_read(self) -> dict[str, str]:
-        """Whose attention the model has, how it completes prompts, and which layers are adapted."""
-        attention = str(self.core.config.get_text_config()._attn_implementation)
-        found = {"attention": attention, "completions": self.way}
-        with self.within(self.window):
-            if self.way != found["completions"]:
-                found["window"] = str(self.window)
-        return {**found, "adapted": ", ".join(self.adapted)} if self.adapted else found
-
-    def _bears_out(self, what: str, trial: Callable[[Network], bool]) -> bool:
-        """Whether a trial succeeds; a success is enough in a process for all models of one making.
-
-        A failure is this model's own: weights that a training has spoilt say nothing of others. It
-        leaves no trace in the generators that a training's dropout draws from, or a training would
-        depend on what its process had tried before.
-        """
-        known = (what, self._opened)
-        if known in self._failed or (*known, *self._making) in _SHOWN:
-            return known not in self._failed
-        if self.module.training:
-            self._plain = None
-        with selftest.undisturbed(self.module):
-            shown = succeeds(lambda: trial(self))
-        if shown:
-            _SHOWN.add((*known, *self._making))
-        else:
-            self._failed.add(known)
-        return shown
-
-    @cached_property
-    def _making(self) -> tuple[Hashable, ...]:
-        """What a model is made of, but for its weights."""
-        core = self.core
-        attention = core.config.get_text_config()._attn_implementation
-        parts = frozenset(type(module) for module in self.module.modules())
-        return core.config.to_json_string(), attention, core.dtype, core.device, parts
-
-    @property
-    def plain_logits(self) -> tuple[Tensor, Tensor]:
-        """What trials compare with, made once for weights that do not move."""
-        if self._plain is None:
-            with selftest.undisturbed(self.module):
-                self._plain = selftest.plain_logits(self)
-        return self._plain
+        return new_cache(self.core.config, windows=not self.opened)
 
     def prefix(self, ids: Sequence[int]) -> Prefix | None:
         """Read tokens that many rows start with, once; None where they cannot be shared."""
-        if not ids or not self.shares:
+        if not ids or not self.trials.shares:
             return None
         if self._known is None or self._known[0] != tuple(ids):
             self._known = tuple(ids), self.read_prefix(ids)
@@ -209,8 +110,8 @@ class Network:
 
     def forget(self) -> None:
         """Forget what was read and tried with other weights."""
-        self._known = self._plain = None
-        self._failed.clear()
+        self._known = None
+        self._tried.forget()
 
     def read_prefix(self, ids: Sequence[int]) -> Prefix:
         """Read tokens that rows are to stand after."""
@@ -237,7 +138,7 @@ class Network:
         themselves, and where each stands after the prefix, `places` [rows, length]. An empty
         `cache` takes in the keys and values of all that is read.
         """
-        if not self.batches and seen is None:
+        if not self.trials.batches and seen is None:
             return self.by_itself(ids, keep)
         return self.together(ids, keep, prefix, seen, places, cache)
 
@@ -343,7 +244,8 @@ class Network:
         if type(module) is not torch.nn.Linear or module.bias is not None:
             return None
         is_product = partial(selftest.head_is_product, head=module.weight)
-        return module.weight if self.batches and self._bears_out("head", is_product) else None
+        borne_out = self.trials.batches and self.trials.bear_out("head", is_product)
+        return module.weight if borne_out else None
 
     def _kept(self, inputs: Mapping[str, Any], keep: Tensor) -> Tensor:
         """Return the kept places of what is read, a learned prompt's included."""

@@ -21,7 +21,7 @@ def open_model(spec: ModelSpec, limits: Limits) -> HFModel:
     Raises BadInput, BadModel for one that is no decoder: its likelihoods would read the answer.
     """
     opened = load_checkpoint(spec, chosen())
-    if not Network(opened.network).causal:
+    if not Network(opened.network).trials.causal:
         raise BadModel(
             f"model '{spec.name}': {type(opened.network).__name__} is no decoder as it is "
             "configured: each token reads what comes after it, so its answers would be known "

@@ -70,9 +70,9 @@ def reads_only_back(network: Network) -> bool:
 
     A model that cannot be read at all is not found out here.
     """
-    if not succeeds(lambda: all(part.isfinite().all() for part in network.plain_logits)):
+    if not succeeds(lambda: all(part.isfinite().all() for part in network.trials.plain_logits)):
         return True
-    long, short = network.plain_logits
+    long, short = network.trials.plain_logits
     return alike(short[:COMMON], long[:COMMON])
 
 
@@ -81,7 +81,7 @@ def batched_equals_apart(network: Network) -> bool:
     """Read both texts, the shorter padded on the right, and keep some places of each."""
     ids = pad_right(texts(network), 0, network.device)
     keep = marked([(3, LONG), (0, SHORT)], LONG, network.device)
-    long, short = network.plain_logits
+    long, short = network.trials.plain_logits
     return alike(_some(network.together(ids, keep)), torch.cat([long[3:], short]))
 
 
@@ -90,7 +90,7 @@ def head_is_product(network: Network, head: Tensor) -> bool:
     """Multiply what the head is shown by its weight."""
     row = torch.tensor([texts(network)[0]], device=network.device)
     states = network.hidden(row, torch.ones_like(row).bool())
-    return alike(_some(states @ head.mT), network.plain_logits[0])
+    return alike(_some(states @ head.mT), network.trials.plain_logits[0])
 
 
 @torch.no_grad()
@@ -109,7 +109,7 @@ def shared_equals_apart(network: Network) -> bool:
     keep = torch.arange(length, device=network.device)[None] >= fork
     at = torch.tensor([places], device=network.device)
     together = network.together(row, keep, prefix, seen[None, None], at)
-    apart = torch.cat([logits[COMMON:] for logits in network.plain_logits])
+    apart = torch.cat([logits[COMMON:] for logits in network.trials.plain_logits])
     return alike(_some(together), apart)
 
 
@@ -119,7 +119,7 @@ def joined_equals_apart(network: Network) -> bool:
         return False
     trees = [Tree.of(Span([*text, 0], 1)) for text in texts(network)]
     laid = in_one_row(trees, network.core.dtype)
-    apart = torch.cat(network.plain_logits)
+    apart = torch.cat(network.trials.plain_logits)
     for training in (False, True):
         with torch.set_grad_enabled(training):
             together = network.together(laid.ids, laid.keep, seen=laid.seen, places=laid.places)
@@ -142,14 +142,14 @@ def whole_equals_own(network: Network) -> bool:
     row = torch.tensor([texts(network)[0]], device=network.device)
     with whole_products(network.core):
         logits = network.by_itself(row, torch.ones_like(row).bool())
-    return alike(_some(logits), network.plain_logits[0])
+    return alike(_some(logits), network.trials.plain_logits[0])
 
 
 @torch.no_grad()
 def decodes(network: Network, *, padded: bool) -> bool:
     """Go on with the starts of both texts in one batch, and take the shorter out as it ends."""
     long, short = texts(network)
-    there, here = network.plain_logits
+    there, here = network.trials.plain_logits
     # 1. The shorter first, so that taking it out moves the other.
     rows, starts = [short, long], [len(short) - 3, len(long) - 3]
     logits, mask, places, cache = _read_starts(network, [short[:-3], long[:-3]], padded=padded)
@@ -173,7 +173,10 @@ def decodes(network: Network, *, padded: bool) -> bool:
 
 def decodes_laid_aside(network: Network) -> bool:
     """Go on likewise while the layers' weights are empty, and packed copies multiply."""
-    padded, _ = network.way == "padded", network.plain_logits  # which the weights make
+    padded, _ = (
+        network.trials.way == "padded",
+        network.trials.plain_logits,
+    )  # which the weights make
     with multiplying(network.core, ENOUGH, sys.maxsize, aside=True):
         return decodes(network, padded=padded)
 

@@ -141,7 +141,7 @@ def generate(
     What all prompts start with is read once. At most `batch` rows are written at once. In fp32 they
     are fewer where memory holds fewer: a batch that exhausts it is halved, and what was finished
     stays. In bf16 they are exactly as many, because answers depend on it. Raises MemoryError.
-    `golds` are read in the same pass as their prompts, where `network.way` is to share what is
+    `golds` are read in the same pass as their prompts, where the network's way is to share what is
     read, and with about so many `logits` at once. Rows whose completion is `known` take up their
     places for as long as they did, so that all others are read and written beside as many rows as
     if none were known; as long as all rows are, nothing is computed.
@@ -151,7 +151,9 @@ def generate(
         return [known[i] for i in range(len(prompts))]
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     shared = shared_length(prompts, [len(p) for p in prompts])
-    prefix = network.prefix(prompts[0][:shared]) if shared and network.way == "shared" else None
+    prefix = (
+        network.prefix(prompts[0][:shared]) if shared and network.trials.way == "shared" else None
+    )
     own = prefix.length if prefix is not None else 0
     tails = [prompt[own:] for prompt in prompts]
     reader = _Reader(network, tails, filler, prefix, golds, logits, known)
@@ -235,7 +237,7 @@ class _Reader:
 
     def read(self, rows: list[int]) -> Slots:
         """Read the prompts with these numbers, the longest first."""
-        if self.network.way != "shared":
+        if self.network.trials.way != "shared":
             return self._padded_left(rows)
         slots, *more = map(self._with_golds, self._alike(rows))
         slots.append(more)
@@ -315,7 +317,7 @@ def _complete(
     reader: _Reader, waiting: deque[int], endings: Endings, batch: int
 ) -> Iterator[tuple[int, Completion]]:
     """Complete the waiting prompts in the network's way, yielding each as it finishes."""
-    if reader.network.way == "plain":
+    if reader.network.trials.way == "plain":
         return write_plainly(
             reader.network,
             reader.tails,

@@ -109,12 +109,12 @@ def score(
     prefix = network.prefix(spans[order[0]].ids[:shared]) if shared else None
     own = prefix.length if prefix is not None else 0
     tails = [(i, Span(spans[i].ids[own:], spans[i].start - own)) for i in order]
-    trees = gather(tails, share=network.shares)
+    trees = gather(tails, share=network.trials.shares)
     lengths, kept = [tree.length for tree in trees], [tree.kept for tree in trees]
     nats = [known.get(i, 0.0) for i in range(len(spans))]
     most = logits // network.vocabulary
     lay: Lay = partial(padded, filler=filler, device=network.device)
-    one_row = network.joins and any(len(tree.endings) > 1 for tree in trees)
+    one_row = network.trials.joins and any(len(tree.endings) > 1 for tree in trees)
     if one_row:
         lay = partial(in_one_row, dtype=network.core.dtype)
     for group in _groups(lengths, kept, batch, most, alike=not one_row):

@@ -40,7 +40,7 @@ def multiplying(
     For so many `tokens` weights are laid in the order in which oneDNN reads them, where that pays
     and copies of them fit into `room` bytes; whether they are is yielded. In fp32 that changes no
     bit. `aside` leaves such weights empty meanwhile, so that none but the head's is held twice: for
-    models that were seen to read no layer's weight themselves (`Network.lays_aside`).
+    models that were seen to read no layer's weight themselves (`Trials.lays_aside`).
     """
     layers = [module for module in core.modules() if _is_plain(module)]
     alone = _alone(core, layers) if aside else []

@@ -45,7 +45,7 @@ class Passes(NamedTuple):
         """Let the network compute what is trained."""
         merged = self.merging.training() if self.merging else nullcontext()
         core = self.network.core
-        attention = whole_products(core) if self.network.attends_whole else nullcontext()
+        attention = whole_products(core) if self.network.trials.attends_whole else nullcontext()
         leaner = attention, fewer_passes(core), made_again(core)
         with ExitStack() as stack:
             for way in (*leaner, merged, summed(self.network, self.sums)):
@@ -60,9 +60,9 @@ def exact(trainee: Trainee, kept: Kept) -> Passes:
     """
     network = trainee.network
     if _merges(trainee):
-        return Passes(network, Merging(network.core, kept), network.joins, {})
+        return Passes(network, Merging(network.core, kept), network.trials.joins, {})
     if trainee.adapter is None:
-        return Passes(network, None, network.joins, widest(network))
+        return Passes(network, None, network.trials.joins, widest(network))
     return Passes(network, None, False, {})  # a layer of PEFT's might look at a whole row
 
 
@@ -72,10 +72,10 @@ def rounded(trainee: Trainee, kept: Kept) -> Passes:
     network = trainee.network
     if trainee.adapter is None:
         copies = Copies(network)
-        return Passes(copies.network, copies, copies.network.joins, copies.sums)
+        return Passes(copies.network, copies, copies.network.trials.joins, copies.sums)
     if _merges(trainee):
         half = Network(halved(network.core, kept))
-        return Passes(half, Merging(network.core, kept, half.core), half.joins, {})
+        return Passes(half, Merging(network.core, kept, half.core), half.trials.joins, {})
     raise Unsupported(
         "this adapter on this model trains in fp32 alone, as PEFT's own layers compute it; write "
         '[train] dtype = "fp32", or leave it out'
