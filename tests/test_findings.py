@@ -92,11 +92,11 @@ def test_a_packed_study_holds_its_own_runs_without_weights(tmp_path):
 
 
 def test_what_is_told_of_a_study_that_has_begun_stands_in_its_answers():
-    """Of every trial of its searches that has run."""
+    """Of every trial of full fine-tuning that has run."""
     found = {}
     with tarfile.open(ROOT / "studies/results/growing/svamp-qwen-search-q4.tar.xz") as pack:
         for name in pack.getnames():
-            if name.endswith("/answers.jsonl") and "-trial--" in name:
+            if name.endswith("/answers.jsonl") and re.search("-full-.+-trial--", name):
                 cell = json.load(pack.extractfile(name.replace("answers.jsonl", "cell.json")))
                 rows = pack.extractfile(name).read().decode().splitlines()
                 right = [json.loads(row)["correct"] for row in rows]
