@@ -281,6 +281,7 @@ def pages(judged_runs: dict[str, Path]) -> dict[Path, str]:
     """Return what every page of docs/findings should hold."""
     together = judged_runs["all"]
     blocks = {name: tables(report) for name, report in judged_runs.items()}
+    blocks |= {f"curves of {name}": curves(report) for name, report in judged_runs.items()}
     blocks |= {name: made(together) for name, made in _TOGETHER.items()}
     controls = [report for name, report in judged_runs.items() if name.startswith(CONTROL)]
     blocks["scorers"] = scorers(together, controls)
