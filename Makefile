@@ -69,7 +69,7 @@ notebook: $(VENV)/.tested
 
 # The README's picture: the first screen of a real study's report, by headless Chromium.
 # Of another page: make picture PICTURED=finetrap-demo/report.html
-PICTURED ?= studies/results/svamp-smollm2-q4.tar.xz
+PICTURED ?= studies/results/svamp-qwen-search-q4.tar.xz
 picture: $(VENV)/.tested
 	$(BIN)/python docs/take_picture.py $(PICTURED) docs/report.png
 

@@ -1,6 +1,6 @@
 """Takes the README's picture: the first screen of a report, by headless Chromium.
 
-python docs/take_picture.py studies/results/svamp-smollm2-q4.tar.xz docs/report.png
+python docs/take_picture.py studies/results/svamp-qwen-search-q4.tar.xz docs/report.png
 
 Packed runs are judged first; a page is taken as it stands.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from write_findings import judged
 
-WIDTH, HEIGHT = 1100, 985
+WIDTH, HEIGHT = 1180, 760
 """Pixels of the picture."""
 
 

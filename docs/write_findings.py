@@ -72,7 +72,7 @@ def bases(report: Path) -> str:
 
 def changes(report: Path) -> str:
     """Return the table of every strategy of every model: what it learned and what it lost."""
-    summaries = {_arm(row): row for row in rows(report, "summary.csv")}
+    summaries = summarised(report)
     lines = [
         "| model | task | strategy | rate | seeds | before | after | change \\[95%\\] | verdict | "
         "lost elsewhere |",
@@ -81,10 +81,12 @@ def changes(report: Path) -> str:
     for row in rows(report, "effects.csv"):
         if (row["kind"], row["measure"], row["against"]) != ("task", "accuracy", "zero-shot"):
             continue
-        change, low, high = (signed(float(row[name])) for name in ("delta", "low", "high"))
-        cells = [row["model"], row["task"], row["strategy"], _rate(row), row["seeds"]]
-        cells += [f"{float(row[name]):.1f}" for name in ("before", "after")]
+        if _is_again(_arm(row), summaries):
+            continue
         told = summaries[_arm(row)]
+        change, low, high = (signed(float(row[name])) for name in ("delta", "low", "high"))
+        cells = [row["model"], row["task"], row["strategy"], _rate(told), row["seeds"]]
+        cells += [f"{float(row[name]):.1f}" for name in ("before", "after")]
         cells += [f"{change} \\[{low}, {high}\\]", told["verdict"] or "not yet", told["forgetting"]]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
@@ -94,7 +96,7 @@ def elsewhere(report: Path) -> str:
     """Return what every strategy changed on what it never trained on."""
     found = [row for row in rows(report, "effects.csv") if row["kind"] == "probe"]
     found = [row for row in found if row["against"] == "zero-shot"]
-    told = {_arm(row): row for row in rows(report, "summary.csv")}
+    told = summarised(report)
     probes = list(dict.fromkeys(row["task"] for row in found))
     lines = [
         "| model | strategy | rate | " + " | ".join(probes) + " |",
@@ -105,10 +107,12 @@ def elsewhere(report: Path) -> str:
         names = ("model", "trained_on", "strategy", "learning_rate", "setting")
         arms.setdefault(tuple(row[name] for name in names), []).append(row)
     for arm, own in arms.items():
+        if _is_again(arm, told):
+            continue
         by_probe = {
             row["task"]: row for row in sorted(own, key=lambda row: row["measure"] == "accuracy")
         }
-        cells = [own[0]["model"], own[0]["strategy"], _rate(own[0])]
+        cells = [own[0]["model"], own[0]["strategy"], _rate(told.get(arm, own[0]))]
         complete = bool(told[arm]["verdict"]) if arm in told else True
         cells += [_change(by_probe.get(probe), complete=complete) for probe in probes]
         lines.append("| " + " | ".join(cells) + " |")
@@ -148,8 +152,20 @@ def _rate(row: dict[str, str]) -> str:
     """Write a row's learning rate, and whether its own search chose it."""
     if not row["learning_rate"]:
         return ""
-    tuned = row.get("setting") == "tuned"
-    return written_rate(float(row["learning_rate"])) + (", tuned" if tuned else "")
+    named = {"tuned": ", tuned", "fixed+tuned": ", shared and tuned"}
+    return written_rate(float(row["learning_rate"])) + named.get(row.get("setting", ""), "")
+
+
+def summarised(report: Path) -> dict[tuple[str, ...], dict[str, str]]:
+    """Return a line of the summary for each arm; one whose rate is shared and tuned as shared."""
+    found = rows(report, "summary.csv")
+    return {_arm({**row, "setting": row["setting"].split("+")[0]}): row for row in found}
+
+
+def _is_again(arm: tuple[str, ...], summaries: dict[tuple[str, ...], dict[str, str]]) -> bool:
+    """Whether an arm is the tuned one of a strategy whose search chose the shared rate."""
+    shared = summaries.get((*arm[:-1], "fixed"))
+    return arm[-1] == "tuned" and shared is not None and shared["setting"] == "fixed+tuned"
 
 
 def _arm(row: dict[str, str]) -> tuple[str, ...]:

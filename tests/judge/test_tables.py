@@ -12,6 +12,7 @@ from finetrap.judge.tables import columns, write_csv
 from finetrap.judge.verdicts import verdicts_on
 from finetrap.levels import CellRow
 from finetrap.records import Costs, checked_margin
+from finetrap.report import verdict_rows
 from finetrap.stats.changes import wilson
 from tests.builders.runs import FULL, ZERO, failed, run, simulated, trial
 
@@ -92,8 +93,10 @@ def test_cells_say_which_setting_they_serve_and_which_split_they_were_asked():
         (3e-4, "trial", "dev"),
     ]
     assert {c.strategy for c in cells} == {"zero-shot", "full"}
-    (_, both, *_) = verdicts_on([run(ZERO, flags), run(slow, flags, 0), *tried]).cells
-    assert both.setting == "fixed+tuned"
+    found = verdicts_on([run(ZERO, flags), run(slow, flags, 0), *tried])
+    assert found.cells[1].setting == "fixed+tuned"
+    assert {e.setting for e in found.effects} == {"fixed", "tuned"}
+    assert [(row.strategy, row.rate) for row in verdict_rows(found)] == [("full (tuned)", "1e-4")]
 
 
 def test_cells_carry_self_flips_and_divergence():

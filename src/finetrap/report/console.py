@@ -51,10 +51,15 @@ COLUMNS = ("strategy", "rate", "after", "change", "verdict", "forgets")
 
 
 def verdict_rows(findings: Findings) -> list[VerdictRow]:
-    """Return a row for every model × task × strategy × learning rate that was compared."""
+    """Return a row for every model × task × strategy × learning rate that was compared.
+
+    A strategy whose search chose the rate that all share has one row, which is called tuned.
+    """
     every = [e for e in findings.effects if e.against == "zero-shot"]
     tasks = [e for e in first_measure(every) if e.kind != "probe"]
-    rows = [_as_row(e, _worst(e, every, findings.summary)) for e in tasks]
+    tuned = {_solver(e) for e in tasks if e.setting == "tuned"}
+    shown = [e for e in tasks if e.setting == "tuned" or _solver(e) not in tuned]
+    rows = [_as_row(e, _worst(e, every, findings.summary)) for e in shown]
     if findings.remaining:
         return [row._replace(change="", verdict="not yet", forgets="") for row in rows]
     return rows
@@ -223,6 +228,11 @@ def _forgets(effect: Effect, worst: Effect | None) -> str:
     if worst.verdict == "harmed":
         return f"{ascii_line(worst.task, 20)} {wording.signed(worst.delta, worst.measure)}"
     return "inconclusive" if worst.verdict == "inconclusive" else "nothing shown"
+
+
+def _solver(effect: Effect) -> tuple[str, str, str, str, float | None]:
+    trained_on = effect.trained_on or effect.task
+    return effect.model, effect.task, trained_on, effect.strategy, effect.learning_rate
 
 
 def _worst(effect: Effect, effects: Iterable[Effect], summary: Iterable[Summary]) -> Effect | None:
