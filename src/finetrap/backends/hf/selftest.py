@@ -173,10 +173,8 @@ def decodes(network: Network, *, padded: bool) -> bool:
 
 def decodes_laid_aside(network: Network) -> bool:
     """Go on likewise while the layers' weights are empty, and packed copies multiply."""
-    padded, _ = (
-        network.trials.way == "padded",
-        network.trials.plain_logits,
-    )  # which the weights make
+    padded = network.trials.way == "padded"
+    _ = network.trials.plain_logits  # made while the weights are there
     with multiplying(network.core, ENOUGH, sys.maxsize, aside=True):
         return decodes(network, padded=padded)
 
