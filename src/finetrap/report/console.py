@@ -57,8 +57,8 @@ def verdict_rows(findings: Findings) -> list[VerdictRow]:
     """
     every = [e for e in findings.effects if e.against == "zero-shot"]
     tasks = [e for e in first_measure(every) if e.kind != "probe"]
-    tuned = {_solver(e) for e in tasks if e.setting == "tuned"}
-    shown = [e for e in tasks if e.setting == "tuned" or _solver(e) not in tuned]
+    tuned = {(e.task, _solver(e)) for e in tasks if e.setting == "tuned"}
+    shown = [e for e in tasks if e.setting == "tuned" or (e.task, _solver(e)) not in tuned]
     rows = [_as_row(e, _worst(e, every, findings.summary)) for e in shown]
     if findings.remaining:
         return [row._replace(change="", verdict="not yet", forgets="") for row in rows]
@@ -230,15 +230,14 @@ def _forgets(effect: Effect, worst: Effect | None) -> str:
     return "inconclusive" if worst.verdict == "inconclusive" else "nothing shown"
 
 
-def _solver(effect: Effect) -> tuple[str, str, str, str, float | None]:
+def _solver(effect: Effect) -> tuple[str, str, str, float | None]:
     trained_on = effect.trained_on or effect.task
-    return effect.model, effect.task, trained_on, effect.strategy, effect.learning_rate
+    return effect.model, trained_on, effect.strategy, effect.learning_rate
 
 
 def _worst(effect: Effect, effects: Iterable[Effect], summary: Iterable[Summary]) -> Effect | None:
     """Return the change on the probe that the same solver harmed most."""
-    trained_on = effect.trained_on or effect.task
-    solver = (effect.model, trained_on, effect.strategy, effect.learning_rate)
+    solver = _solver(effect)
     names = [
         line.worst_probe
         for line in summary
@@ -249,7 +248,7 @@ def _worst(effect: Effect, effects: Iterable[Effect], summary: Iterable[Summary]
         e
         for e in effects
         if e.kind == "probe"
-        and (e.model, e.trained_on, e.strategy, e.learning_rate) == solver
+        and _solver(e) == solver
         and e.setting == effect.setting
         and e.task in names
     ]
